@@ -1,0 +1,111 @@
+"""The base of all models, and the one database that they are bound to.
+
+The database is resolved when this module is imported, and opened on first use. `bind` moves every model to
+another one, those defined later included.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import peewee
+from playhouse.shortcuts import model_to_dict
+
+from astra_models.database.config import get_database_and_schema
+from astra_models.errors import AbstractModelError
+from astra_models.fields import GeneratedField, utc_now
+
+__all__ = ["BaseModel", "bind", "database", "get_database_and_schema"]
+
+database = peewee.DatabaseProxy()
+
+
+class BaseModel(peewee.Model):
+    """What all models share: the bound database, named by their class in snake case.
+
+    A base that is no table of its own says ``abstract = True`` in its body.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.abstract = bool(cls.__dict__.get("abstract", False))
+
+    @classmethod
+    def create_table(cls, safe: bool = True, **options: Any) -> None:
+        """Create the table and its indexes, if they aren't there.
+
+        Raises
+        ------
+        AbstractModelError
+            If the model is only a base for others.
+        """
+        if cls.abstract:
+            raise AbstractModelError(f"{cls.__name__} is a base for other models and has no table; create theirs")
+        super().create_table(safe=safe, **options)
+
+    @classmethod
+    def update(cls, __data: dict[Any, Any] | None = None, /, **values: Any) -> peewee.ModelUpdate:
+        """Make an UPDATE query, which moves ``modified`` unless it is set by the query itself."""
+        data = dict(__data or {}) | values
+        if "modified" in cls._meta.fields and "modified" not in {getattr(key, "name", key) for key in data}:
+            data["modified"] = utc_now()
+        return super().update(data)
+
+    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+        """Write the row; what the database generates is left to it, and an update moves ``modified``."""
+        fields = self._meta.sorted_fields if only is None else only
+        named = [self._meta.combined[field] if isinstance(field, str) else field for field in fields]
+        written = [field for field in named if not isinstance(field, GeneratedField)]
+        if "modified" in self._meta.fields and self._pk is not None and not force_insert:
+            self.modified = utc_now()
+            written.append(self._meta.fields["modified"])
+        return super().save(force_insert=force_insert, only=written)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the row's columns and values, keys as they are stored."""
+        return model_to_dict(self, recurse=False)
+
+    @classmethod
+    def concrete_models(cls) -> Iterator[type[Self]]:
+        """Give this model and those derived from it, as far as they are tables."""
+        if not cls.abstract:
+            yield cls
+        for model in cls.__subclasses__():
+            yield from model.concrete_models()
+
+
+def bind(target: peewee.Database, schema: str | None = None) -> None:
+    """Move all models to a database, and on PostgreSQL to a schema of it.
+
+    Models that are defined later follow. Open connections stay with the database that they belong to.
+
+    Parameters
+    ----------
+    target : peewee.Database
+        Any peewee database.
+    schema : str, optional
+        The schema of all tables.
+    """
+    database.initialize(target)
+    for model in _all_models(BaseModel):
+        model._meta.schema = schema
+        model._meta.set_database(database)
+
+
+def bound_schema() -> str | None:
+    """Give the schema of all tables, or None."""
+    return BaseModel._meta.schema
+
+
+def _all_models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for child in model.__subclasses__():
+        yield from _all_models(child)
+
+
+bind(*get_database_and_schema())

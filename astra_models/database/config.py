@@ -1,0 +1,179 @@
+"""Which database to use: an environment variable, the configuration files, or one in memory.
+
+The order is that of the documentation: ``ASTRA_DATABASE_PATH``, the ``TESTING`` flag, the configuration's
+``database`` section, and an in-memory SQLite database with a warning. What is configured but wrong is an error,
+never a reason to fall through. Nothing here touches the network.
+"""
+
+import difflib
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import peewee
+from sdsstools import get_config
+
+from astra_models.errors import ConfigurationError
+
+PATH_VARIABLE = "ASTRA_DATABASE_PATH"
+IN_MEMORY = ":memory:"
+
+POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema"}
+SQLITE_KEYS = {"path", "pragmas"}
+
+# Development settings, as documented: a power cut can corrupt the file with synchronous=0.
+SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    "cache_size": -64_000,
+    "foreign_keys": 1,
+    "busy_timeout": 30_000,
+    "synchronous": 0,
+}
+
+USER_FILES = "~/.config/sdss/astra.yml, ~/.config/sdss/astra/astra.yml, ~/.astra/astra.yml"
+
+
+def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[peewee.Database, str | None]:
+    """Resolve the configured database, without connecting to it.
+
+    Parameters
+    ----------
+    config : mapping, optional
+        A configuration. Read from the user's file over the package's default if not given.
+
+    Returns
+    -------
+    database : peewee.Database
+        A PostgreSQL or SQLite database; its connections open on first use.
+    schema : str or None
+        The PostgreSQL schema of all tables.
+
+    Raises
+    ------
+    ConfigurationError
+        If something is configured, and wrong.
+
+    Warns
+    -----
+    UserWarning
+        If nothing is configured: results then vanish with the process.
+    """
+    if path := os.environ.get(PATH_VARIABLE):
+        return sqlite_database(path), None
+    if config is None:
+        config = read_configuration()
+    if config.get("TESTING"):
+        return sqlite_database(IN_MEMORY), None
+    section = config.get("database")
+    if section is None:
+        warnings.warn(
+            "no database is configured, so results are kept in memory and vanish with this process; looked at "
+            f"{PATH_VARIABLE}, ASTRA_CONFIG_PATH, and a 'database' section in {USER_FILES}",
+            UserWarning,
+            stacklevel=2,
+        )
+        return sqlite_database(IN_MEMORY), None
+    return _database_from_section(section)
+
+
+def read_configuration() -> Mapping[str, Any]:
+    """Read the configuration files: the user's over the package's default.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file can't be read.
+    """
+    import yaml
+
+    default = Path(__file__).parents[1] / "etc" / "astra.yml"
+    try:
+        return get_config("astra", config_file=str(default))
+    except (yaml.YAMLError, OSError, ValueError, AttributeError) as error:
+        where = os.environ.get("ASTRA_CONFIG_PATH", USER_FILES)
+        raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error
+
+
+def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) -> peewee.SqliteDatabase:
+    """Make a SQLite database, with the documented settings unless `pragmas` changes them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, which need not exist yet, or ``":memory:"``. An in-memory database is one for all threads.
+    pragmas : mapping, optional
+        SQLite pragmas that replace or add to the defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file's folder doesn't exist, or a pragma isn't a plain name and value.
+    """
+    settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
+    for key, value in settings.items():
+        if not key.isidentifier() or not str(value).lstrip("-").isalnum():
+            raise ConfigurationError(f"database.pragmas: {key} = {value!r} is not a plain name and value")
+    if str(path) == IN_MEMORY:
+        return peewee.SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
+    file = Path(os.path.expandvars(path)).expanduser()
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"SQLite file {str(file)!r}: there is no folder {str(file.parent)!r}; make it first")
+    return peewee.SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
+
+
+def postgresql_database(dbname: str, **connection: Any) -> peewee.PostgresqlDatabase:
+    """Make a PostgreSQL database.
+
+    Parameters
+    ----------
+    dbname : str
+        Name of the database.
+    **connection
+        ``user``, ``host``, ``port``, ``password``, or whatever else libpq takes. What isn't given, libpq finds in
+        its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
+    """
+    given = {key: value for key, value in connection.items() if value is not None}
+    return peewee.PostgresqlDatabase(dbname, **({"application_name": "astra"} | given))
+
+
+def is_in_memory(database: peewee.Database) -> bool:
+    """Tell whether a database vanishes with the process."""
+    return isinstance(database, peewee.SqliteDatabase) and database.database in (IN_MEMORY, "")
+
+
+def _database_from_section(section: Any) -> tuple[peewee.Database, str | None]:
+    if not isinstance(section, Mapping):
+        raise ConfigurationError(
+            f"database: {section!r} is not a mapping; give 'dbname' (PostgreSQL) or 'path' (SQLite file)"
+        )
+    _refuse_unknown_keys(section)
+    if "dbname" in section:
+        if "path" in section:
+            raise ConfigurationError("database: has both 'dbname' (PostgreSQL) and 'path' (SQLite); keep one")
+        settings = {key: value for key, value in section.items() if key not in ("dbname", "schema")}
+        return postgresql_database(str(section["dbname"]), **_with_integer_port(settings)), section.get("schema")
+    if not section.get("path"):
+        raise ConfigurationError("database: has neither 'dbname' (PostgreSQL) nor 'path' (SQLite file)")
+    return sqlite_database(section["path"], section.get("pragmas")), None
+
+
+def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
+    known = POSTGRESQL_KEYS if "dbname" in section else SQLITE_KEYS
+    known = known if "dbname" in section or "path" in section else POSTGRESQL_KEYS | SQLITE_KEYS
+    for key in section:
+        if key not in known | {"dbname", "path"}:
+            close = difflib.get_close_matches(str(key), sorted(known), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"database: unknown key {key!r}; {hint}")
+
+
+def _with_integer_port(settings: dict[str, Any]) -> dict[str, Any]:
+    port = settings.get("port")
+    if port is None:
+        return settings
+    try:
+        return settings | {"port": int(port)}
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"database: port {port!r} is not a number") from error

@@ -1,0 +1,61 @@
+"""Errors that a user can cause: one family, each also the built-in it refines."""
+
+
+class AstraError(Exception):
+    """Base of every error that a user of this project can cause."""
+
+
+class ConfigurationError(AstraError, ValueError):
+    """Something is configured, and wrong."""
+
+
+class VersionError(AstraError, ValueError):
+    """A version that can't be encoded in, or decoded from, ``v_astra``."""
+
+
+class FieldValueError(AstraError, ValueError):
+    """A value that its column can't hold."""
+
+
+class FlagError(AstraError, ValueError):
+    """A flag whose bit is out of range, not a single bit, or taken."""
+
+
+class AbstractModelError(AstraError, TypeError):
+    """A model that only serves as a base was used as a table."""
+
+
+class MissingTableError(AstraError, LookupError):
+    """A table or schema that isn't in the bound database."""
+
+
+class MissingPixelsError(AstraError, LookupError):
+    """Pixels that can't be read: no file, no HDU, no column, or a damaged file."""
+
+
+class UnresolvedSpectrumError(AstraError, LookupError):
+    """A ``spectrum_pk`` without a row in any of the concrete spectrum tables."""
+
+
+class UnknownColumnError(AstraError, ValueError):
+    """Rows have a column that the model doesn't have."""
+
+
+class UnknownSourceError(AstraError, LookupError):
+    """None of the given ``sdss_id`` is in the database."""
+
+
+class TaskError(AstraError, TypeError):
+    """A pipeline function whose annotations don't say what it takes and gives."""
+
+
+class PipelineError(AstraError, RuntimeError):
+    """A pipeline that raised on every call before it gave any result."""
+
+
+class DatabaseUnavailableError(AstraError, ConnectionError):
+    """The database can't be reached, or refuses this user."""
+
+
+class UnrecognizedFileError(AstraError, ValueError):
+    """A file that is none of the kinds that can be ingested."""

@@ -1,0 +1,300 @@
+"""Column types: peewee's, with units, and with values that both databases keep alike.
+
+Every field takes ``unit=`` (an `astropy.units` string, ``""`` for dimensionless) and ``help_text=``; what isn't
+given comes from the `glossary` by the column's name. NumPy scalars are accepted everywhere, NaN is NULL,
+infinity is kept, and times are aware and in UTC.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import peewee
+
+from astra_models import glossary
+from astra_models.errors import FieldValueError, FlagError
+from astra_models.pixels import LogLambdaArrayAccessor, PixelArray, PixelArrayAccessorFITS
+
+__all__ = [
+    "AutoField",
+    "BigIntegerField",
+    "BitField",
+    "BooleanField",
+    "DateTimeField",
+    "DoubleField",
+    "Flag",
+    "FloatArrayField",
+    "FloatField",
+    "ForeignKeyField",
+    "GeneratedField",
+    "IntegerField",
+    "LogLambdaArrayAccessor",
+    "PixelArray",
+    "PixelArrayAccessorFITS",
+    "TextField",
+    "utc_now",
+]
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+HIGHEST_BIT = 62
+
+
+def utc_now() -> datetime:
+    """Give the current time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class DescribedField(peewee.Field):
+    """What all our fields share: a unit, a description, and no trouble with NumPy scalars.
+
+    Parameters
+    ----------
+    unit : str, optional
+        Unit as `astropy.units` reads it, ``""`` for a dimensionless number.
+    help_text : str, optional
+        What the column holds, in under 80 characters.
+    **kwargs
+        As for `peewee.Field`.
+    """
+
+    def __init__(self, *args: Any, unit: str | None = None, help_text: str | None = None, **kwargs: Any):
+        super().__init__(*args, help_text=help_text, **kwargs)
+        self.unit = unit
+
+    def bind(self, model: type[peewee.Model], name: str, set_attribute: bool = True) -> None:
+        """Attach the field to its model, and look up what the glossary knows of its name."""
+        super().bind(model, name, set_attribute)
+        entry = glossary.look_up(name)
+        if entry is not None:
+            self.unit = entry.unit if self.unit is None else self.unit
+            self.help_text = self.help_text or entry.description
+
+    def db_value(self, value: Any) -> Any:
+        """Convert a Python or NumPy value to what the driver takes."""
+        return super().db_value(value.item() if isinstance(value, np.generic) else value)
+
+
+class AutoField(DescribedField, peewee.BigAutoField):
+    """A 64-bit primary key that the database assigns."""
+
+
+class IntegerField(DescribedField, peewee.IntegerField):
+    """A 32-bit integer."""
+
+
+class BigIntegerField(DescribedField, peewee.BigIntegerField):
+    """A 64-bit integer."""
+
+
+class BooleanField(DescribedField, peewee.BooleanField):
+    """True, false or NULL."""
+
+
+class TextField(DescribedField, peewee.TextField):
+    """Text of any length."""
+
+
+class GeneratedField(IntegerField):
+    """An integer that the database computes from other columns; it is never written.
+
+    Parameters
+    ----------
+    expression : str
+        SQL over columns of the same row. It is part of the code, never made from input.
+    """
+
+    def __init__(self, expression: str, **kwargs: Any):
+        self.expression = expression
+        super().__init__(constraints=[peewee.SQL(f"GENERATED ALWAYS AS ({expression}) STORED")], **kwargs)
+
+
+class DoubleField(DescribedField, peewee.DoubleField):
+    """A double-precision number: positions, times, and whatever needs more than seven digits."""
+
+    def db_value(self, value: Any) -> Any:
+        """Convert to a Python float; NaN becomes NULL."""
+        number = super().db_value(value)
+        return None if isinstance(number, float) and math.isnan(number) else number
+
+
+class FloatField(DoubleField):
+    """A single-precision number: REAL on PostgreSQL, rounded to float32 before SQLite stores it."""
+
+    field_type = "FLOAT"
+
+    def db_value(self, value: Any) -> Any:
+        """Round to float32; NaN becomes NULL.
+
+        Raises
+        ------
+        FieldValueError
+            If a finite value is beyond the range of float32.
+        """
+        number = super().db_value(value)
+        if not isinstance(number, float):
+            return number
+        if abs(number) > FLOAT32_MAX and math.isfinite(number):
+            raise FieldValueError(
+                f"{self.name}: {number!r} is beyond single precision (3.4e38); store infinity or None instead"
+            )
+        return float(np.float32(number))
+
+    def python_value(self, value: Any) -> float | None:
+        """Give the float32 value, the same from either database."""
+        return None if value is None else float(np.float32(value))
+
+
+class DateTimeField(DescribedField, peewee.DateTimeField):
+    """A moment, aware and in UTC. A naive one is taken as UTC."""
+
+    field_type = "TIMESTAMPTZ"
+
+    def db_value(self, value: Any) -> str | None:
+        """Write as ISO text with a fixed number of digits, so that text sorts as time does.
+
+        Raises
+        ------
+        FieldValueError
+            If `value` is neither a moment nor ISO text.
+        """
+        return None if value is None else self._moment(value).isoformat(" ", "microseconds")
+
+    def python_value(self, value: Any) -> datetime | None:
+        """Read what either database gives as an aware datetime in UTC."""
+        return None if value is None else self._moment(value)
+
+    def _moment(self, value: Any) -> datetime:
+        if isinstance(value, np.datetime64):
+            value = value.astype("datetime64[us]").item()
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError as error:
+                raise FieldValueError(f"{self.name}: {value!r} is not a moment in ISO 8601 format") from error
+        if not isinstance(value, datetime):
+            raise FieldValueError(f"{self.name}: {value!r} is not a datetime")
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class FloatArrayField(DescribedField):
+    """A short list of single-precision numbers: an array on PostgreSQL, JSON text on SQLite."""
+
+    def _on_postgresql(self) -> bool:
+        return isinstance(self.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
+
+    def ddl_datatype(self, ctx: Any) -> peewee.SQL:
+        """Give the column's type in the bound database."""
+        return peewee.SQL("REAL[]" if self._on_postgresql() else "TEXT")
+
+    def db_value(self, value: Iterable[float] | None) -> Any:
+        """Round every element to float32."""
+        if value is None:
+            return None
+        numbers = np.asarray(value, dtype=np.float32).ravel().tolist()
+        return numbers if self._on_postgresql() else json.dumps(numbers)
+
+    def python_value(self, value: Any) -> list[float] | None:
+        """Give a list of the float32 values."""
+        if value is None:
+            return None
+        numbers = json.loads(value) if isinstance(value, str) else value
+        return np.asarray(numbers, dtype=np.float32).tolist()
+
+
+class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
+    """A key of another table. The attribute is the key itself, and the column has the field's own name.
+
+    Reading the attribute never runs a query. Nothing is deleted in cascade: results outlive mistakes.
+    """
+
+    def __init__(self, model: type[peewee.Model] | str, *args: Any, **kwargs: Any):
+        kwargs.setdefault("lazy_load", False)
+        kwargs.setdefault("backref", "+")
+        super().__init__(model, *args, **kwargs)
+
+    def bind(self, model: type[peewee.Model], name: str, set_attribute: bool = True) -> None:
+        """Attach the field to its model."""
+        self.column_name = self.column_name or name
+        super().bind(model, name, set_attribute)
+
+
+class Flag(peewee.ColumnBase):
+    """One named bit of a `BitField`: a boolean attribute of rows, a condition in queries.
+
+    Parameters
+    ----------
+    field_name : str
+        Name of the bit field.
+    value : int
+        The bit's value, ``2**n``.
+    help_text : str or None
+        What it means when the bit is set.
+    model : type, optional
+        The model whose column a condition is about.
+    """
+
+    def __init__(self, field: "BitField", value: int, help_text: str | None, model: Any = None):
+        super().__init__()
+        self.field = field
+        self.value = value
+        self.help_text = help_text
+        self.model = model
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.field.flags[name] = self
+
+    def __get__(self, row: Any, model: Any = None) -> Any:
+        if row is None:
+            bound = copy.copy(self)
+            bound.model = model
+            return bound
+        return bool((getattr(row, self.field.name) or 0) & self.value)
+
+    def __set__(self, row: Any, is_set: bool) -> None:
+        bits = getattr(row, self.field.name) or 0
+        setattr(row, self.field.name, bits | self.value if is_set else bits & ~self.value)
+
+    def __sql__(self, ctx: Any) -> Any:
+        column = self.model._meta.fields[self.field.name]
+        return ctx.sql(column.bin_and(self.value) != 0)
+
+
+class BitField(DescribedField, peewee.BitwiseMixin, peewee.BigIntegerField):
+    """Up to 63 booleans in one integer column.
+
+    Declare each with ``flag_low_snr = result_flags.flag(2**0, help_text="S/N below 3")`` in the model's body.
+    ``row.flag_low_snr = True`` sets the bit, ``Model.flag_low_snr`` is a condition for queries.
+    """
+
+    def __init__(self, *args: Any, default: int | Callable[[], int] | None = 0, **kwargs: Any):
+        kwargs.setdefault("unit", "")
+        super().__init__(*args, default=default, **kwargs)
+        self.flags: dict[str, Flag] = {}
+        self._taken = 0
+
+    def flag(self, value: int, help_text: str | None = None) -> Any:
+        """Declare a named bit.
+
+        Parameters
+        ----------
+        value : int
+            ``2**n`` with n from 0 to 62.
+        help_text : str, optional
+            What it means when the bit is set.
+
+        Raises
+        ------
+        FlagError
+            If `value` is not a single bit in range, or the bit has a name already.
+        """
+        if value <= 0 or value & (value - 1) or value > 1 << HIGHEST_BIT:
+            raise FlagError(f"flag value {value} is not 2**n with n from 0 to {HIGHEST_BIT}")
+        if self._taken & value:
+            raise FlagError(f"bit {value.bit_length() - 1} (2**{value.bit_length() - 1}) already has a flag")
+        self._taken |= value
+        return Flag(self, value, help_text)

@@ -1,0 +1,173 @@
+"""What columns mean: unit and description, said once for all tables.
+
+A name with a known prefix (``e_teff``, ``initial_logg``) is described through the name behind the prefix.
+"""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A column's unit, as `astropy.units` reads it (``""`` if dimensionless), and its description."""
+
+    unit: str | None
+    description: str
+
+
+_PREFIXES = {
+    "e_": "Uncertainty of",
+    "initial_": "Initial guess of",
+    "std_": "Standard deviation of",
+    "median_e_": "Median uncertainty of",
+    "xcsao_": "XCSAO:",
+    "xcsao_e_": "XCSAO: uncertainty of",
+    "doppler_": "Doppler:",
+    "doppler_e_": "Doppler: uncertainty of",
+    "xcorr_": "Cross-correlation:",
+    "xcorr_e_": "Cross-correlation: uncertainty of",
+}
+
+_ENTRIES = {
+    # keys and bookkeeping
+    "pk": Entry(None, "Primary key"),
+    "task_pk": Entry(None, "Primary key of the result"),
+    "source_pk": Entry(None, "Key of the source"),
+    "spectrum_pk": Entry(None, "Key of the spectrum, unique over all kinds of spectra"),
+    "star_pk": Entry(None, "Key of the star in the APOGEE reduction database"),
+    "v_astra": Entry("", "Astra version, as an integer: 0.8.1 is 8001"),
+    "v_astra_major_minor": Entry("", "Astra version without its patch number"),
+    "created": Entry(None, "When the row was first written (UTC)"),
+    "modified": Entry(None, "When the row was last written (UTC)"),
+    "t_elapsed": Entry("s", "Time spent on this spectrum"),
+    "t_overhead": Entry("s", "This spectrum's share of the overhead"),
+    "tag": Entry(None, "Free label of the run"),
+    "path": Entry(None, "Where the file is, if not at its place in the survey's tree"),
+    "spectrum_flags": Entry("", "Flags of the spectrum"),
+    "result_flags": Entry("", "Flags of the result"),
+    # identifiers
+    "sdss_id": Entry(None, "SDSS-V identifier of the source"),
+    "sdss4_apogee_id": Entry(None, "SDSS-IV APOGEE identifier"),
+    "gaia_dr2_source_id": Entry(None, "Gaia DR2 source identifier"),
+    "gaia_dr3_source_id": Entry(None, "Gaia DR3 source identifier"),
+    "tic_v8_id": Entry(None, "TESS Input Catalog v8 identifier"),
+    "healpix": Entry("", "HEALPix (nside 128)"),
+    "lead": Entry(None, "Lead catalogue of the cross-match"),
+    "version_id": Entry("", "Version of the SDSS catalogue of targets"),
+    "catalogid": Entry(None, "SDSS-V catalogue identifier"),
+    "catalogid21": Entry(None, "SDSS-V catalogue identifier, version 21"),
+    "catalogid25": Entry(None, "SDSS-V catalogue identifier, version 25"),
+    "catalogid31": Entry(None, "SDSS-V catalogue identifier, version 31"),
+    "n_associated": Entry("", "Number of sources associated with this catalogue identifier"),
+    "n_neighborhood": Entry("", "Number of sources within 3 arcsec and G < G + 5"),
+    # astrometry
+    "ra": Entry("deg", "Right ascension (ICRS)"),
+    "dec": Entry("deg", "Declination (ICRS)"),
+    "l": Entry("deg", "Galactic longitude"),
+    "b": Entry("deg", "Galactic latitude"),
+    "plx": Entry("mas", "Parallax"),
+    "pmra": Entry("mas / yr", "Proper motion in right ascension, times cos(dec)"),
+    "pmde": Entry("mas / yr", "Proper motion in declination"),
+    "gaia_v_rad": Entry("km / s", "Gaia radial velocity"),
+    "gaia_e_v_rad": Entry("km / s", "Uncertainty of the Gaia radial velocity"),
+    "g_mag": Entry("mag", "Gaia DR3 mean G magnitude"),
+    "bp_mag": Entry("mag", "Gaia DR3 mean BP magnitude"),
+    "rp_mag": Entry("mag", "Gaia DR3 mean RP magnitude"),
+    # where a spectrum comes from
+    "release": Entry(None, "SDSS release"),
+    "filetype": Entry(None, "Kind of file"),
+    "run2d": Entry(None, "Version of the BOSS reduction"),
+    "apred": Entry(None, "Version of the APOGEE reduction"),
+    "apstar": Entry(None, "Kind of APOGEE co-add"),
+    "obj": Entry(None, "Name of the object in the APOGEE reduction"),
+    "field": Entry(None, "Name of the field"),
+    "prefix": Entry(None, "Prefix of the file: ap (north) or as (south)"),
+    "spec_file": Entry(None, "Name of the spectrum's file"),
+    "telescope": Entry(None, "Telescope: apo25m, lco25m, apo1m"),
+    "mjd": Entry("d", "Modified Julian date of the observation"),
+    "min_mjd": Entry("d", "MJD of the first visit"),
+    "max_mjd": Entry("d", "MJD of the last visit"),
+    "fieldid": Entry("", "Field"),
+    "plateid": Entry("", "Plate"),
+    "cartid": Entry("", "Cartridge"),
+    "mapid": Entry("", "Mapping of the plate"),
+    "slitid": Entry("", "Slit"),
+    "starver": Entry("", "Version of the star: MJD of its last visit"),
+    "n_entries": Entry("", "Number of entries in the apStar table"),
+    "n_visits": Entry("", "Number of visits"),
+    "n_good_visits": Entry("", "Number of good visits"),
+    "n_good_rvs": Entry("", "Number of visits with a good velocity"),
+    "mean_fiber": Entry("", "Mean fiber of the visits, weighted by S/N"),
+    "std_fiber": Entry("", "Standard deviation of the fibers, weighted by S/N"),
+    # observing conditions
+    "n_exp": Entry("", "Number of exposures"),
+    "exptime": Entry("s", "Exposure time"),
+    "psfsky": Entry("", "Order of the PSF sky subtraction"),
+    "preject": Entry("", "Rejection threshold of the profile"),
+    "n_std": Entry("", "Number of standard stars"),
+    "n_gal": Entry("", "Number of galaxies on the plate"),
+    "lowrej": Entry("", "Low rejection of the extraction"),
+    "highrej": Entry("", "High rejection of the extraction"),
+    "scatpoly": Entry("", "Order of the scattered-light polynomial"),
+    "proftype": Entry("", "Kind of extraction profile"),
+    "nfitpoly": Entry("", "Order of the profile polynomial"),
+    "skychi2": Entry("", "Chi-squared of the sky subtraction"),
+    "schi2min": Entry("", "Smallest chi-squared of the sky subtraction"),
+    "schi2max": Entry("", "Largest chi-squared of the sky subtraction"),
+    "alt": Entry("deg", "Altitude of the telescope"),
+    "az": Entry("deg", "Azimuth of the telescope"),
+    "seeing": Entry("arcsec", "Seeing"),
+    "airmass": Entry("", "Airmass"),
+    "airtemp": Entry("deg_C", "Air temperature"),
+    "dewpoint": Entry("deg_C", "Dew point"),
+    "humidity": Entry("%", "Humidity"),
+    "pressure": Entry("mbar", "Air pressure"),
+    "dust_a": Entry("1 / (m3 s)", "Dust particles, 0.3 micron"),
+    "dust_b": Entry("1 / (m3 s)", "Dust particles, 1.0 micron"),
+    "gust_direction": Entry("deg", "Direction of gusts"),
+    "gust_speed": Entry("km / s", "Speed of gusts"),
+    "wind_direction": Entry("deg", "Wind direction"),
+    "wind_speed": Entry("km / s", "Wind speed"),
+    "moon_dist_mean": Entry("deg", "Mean distance of the Moon"),
+    "moon_phase_mean": Entry("", "Mean phase of the Moon"),
+    "n_guide": Entry("", "Number of guide stars"),
+    "tai_beg": Entry("s", "Start of the exposures (TAI)"),
+    "tai_end": Entry("s", "End of the exposures (TAI)"),
+    "fiber_offset": Entry(None, "Whether the fiber was offset on purpose"),
+    "f_night_time": Entry("", "When in the night: 0 at sunset, 1 at sunrise"),
+    "delta_ra": Entry("arcsec", "Offset in right ascension, per exposure"),
+    "delta_dec": Entry("arcsec", "Offset in declination, per exposure"),
+    "snr": Entry("", "Signal-to-noise ratio per pixel"),
+    "gri_gaia_transform_flags": Entry("", "Where the optical magnitudes come from"),
+    "zwarning_flags": Entry("", "Warnings of the redshift fit"),
+    "nmf_rchi2": Entry("", "Reduced chi-squared of the NMF continuum"),
+    "nmf_flags": Entry("", "Flags of the NMF continuum"),
+    # measured quantities
+    "v_rad": Entry("km / s", "Radial velocity, barycentric"),
+    "v_rel": Entry("km / s", "Velocity relative to the template"),
+    "teff": Entry("K", "Effective temperature"),
+    "logg": Entry("dex(cm / s2)", "Surface gravity"),
+    "fe_h": Entry("dex", "Iron abundance [Fe/H]"),
+    "rchi2": Entry("", "Reduced chi-squared of the best fit"),
+    "doppler_flags": Entry("", "Flags of the Doppler fit"),
+    "rxc": Entry("", "Height of the correlation peak over its noise (Tonry & Davis R)"),
+    "meanrxc": Entry("", "Mean height of the correlation peak over its noise"),
+    "ccfwhm": Entry("km / s", "Full width at half maximum of the cross-correlation"),
+    "autofwhm": Entry("km / s", "Full width at half maximum of the auto-correlation"),
+    "n_components": Entry("", "Number of components found in the cross-correlation"),
+}
+
+
+def look_up(name: str) -> Entry | None:
+    """Give what is known about a column's name, or None.
+
+    Parameters
+    ----------
+    name : str
+        A column's name, with or without a prefix such as ``e_``.
+    """
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    for prefix in sorted(_PREFIXES, key=len, reverse=True):
+        stem = _ENTRIES.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
+        if stem is not None:
+            return Entry(stem.unit, f"{_PREFIXES[prefix]} {stem.description[0].lower()}{stem.description[1:]}")
+    return None

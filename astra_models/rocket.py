@@ -1,0 +1,18 @@
+"""Results of Rocket, the tutorial's pipeline."""
+
+from astra_models.fields import BitField, FloatField
+from astra_models.pipeline import PipelineOutputMixin
+
+
+class Rocket(PipelineOutputMixin):
+    """A stellar-parameter estimate that costs nothing and is worth as much."""
+
+    teff = FloatField(null=True)
+    e_teff = FloatField(null=True)
+    logg = FloatField(null=True)
+    e_logg = FloatField(null=True)
+    fe_h = FloatField(null=True)
+    e_fe_h = FloatField(null=True)
+
+    result_flags = BitField()
+    flag_low_snr = result_flags.flag(2**0, help_text="S/N below 3")

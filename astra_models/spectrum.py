@@ -1,0 +1,179 @@
+"""Spectra: the table that makes ``spectrum_pk`` unique over all kinds, and what every kind shares."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import peewee
+
+from astra_models.base import BaseModel
+from astra_models.errors import MissingPixelsError, UnresolvedSpectrumError
+from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
+from astra_models.source import Source
+
+
+class Spectrum(BaseModel):
+    """A spectrum of any kind. It passes on whatever its concrete row has: ``flux``, ``snr``, ``telescope``..."""
+
+    pk = AutoField()
+    spectrum_flags = BitField()
+
+    _resolved: Any = None
+
+    @property
+    def spectrum_pk(self) -> int:
+        """Key of the spectrum, under the name that it has everywhere else."""
+        return self.pk
+
+    def resolve(self) -> "SpectrumMixin":
+        """Find the concrete row, by one query over all kinds of spectra.
+
+        Raises
+        ------
+        UnresolvedSpectrumError
+            If no kind of spectrum has this key.
+        """
+        if self._resolved is None:
+            self._resolved = _find_concrete_row(self.pk)
+        return self._resolved
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what Spectrum itself doesn't have. Private and special names are never
+        # passed on: copying and unpickling look for them on an object without any data yet.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.resolve(), name)
+
+
+class SpectrumMixin(BaseModel):
+    """What every kind of spectrum shares. Kinds are found by deriving from this class."""
+
+    abstract = True
+
+    pk = AutoField()
+    spectrum_pk = ForeignKeyField(Spectrum, null=True, unique=True, index=False)
+    source_pk = ForeignKeyField(Source, null=True)
+    path = TextField(null=True)
+    created = DateTimeField(default=utc_now)
+    modified = DateTimeField(default=utc_now)
+
+    flux: Any
+    ivar: Any
+    wavelength: Any
+
+    natural_key: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self._pixels_set: dict[str, Any] = {}
+        self._pixels_read: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
+
+    @property
+    def absolute_path(self) -> str:
+        """Where the spectrum's file is.
+
+        Raises
+        ------
+        MissingPixelsError
+            If the row doesn't say.
+        """
+        if self.path is None:
+            raise MissingPixelsError(
+                f"{type(self).__name__} with spectrum_pk {self.spectrum_pk} has no file: its 'path' is not set"
+            )
+        return self.path
+
+    @property
+    def e_flux(self) -> np.ndarray:
+        """Uncertainty of the flux, of its shape and unit; infinite where `ivar` is 0."""
+        ivar = np.asarray(self.ivar)
+        good = ivar > 0
+        return np.where(good, 1 / np.sqrt(np.where(good, ivar, 1)), np.inf)
+
+    def release_pixels(self) -> None:
+        """Forget the arrays that were read from the file; they are read again when next used."""
+        self._pixels_read.clear()
+
+    def plot(self, ax: Any = None) -> Any:
+        """Plot flux against wavelength, with its uncertainty as a band.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to plot; a new figure if not given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure. Needs the ``plot`` extra.
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(10, 3.5), layout="constrained")
+        wavelength, flux, e_flux = map(np.asarray, (self.wavelength, self.flux, self.e_flux))
+        measured = np.isfinite(e_flux)
+        shown = np.where(measured, flux, np.nan)
+        ax.plot(wavelength, shown, color="black", linewidth=0.6)
+        ax.fill_between(wavelength, shown - e_flux, shown + e_flux, where=measured, color="0.8", linewidth=0)
+        ax.set(xlabel="Vacuum wavelength [Å]", ylabel=_flux_label(self), title=f"{self!r}")
+        return ax.figure
+
+
+def _flux_label(spectrum: SpectrumMixin) -> str:
+    unit = getattr(type(spectrum), "flux").unit
+    return f"Flux [{unit}]" if unit else "Flux"
+
+
+def _find_concrete_row(spectrum_pk: int) -> SpectrumMixin:
+    models = list(SpectrumMixin.concrete_models())
+    try:
+        row = _query_kinds(models, spectrum_pk)
+    except (peewee.OperationalError, peewee.ProgrammingError):
+        # Not every kind need have its table, in a small database of one's own.
+        row = _query_kinds([model for model in models if model.table_exists()], spectrum_pk)
+    if row is None:
+        kinds = ", ".join(model._meta.table_name for model in models)
+        raise UnresolvedSpectrumError(f"spectrum_pk {spectrum_pk} is in none of the tables {kinds}")
+    return row
+
+
+def _query_kinds(models: list[type[SpectrumMixin]], spectrum_pk: int) -> SpectrumMixin | None:
+    query = Spectrum.select(Spectrum.pk, *models)
+    for model in models:
+        query = query.switch(Spectrum).join(
+            model, peewee.JOIN.LEFT_OUTER, on=(model.spectrum_pk == Spectrum.pk), attr=model.__name__
+        )
+    with Spectrum._meta.database.atomic():
+        found = query.where(Spectrum.pk == spectrum_pk).first()
+    if found is None:
+        return None
+    rows = (found.__dict__.get(model.__name__) for model in models)
+    return next((row for row in rows if row is not None and row.pk is not None), None)
+
+
+def load_spectra(
+    model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk: int = 500
+) -> Iterator[SpectrumMixin]:
+    """Read spectrum rows by key, a chunk at a time, in the order of the keys.
+
+    Parameters
+    ----------
+    model : type
+        The kind of spectrum.
+    spectrum_pks : iterable of int
+        Keys. Those that have no row (any more) are passed over.
+    chunk : int, optional
+        Rows per query.
+
+    Yields
+    ------
+    SpectrumMixin
+        Rows whose pixels haven't been read.
+    """
+    import itertools
+
+    keys = iter(spectrum_pks)
+    while some := list(itertools.islice(keys, chunk)):
+        rows = {row.spectrum_pk: row for row in model.select().where(model.spectrum_pk.in_(some))}
+        yield from (rows[key] for key in some if key in rows)
