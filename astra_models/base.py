@@ -61,7 +61,7 @@ class BaseModel(peewee.Model):
         fields = self._meta.sorted_fields if only is None else only
         named = [self._meta.combined[field] if isinstance(field, str) else field for field in fields]
         written = [field for field in named if not isinstance(field, GeneratedField)]
-        if "modified" in self._meta.fields and self._pk is not None and not force_insert:
+        if "modified" in self._meta.fields and self.get_id() is not None and not force_insert:
             self.modified = utc_now()
             written.append(self._meta.fields["modified"])
         return super().save(force_insert=force_insert, only=written)

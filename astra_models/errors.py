@@ -57,5 +57,25 @@ class DatabaseUnavailableError(AstraError, ConnectionError):
     """The database can't be reached, or refuses this user."""
 
 
+class TransactionInterruptedError(AstraError, ConnectionError):
+    """A passing failure inside a caller's transaction: only the caller can run it again."""
+
+
 class UnrecognizedFileError(AstraError, ValueError):
     """A file that is none of the kinds that can be ingested."""
+
+
+class UnknownPipelineError(AstraError, LookupError):
+    """A name that no pipeline has."""
+
+
+class ResultTypeError(AstraError, TypeError):
+    """An asset gave, or asks for, something that isn't results."""
+
+
+class PortTakenError(AstraError, OSError):
+    """A port that something else listens on."""
+
+
+class MissingFileError(AstraError, FileNotFoundError):
+    """Files that a path or a pattern names, and that aren't there."""

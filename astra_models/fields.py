@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import peewee
@@ -61,6 +61,10 @@ class DescribedField(peewee.Field):
         As for `peewee.Field`.
     """
 
+    if TYPE_CHECKING:  # what a field is depends on where it is looked at: a column of a model, a value of a row
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any: ...
+
     def __init__(self, *args: Any, unit: str | None = None, help_text: str | None = None, **kwargs: Any):
         super().__init__(*args, help_text=help_text, **kwargs)
         self.unit = unit
@@ -74,19 +78,55 @@ class DescribedField(peewee.Field):
             self.help_text = self.help_text or entry.description
 
     def db_value(self, value: Any) -> Any:
-        """Convert a Python or NumPy value to what the driver takes."""
-        return super().db_value(value.item() if isinstance(value, np.generic) else value)
+        """Convert a Python or NumPy value to what the driver takes; NaN and masked become NULL."""
+        if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+            value = None if value is np.ma.masked else value.item()
+        if isinstance(value, float) and math.isnan(value):
+            value = None
+        return super().db_value(value)
 
 
-class AutoField(DescribedField, peewee.BigAutoField):
+class WholeNumberField(DescribedField):
+    """A whole number that its column has room for, on either database."""
+
+    bits = 64
+
+    def db_value(self, value: Any) -> int | None:
+        """Convert to a Python integer.
+
+        Raises
+        ------
+        FieldValueError
+            If `value` isn't a whole number, or beyond the range of the column.
+        """
+        number = super().db_value(value)
+        if number is None:
+            return None
+        if not isinstance(number, int) or (not isinstance(value, str) and number != value):
+            raise FieldValueError(f"{self.name}: {value!r} is not a whole number")
+        if not -(1 << self.bits - 1) <= number < 1 << self.bits - 1:
+            raise FieldValueError(f"{self.name}: {number} is beyond the range of a {self.bits}-bit integer")
+        return number
+
+    def adapt(self, value: Any) -> Any:
+        """Convert what is a number; what isn't is left as it is."""
+        try:
+            return int(value)
+        except (ValueError, TypeError, OverflowError):
+            return value
+
+
+class AutoField(WholeNumberField, peewee.BigAutoField):
     """A 64-bit primary key that the database assigns."""
 
 
-class IntegerField(DescribedField, peewee.IntegerField):
+class IntegerField(WholeNumberField, peewee.IntegerField):
     """A 32-bit integer."""
 
+    bits = 32
 
-class BigIntegerField(DescribedField, peewee.BigIntegerField):
+
+class BigIntegerField(WholeNumberField, peewee.BigIntegerField):
     """A 64-bit integer."""
 
 
@@ -97,6 +137,19 @@ class BooleanField(DescribedField, peewee.BooleanField):
 class TextField(DescribedField, peewee.TextField):
     """Text of any length."""
 
+    def db_value(self, value: Any) -> str | None:
+        """Convert to text.
+
+        Raises
+        ------
+        FieldValueError
+            If it has a NUL character, which PostgreSQL can't store.
+        """
+        text = super().db_value(value)
+        if text is not None and "\0" in text:
+            raise FieldValueError(f"{self.name}: {text!r} has a NUL character; remove it")
+        return text
+
 
 class GeneratedField(IntegerField):
     """An integer that the database computes from other columns; it is never written.
@@ -104,11 +157,17 @@ class GeneratedField(IntegerField):
     Parameters
     ----------
     expression : str
-        SQL over columns of the same row. It is part of the code, never made from input.
+        SQL over a column of the same row. It is part of the code, never made from input.
+    source : str
+        That column.
+    compute : callable
+        The same computation on an array of the column's values.
     """
 
-    def __init__(self, expression: str, **kwargs: Any):
+    def __init__(self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Any):
         self.expression = expression
+        self.source = source
+        self.compute = compute
         super().__init__(constraints=[peewee.SQL(f"GENERATED ALWAYS AS ({expression}) STORED")], **kwargs)
 
 
@@ -116,9 +175,17 @@ class DoubleField(DescribedField, peewee.DoubleField):
     """A double-precision number: positions, times, and whatever needs more than seven digits."""
 
     def db_value(self, value: Any) -> Any:
-        """Convert to a Python float; NaN becomes NULL."""
+        """Convert to a Python float; NaN becomes NULL.
+
+        Raises
+        ------
+        FieldValueError
+            If `value` isn't a number.
+        """
         number = super().db_value(value)
-        return None if isinstance(number, float) and math.isnan(number) else number
+        if number is not None and not isinstance(number, float):
+            raise FieldValueError(f"{self.name}: {value!r} is not a number")
+        return None if number is None or math.isnan(number) else number
 
 
 class FloatField(DoubleField):
@@ -135,8 +202,8 @@ class FloatField(DoubleField):
             If a finite value is beyond the range of float32.
         """
         number = super().db_value(value)
-        if not isinstance(number, float):
-            return number
+        if number is None:
+            return None
         if abs(number) > FLOAT32_MAX and math.isfinite(number):
             raise FieldValueError(
                 f"{self.name}: {number!r} is beyond single precision (3.4e38); store infinity or None instead"
@@ -191,11 +258,25 @@ class FloatArrayField(DescribedField):
         return peewee.SQL("REAL[]" if self._on_postgresql() else "TEXT")
 
     def db_value(self, value: Iterable[float] | None) -> Any:
-        """Round every element to float32."""
+        """Round every element to float32.
+
+        Raises
+        ------
+        FieldValueError
+            If `value` isn't a flat list of numbers, or one is beyond the range of float32.
+        """
         if value is None:
             return None
-        numbers = np.asarray(value, dtype=np.float32).ravel().tolist()
-        return numbers if self._on_postgresql() else json.dumps(numbers)
+        try:
+            numbers = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise FieldValueError(f"{self.name}: {value!r} is not a list of numbers") from error
+        if numbers.ndim != 1:
+            raise FieldValueError(f"{self.name}: {value!r} is not a flat list of numbers")
+        if np.any(np.isfinite(numbers) & (np.abs(numbers) > FLOAT32_MAX)):
+            raise FieldValueError(f"{self.name}: {value!r} has a number beyond single precision (3.4e38)")
+        rounded = numbers.astype(np.float32).tolist()
+        return rounded if self._on_postgresql() else json.dumps(rounded)
 
     def python_value(self, value: Any) -> list[float] | None:
         """Give a list of the float32 values."""

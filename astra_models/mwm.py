@@ -61,7 +61,9 @@ class BossCombinedSpectrum(BossFlagsMixin):
         help_text="In vacuum",
     )
     flux = PixelArray(ext=_boss_hdu, unit=FLUX_UNIT, help_text="Flux density")
-    ivar = PixelArray(ext=_boss_hdu, unit=IVAR_UNIT, help_text="Inverse variance of the flux; 0 where it is not to be used")
+    ivar = PixelArray(
+        ext=_boss_hdu, unit=IVAR_UNIT, help_text="Inverse variance of the flux; 0 where it is not to be used"
+    )
     pixel_flags = PixelArray(ext=_boss_hdu, unit="", help_text="Mask bits")
     continuum = PixelArray(ext=_boss_hdu, unit="", help_text="NMF continuum")
     nmf_rectified_model_flux = PixelArray(ext=_boss_hdu, unit="", help_text="NMF model over its continuum")

@@ -45,7 +45,7 @@ class PipelineOutputMixin(BaseModel):
     t_elapsed = FloatField(null=True)
     t_overhead = FloatField(null=True)
     tag = TextField(default="")
-    v_astra_major_minor = GeneratedField("v_astra / 1000")
+    v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
 

@@ -136,9 +136,7 @@ def pixel_arrays(model: type) -> dict[str, PixelArray]:
     return {name: value for name, value in found.items() if isinstance(value, PixelArray)}
 
 
-def _read(
-    path: str, ext: int | str, accessors: Mapping[str, PixelArrayAccessorFITS], wanted: str
-) -> dict[str, Array]:
+def _read(path: str, ext: int | str, accessors: Mapping[str, PixelArrayAccessorFITS], wanted: str) -> dict[str, Array]:
     from astropy.io import fits
 
     try:

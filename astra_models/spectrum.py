@@ -1,15 +1,21 @@
 """Spectra: the table that makes ``spectrum_pk`` unique over all kinds, and what every kind shares."""
 
+import itertools
+import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.database.retry import run_transaction
+from astra_models.database.sql import is_any_of
 from astra_models.errors import MissingPixelsError, UnresolvedSpectrumError
 from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
 from astra_models.source import Source
+
+logger = logging.getLogger(__name__)
 
 
 class Spectrum(BaseModel):
@@ -121,7 +127,7 @@ class SpectrumMixin(BaseModel):
 
 
 def _flux_label(spectrum: SpectrumMixin) -> str:
-    unit = getattr(type(spectrum), "flux").unit
+    unit = type(spectrum).flux.unit
     return f"Flux [{unit}]" if unit else "Flux"
 
 
@@ -152,9 +158,7 @@ def _query_kinds(models: list[type[SpectrumMixin]], spectrum_pk: int) -> Spectru
     return next((row for row in rows if row is not None and row.pk is not None), None)
 
 
-def load_spectra(
-    model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk: int = 500
-) -> Iterator[SpectrumMixin]:
+def load_spectra(model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk: int = 500) -> Iterator[SpectrumMixin]:
     """Read spectrum rows by key, a chunk at a time, in the order of the keys.
 
     Parameters
@@ -171,9 +175,10 @@ def load_spectra(
     SpectrumMixin
         Rows whose pixels haven't been read.
     """
-    import itertools
-
     keys = iter(spectrum_pks)
     while some := list(itertools.islice(keys, chunk)):
-        rows = {row.spectrum_pk: row for row in model.select().where(model.spectrum_pk.in_(some))}
+        query: Any = model.select().where(is_any_of(model.spectrum_pk, some))
+        rows = {row.spectrum_pk: row for row in run_transaction(model._meta.database, lambda query=query: list(query))}
+        if len(rows) < len(some):
+            logger.warning("%d of %d spectra are no longer in the database", len(some) - len(rows), len(some))
         yield from (rows[key] for key in some if key in rows)

@@ -1,8 +1,8 @@
 """Which database to use: an environment variable, the configuration files, or one in memory.
 
 The order is that of the documentation: ``ASTRA_DATABASE_PATH``, the ``TESTING`` flag, the configuration's
-``database`` section, and an in-memory SQLite database with a warning. What is configured but wrong is an error,
-never a reason to fall through. Nothing here touches the network.
+``database`` section, and an in-memory SQLite database with a warning. What is configured but wrong is an
+error, never a reason to fall through. Nothing here touches the network.
 """
 
 import difflib
@@ -16,6 +16,7 @@ import peewee
 from sdsstools import get_config
 
 from astra_models.errors import ConfigurationError
+from astra_models.paths import expand_path
 
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"
@@ -66,16 +67,16 @@ def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[pe
         config = read_configuration()
     if config.get("TESTING"):
         return sqlite_database(IN_MEMORY), None
-    section = config.get("database")
-    if section is None:
+    _refuse_misspelt_section(config)
+    if "database" not in config:
         warnings.warn(
-            "no database is configured, so results are kept in memory and vanish with this process; looked at "
-            f"{PATH_VARIABLE}, ASTRA_CONFIG_PATH, and a 'database' section in {USER_FILES}",
+            "no database is configured, so results are kept in memory and vanish with this process; looked "
+            f"at {PATH_VARIABLE}, ASTRA_CONFIG_PATH, and a 'database' section in {USER_FILES}",
             UserWarning,
             stacklevel=2,
         )
         return sqlite_database(IN_MEMORY), None
-    return _database_from_section(section)
+    return _database_from_section(config["database"])
 
 
 def read_configuration() -> Mapping[str, Any]:
@@ -89,11 +90,15 @@ def read_configuration() -> Mapping[str, Any]:
     import yaml
 
     default = Path(__file__).parents[1] / "etc" / "astra.yml"
-    try:
-        return get_config("astra", config_file=str(default))
-    except (yaml.YAMLError, OSError, ValueError, AttributeError) as error:
-        where = os.environ.get("ASTRA_CONFIG_PATH", USER_FILES)
-        raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # sdsstools doesn't close what it reads
+        try:
+            return get_config("astra", config_file=str(default))
+        except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
+            where = os.environ.get("ASTRA_CONFIG_PATH", USER_FILES)
+            raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error.with_traceback(
+                None
+            )
 
 
 def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) -> peewee.SqliteDatabase:
@@ -111,13 +116,10 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     ConfigurationError
         If the file's folder doesn't exist, or a pragma isn't a plain name and value.
     """
-    settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
-    for key, value in settings.items():
-        if not key.isidentifier() or not str(value).lstrip("-").isalnum():
-            raise ConfigurationError(f"database.pragmas: {key} = {value!r} is not a plain name and value")
+    settings = _sqlite_settings(pragmas)
     if str(path) == IN_MEMORY:
         return peewee.SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
-    file = Path(os.path.expandvars(path)).expanduser()
+    file = Path(expand_path(path))
     if not file.parent.is_dir():
         raise ConfigurationError(f"SQLite file {str(file)!r}: there is no folder {str(file.parent)!r}; make it first")
     return peewee.SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
@@ -131,11 +133,12 @@ def postgresql_database(dbname: str, **connection: Any) -> peewee.PostgresqlData
     dbname : str
         Name of the database.
     **connection
-        ``user``, ``host``, ``port``, ``password``, or whatever else libpq takes. What isn't given, libpq finds in
-        its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
+        ``user``, ``host``, ``port``, ``password``, or whatever else libpq takes. What isn't given, libpq
+        finds in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
     """
-    given = {key: value for key, value in connection.items() if value is not None}
-    return peewee.PostgresqlDatabase(dbname, **({"application_name": "astra"} | given))
+    settings: dict[str, Any] = {"application_name": "astra"}
+    settings |= {key: value for key, value in connection.items() if value is not None}
+    return peewee.PostgresqlDatabase(dbname, **settings)
 
 
 def is_in_memory(database: peewee.Database) -> bool:
@@ -149,14 +152,39 @@ def _database_from_section(section: Any) -> tuple[peewee.Database, str | None]:
             f"database: {section!r} is not a mapping; give 'dbname' (PostgreSQL) or 'path' (SQLite file)"
         )
     _refuse_unknown_keys(section)
-    if "dbname" in section:
-        if "path" in section:
-            raise ConfigurationError("database: has both 'dbname' (PostgreSQL) and 'path' (SQLite); keep one")
-        settings = {key: value for key, value in section.items() if key not in ("dbname", "schema")}
-        return postgresql_database(str(section["dbname"]), **_with_integer_port(settings)), section.get("schema")
-    if not section.get("path"):
-        raise ConfigurationError("database: has neither 'dbname' (PostgreSQL) nor 'path' (SQLite file)")
-    return sqlite_database(section["path"], section.get("pragmas")), None
+    if "dbname" in section and "path" in section:
+        raise ConfigurationError("database: has both 'dbname' (PostgreSQL) and 'path' (SQLite); keep one")
+    if not section.get("dbname") and not section.get("path"):
+        raise ConfigurationError(
+            "database: has neither 'dbname' (PostgreSQL) nor 'path' (SQLite file), or it is empty; give one"
+        )
+    if "path" in section:
+        return sqlite_database(section["path"], section.get("pragmas")), None
+    settings = {key: value for key, value in section.items() if key not in ("dbname", "schema")}
+    if settings.get("port") is not None:
+        settings["port"] = _integer("port", settings["port"])
+    schema = section.get("schema")
+    if not isinstance(schema, str | None):
+        raise ConfigurationError(f"database: schema {schema!r} is not text; put it in quotes")
+    return postgresql_database(str(section["dbname"]), **settings), schema
+
+
+def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
+    if "database" in config:
+        return
+    for key in config:
+        if difflib.get_close_matches(str(key).lower(), ["database"], cutoff=0.8):
+            raise ConfigurationError(f"the configuration has an unknown key {key!r}; did you mean 'database'?")
+
+
+def _sqlite_settings(pragmas: Any) -> dict[str, Any]:
+    if pragmas is not None and not isinstance(pragmas, Mapping):
+        raise ConfigurationError(f"database.pragmas: {pragmas!r} is not a mapping of names to values")
+    settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
+    for key, value in settings.items():
+        if not key.isidentifier() or not str(value).lstrip("-").isalnum():
+            raise ConfigurationError(f"database.pragmas: {key} = {value!r} is not a plain name and value")
+    return settings | {"busy_timeout": _integer("busy_timeout", settings["busy_timeout"])}
 
 
 def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
@@ -169,11 +197,8 @@ def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"database: unknown key {key!r}; {hint}")
 
 
-def _with_integer_port(settings: dict[str, Any]) -> dict[str, Any]:
-    port = settings.get("port")
-    if port is None:
-        return settings
+def _integer(name: str, value: Any) -> int:
     try:
-        return settings | {"port": int(port)}
+        return int(value)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"database: port {port!r} is not a number") from error
+        raise ConfigurationError(f"database: {name} {value!r} is not a number") from error

@@ -1,0 +1,75 @@
+"""Tables and schema of the bound database: what is there, and making it."""
+
+from typing import Any
+
+import peewee
+
+from astra_models.base import BaseModel, bound_schema, database
+from astra_models.database.retry import describe, run_transaction
+from astra_models.database.sql import is_postgresql, quote, quoted_table
+from astra_models.errors import MissingTableError
+from astra_models.rejected import RejectedResult
+
+
+def existing_tables() -> set[str]:
+    """Name the tables in the bound database and schema.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        If there is no connection to be had.
+    """
+    return set(run_transaction(database, lambda: database.get_tables(schema=bound_schema())))
+
+
+def require_tables(*models: type[BaseModel]) -> None:
+    """Make sure that tables are there. ``rejected_result``, which every write needs, is made if it isn't.
+
+    Raises
+    ------
+    MissingTableError
+        If a table, or the schema, is missing.
+    """
+    tables = existing_tables()
+    for model in models:
+        if model._meta.table_name not in tables:
+            _require_schema()
+            raise MissingTableError(
+                f"{describe(database)} has no table {quoted_table(model)} for {model.__name__}; make all tables with "
+                f"`astra init`, or this one with {model.__name__}.create_table()"
+            )
+    if RejectedResult._meta.table_name not in tables:
+        RejectedResult.create_table()
+
+
+def create_tables() -> list[str]:
+    """Create the schema and the tables of all models that have been imported, as far as they are missing.
+
+    Returns
+    -------
+    list of str
+        Names of the tables that were made.
+    """
+
+    def create() -> list[str]:
+        schema = bound_schema()
+        if schema is not None and is_postgresql(database):
+            database.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+        before = set(database.get_tables(schema=schema))
+        models: list[Any] = [model for model in BaseModel.concrete_models() if model._meta.table_name not in before]
+        for model in getattr(peewee, "sort_models")(models):  # noqa: B009  the stubs don't have it
+            model.create_table()
+        return [model._meta.table_name for model in models]
+
+    return run_transaction(database, create)
+
+
+def _require_schema() -> None:
+    schema = bound_schema()
+    if schema is None or not is_postgresql(database):
+        return
+    found = database.execute_sql("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if found is None:
+        raise MissingTableError(
+            f"{describe(database)} has no schema {schema!r}; make it and its tables with `astra init`"
+        )

@@ -1,0 +1,163 @@
+"""Transactions that are run again when the database, not the data, made them fail.
+
+A statement inside a transaction can't be retried on its own: those before it are gone. So the whole transaction
+is. What is transient is told by SQLSTATE: deadlock or serialization (class 40), connection lost (08, 57P0x), too
+many connections (53300), lock not available (55P03), and SQLite's BUSY. psycopg2 has no SQLSTATE for a connection
+that is refused, cut or killed; there, the state of the connection is the sign.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import peewee
+
+from astra_models.database.sql import is_postgresql
+from astra_models.errors import DatabaseUnavailableError, TransactionInterruptedError
+
+DEADLINE = 120.0
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+
+TRANSIENT_CLASSES = ("08", "40")
+TRANSIENT_STATES = ("57P01", "57P02", "57P03", "57P05", "53300", "55P03")
+SQLITE_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
+SESSION_LOST = (peewee.OperationalError, peewee.InterfaceError)
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+def run_transaction(database: Any, work: Callable[[], Result], deadline: float = DEADLINE) -> Result:
+    """Run `work` in a transaction of its own, again if it failed for a passing reason.
+
+    Parameters
+    ----------
+    database : peewee.Database
+        The database that `work` writes to.
+    work : callable
+        What to do; it may be called more than once, each time from a clean state. If the connection is lost during
+        the COMMIT, it may have been done already.
+    deadline : float, optional
+        Seconds after the first failure until which to try again.
+
+    Returns
+    -------
+    object
+        What `work` returned.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        If there is no connection to be had, or the reason didn't pass in time.
+    TransactionInterruptedError
+        If this was called inside a transaction of the caller, which only the caller can run again.
+    """
+    if database.in_transaction():
+        return _inside_callers_transaction(database, work)
+    give_up_at, pause, connected_before = None, FIRST_PAUSE, not database.is_closed()
+    while True:
+        try:
+            _connect(database)
+            connected_before = True
+            with database.atomic(*_begin_arguments(database)):
+                return work()
+        except peewee.PeeweeException as error:
+            if not _is_transient(database, error, connected_before):
+                _raise_if_unreachable(database, error)
+                raise
+            now = time.monotonic()
+            give_up_at = now + deadline if give_up_at is None else give_up_at
+            if now + pause > give_up_at:
+                raise DatabaseUnavailableError(
+                    f"{describe(database)}: still failing after {deadline:.0f} s of retries ({one_line(error)}); "
+                    "nothing of this batch was stored. Run again when the database is well: what is missing is still due"
+                ) from error
+            logger.warning("%s: %s; trying again in %.1f s", describe(database), one_line(error), pause)
+            _drop_connection(database)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def describe(database: Any) -> str:
+    """Name a database for a message, without anything secret."""
+    if not is_postgresql(database):
+        return f"SQLite database {str(database.database)!r}"
+    params = database.connect_params
+    name = str(database.database)
+    if "://" in name or "=" in name:
+        return "the PostgreSQL database"
+    host = params.get("host") or "the default host"
+    return f"PostgreSQL database {name!r} on {host}" + (f":{params['port']}" if params.get("port") else "")
+
+
+def one_line(error: BaseException) -> str:
+    """Give the first line of an error's message."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Give the SQLSTATE of a PostgreSQL error, if it has one."""
+    return getattr(getattr(error, "orig", error), "pgcode", None)
+
+
+def _is_transient(database: Any, error: BaseException, connected_before: bool) -> bool:
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in SQLITE_BUSY
+    state = sqlstate(error)
+    if state is not None:
+        return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES
+    return is_postgresql(database) and isinstance(error, SESSION_LOST) and connected_before and _is_lost(database)
+
+
+def _is_lost(database: Any) -> bool:
+    """Tell whether there is no connection, or one that the server or network has ended."""
+    return database.is_closed() or bool(getattr(database._state.conn, "closed", False))
+
+
+def _raise_if_unreachable(database: Any, error: BaseException) -> None:
+    """Turn the failure of a first connection, which no retry mends, into an error that says so."""
+    if database.is_closed() and isinstance(error, peewee.OperationalError):
+        raise DatabaseUnavailableError(
+            f"{describe(database)} can't be used: {one_line(error)}. Check its configuration (astra status shows "
+            "which one is used)"
+        ) from error
+
+
+def _connect(database: Any) -> None:
+    if not database.is_closed() and not database.is_connection_usable():
+        _drop_connection(database)
+    database.connect(reuse_if_open=True)
+
+
+def _drop_connection(database: Any) -> None:
+    """Forget a connection that has ended; a good one is kept."""
+    if database.is_closed() or database.is_connection_usable():
+        return
+    try:
+        database.close()
+    except peewee.PeeweeException as error:
+        logger.debug("closing a lost connection: %s", one_line(error))
+        database.dispose()
+
+
+def _begin_arguments(database: Any) -> tuple[str, ...]:
+    # A transaction that means to write takes SQLite's lock at once: waiting for it later can deadlock.
+    return () if is_postgresql(database) else ("IMMEDIATE",)
+
+
+def _inside_callers_transaction(database: Any, work: Callable[[], Result]) -> Result:
+    try:
+        with database.atomic():
+            return work()
+    except peewee.PeeweeException as error:
+        if not _is_transient(database, error, connected_before=True):
+            raise
+        raise TransactionInterruptedError(
+            f"{describe(database)}: {one_line(error)}. This happened inside a transaction of the caller, whose earlier "
+            "statements are gone with it: run that whole transaction again"
+        ) from error

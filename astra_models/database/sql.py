@@ -1,0 +1,48 @@
+"""Quoting, and the few statements in which PostgreSQL and SQLite differ."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import peewee
+
+from astra_models.base import BaseModel
+
+# Turns a driver's errors into peewee's, for the calls that don't go through peewee.
+driver_errors: Any = getattr(peewee, "__exception_wrapper__")  # noqa: B009  the stubs don't have it
+
+
+def is_postgresql(database: Any) -> bool:
+    """Tell whether a database, or the proxy of one, is PostgreSQL."""
+    target = database.obj if isinstance(database, peewee.Proxy) else database
+    return isinstance(target, peewee.PostgresqlDatabase)
+
+
+def quote(*names: str | None) -> str:
+    """Quote an identifier, with its schema before it if there is one."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names if name is not None)
+
+
+def quoted_table(model: type[BaseModel]) -> str:
+    """Give a model's table as SQL names it."""
+    return quote(model._meta.schema, model._meta.table_name)
+
+
+def is_any_of(column: Any, values: Iterable[int]) -> peewee.Expression:
+    """Make the condition that a column is one of any number of integers, bound as one value.
+
+    Parameters
+    ----------
+    column : peewee.Field
+        An integer column.
+    values : iterable of int
+        The integers; a database's limit on the number of parameters doesn't apply.
+    """
+    integers = [int(value) for value in values]
+    # With converters of their own: the column's would take the whole list for one of its values.
+    if is_postgresql(column.model._meta.database):
+        array = peewee.Value(integers, converter=list, unpack=False)
+        any_of = peewee.fn.ANY(peewee.NodeList((array, peewee.SQL("::bigint[]"))))
+        return peewee.Expression(column, "=", any_of, flat=True)
+    listed = peewee.fn.json_each(peewee.Value(json.dumps(integers), converter=str, unpack=False))
+    return column.in_(peewee.NodeList((peewee.SQL("(SELECT value FROM"), listed, peewee.SQL(")"))))

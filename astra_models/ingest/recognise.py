@@ -1,0 +1,49 @@
+"""Which kind of spectrum a file holds, told by its content and never by its name."""
+
+import os
+import struct
+
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.apogee_files import AP_STAR
+from astra_models.ingest.boss_files import TEMPLATE, VISIT
+from astra_models.ingest.content import FileContent
+from astra_models.ingest.fits_file import FitsFile
+from astra_models.ingest.mwm_files import MWM_STAR
+
+KINDS = (MWM_STAR, AP_STAR, VISIT, TEMPLATE)
+
+
+def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
+    """Recognise a file and read what it says of its spectra and their source.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FITS file, gzipped or not.
+
+    Returns
+    -------
+    FileContent
+        Values for the tables. No pixels are kept.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If it can't be read, is of no kind that is known, or doesn't identify what was observed. The message
+        says what was looked for.
+    """
+    try:
+        file = FitsFile(os.path.abspath(path))
+        for kind in KINDS:
+            if kind.recognises(file):
+                return kind.read(file)
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
+        if isinstance(error, UnrecognizedFileError):
+            raise
+        raise UnrecognizedFileError(
+            f"it is damaged ({type(error).__name__}: {error}); fetch it again"
+        ) from error
+    looked_for = ", ".join(kind.looked_for for kind in KINDS)
+    raise UnrecognizedFileError(
+        f"it is no spectrum that is known: looked for {looked_for}; found {file.describe()}"
+    )

@@ -1,0 +1,310 @@
+"""Spectrum files into the tables of sources and spectra.
+
+Headers of a batch of files are read first; then the batch is written in one transaction, so that none is
+open while files are read. A row that a file made before is found by the natural key of its kind, and written
+only if the file now says something else. A file that can't be ingested is listed with the reason and takes
+no other along.
+"""
+
+import functools
+import operator
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.base import database
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import UnrecognizedFileError
+from astra_models.fields import utc_now
+from astra_models.ingest.content import FileContent, Values
+from astra_models.ingest.recognise import read_spectrum_file
+from astra_models.ingest.sources import KnownSource, SourceMatcher
+from astra_models.mwm import BossCombinedSpectrum
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum, SpectrumMixin
+
+TABLES = ("source", "boss_visit_spectrum", "boss_combined_spectrum", "apogee_coadded_spectrum_in_ap_star")
+MODELS: tuple[type[SpectrumMixin], ...] = (
+    BossVisitSpectrum,
+    BossCombinedSpectrum,
+    ApogeeCoaddedSpectrumInApStar,
+)
+CHUNK = 100
+
+_NOT_STORABLE = (peewee.DataError, peewee.IntegrityError, ValueError, OverflowError)
+
+
+@dataclass
+class TableCounts:
+    """What happened to the rows of a table."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass
+class IngestReport:
+    """What happened to the files that were given.
+
+    Parameters
+    ----------
+    tables : dict of str to TableCounts
+        Per table, rows that were inserted, updated, or found as they are. A source of several files counts
+        once.
+    refused : list of (str, str)
+        Path and reason of each file that was not ingested.
+    notes : list of (str, str)
+        Path and remark where a file was ingested, but not all of it.
+    files : int
+        How many different files were given.
+    seconds : float
+        How long it took.
+    """
+
+    tables: dict[str, TableCounts] = field(default_factory=lambda: {name: TableCounts() for name in TABLES})
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    files: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ingested(self) -> int:
+        """How many files were ingested."""
+        return self.files - len(self.refused)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing was written."""
+        return not any(counts.inserted or counts.updated for counts in self.tables.values())
+
+
+def ingest_spectra(
+    paths: Iterable[str | Path],
+    *,
+    progress: Callable[[int], None] | None = None,
+    batch_size: int = 200,
+) -> IngestReport:
+    """Make sources and spectra of FITS files; what is there already stays as it is.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files. A file that is named twice is read once.
+    progress : callable, optional
+        Called after each batch with the number of files dealt with so far.
+    batch_size : int, optional
+        Files per transaction.
+
+    Returns
+    -------
+    IngestReport
+        Counts, and the files that were refused.
+
+    Notes
+    -----
+    Kinds are recognised by their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apStar,
+    mwmStar. Errors of the database itself (no connection, no tables) are raised; whatever is wrong with a
+    file is reported.
+    """
+    start = time.monotonic()
+    report = IngestReport()
+    sources: dict[int, str] = {}
+    unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
+    while some := list(islice(unique, batch_size)):
+        contents = [content for path in some if (content := _read(path, report)) is not None]
+        for content in contents:
+            report.notes.extend((content.path, note) for note in content.notes)
+        _write_batch(contents, report, sources)
+        report.files += len(some)
+        if progress is not None:
+            progress(report.files)
+    _count(report.tables["source"], Counter(sources.values()))
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _read(path: str, report: IngestReport) -> FileContent | None:
+    try:
+        content = read_spectrum_file(path)
+        for model, values in content.spectra:
+            _check_range(model, values)
+        _check_range(Source, content.source or {})
+    except UnrecognizedFileError as error:
+        report.refused.append((path, str(error)))
+        return None
+    return content
+
+
+def _check_range(model: type[peewee.Model], values: Values) -> None:
+    """Refuse whole numbers that a column can't hold, which SQLite would take and PostgreSQL would not."""
+    for name, value in values.items():
+        column = model._meta.fields[name]
+        if value is None or not isinstance(column, peewee.IntegerField):
+            continue
+        bits = 63 if isinstance(column, peewee.BigIntegerField) else 31
+        if not -(1 << bits) <= value < 1 << bits:
+            raise UnrecognizedFileError(
+                f"its {name} is {value}, which a {bits + 1}-bit column can't hold; the file is damaged, or "
+                "means something else by it"
+            )
+
+
+def _write_batch(contents: list[FileContent], report: IngestReport, sources: dict[int, str]) -> None:
+    """Write a batch; if the database refuses it, write file by file and report those that it refuses."""
+    if not contents:
+        return
+    try:
+        outcome = _write(contents)
+    except _NOT_STORABLE as error:
+        if len(contents) == 1:
+            report.refused.append((contents[0].path, f"the database refused it: {str(error).strip()}"))
+            return
+        for content in contents:
+            _write_batch([content], report, sources)
+        return
+    for table, counts in outcome.spectra.items():
+        _count(report.tables[table], counts)
+    for pk, status in outcome.sources.items():
+        if sources.setdefault(pk, status) == "unchanged":
+            sources[pk] = status
+
+
+@dataclass
+class _Outcome:
+    sources: dict[int, str]
+    spectra: dict[str, Counter[str]]
+
+
+def _write(contents: Sequence[FileContent]) -> _Outcome:
+    with _transaction():
+        matcher = SourceMatcher(content.source for content in contents if content.source)
+        owners = [matcher.match(content.source) if content.source else None for content in contents]
+        outcome = _Outcome(dict(matcher.write()), {})
+        rows = _rows_by_model(contents, owners)
+        for model, values in rows.items():
+            outcome.spectra[model._meta.table_name] = _write_spectra(model, values)
+    return outcome
+
+
+def _transaction() -> Any:
+    """Begin a transaction that no other ingestion can come between."""
+    if isinstance(database.obj, peewee.SqliteDatabase):
+        return database.atomic("IMMEDIATE")
+    return _locked_transaction()
+
+
+class _locked_transaction:  # noqa: N801  a context manager, used as a function
+    """A transaction on PostgreSQL that keeps other writers of sources waiting, and no readers.
+
+    Two ingestions that see the same new star at the same time would otherwise both insert it.
+    """
+
+    def __enter__(self) -> None:
+        self._atomic = database.atomic()
+        self._atomic.__enter__()
+        table = ".".join(f'"{part}"' for part in (Source._meta.schema, Source._meta.table_name) if part)
+        try:
+            database.execute_sql(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        except BaseException as error:
+            self._atomic.__exit__(type(error), error, None)
+            raise
+
+    def __exit__(self, *exception: Any) -> Any:
+        return self._atomic.__exit__(*exception)
+
+
+def _rows_by_model(
+    contents: Sequence[FileContent], owners: Sequence[KnownSource | None]
+) -> dict[type[SpectrumMixin], list[Values]]:
+    """Values of spectra by model, each key once: of two files with the same spectrum the last counts."""
+    rows: dict[type[SpectrumMixin], dict[tuple[Any, ...], Values]] = {model: {} for model in MODELS}
+    for content, owner in zip(contents, owners, strict=True):
+        for model, values in content.spectra:
+            keyed = values | {"source_pk": owner.pk if owner else None}
+            rows[model][tuple(values[name] for name in model.natural_key)] = keyed
+    return {model: [keyed[key] for key in sorted(keyed)] for model, keyed in rows.items()}
+
+
+def _write_spectra(model: type[SpectrumMixin], rows: list[Values]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for chunk in _chunks(rows):
+        existing = _existing(model, chunk)
+        new = []
+        for values in chunk:
+            row = existing.get(_key(model, values))
+            if row is None:
+                new.append(values)
+            else:
+                counts[_update_if_different(model, row, values)] += 1
+        counts["inserted"] += _insert(model, new)
+    return counts
+
+
+def _insert(model: type[SpectrumMixin], rows: list[Values]) -> int:
+    now = utc_now()
+    # Kinds of a model don't all set the same columns; peewee takes the columns of the first row for all.
+    by_columns: dict[tuple[str, ...], list[Values]] = {}
+    for values in rows:
+        by_columns.setdefault(tuple(sorted(values)), []).append(values)
+    for alike in by_columns.values():
+        pks = _new_spectrum_pks(len(alike))
+        complete = [
+            values | {"spectrum_pk": pk, "created": now, "modified": now}
+            for values, pk in zip(alike, pks, strict=True)
+        ]
+        model.insert_many(complete).execute()
+    return len(rows)
+
+
+def _new_spectrum_pks(n: int) -> list[int]:
+    query = Spectrum.insert_many([{"spectrum_flags": 0}] * n).returning(Spectrum.pk)
+    return sorted(row.pk for row in query.execute())
+
+
+def _update_if_different(model: type[SpectrumMixin], row: SpectrumMixin, values: Values) -> str:
+    changed = {name: value for name, value in values.items() if not _is_same(model, row, name, value)}
+    if not changed:
+        return "unchanged"
+    model.update(changed | {"modified": utc_now()}).where(model.pk == row.pk).execute()
+    return "updated"
+
+
+def _is_same(model: type[SpectrumMixin], row: SpectrumMixin, name: str, value: Any) -> bool:
+    """Compare what would come back from the database with what came."""
+    column = model._meta.fields[name]
+    stored = row.__data__.get(name)
+    if isinstance(column, peewee.ForeignKeyField):
+        return stored == value
+    return column.python_value(column.db_value(value)) == stored
+
+
+def _existing(model: type[SpectrumMixin], rows: list[Values]) -> dict[tuple[Any, ...], SpectrumMixin]:
+    conditions = [
+        functools.reduce(operator.and_, (getattr(model, name) == values[name] for name in model.natural_key))
+        for values in rows
+    ]
+    query = model.select().where(functools.reduce(operator.or_, conditions))
+    return {_key(model, row.__data__): row for row in query}
+
+
+def _key(model: type[SpectrumMixin], values: Values) -> tuple[Any, ...]:
+    return tuple(values[name] for name in model.natural_key)
+
+
+def _chunks(rows: list[Values]) -> Iterator[list[Values]]:
+    yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+def _count(counts: TableCounts, found: Counter[str]) -> None:
+    counts.inserted += found["inserted"]
+    counts.updated += found["updated"]
+    counts.unchanged += found["unchanged"]

@@ -1,0 +1,91 @@
+"""What has no result, and why: failed analyses, spectra without an answer, and rows that couldn't be stored."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from astra_models.base import BaseModel
+from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
+
+EXCEPTION = "exception"
+NO_RESULT = "no_result"
+REFUSED = "refused"
+FAILURES = (EXCEPTION, NO_RESULT)
+
+
+class RejectedResult(BaseModel):
+    """A spectrum whose analysis failed or gave nothing, or a result that couldn't be stored.
+
+    A spectrum listed as ``exception`` or ``no_result`` is not due at the same version unless it was modified since.
+    A later good result removes it from the list.
+    """
+
+    pk = AutoField()
+    model = TextField(help_text="Name of the output model")
+    spectrum_pk = BigIntegerField(null=True)
+    source_pk = BigIntegerField(null=True)
+    v_astra = IntegerField(null=True)
+    reason = TextField(unit="", help_text="exception, no_result or refused")
+    message = TextField(help_text="What went wrong")
+    payload = TextField(null=True, help_text="The row that was refused, as JSON")
+    run_id = TextField(null=True, help_text="The run in which it happened")
+    created = DateTimeField(default=utc_now)
+
+    class Meta:
+        indexes = ((("model", "spectrum_pk", "v_astra"), False),)
+
+
+def payload_to_json(row: Mapping[str, Any]) -> str:
+    """Write a row as JSON from which `payload_from_json` restores it exactly.
+
+    Parameters
+    ----------
+    row : mapping
+        Values by column name. What JSON doesn't have (NaN, infinities, bytes, moments) is tagged; what has no exact
+        form is kept as its ``repr``.
+    """
+    return json.dumps({str(name): _tagged(value) for name, value in row.items()}, allow_nan=False)
+
+
+def payload_from_json(payload: str) -> dict[str, Any]:
+    """Restore a row from JSON."""
+    return {name: _untagged(value) for name, value in json.loads(payload).items()}
+
+
+def _tagged(value: Any) -> Any:
+    if value is None or value is np.ma.masked:
+        return None
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        value = value.item()
+    if isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, datetime | date):
+        return {"$datetime": value.isoformat()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_tagged(item) for item in value]
+    return {"$repr": repr(value)}
+
+
+def _untagged(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_untagged(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((tag, content),) = value.items()
+    match tag:
+        case "$float":
+            return float(content)
+        case "$bytes":
+            return base64.b64decode(content)
+        case "$datetime":
+            return datetime.fromisoformat(content)
+    return content

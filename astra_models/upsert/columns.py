@@ -1,0 +1,340 @@
+"""Values of one column: from whatever was given to a typed NumPy array, checked.
+
+Whole columns are converted at once. Only a column in which something doesn't fit is looked at value by value,
+to find which rows can't be stored and why.
+"""
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+import peewee
+
+from astra_models.fields import (
+    BitField,
+    BooleanField,
+    DateTimeField,
+    DoubleField,
+    FloatArrayField,
+    FloatField,
+    TextField,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Kind(NamedTuple):
+    """How a column's values are held here, and the PostgreSQL type that they are sent as."""
+
+    dtype: np.dtype
+    sql: str
+
+
+INT32 = Kind(np.dtype(np.int32), "integer")
+INT64 = Kind(np.dtype(np.int64), "bigint")
+FLOAT32 = Kind(np.dtype(np.float32), "real")
+FLOAT64 = Kind(np.dtype(np.float64), "double precision")
+BOOLEAN = Kind(np.dtype(np.bool_), "boolean")
+MOMENT = Kind(np.dtype("datetime64[us]"), "timestamptz")
+TEXT = Kind(np.dtype(object), "text")
+BYTES = Kind(np.dtype(object), "bytea")
+FLOATS = Kind(np.dtype(object), "real[]")
+
+_KINDS: tuple[tuple[type[peewee.Field], Kind], ...] = (
+    (FloatArrayField, FLOATS),
+    (FloatField, FLOAT32),
+    (DoubleField, FLOAT64),
+    (BooleanField, BOOLEAN),
+    (DateTimeField, MOMENT),
+    (TextField, TEXT),
+    (BitField, INT64),
+    (peewee.BigIntegerField, INT64),
+    (peewee.BigAutoField, INT64),
+    (peewee.IntegerField, INT32),
+    (peewee.FloatField, FLOAT64),
+    (peewee.BooleanField, BOOLEAN),
+    (peewee.CharField, TEXT),
+    (peewee.TextField, TEXT),
+    (peewee.DateTimeField, MOMENT),
+    (peewee.BlobField, BYTES),
+)
+
+_INTEGERS = {int, bool, *np.sctypeDict.values()} & {
+    int, bool, np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32,
+}  # fmt: skip
+_FLOATS = _INTEGERS | {float, np.float16, np.float32, np.float64}
+_NONE = type(None)
+
+
+class Refusal(NamedTuple):
+    """Why one row can't be stored."""
+
+    row: int
+    check: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's values and which of them are NULL (there the value means nothing).
+
+    Parameters
+    ----------
+    kind : Kind
+        What the values are.
+    values : ndarray, shape (n_rows,)
+        Of the kind's dtype.
+    null : ndarray of bool, shape (n_rows,)
+        True where the value is NULL.
+    """
+
+    kind: Kind
+    values: np.ndarray
+    null: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Column":
+        """Give the column of some rows, in the order asked for."""
+        return Column(self.kind, self.values[rows], self.null[rows])
+
+
+def kind_of(field: peewee.Field) -> Kind:
+    """Tell how values of a field are held.
+
+    Raises
+    ------
+    TypeError
+        If the field's type is none that can be upserted.
+    """
+    target = field.rel_field if isinstance(field, peewee.ForeignKeyField) else field
+    for field_type, kind in _KINDS:
+        if isinstance(target, field_type):
+            return kind
+    raise TypeError(f"{field!r}: columns of type {type(field).__name__} can't be upserted")
+
+
+def constant_column(field: peewee.Field, value: Any, n_rows: int) -> Column:
+    """Make a column that has the same value, or NULL, in every row."""
+    one, _ = to_column(field, [value])
+    return Column(one.kind, np.repeat(one.values, n_rows), np.repeat(one.null, n_rows))
+
+
+def to_column(field: peewee.Field, raw: Sequence[Any] | np.ndarray) -> tuple[Column, list[Refusal]]:
+    """Convert what was given for a column, and find what doesn't fit.
+
+    Parameters
+    ----------
+    field : peewee.Field
+        The column.
+    raw : sequence, length n_rows
+        Python or NumPy values, None for NULL; or an array, masked where NULL.
+
+    Returns
+    -------
+    column : Column
+        The values; NULL where a value was refused.
+    refusals : list of Refusal
+        One for each value that the column can't hold.
+    """
+    kind = kind_of(field)
+    column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else _from_list(kind, raw)
+    refusals: list[Refusal] = []
+    if column is None:
+        cleaned, refusals = _one_by_one(field, kind, raw)
+        column = _from_list(kind, cleaned)
+        assert column is not None
+    return _within_range(field, column, refusals)
+
+
+def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
+    mask = np.ma.getmaskarray(raw) if isinstance(raw, np.ma.MaskedArray) else None
+    data = np.ma.getdata(raw)
+    if data.ndim > 1 or data.dtype.kind not in "fiub":
+        return None
+    if kind in (FLOAT32, FLOAT64):
+        values = data.astype(np.float64)
+    elif kind in (INT32, INT64) and data.dtype.kind in "ib":
+        values = data.astype(np.int64)
+    elif kind is BOOLEAN and data.dtype.kind == "b":
+        values = data.astype(np.bool_)
+    else:
+        return None
+    return _with_nulls(kind, values, mask)
+
+
+def _with_nulls(kind: Kind, values: np.ndarray, mask: np.ndarray | None) -> Column:
+    null = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    return Column(kind, values, null if mask is None else null | mask)
+
+
+def _from_list(kind: Kind, raw: Sequence[Any]) -> Column | None:
+    """Convert a list at once if its types allow it, else None."""
+    types = set(map(type, raw))
+    if kind in (FLOAT32, FLOAT64):
+        return _floats_at_once(kind, raw) if types <= _FLOATS | {_NONE} else None
+    convert = {INT32: _integers, INT64: _integers, BOOLEAN: _booleans, MOMENT: _moments, TEXT: _texts}.get(kind)
+    null = np.fromiter((value is None for value in raw), bool, len(raw)) if _NONE in types else None
+    if convert is None:
+        values = np.empty(len(raw), object)
+        values[:] = [np.asarray(value, np.float32) if kind is FLOATS and value is not None else value for value in raw]
+    else:
+        values = convert(raw, types - {_NONE})
+    if values is None:
+        return None
+    return Column(kind, values, np.zeros(len(raw), bool) if null is None else null)
+
+
+def _floats_at_once(kind: Kind, raw: Sequence[Any]) -> Column | None:
+    try:
+        values = np.array(raw, dtype=np.float64)
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return Column(kind, values, np.isnan(values))
+
+
+def _integers(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    if not types <= _INTEGERS:
+        return None
+    try:
+        return np.array([0 if value is None else value for value in raw], dtype=np.int64)
+    except OverflowError:
+        return None
+
+
+def _booleans(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    return np.array(raw, dtype=np.bool_) if types <= {bool, np.bool_} else None
+
+
+def _moments(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    if not types <= {datetime} or any(value is not None and value.tzinfo is None for value in raw):
+        return None
+    return np.array([0 if value is None else _microseconds(value) for value in raw], "int64").view(MOMENT.dtype)
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    if not types <= {str, np.str_}:
+        return None
+    together = "".join(value for value in raw if value is not None)
+    try:
+        together.encode()
+    except UnicodeEncodeError:
+        return None
+    if "\0" in together:
+        return None
+    values = np.empty(len(raw), object)
+    values[:] = raw
+    return values
+
+
+def _one_by_one(field: peewee.Field, kind: Kind, raw: Any) -> tuple[list[Any], list[Refusal]]:
+    values, refusals = [], []
+    listed = raw if isinstance(raw, list) else raw.tolist() if raw.ndim <= 1 else list(raw)
+    for row, value in enumerate(listed):
+        try:
+            values.append(_convert(field, kind, value))
+        except (TypeError, ValueError, OverflowError) as error:
+            values.append(None)
+            refusals.append(Refusal(row, f"{field.name}: wrong type", f"{field.name}: {error}"))
+    return values, refusals
+
+
+def _convert(field: Any, kind: Kind, value: Any) -> Any:
+    """Convert one value, in a column that can't be converted at once.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        With a sentence that says what is wrong with the value.
+    """
+    if value is None or value is np.ma.masked:
+        return None
+    if isinstance(value, peewee.Model):
+        value = value.get_id()
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        value = value.item()
+    if kind in (INT32, INT64):
+        return _convert_integer(value)
+    if kind in (FLOAT32, FLOAT64):
+        return _convert_float(value)
+    if kind is BOOLEAN:
+        return _convert_boolean(value)
+    if kind is MOMENT:
+        return field.python_value(value)
+    if kind is TEXT:
+        return _convert_text(value)
+    if kind is FLOATS:
+        return np.asarray(value, dtype=np.float32).ravel()
+    return bytes(memoryview(value))  # pyright: ignore[reportArgumentType]  raises for what isn't bytes
+
+
+def _convert_integer(value: Any) -> int | None:
+    if isinstance(value, float):
+        if np.isnan(value):
+            return None
+        if not value.is_integer():
+            raise ValueError(f"{value!r} is not a whole number")
+    elif not isinstance(value, numbers.Integral):
+        raise TypeError(f"{_shown(value)} is not a whole number")
+    whole = int(value)
+    if not -(2**63) <= whole < 2**63:
+        raise OverflowError(f"{value!r} does not fit in 64 bits")
+    return whole
+
+
+def _convert_float(value: Any) -> float:
+    if not isinstance(value, numbers.Real | Decimal):
+        raise TypeError(f"{_shown(value)} is not a number")
+    return float(value)
+
+
+def _convert_boolean(value: Any) -> bool:
+    if not isinstance(value, numbers.Real) or value not in (0, 1):
+        raise TypeError(f"{_shown(value)} is neither true nor false")
+    return bool(value)
+
+
+def _convert_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode()
+    if not isinstance(value, str):
+        raise TypeError(f"{_shown(value)} is not text")
+    if "\0" in value:
+        raise ValueError(f"{_shown(value)} holds a NUL character")
+    value.encode()
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _within_range(field: peewee.Field, column: Column, refusals: list[Refusal]) -> tuple[Column, list[Refusal]]:
+    """Narrow to the kind's own type, and refuse what doesn't fit in it."""
+    kind, values, null = column.kind, column.values, column.null
+    if kind is INT32:
+        info = np.iinfo(np.int32)
+        outside = (values < info.min) | (values > info.max)
+        reason, sentence = "beyond 32 bits", "does not fit in 32 bits"
+    elif kind is FLOAT32:
+        with np.errstate(over="ignore"):
+            outside = np.isinf(values.astype(np.float32)) & np.isfinite(values)
+        reason, sentence = "beyond single precision", "is beyond single precision (3.4e38)"
+    else:
+        return column, refusals
+    outside &= ~null
+    if outside.any():
+        found = np.flatnonzero(outside)
+        refusals = refusals + [
+            Refusal(int(row), f"{field.name}: {reason}", f"{field.name}: {values[row]!s} {sentence}") for row in found
+        ]
+        values, null = np.where(outside, 0, values), null | outside
+    return Column(kind, values.astype(kind.dtype), null), refusals

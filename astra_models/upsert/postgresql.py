@@ -1,0 +1,94 @@
+"""Upserting into PostgreSQL: binary COPY into a temporary table, then one INSERT ... ON CONFLICT.
+
+The stage is joined to the table, row by row through the key's index, so that rows that exist keep their own
+primary key and use no value of its sequence.
+"""
+
+import io
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from astra_models.database.sql import driver_errors, quote
+from astra_models.fields import GeneratedField
+from astra_models.upsert.batch import Batch
+from astra_models.upsert.binary_copy import binary_copy
+from astra_models.upsert.columns import kind_of
+from astra_models.upsert.plan import UpsertPlan
+from astra_models.upsert.writer import Stored, Writer, Written
+
+COPY_CHUNK = 1 << 20
+
+_stage_numbers = itertools.count()
+
+
+class PostgresqlWriter(Writer):
+    """Writes batches by COPY."""
+
+    def __init__(self, plan: UpsertPlan, keep_good: bool, skip_unchanged: bool, returning: bool):
+        super().__init__(plan, keep_good, skip_unchanged, returning)
+        self.stage = quote(f"astra_stage_{next(_stage_numbers)}")
+
+    def write(self, batch: Batch) -> Written:
+        """Write a batch, in the transaction that is open."""
+        self._run(f"CREATE TEMPORARY TABLE {self.stage} ({self._stage_columns()}) ON COMMIT DROP")
+        self._copy(binary_copy(list(batch.columns.values())))
+        inserted, written = self._run(self._upsert_statement()).fetchone()
+        kept = self._count_kept() if self.keep_good else 0
+        stored = self._stored() if self.returning else {}
+        self._run(f"DROP TABLE {self.stage}")
+        return Written(inserted, written - inserted, len(batch) - written - kept, kept, stored)
+
+    def _run(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        return self.database.execute_sql(sql, parameters)
+
+    def _stage_columns(self) -> str:
+        columns = [f"{quote(column.column_name)} {kind_of(column).sql}" for column in self.plan.fields]
+        columns += [
+            f"{quote(key.column_name)} integer GENERATED ALWAYS AS ({key.expression}) STORED"
+            for key in self.plan.key
+            if isinstance(key, GeneratedField)
+        ]
+        return ", ".join(columns)
+
+    def _copy(self, pieces: Iterable[bytes]) -> None:
+        stream = io.BytesIO(b"".join(pieces))
+        statement = f"COPY {self.stage} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
+        with driver_errors:
+            self.database.cursor().copy_expert(statement, stream, COPY_CHUNK)
+
+    def _upsert_statement(self) -> str:
+        columns = ", ".join(self.columns)
+        staged = ", ".join(f"new.{column}" for column in self.columns)
+        own_key = f"(SELECT old.{self.primary_key} FROM {self.table} AS old WHERE {self.same_key('old', 'new')})"
+        order = ", ".join(f"new.{column}" for column in self.key)
+        return (
+            f"WITH written AS (INSERT INTO {self.table} AS old ({self.primary_key}, {columns}) "
+            f"SELECT coalesce({own_key}, {self._next_key()}), {staged} FROM {self.stage} AS new "
+            f"{self._where_it_matters()} ORDER BY {order} {self.on_conflict()} RETURNING (xmax = 0) AS is_new) "
+            "SELECT count(*) FILTER (WHERE is_new), count(*) FROM written"
+        )
+
+    def _next_key(self) -> str:
+        name = self.plan.primary_key.column_name
+        sequence = self._run("SELECT pg_get_serial_sequence(%s, %s)", (self.table, name)).fetchone()[0]
+        return f"nextval('{sequence}')"
+
+    def _where_it_matters(self) -> str:
+        condition = self.overwrites("old", "new")
+        if not condition:
+            return ""
+        # A subquery of one value, and not a join, so that the key's index serves each row however large the table.
+        return f"WHERE (SELECT {condition} FROM {self.table} AS old WHERE {self.same_key('old', 'new')}) IS NOT FALSE"
+
+    def _count_kept(self) -> int:
+        old = f"SELECT {self.has_measured('old')} FROM {self.table} AS old WHERE {self.same_key('old', 'new')}"
+        statement = f"SELECT count(*) FROM {self.stage} AS new WHERE NOT {self.has_measured('new')} AND ({old})"
+        return self._run(statement).fetchone()[0]
+
+    def _stored(self) -> Stored:
+        key = ", ".join(f"new.{column}" for column in self.key)
+        same = self.same_key("old", "new")
+        old = f"SELECT {self.primary_key} AS pk, created FROM {self.table} AS old WHERE {same} LIMIT 1"
+        rows = self._run(f"SELECT {key}, row.pk, row.created FROM {self.stage} AS new, LATERAL ({old}) AS row")
+        return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}

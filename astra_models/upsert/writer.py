@@ -1,0 +1,110 @@
+"""What the writers for PostgreSQL and SQLite have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from astra_models.database.sql import quote, quoted_table
+from astra_models.upsert.batch import Batch
+from astra_models.upsert.plan import UpsertPlan
+
+Stored = dict[tuple[Any, ...], tuple[int, Any]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the rows of a batch.
+
+    Parameters
+    ----------
+    inserted, updated, unchanged, kept : int
+        Counts of rows.
+    stored : dict
+        Primary key and creation time by unique key, if they were asked for.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    stored: Stored = field(default_factory=dict)
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.kept + other.kept,
+            self.stored | other.stored,
+        )
+
+
+class Writer(ABC):
+    """Writes batches of one model into its table.
+
+    Parameters
+    ----------
+    plan : UpsertPlan
+        The table.
+    keep_good : bool
+        Whether a row without any measured value leaves a stored one that has some alone.
+    skip_unchanged : bool
+        Whether a row that equals the stored one leaves it alone.
+    returning : bool
+        Whether to give back primary keys and creation times.
+    """
+
+    def __init__(self, plan: UpsertPlan, keep_good: bool, skip_unchanged: bool, returning: bool):
+        self.plan = plan
+        self.database = plan.model._meta.database
+        self.keep_good = keep_good and bool(plan.measured)
+        self.skip_unchanged = skip_unchanged
+        self.returning = returning
+        self.table = quoted_table(plan.model)
+        self.primary_key = quote(plan.primary_key.column_name)
+        self.key = [quote(key.column_name) for key in plan.key]
+        self.columns = [quote(column.column_name) for column in plan.fields]
+
+    @property
+    def checks_keys_first(self) -> bool:
+        """Whether foreign keys have to be looked up before writing, because the database doesn't check them."""
+        return False
+
+    @abstractmethod
+    def write(self, batch: Batch) -> Written:
+        """Write a batch, in the transaction that is open."""
+
+    def on_conflict(self) -> str:
+        """Give the clause that updates the row of the same key."""
+        updates = (quote(column.column_name) for column in self.plan.updated)
+        clause = f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET " + ", ".join(
+            f"{column} = excluded.{column}" for column in updates
+        )
+        condition = self.overwrites("old", "excluded")
+        return f"{clause} WHERE {condition}" if condition else clause
+
+    def overwrites(self, old: str, new: str) -> str:
+        """Give the condition for a new row to replace an old one, or "" if it always does."""
+        conditions = []
+        if self.keep_good:
+            conditions.append(f"({self.has_measured(new)} OR NOT {self.has_measured(old)})")
+        if self.skip_unchanged:
+            conditions.append(f"({' OR '.join(self._differs(old, new))})")
+        return " AND ".join(conditions)
+
+    def has_measured(self, row: str) -> str:
+        """Give the condition for a row to hold a measured value."""
+        columns = (quote(column.column_name) for column in self.plan.measured)
+        return "(" + " OR ".join(f"{row}.{column} IS NOT NULL" for column in columns) + ")"
+
+    def same_key(self, one: str, other: str) -> str:
+        """Give the condition for two rows to have the same key."""
+        return " AND ".join(f"{one}.{column} = {other}.{column}" for column in self.key)
+
+    def _differs(self, old: str, new: str) -> list[str]:
+        return [
+            f"{old}.{quote(column.column_name)} {self.distinct} {new}.{quote(column.column_name)}"
+            for column in self.plan.compared
+        ]
+
+    distinct = "IS DISTINCT FROM"
