@@ -12,6 +12,7 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
+from astra_models.pixels import error_to_ivar
 from astra_models.spectrum import SpectrumMixin
 
 
@@ -21,10 +22,8 @@ def first_row(image: np.ndarray) -> np.ndarray:
 
 
 def first_row_ivar(error: np.ndarray) -> np.ndarray:
-    """Take the co-add's error and make its inverse variance: 0 where the error is 0, huge (1e10) or not finite."""
-    error = first_row(error).astype(np.float64)
-    good = np.isfinite(error) & (error > 0) & (error < 1e10)
-    return np.where(good, 1 / np.where(good, error, 1) ** 2, 0)
+    """Take the co-add's error and make its inverse variance."""
+    return error_to_ivar(first_row(error))
 
 
 class ApogeeCoaddedSpectrumInApStar(SpectrumMixin):

@@ -4,7 +4,7 @@ The database is resolved when this module is imported, and opened on first use. 
 another one, those defined later included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import peewee
@@ -65,6 +65,15 @@ class BaseModel(peewee.Model):
             self.modified = utc_now()
             written.append(self._meta.fields["modified"])
         return super().save(force_insert=force_insert, only=written)
+
+    @classmethod
+    def insert_many(cls, rows: Iterable[Any], fields: Any = None) -> peewee.ModelInsert:
+        """Make an INSERT query of many rows; what the database generates is left to it."""
+        generated = [isinstance(field, GeneratedField) for field in fields or ()]
+        if any(generated):
+            fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]
+            rows = ([value for value, skip in zip(row, generated, strict=True) if not skip] for row in rows)
+        return super().insert_many(rows, fields=fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the row's columns and values, keys as they are stored."""

@@ -12,6 +12,7 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
+from astra_models.pixels import error_to_ivar
 from astra_models.spectrum import SpectrumMixin
 
 FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"
@@ -138,7 +139,12 @@ class BossVisitSpectrum(BossFlagsMixin):
         ext=1, column_name="loglam", transform=_wavelength_from_loglam, unit="Angstrom", help_text="In vacuum"
     )
     flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density")
-    ivar = PixelArray(ext=1, unit=IVAR_UNIT, help_text="Inverse variance of the flux; 0 where it is not to be used")
+    ivar = PixelArray(
+        ext=1,
+        alternative=("PropErr", error_to_ivar),  # as templates have it
+        unit=IVAR_UNIT,
+        help_text="Inverse variance of the flux; 0 where it is not to be used",
+    )
     wresl = PixelArray(ext=1, unit="Angstrom", help_text="Resolution")
     pixel_flags = PixelArray(ext=1, column_name="or_mask", unit="", help_text="Mask bits of any exposure")
 

@@ -79,3 +79,11 @@ class PortTakenError(AstraError, OSError):
 
 class MissingFileError(AstraError, FileNotFoundError):
     """Files that a path or a pattern names, and that aren't there."""
+
+
+class SampleError(AstraError, ValueError):
+    """A sample survey that can't be made as asked, or not there."""
+
+
+class NothingRejectedError(AstraError, LookupError):
+    """There are no refused rows to try again or to drop."""

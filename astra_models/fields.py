@@ -41,6 +41,7 @@ __all__ = [
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 HIGHEST_BIT = 62
+_BITS = frozenset(1 << n for n in range(HIGHEST_BIT + 1))
 
 
 def utc_now() -> datetime:
@@ -215,6 +216,16 @@ class FloatField(DoubleField):
         return None if value is None else float(np.float32(value))
 
 
+def _utc_part(part: str) -> property:
+    def extract(field: "DateTimeField") -> Any:
+        database = field.model._meta.database
+        on_postgresql = isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
+        moment = peewee.fn.timezone("UTC", field) if on_postgresql else field
+        return database.extract_date(part, moment)
+
+    return property(extract, doc=f"The {part}, in UTC, for queries.")
+
+
 class DateTimeField(DescribedField, peewee.DateTimeField):
     """A moment, aware and in UTC. A naive one is taken as UTC."""
 
@@ -228,15 +239,22 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
         FieldValueError
             If `value` is neither a moment nor ISO text.
         """
-        return None if value is None else self._moment(value).isoformat(" ", "microseconds")
+        moment = self._moment(value)
+        return None if moment is None else moment.isoformat(" ", "microseconds")
 
     def python_value(self, value: Any) -> datetime | None:
         """Read what either database gives as an aware datetime in UTC."""
-        return None if value is None else self._moment(value)
+        return self._moment(value)
 
-    def _moment(self, value: Any) -> datetime:
+    year, month, day, hour, minute, second = (
+        _utc_part(part) for part in ("year", "month", "day", "hour", "minute", "second")
+    )
+
+    def _moment(self, value: Any) -> datetime | None:
         if isinstance(value, np.datetime64):
             value = value.astype("datetime64[us]").item()
+        if value is None or value is np.ma.masked:
+            return None
         if isinstance(value, str):
             try:
                 value = datetime.fromisoformat(value)
@@ -286,11 +304,19 @@ class FloatArrayField(DescribedField):
         return np.asarray(numbers, dtype=np.float32).tolist()
 
 
+class _KeyAccessor(peewee.ForeignKeyAccessor):
+    def __get__(self, instance: Any, instance_type: Any = None) -> Any:
+        return self.field if instance is None else instance.__data__.get(self.name)
+
+
 class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
     """A key of another table. The attribute is the key itself, and the column has the field's own name.
 
-    Reading the attribute never runs a query. Nothing is deleted in cascade: results outlive mistakes.
+    Reading the attribute never runs a query, and gives the key also when the other table was joined; name a
+    joined row with ``join(..., attr="source")``. Nothing is deleted in cascade: results outlive mistakes.
     """
+
+    accessor_class = _KeyAccessor
 
     def __init__(self, model: type[peewee.Model] | str, *args: Any, **kwargs: Any):
         kwargs.setdefault("lazy_load", False)
@@ -300,10 +326,11 @@ class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
     def bind(self, model: type[peewee.Model], name: str, set_attribute: bool = True) -> None:
         """Attach the field to its model."""
         self.column_name = self.column_name or name
+        self.declared_backref = self.declared_backref or "+"  # peewee forgets it when a field is inherited
         super().bind(model, name, set_attribute)
 
 
-class Flag(peewee.ColumnBase):
+class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
     """One named bit of a `BitField`: a boolean attribute of rows, a condition in queries.
 
     Parameters
@@ -341,11 +368,11 @@ class Flag(peewee.ColumnBase):
         setattr(row, self.field.name, bits | self.value if is_set else bits & ~self.value)
 
     def __sql__(self, ctx: Any) -> Any:
-        column = self.model._meta.fields[self.field.name]
+        column = getattr(self.model, self.field.name)
         return ctx.sql(column.bin_and(self.value) != 0)
 
 
-class BitField(DescribedField, peewee.BitwiseMixin, peewee.BigIntegerField):
+class BitField(peewee.BitwiseMixin, BigIntegerField):
     """Up to 63 booleans in one integer column.
 
     Declare each with ``flag_low_snr = result_flags.flag(2**0, help_text="S/N below 3")`` in the model's body.
@@ -373,8 +400,9 @@ class BitField(DescribedField, peewee.BitwiseMixin, peewee.BigIntegerField):
         FlagError
             If `value` is not a single bit in range, or the bit has a name already.
         """
-        if value <= 0 or value & (value - 1) or value > 1 << HIGHEST_BIT:
-            raise FlagError(f"flag value {value} is not 2**n with n from 0 to {HIGHEST_BIT}")
+        if not isinstance(value, int | np.integer) or int(value) not in _BITS:
+            raise FlagError(f"flag value {value!r} is not 2**n with n from 0 to {HIGHEST_BIT}")
+        value = int(value)
         if self._taken & value:
             raise FlagError(f"bit {value.bit_length() - 1} (2**{value.bit_length() - 1}) already has a flag")
         self._taken |= value

@@ -12,6 +12,7 @@ import numpy as np
 from astra_models.errors import MissingPixelsError
 
 Array = np.ndarray
+Transform = Callable[[Array], Array]
 Extension = int | str | Callable[[Any], int | str]
 
 
@@ -26,17 +27,21 @@ class PixelArrayAccessorFITS:
         Column of a table HDU, in whatever case; the array's own name if not given.
     transform : callable, optional
         Applied to what was read, for example error to inverse variance.
+    alternative : tuple of str and callable, optional
+        Another column, and what makes the array of it, for files that don't have the first.
     """
 
     def __init__(
         self,
         ext: Extension,
         column_name: str | None = None,
-        transform: Callable[[Array], Array] | None = None,
+        transform: Transform | None = None,
+        alternative: tuple[str, Transform] | None = None,
     ):
         self.ext = ext
         self.column_name = column_name
         self.transform = transform
+        self.alternative = alternative
 
     def load(self, row: Any, name: str) -> None:
         """Read `name`, and with it the row's other arrays of the same HDU, into the row's cache.
@@ -53,6 +58,17 @@ class PixelArrayAccessorFITS:
             if isinstance(array.accessor, PixelArrayAccessorFITS) and array.accessor._extension(row) == ext
         }
         row._pixels_read.update(_read(row.absolute_path, ext, siblings, name))
+
+    def find(self, data: Array, name: str) -> Array | None:
+        """Find the array in an HDU's data, or give None."""
+        values = _column(data, self.column_name or name)
+        if values is not None:
+            return self.transform(values) if self.transform else values
+        if self.alternative is None:
+            return None
+        column_name, transform = self.alternative
+        values = _column(data, column_name)
+        return None if values is None else transform(values)
 
     def _extension(self, row: Any) -> int | str:
         return self.ext(row) if callable(self.ext) else self.ext
@@ -86,7 +102,7 @@ class PixelArray:
 
     Parameters
     ----------
-    ext, column_name, transform
+    ext, column_name, transform, alternative
         As for `PixelArrayAccessorFITS`, the default accessor.
     accessor_class : type, optional
         How the array comes about.
@@ -102,14 +118,16 @@ class PixelArray:
         self,
         ext: Extension | None = None,
         column_name: str | None = None,
-        transform: Callable[[Array], Array] | None = None,
+        transform: Transform | None = None,
+        alternative: tuple[str, Transform] | None = None,
         accessor_class: type = PixelArrayAccessorFITS,
         accessor_kwargs: Mapping[str, Any] | None = None,
         unit: str | None = None,
         help_text: str | None = None,
     ):
         if accessor_kwargs is None:
-            accessor_kwargs = {"ext": ext, "column_name": column_name, "transform": transform}
+            given = {"column_name": column_name, "transform": transform, "alternative": alternative}
+            accessor_kwargs = {"ext": ext} | given
         self.accessor = accessor_class(**accessor_kwargs)
         self.unit = unit
         self.help_text = help_text
@@ -136,6 +154,13 @@ def pixel_arrays(model: type) -> dict[str, PixelArray]:
     return {name: value for name, value in found.items() if isinstance(value, PixelArray)}
 
 
+def error_to_ivar(error: Array) -> Array:
+    """Make inverse variances of errors: 0 where the error is 0, huge (1e10, APOGEE's mark) or not finite."""
+    error = error.astype(np.float64)
+    good = np.isfinite(error) & (error > 0) & (error < 1e10)
+    return np.where(good, 1 / np.where(good, error, 1) ** 2, 0)
+
+
 def _read(path: str, ext: int | str, accessors: Mapping[str, PixelArrayAccessorFITS], wanted: str) -> dict[str, Array]:
     from astropy.io import fits
 
@@ -145,15 +170,17 @@ def _read(path: str, ext: int | str, accessors: Mapping[str, PixelArrayAccessorF
             data = hdu.data
     except FileNotFoundError as error:
         raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
-    except (OSError, TypeError, ValueError) as error:
-        raise MissingPixelsError(f"{wanted}: can't read HDU {ext!r} of {path!r}: {error}") from error
+    except (OSError, TypeError, ValueError, Warning) as error:
+        raise MissingPixelsError(
+            f"{wanted}: can't read HDU {ext!r} of {path!r}, which may be damaged or truncated: {error}"
+        ) from error
     if data is None or len(data) == 0:
         raise MissingPixelsError(f"{wanted}: HDU {ext!r} of {path!r} holds no data")
     arrays = {}
     for name, accessor in accessors.items():
-        values = _column(data, accessor.column_name or name)
+        values = accessor.find(data, name)
         if values is not None:
-            arrays[name] = accessor.transform(values) if accessor.transform else values
+            arrays[name] = values
     if wanted not in arrays:
         column = accessors[wanted].column_name or wanted
         raise MissingPixelsError(

@@ -27,7 +27,7 @@ class Source(BaseModel):
 
     lead = TextField(null=True)
     version_id = IntegerField(null=True)
-    catalogid = BigIntegerField(null=True)
+    catalogid = BigIntegerField(null=True, index=True)
     catalogid21 = BigIntegerField(null=True)
     catalogid25 = BigIntegerField(null=True)
     catalogid31 = BigIntegerField(null=True)

@@ -1,9 +1,10 @@
 """Spectra: the table that makes ``spectrum_pk`` unique over all kinds, and what every kind shares."""
 
+import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import peewee
@@ -13,6 +14,7 @@ from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import MissingPixelsError, UnresolvedSpectrumError
 from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
+from astra_models.paths import expand_path
 from astra_models.source import Source
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,12 @@ class SpectrumMixin(BaseModel):
         self._pixels_read: dict[str, Any] = {}
         super().__init__(*args, **kwargs)
 
+    def __copy__(self) -> Self:
+        other = type(self).__new__(type(self))
+        own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
+        vars(other).update(vars(self) | own)
+        return other
+
     @property
     def absolute_path(self) -> str:
         """Where the spectrum's file is.
@@ -82,12 +90,14 @@ class SpectrumMixin(BaseModel):
         ------
         MissingPixelsError
             If the row doesn't say.
+        ConfigurationError
+            If an environment variable in it isn't set.
         """
         if self.path is None:
             raise MissingPixelsError(
                 f"{type(self).__name__} with spectrum_pk {self.spectrum_pk} has no file: its 'path' is not set"
             )
-        return self.path
+        return expand_path(self.path)
 
     @property
     def e_flux(self) -> np.ndarray:

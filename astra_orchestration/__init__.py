@@ -1,0 +1,1 @@
+"""Pipelines and their results as Dagster assets, and the command line."""

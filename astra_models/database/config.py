@@ -15,6 +15,7 @@ from typing import Any
 import peewee
 from sdsstools import get_config
 
+from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.errors import ConfigurationError
 from astra_models.paths import expand_path
 
@@ -138,7 +139,7 @@ def postgresql_database(dbname: str, **connection: Any) -> peewee.PostgresqlData
     """
     settings: dict[str, Any] = {"application_name": "astra"}
     settings |= {key: value for key, value in connection.items() if value is not None}
-    return peewee.PostgresqlDatabase(dbname, **settings)
+    return PostgresqlDatabase(dbname, **settings)
 
 
 def is_in_memory(database: peewee.Database) -> bool:

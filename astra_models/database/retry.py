@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-def run_transaction(database: Any, work: Callable[[], Result], deadline: float = DEADLINE) -> Result:
+def run_transaction(database: Any, work: Callable[[], Result], deadline: float | None = None) -> Result:
     """Run `work` in a transaction of its own, again if it failed for a passing reason.
 
     Parameters
@@ -42,7 +42,7 @@ def run_transaction(database: Any, work: Callable[[], Result], deadline: float =
         What to do; it may be called more than once, each time from a clean state. If the connection is lost during
         the COMMIT, it may have been done already.
     deadline : float, optional
-        Seconds after the first failure until which to try again.
+        Seconds after the first failure until which to try again; `DEADLINE` if not given.
 
     Returns
     -------
@@ -58,6 +58,7 @@ def run_transaction(database: Any, work: Callable[[], Result], deadline: float =
     """
     if database.in_transaction():
         return _inside_callers_transaction(database, work)
+    deadline = DEADLINE if deadline is None else deadline
     give_up_at, pause, connected_before = None, FIRST_PAUSE, not database.is_closed()
     while True:
         try:
@@ -73,7 +74,8 @@ def run_transaction(database: Any, work: Callable[[], Result], deadline: float =
             give_up_at = now + deadline if give_up_at is None else give_up_at
             if now + pause > give_up_at:
                 raise DatabaseUnavailableError(
-                    f"{describe(database)}: still failing after {deadline:.0f} s of retries ({one_line(error)}); "
+                    f"{describe(database)}: still failing after {deadline:.0f} s of retries "
+                    f"({one_line(error)}); "
                     "nothing of this batch was stored. Run again when the database is well: what is missing is still due"
                 ) from error
             logger.warning("%s: %s; trying again in %.1f s", describe(database), one_line(error), pause)

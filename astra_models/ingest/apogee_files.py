@@ -81,9 +81,7 @@ def read_ap_star(file: FitsFile) -> FileContent:
     """
     for number in (1, 2, 3):
         if not file.hdus[number].is_complete:
-            raise UnrecognizedFileError(
-                f"the file is truncated in the pixels of HDU {number}; fetch it again"
-            )
+            raise UnrecognizedFileError(f"the file is truncated in the pixels of HDU {number}; fetch it again")
     header = file.primary
     visits = _visits(header)
     apred = v.text(header.get("APRED")) or next((visit[2] for visit in visits), None)
@@ -93,9 +91,7 @@ def read_ap_star(file: FitsFile) -> FileContent:
             "it is an apStar without identifier: looked for OBJID, and for the reduction in APRED or in the "
             f"names of visits SFILE1...; found OBJID {obj!r}, reduction {apred!r}"
         )
-    row = (
-        take(COLUMNS, header) | _key(header, apred, obj, visits) | _mjds(header, visits) | {"path": file.path}
-    )
+    row = take(COLUMNS, header) | _key(header, apred, obj, visits) | _mjds(header, visits) | {"path": file.path}
     return FileContent(file.path, take(SOURCE_COLUMNS, header), [(ApogeeCoaddedSpectrumInApStar, row)])
 
 

@@ -151,8 +151,8 @@ def read_visit(file: FitsFile) -> FileContent:
     UnrecognizedFileError
         If the file is truncated, or doesn't identify what was observed.
     """
-    row = _table_row(file)
     _require_pixels(file)
+    row = _table_row(file)
     is_v6 = "CATALOGID" in row
     visit = _v6_visit(file, row) if is_v6 else _early_visit(file, row)
     source = take(V6_SOURCE_COLUMNS, row, file.primary) if is_v6 else _early_source(file, row)
@@ -296,6 +296,4 @@ VISIT = Kind(
     has_boss_spectrum,
     read_visit,
 )
-TEMPLATE = Kind(
-    "an optical template (HDU 1 a table with LogLam, Flux and PropErr)", is_template, read_template
-)
+TEMPLATE = Kind("an optical template (HDU 1 a table with LogLam, Flux and PropErr)", is_template, read_template)

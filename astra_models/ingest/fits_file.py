@@ -91,9 +91,7 @@ class Hdu:
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes in the order of NumPy."""
-        return tuple(
-            _whole(self.header.get(f"NAXIS{i}")) for i in range(_whole(self.header.get("NAXIS")), 0, -1)
-        )
+        return tuple(_whole(self.header.get(f"NAXIS{i}")) for i in range(_whole(self.header.get("NAXIS")), 0, -1))
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -172,6 +170,8 @@ class FitsFile:
         with _open(path) as stream:
             length = stream.seek(0, os.SEEK_END)
             stream.seek(0)
+            if length == 0:
+                raise UnrecognizedFileError("it is empty")
             while len(self.hdus) < n_hdus and stream.tell() < length:
                 self._read_hdu(stream, length)
 
@@ -267,7 +267,7 @@ def _read_header(stream: BinaryIO, number: int, length: int) -> Hdu:
     while True:
         block = stream.read(BLOCK)
         if number == 0 and stream.tell() <= BLOCK and not block.startswith(b"SIMPLE  ="):
-            raise UnrecognizedFileError("it is empty" if not block else "it is not a FITS file")
+            raise UnrecognizedFileError("it is not a FITS file: it doesn't begin with SIMPLE")
         if len(block) < BLOCK or stream.tell() - start > LARGEST_HEADER:
             raise UnrecognizedFileError(
                 f"the file is truncated in the header of HDU {number} ({length} bytes); fetch it again"

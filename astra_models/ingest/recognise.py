@@ -40,10 +40,8 @@ def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, struct.error) as error:
         if isinstance(error, UnrecognizedFileError):
             raise
-        raise UnrecognizedFileError(
-            f"it is damaged ({type(error).__name__}: {error}); fetch it again"
-        ) from error
+        raise UnrecognizedFileError(f"it is damaged ({type(error).__name__}: {error}); fetch it again") from error
+    if not file.hdus[-1].is_complete:
+        raise UnrecognizedFileError(f"the file is truncated in the data of HDU {len(file.hdus) - 1}; fetch it again")
     looked_for = ", ".join(kind.looked_for for kind in KINDS)
-    raise UnrecognizedFileError(
-        f"it is no spectrum that is known: looked for {looked_for}; found {file.describe()}"
-    )
+    raise UnrecognizedFileError(f"it is no spectrum that is known: looked for {looked_for}; found {file.describe()}")

@@ -118,8 +118,7 @@ def _contradicts(one: Values, other: Values, matched_by: str) -> bool:
     """Whether an identifier stronger than the one that matched says that they are two sources."""
     stronger = IDENTIFIERS[: IDENTIFIERS.index(matched_by)]
     return any(
-        one.get(name) is not None and other.get(name) is not None and one[name] != other[name]
-        for name in stronger
+        one.get(name) is not None and other.get(name) is not None and one[name] != other[name] for name in stronger
     )
 
 

@@ -22,6 +22,9 @@ import peewee
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.base import database
 from astra_models.boss import BossVisitSpectrum
+from astra_models.database.connection import require_tables
+from astra_models.database.retry import run_transaction
+from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fields import utc_now
 from astra_models.ingest.content import FileContent, Values
@@ -109,13 +112,18 @@ def ingest_spectra(
     IngestReport
         Counts, and the files that were refused.
 
+    Raises
+    ------
+    MissingTableError
+        If the database doesn't have the tables.
+
     Notes
     -----
     Kinds are recognised by their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apStar,
-    mwmStar. Errors of the database itself (no connection, no tables) are raised; whatever is wrong with a
-    file is reported.
+    mwmStar. Errors of the database itself are raised; whatever is wrong with a file is reported.
     """
     start = time.monotonic()
+    require_tables(Source, Spectrum, *MODELS)
     report = IngestReport()
     sources: dict[int, str] = {}
     unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
@@ -185,41 +193,26 @@ class _Outcome:
 
 
 def _write(contents: Sequence[FileContent]) -> _Outcome:
-    with _transaction():
+    def work() -> _Outcome:
+        _keep_other_ingestions_out()
         matcher = SourceMatcher(content.source for content in contents if content.source)
         owners = [matcher.match(content.source) if content.source else None for content in contents]
-        outcome = _Outcome(dict(matcher.write()), {})
+        sources = dict(matcher.write())
         rows = _rows_by_model(contents, owners)
-        for model, values in rows.items():
-            outcome.spectra[model._meta.table_name] = _write_spectra(model, values)
-    return outcome
+        spectra = {model._meta.table_name: _write_spectra(model, values) for model, values in rows.items()}
+        return _Outcome(sources, spectra)
+
+    return run_transaction(database.obj, work)
 
 
-def _transaction() -> Any:
-    """Begin a transaction that no other ingestion can come between."""
-    if isinstance(database.obj, peewee.SqliteDatabase):
-        return database.atomic("IMMEDIATE")
-    return _locked_transaction()
+def _keep_other_ingestions_out() -> None:
+    """Make other writers of sources wait for this transaction, and no readers.
 
-
-class _locked_transaction:  # noqa: N801  a context manager, used as a function
-    """A transaction on PostgreSQL that keeps other writers of sources waiting, and no readers.
-
-    Two ingestions that see the same new star at the same time would otherwise both insert it.
+    Two ingestions that see the same new star at the same time would otherwise both insert it. On SQLite the
+    transaction itself has the only lock there is.
     """
-
-    def __enter__(self) -> None:
-        self._atomic = database.atomic()
-        self._atomic.__enter__()
-        table = ".".join(f'"{part}"' for part in (Source._meta.schema, Source._meta.table_name) if part)
-        try:
-            database.execute_sql(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-        except BaseException as error:
-            self._atomic.__exit__(type(error), error, None)
-            raise
-
-    def __exit__(self, *exception: Any) -> Any:
-        return self._atomic.__exit__(*exception)
+    if is_postgresql(database.obj):
+        database.execute_sql(f"LOCK TABLE {quoted_table(Source)} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _rows_by_model(
@@ -258,8 +251,7 @@ def _insert(model: type[SpectrumMixin], rows: list[Values]) -> int:
     for alike in by_columns.values():
         pks = _new_spectrum_pks(len(alike))
         complete = [
-            values | {"spectrum_pk": pk, "created": now, "modified": now}
-            for values, pk in zip(alike, pks, strict=True)
+            values | {"spectrum_pk": pk, "created": now, "modified": now} for values, pk in zip(alike, pks, strict=True)
         ]
         model.insert_many(complete).execute()
     return len(rows)
@@ -292,8 +284,16 @@ def _existing(model: type[SpectrumMixin], rows: list[Values]) -> dict[tuple[Any,
         functools.reduce(operator.and_, (getattr(model, name) == values[name] for name in model.natural_key))
         for values in rows
     ]
-    query = model.select().where(functools.reduce(operator.or_, conditions))
+    query = model.select().where(_any_of(conditions))
     return {_key(model, row.__data__): row for row in query}
+
+
+def _any_of(conditions: list[Any]) -> Any:
+    """Combine conditions pair by pair: SQLite can't parse a hundred levels of brackets."""
+    while len(conditions) > 1:
+        pairs = (conditions[i : i + 2] for i in range(0, len(conditions), 2))
+        conditions = [functools.reduce(operator.or_, pair) for pair in pairs]
+    return conditions[0]
 
 
 def _key(model: type[SpectrumMixin], values: Values) -> tuple[Any, ...]:

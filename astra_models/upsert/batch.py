@@ -23,6 +23,10 @@ from astra_models.upsert.plan import UpsertPlan
 _UNSET = object()
 
 
+class _Partial(list[Any]):
+    """Values of a column that some rows don't set: `_UNSET` stands for those."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows as typed columns, sorted by key, and those that were taken out.
@@ -184,14 +188,15 @@ def _stranger(plan: UpsertPlan, row: int, given: Any) -> Refusal:
 
 
 def _columns_of_records(plan: UpsertPlan, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    set_by_any: set[str] = set().union(*records)
-    used = [field.name for field in plan.fields if field.name in set_by_any]
-    if len(used) > 1:
+    """Turn records into lists of values, quickly if all of them set the same columns."""
+    names = list(records[0])
+    if len(names) > 1 and all(len(record) == len(names) for record in records):
         try:
-            return dict(zip(used, map(list, zip(*map(itemgetter(*used), records), strict=True)), strict=True))
+            return dict(zip(names, map(list, zip(*map(itemgetter(*names), records), strict=True)), strict=True))
         except KeyError:
-            pass  # rows don't all set the same columns
-    return {name: [record.get(name, _UNSET) for record in records] for name in used}
+            pass  # as many columns, but not the same
+    set_by_any: set[str] = set().union(*records)
+    return {name: _Partial(record.get(name, _UNSET) for record in records) for name in set_by_any}
 
 
 def _by_field_name(plan: UpsertPlan, given: Mapping[str, Any], extra: str) -> dict[str, Any]:
@@ -256,7 +261,7 @@ def _column(target: peewee.Field, raw: Any, n_rows: int) -> tuple[Column, list[R
     default = utc_now() if target.name == "modified" else _default(target)
     if raw is None or target.name == "modified":
         return constant_column(target, default, n_rows), []
-    if isinstance(raw, list) and any(value is _UNSET for value in raw):
+    if isinstance(raw, _Partial):
         raw = [default if value is _UNSET else value for value in raw]
     column, refusals = to_column(target, raw)
     if default is None or target.null or not column.null.any():

@@ -122,7 +122,7 @@ def constant_column(field: peewee.Field, value: Any, n_rows: int) -> Column:
     return Column(one.kind, np.repeat(one.values, n_rows), np.repeat(one.null, n_rows))
 
 
-def to_column(field: peewee.Field, raw: Sequence[Any] | np.ndarray) -> tuple[Column, list[Refusal]]:
+def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
     """Convert what was given for a column, and find what doesn't fit.
 
     Parameters
@@ -140,8 +140,12 @@ def to_column(field: peewee.Field, raw: Sequence[Any] | np.ndarray) -> tuple[Col
         One for each value that the column can't hold.
     """
     kind = kind_of(field)
-    column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else _from_list(kind, raw)
+    column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else None
     refusals: list[Refusal] = []
+    if column is None:
+        if isinstance(raw, np.ndarray):
+            raw = raw.tolist() if raw.ndim <= 1 else list(raw)
+        column = _from_list(kind, raw)
     if column is None:
         cleaned, refusals = _one_by_one(field, kind, raw)
         column = _from_list(kind, cleaned)
@@ -236,8 +240,7 @@ def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
 
 def _one_by_one(field: peewee.Field, kind: Kind, raw: Any) -> tuple[list[Any], list[Refusal]]:
     values, refusals = [], []
-    listed = raw if isinstance(raw, list) else raw.tolist() if raw.ndim <= 1 else list(raw)
-    for row, value in enumerate(listed):
+    for row, value in enumerate(raw):
         try:
             values.append(_convert(field, kind, value))
         except (TypeError, ValueError, OverflowError) as error:

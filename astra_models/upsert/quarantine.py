@@ -41,8 +41,6 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
     refusals : list of Refusal
         The rows that were not.
     """
-    if not len(batch):
-        return Written(), []
     if writer.checks_keys_first:
         batch = _without_unknown_keys(batch)
     try:

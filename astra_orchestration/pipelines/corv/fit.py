@@ -1,21 +1,25 @@
 """Fit of one spectrum of a DA white dwarf: radial velocity, temperature and gravity from its Balmer lines.
 
-The idea: templates are shifted and interpolated, data are never resampled or divided by anything, so that the noise of
-the pixels stays independent; the local continuum of each line is solved for linearly, together with every trial of
-velocity and template, so that its uncertainty is part of the errors that come out.
+The idea: templates are shifted and interpolated, data are never resampled or divided by anything, so that the
+noise of the pixels stays independent; the local continuum of each line is solved for linearly, together with
+every trial of velocity and template, so that its uncertainty is part of the errors that come out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import log10
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from .templates import LOG_STEP, Array, TemplateGrid, balmer_family
+from astra_models.errors import AstraError
+
+from .templates import LOG_STEP, Array, TemplateError, TemplateGrid, balmer_family
 
 SPEED_OF_LIGHT = 299_792.458
 """Speed of light in vacuum (km/s)."""
@@ -27,7 +31,7 @@ LINE_WINDOWS: dict[str, tuple[float, float, float]] = {
     "H-delta": (4030.0, 4102.9, 4180.0),
     "H-epsilon": (3945.0, 3971.2, 4025.0),
 }
-"""First wavelength, line centre and last wavelength (vacuum Angstrom) of the piece of spectrum around each line."""
+"""First wavelength, line centre and last wavelength (vacuum Angstrom) of the window of each line."""
 
 MIN_SNR = 3.0
 """Median signal-to-noise ratio per pixel in the windows below which a result gets the flag for low S/N."""
@@ -51,6 +55,10 @@ _EDGE = 2e-3
 _LN10 = float(np.log(10.0))
 
 
+class SpectrumError(AstraError, ValueError):
+    """Arrays that don't make up a spectrum."""
+
+
 @dataclass(frozen=True)
 class CorvFit:
     """What was measured on one spectrum. A value that could not be measured is NaN.
@@ -58,14 +66,14 @@ class CorvFit:
     Parameters
     ----------
     v_rad, e_v_rad : float
-        Radial velocity and its uncertainty (km/s), positive when the star recedes, in the frame of the wavelengths. It
-        includes the gravitational redshift of the star (20 to 100 km/s for white dwarfs).
+        Radial velocity and its uncertainty (km/s), positive when the star recedes, in the frame of the
+        wavelengths. It includes the gravitational redshift of the star (20 to 100 km/s for white dwarfs).
     teff, e_teff : float
         Effective temperature and its uncertainty (K).
     logg, e_logg : float
         Surface gravity and its uncertainty (dex of cm/s2).
     initial_v_rad, initial_teff, initial_logg : float
-        The best point of the search (km/s, K, dex), from which the refinement started.
+        The point of the search (km/s, K, dex) from which the refinement started.
     rchi2 : float
         Reduced chi-squared of the best model in the line windows.
     snr : float
@@ -114,11 +122,11 @@ class _Pixels(NamedTuple):
     """Flux in units of its typical value."""
     weight: Array
     """Inverse of the noise of `flux`."""
-    window: NDArray[np.intp]
+    window: Array
     """Number of the window."""
 
     def keep(self, good: NDArray[np.bool_]) -> _Pixels:
-        return _Pixels(*(column[good] for column in self))
+        return _Pixels._make(column[good] for column in self)
 
 
 class _Point(NamedTuple):
@@ -129,6 +137,13 @@ class _Point(NamedTuple):
     logg: float
 
 
+class _Limits(NamedTuple):
+    """How far, and how long, to look."""
+
+    velocity: float
+    evaluations: int
+
+
 class _Search(NamedTuple):
     """Templates of the search, sampled at `SEARCH_STEP`."""
 
@@ -136,7 +151,7 @@ class _Search(NamedTuple):
     logg: Array
     start: float
     flux: Array
-    """Shape (n_log_teff * n_logg, n_points)."""
+    """Shape (n_log_teff, n_logg, n_points)."""
 
 
 class _Solution(NamedTuple):
@@ -157,6 +172,7 @@ def fit_spectrum(
     min_snr: float = MIN_SNR,
     min_pixels: int = 100,
     max_velocity: float = MAX_VELOCITY,
+    max_evaluations: int = 60,
 ) -> CorvFit:
     """Measure radial velocity, effective temperature and gravity of a DA white dwarf.
 
@@ -176,6 +192,8 @@ def fit_spectrum(
         Usable pixels in the line windows below which nothing is measured and `too_few_pixels` is set.
     max_velocity : float
         Largest velocity of the search in either direction (km/s).
+    max_evaluations : int
+        Evaluations of the model in a refinement after which it counts as not converged.
 
     Returns
     -------
@@ -184,29 +202,31 @@ def fit_spectrum(
 
     Raises
     ------
-    ValueError
+    SpectrumError
         If the three arrays differ in shape or have more than one dimension.
     TemplateError
         If the templates don't cover any Balmer line.
 
     Notes
     -----
-    The method follows Chandra et al. (2020, MNRAS 497, 2688) and Corv (Arseneau et al. 2024): chi-squared on a grid of
-    templates and velocities, then a least-squares fit from the best points. For each trial the model in a window is the
-    template times a straight line, whose two coefficients are eliminated exactly (variable projection). The errors are
-    the inverse of the curvature of chi-squared at its minimum, continuum included, and are not rescaled.
+    The method follows Chandra et al. (2020, MNRAS 497, 2688) and Corv (Arseneau et al. 2024):
+    chi-squared on a grid of templates and velocities, then a least-squares fit from the best points. For each
+    trial the model in a window is the template times a straight line, whose two coefficients are eliminated
+    exactly (variable projection). The errors are the inverse of the curvature of chi-squared at its minimum,
+    continuum included, and are not rescaled.
     """
     grid = balmer_family() if grid is None else grid
+    limits = _Limits(max_velocity, max_evaluations)
     columns = _as_columns(wavelength, flux, ivar)
     with np.errstate(all="ignore"):
-        pixels = _select_pixels(*columns, grid, max_velocity)
+        pixels = _select_pixels(columns, grid, max_velocity)
         fit = CorvFit(snr=_signal_to_noise(pixels))
-        fit = replace(fit, low_snr=not fit.snr >= min_snr)
+        fit = replace(fit, low_snr=fit.snr < min_snr)
         if pixels.flux.size < min_pixels:
             return replace(fit, too_few_pixels=True)
         if not fit.snr > 0:
             return replace(fit, no_lines=True)
-        return _measure(pixels, grid, fit, max_velocity)
+        return _measure(pixels, grid, fit, limits)
 
 
 def doppler_shift(v_rad: float) -> float:
@@ -225,21 +245,20 @@ def doppler_shift(v_rad: float) -> float:
     return float(np.arctanh(v_rad / SPEED_OF_LIGHT)) / _LN10
 
 
-def _as_columns(*columns: ArrayLike) -> list[Array]:
+def _as_columns(*columns: ArrayLike) -> Sequence[Array]:
     """Check and convert what the caller gave; masked values become NaN."""
     arrays = [np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan) for column in columns]
     if arrays[0].ndim != 1 or any(array.shape != arrays[0].shape for array in arrays):
         shapes = ", ".join(str(array.shape) for array in arrays)
-        raise ValueError(
+        raise SpectrumError(
             f"wavelength, flux and ivar have shapes {shapes}; give three arrays of one dimension and equal length"
         )
     return arrays
 
 
-def _select_pixels(
-    wavelength: Array, flux: Array, ivar: Array, grid: TemplateGrid, max_velocity: float
-) -> _Pixels:
+def _select_pixels(columns: Sequence[Array], grid: TemplateGrid, max_velocity: float) -> _Pixels:
     """Collect the usable pixels of all windows that templates and data cover."""
+    wavelength, flux, ivar = columns
     good = np.isfinite(wavelength) & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0) & (wavelength > 0)
     log_wavelength, flux, weight = np.log10(wavelength[good]), flux[good], np.sqrt(ivar[good])
     parts = []
@@ -251,23 +270,21 @@ def _select_pixels(
         if min(before, after) >= MIN_PIXELS_PER_WINDOW // 3 and before + after >= MIN_PIXELS_PER_WINDOW:
             here = log_wavelength[inside]
             offset = (2 * here - first - last) / (last - first)
-            parts.append((here, offset, flux[inside], weight[inside], np.full(here.size, number)))
+            parts.append((here, offset, flux[inside], weight[inside], np.full(here.size, float(number))))
     if not parts:
-        return _Pixels(*np.empty((4, 0)), np.empty(0, dtype=np.intp))
-    return _scaled(_Pixels(*(np.concatenate(column) for column in zip(*parts, strict=True))))
+        return _Pixels._make(np.empty((5, 0)))
+    return _scaled(_Pixels._make(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _log_windows(grid: TemplateGrid, max_velocity: float) -> list[tuple[float, float, float]]:
     """Windows in log10 of wavelength for which the grid has templates at all velocities."""
-    from .templates import TemplateError
-
     room = doppler_shift(max_velocity) + 4 * SEARCH_STEP
-    windows = [tuple(float(np.log10(value)) for value in limits) for limits in LINE_WINDOWS.values()]
+    windows = [(log10(first), log10(centre), log10(last)) for first, centre, last in LINE_WINDOWS.values()]
     usable = [w for w in windows if w[0] - room >= grid.start and w[2] + room <= grid.stop]
     if not usable:
         raise TemplateError(
-            f"the templates cover {10**grid.start:.0f} to {10**grid.stop:.0f} Angstrom, which holds no Balmer line "
-            f"with room for {max_velocity:g} km/s; use templates for 3900 to 6760 Angstrom"
+            f"the templates cover {10**grid.start:.0f} to {10**grid.stop:.0f} Angstrom, which holds no "
+            f"Balmer line with room for {max_velocity:g} km/s; use templates for 3900 to 6760 Angstrom"
         )
     return usable
 
@@ -285,25 +302,30 @@ def _signal_to_noise(pixels: _Pixels) -> float:
     return float(np.median(pixels.flux * pixels.weight)) if pixels.flux.size else np.nan
 
 
-def _measure(pixels: _Pixels, grid: TemplateGrid, fit: CorvFit, max_velocity: float) -> CorvFit:
+def _measure(pixels: _Pixels, grid: TemplateGrid, fit: CorvFit, limits: _Limits) -> CorvFit:
     """Search, refine, judge."""
-    chi2, velocities = _search_chi2(pixels, _search_templates(grid), max_velocity)
-    starts = _starting_points(chi2, velocities, _search_templates(grid))
-    fit = replace(
-        fit,
-        initial_v_rad=starts[0].v_rad,
-        initial_teff=10.0 ** starts[0].log_teff,
-        initial_logg=starts[0].logg,
-    )
+    chi2, velocities = _search_chi2(pixels, _search_templates(grid), limits.velocity)
     model = _LineModel(pixels, grid)
+    starts = _starting_points(chi2, velocities, _search_templates(grid))
     if chi2.min() >= model.featureless_chi2():
-        return replace(fit, no_lines=True, rchi2=float(chi2.min()) / model.degrees_of_freedom)
-    solutions = [_refine(model, start, max_velocity) for start in starts]
-    best = min(solutions, key=lambda solution: solution.chi2)
+        fit = replace(fit, no_lines=True, rchi2=float(chi2.min()) / model.degrees_of_freedom)
+        return _with_initial(fit, starts[0])
+    attempts = [(_refine(model, start, limits), start) for start in starts]
+    best, start = min(attempts, key=lambda attempt: attempt[0].chi2)
+    fit = _with_initial(fit, start)
     clean = model.without_outliers(best.point)
     if clean is not model:
-        model, best = clean, _refine(clean, best.point, max_velocity)
-    return _judge(fit, model, best, max_velocity)
+        model, best = clean, _refine(clean, best.point, limits)
+    return _judge(fit, model, best, limits.velocity)
+
+
+def _with_initial(fit: CorvFit, start: _Point) -> CorvFit:
+    return replace(
+        fit,
+        initial_v_rad=start.v_rad,
+        initial_teff=10.0**start.log_teff,
+        initial_logg=start.logg,
+    )
 
 
 def _judge(fit: CorvFit, model: _LineModel, solution: _Solution, max_velocity: float) -> CorvFit:
@@ -342,11 +364,11 @@ def _at_edge(value: float, low: float, high: float) -> bool:
 @lru_cache(maxsize=2)
 def _search_templates(grid: TemplateGrid) -> _Search:
     """Sample the grid for the search: evenly in log Teff and log g, edges included."""
-    log_teff = np.linspace(*np.log10(grid.teff[[0, -1]]), SEARCH_SHAPE[0])
-    logg = np.linspace(*grid.logg[[0, -1]], SEARCH_SHAPE[1])
+    log_teff = np.linspace(log10(grid.teff[0]), log10(grid.teff[-1]), SEARCH_SHAPE[0])
+    logg = np.linspace(grid.logg[0], grid.logg[-1], SEARCH_SHAPE[1])
     start, stop = grid.start + SEARCH_STEP, grid.stop - SEARCH_STEP
     axis = start + np.arange(int((stop - start) / SEARCH_STEP) + 1) * SEARCH_STEP
-    flux = np.array([grid.evaluate(axis, t, g).flux for t in log_teff for g in logg])
+    flux = np.array([[grid.evaluate(axis, t, g).flux for g in logg] for t in log_teff])
     return _Search(log_teff, logg, start, flux)
 
 
@@ -361,25 +383,28 @@ def _search_chi2(pixels: _Pixels, search: _Search, max_velocity: float) -> tuple
         Velocities (km/s), equally spaced in log wavelength.
     """
     reach = int(doppler_shift(max_velocity) / SEARCH_STEP)
-    chi2 = np.full((search.flux.shape[0], 2 * reach + 1), np.sum((pixels.flux * pixels.weight) ** 2))
+    chi2 = np.full((*search.flux.shape[:2], 2 * reach + 1), np.sum((pixels.flux * pixels.weight) ** 2))
     for number in np.unique(pixels.window):
         chi2 -= _window_gain(pixels.keep(pixels.window == number), search, reach)
     velocities = SPEED_OF_LIGHT * np.tanh(np.arange(-reach, reach + 1) * SEARCH_STEP * _LN10)
-    return chi2.reshape(search.log_teff.size, search.logg.size, -1), velocities
+    return chi2, velocities
 
 
 def _window_gain(pixels: _Pixels, search: _Search, reach: int) -> Array:
-    """By how much the model lowers chi-squared in one window: shape (n_templates, n_velocities).
+    """By how much the model lowers chi-squared in one window: shape (n_log_teff, n_logg, n_velocities).
 
-    Pixels are taken at the nearest point of the search axis (within 17 km/s, the same for all pixels of BOSS), so that a
-    shift is a shift by whole points and the sums over pixels are products of matrices.
+    Pixels are taken at the nearest point of the search axis (within 17 km/s, the same for all pixels of
+    BOSS), so that a shift is a shift by whole points and the sums over pixels are products of matrices.
     """
     points = np.rint((pixels.log_wavelength - search.start) / SEARCH_STEP).astype(np.intp)
     first, n_points = points.min(), np.ptp(points) + 1
     ivar, x = pixels.weight**2, pixels.offset
-    sums = [ivar * pixels.flux, ivar * pixels.flux * x, ivar, ivar * x, ivar * x**2]
-    shifted = [_all_shifts(np.bincount(points - first, s, n_points), reach) for s in sums]
-    flux = search.flux[:, first - reach : first + n_points + reach]
+    weights = [ivar * pixels.flux, ivar * pixels.flux * x, ivar, ivar * x, ivar * x**2]
+    sums = [np.bincount(points - first, weight, n_points).astype(np.float64) for weight in weights]
+    shifted = [_all_shifts(values, reach) for values in sums]
+    flux = search.flux[..., first - reach : first + n_points + reach]
+    # Products of stacks of small matrices, one per temperature: BLAS leaves these to one thread, and a second one
+    # would cost more than it helps when other workers use the cores.
     b0, b1 = (flux @ matrix for matrix in shifted[:2])
     a00, a01, a11 = (flux**2 @ matrix for matrix in shifted[2:])
     determinant = a00 * a11 - a01**2
@@ -393,7 +418,7 @@ def _all_shifts(values: Array, reach: int) -> Array:
 
 
 def _starting_points(chi2: Array, velocities: Array, search: _Search) -> list[_Point]:
-    """Take the best points of the search: Balmer lines are alike on both sides of their maximum, so up to two."""
+    """Take the best points: up to two, as Balmer lines are alike on both sides of their maximum."""
     by_teff = chi2.reshape(chi2.shape[0], -1).min(axis=1)
     padded = np.pad(by_teff, 1, constant_values=np.inf)
     minima = np.flatnonzero((by_teff <= padded[:-2]) & (by_teff < padded[2:]))
@@ -402,9 +427,7 @@ def _starting_points(chi2: Array, velocities: Array, search: _Search) -> list[_P
     for index in best:
         at_logg, at_velocity = np.unravel_index(np.argmin(chi2[index]), chi2.shape[1:])
         points.append(
-            _Point(
-                float(velocities[at_velocity]), float(search.log_teff[index]), float(search.logg[at_logg])
-            )
+            _Point(float(velocities[at_velocity]), float(search.log_teff[index]), float(search.logg[at_logg]))
         )
     return points
 
@@ -434,11 +457,11 @@ class _LineModel:
         return max(1, self._data.size - self._continuum.shape[1] - len(_Point._fields))
 
     def residuals(self, parameters: Array) -> Array:
-        """Weighted residuals, shape (n_pixels,), with the best continua for (v_rad, log_teff, logg)."""
+        """Weighted residuals with the best continua for (v_rad, log_teff, logg): shape (n_pixels,)."""
         return self._evaluate(parameters)[0]
 
     def jacobian(self, parameters: Array) -> Array:
-        """Derivatives of the residuals, shape (n_pixels, 3), the continua's adjustment taken out."""
+        """Differentiate the residuals, the adjustment of the continua taken out: shape (n_pixels, 3)."""
         return self._evaluate(parameters)[1]
 
     def featureless_chi2(self) -> float:
@@ -462,30 +485,31 @@ class _LineModel:
         return self._memory[1:]
 
     def _project(self, v_rad: float, log_teff: float, logg: float) -> tuple[Array, Array]:
-        """Variable projection: solve for the continua, and take their space out of residuals and derivatives."""
-        template = self.grid.evaluate(
-            self.pixels.log_wavelength - doppler_shift(v_rad), log_teff, logg
-        )
+        """Solve for the continua, and take their space out of residuals and derivatives."""
+        template = self.grid.evaluate(self.pixels.log_wavelength - doppler_shift(v_rad), log_teff, logg)
         basis, triangle = np.linalg.qr(self._continuum * template.flux[:, None])
         amplitudes = basis.T @ self._data
         continuum = self._continuum @ np.linalg.lstsq(triangle, amplitudes, rcond=None)[0]
         by_v_rad = -1.0 / (_LN10 * SPEED_OF_LIGHT * (1 - (v_rad / SPEED_OF_LIGHT) ** 2))
-        slopes = np.stack(
-            [by_v_rad * template.by_log_wavelength, template.by_log_teff, template.by_logg], axis=1
-        )
+        slopes = np.stack([by_v_rad * template.by_log_wavelength, template.by_log_teff, template.by_logg], axis=1)
         slopes *= -continuum[:, None]
         return self._data - basis @ amplitudes, slopes - basis @ (basis.T @ slopes)
 
 
-def _refine(model: _LineModel, start: _Point, max_velocity: float) -> _Solution:
+def _refine(model: _LineModel, start: _Point, limits: _Limits) -> _Solution:
     """Least-squares fit of velocity, temperature and gravity from a starting point, inside the grid."""
     from scipy.optimize import least_squares
 
-    low = np.array([-max_velocity, np.log10(model.grid.teff[0]), model.grid.logg[0]])
-    high = np.array([max_velocity, np.log10(model.grid.teff[-1]), model.grid.logg[-1]])
+    low = np.array([-limits.velocity, np.log10(model.grid.teff[0]), model.grid.logg[0]])
+    high = np.array([limits.velocity, np.log10(model.grid.teff[-1]), model.grid.logg[-1]])
     inside = np.clip(start, low + 1e-3 * (high - low), high - 1e-3 * (high - low))
     result = least_squares(
-        model.residuals, inside, model.jacobian, (low, high), x_scale=(50.0, 0.02, 0.1), max_nfev=60
+        model.residuals,
+        inside,
+        jac=model.jacobian,  # pyright: ignore[reportArgumentType]  (scipy's stub forgets callables)
+        bounds=(low, high),
+        x_scale=(50.0, 0.02, 0.1),
+        max_nfev=limits.evaluations,
     )
     jacobian = model.jacobian(result.x)
     return _Solution(_Point(*map(float, result.x)), 2 * float(result.cost), _inverse(jacobian), result.status > 0)

@@ -1,7 +1,7 @@
 """Template grids of DA white dwarfs: read from files, or made by a small analytic family.
 
-A grid is a regular table of spectra over effective temperature and surface gravity. The fit never looks at how a grid
-came about: `load_grid` and `balmer_family` both give a `TemplateGrid`.
+A grid is a regular table of spectra over effective temperature and surface gravity. The fit never looks at
+how a grid came about: `load_grid` and `balmer_family` both give a `TemplateGrid`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import AstraError
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 BOSS_RESOLUTION = 1900.0
-"""Resolving power (wavelength over FWHM) of BOSS in the blue and around H-alpha: a dispersion of 0.97 pixels."""
+"""Resolving power (wavelength over FWHM) of BOSS around the Balmer lines: a dispersion of 0.99 pixels."""
 
 FIT_RANGE = (3850.0, 6850.0)
-"""Vacuum wavelengths (Angstrom) between which templates are needed: the Balmer lines and room for their shifts."""
+"""Vacuum wavelengths (Angstrom) of the Balmer lines and of the room for their shifts."""
 
 LOG_STEP = 5e-5
 """Step of the templates' internal axis (dex of wavelength), half a BOSS pixel."""
@@ -76,8 +76,8 @@ class TemplateGrid:
     flux : ndarray of float64, shape (n_teff, n_logg, n_pixels)
         Flux per unit wavelength, positive; every template may have its own scale.
     resolution : float, optional
-        Resolving power (wavelength over FWHM) to which the templates have to be convolved before they are compared
-        with data. None when they are at the resolution of the instrument already.
+        Resolving power (wavelength over FWHM) to which the templates have to be convolved before they are
+        compared with data. None when they are at the resolution of the instrument already.
 
     Raises
     ------
@@ -86,10 +86,10 @@ class TemplateGrid:
 
     Notes
     -----
-    Between the nodes the logarithm of the flux is interpolated by a tensor product of splines in 1/Teff, log g and log
-    wavelength: cubic where an axis has four nodes, quadratic with three, linear with two. The inverse of the
-    temperature is what the exponents of the Planck, Boltzmann and Saha laws are linear in, so that the logarithm of the
-    flux bends least along it.
+    Between the nodes the logarithm of the flux is interpolated by a tensor product of splines in
+    1/Teff, log g and log wavelength: cubic where an axis has four nodes, quadratic with three, linear with
+    two. The inverse of the temperature is what the exponents of the Planck, Boltzmann and Saha laws are
+    linear in, so that the logarithm of the flux bends least along it.
     """
 
     teff: Array
@@ -100,7 +100,9 @@ class TemplateGrid:
 
     def __post_init__(self) -> None:
         for name in _NPZ_KEYS:
-            object.__setattr__(self, name, _as_numbers(name, getattr(self, name)))
+            array = _as_numbers(name, getattr(self, name)).copy()
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
         for name, least in (("teff", 2), ("logg", 2), ("wavelength", 16)):
             _check_axis(name, getattr(self, name), least)
         _check_flux(self.flux, (self.teff.size, self.logg.size, self.wavelength.size))
@@ -184,8 +186,9 @@ class TemplateGrid:
         n_points = round((self.stop - self.start) / LOG_STEP) + 1
         if n_points < 16:
             raise TemplateError(
-                f"the templates cover {self.wavelength[0]:.1f} to {self.wavelength[-1]:.1f} Angstrom; the fit needs "
-                f"Balmer lines between {FIT_RANGE[0]:.0f} and {FIT_RANGE[1]:.0f} Angstrom (vacuum): use other templates"
+                f"the templates cover {self.wavelength[0]:.1f} to {self.wavelength[-1]:.1f} Angstrom; the "
+                f"fit needs Balmer lines between {FIT_RANGE[0]:.0f} and {FIT_RANGE[1]:.0f} Angstrom: "
+                "use other templates"
             )
         fine = self.start + np.arange((n_points - 1) * _OVERSAMPLING + 1) * LOG_STEP / _OVERSAMPLING
         spectra = self.flux.reshape(-1, self.wavelength.size)
@@ -215,8 +218,8 @@ def load_grid(path: str | Path, resolution: float | None = BOSS_RESOLUTION) -> T
     path : str or Path
         An ``.npz`` file, or a folder of Koester model spectra as text files.
     resolution : float, optional
-        Resolving power of the instrument that took the data; None for templates that need no convolution. An npz file
-        that says its own is not overruled.
+        Resolving power of the instrument that took the data; None for templates that need no convolution. An
+        npz file that says its own is not overruled.
 
     Returns
     -------
@@ -230,13 +233,15 @@ def load_grid(path: str | Path, resolution: float | None = BOSS_RESOLUTION) -> T
 
     Notes
     -----
-    The npz file has the arrays ``teff`` (K), ``logg`` (dex), ``wavelength`` (Angstrom) and ``flux`` of shape (n_teff,
-    n_logg, n_pixels), and may have ``medium`` (text, "vacuum" or "air"; vacuum when missing) and ``resolution`` (the
-    resolving power to convolve to; 0 for templates at the instrument's resolution).
+    The npz file has the arrays ``teff`` (K), ``logg`` (dex), ``wavelength`` (Angstrom) and
+    ``flux`` of shape (n_teff, n_logg, n_pixels), and may have ``medium`` (text, "vacuum" or "air"; vacuum
+    when missing) and ``resolution`` (the resolving power to convolve to; 0 for templates at the instrument's
+    resolution).
 
-    A text file has comment lines with ``teff = 12000 K`` and ``logg = 8``, then two columns: wavelength (Angstrom) and
-    flux. The values are read from the comments, never from the name. Whether wavelengths are in air or in vacuum is
-    not written in such files: it is told from the core of H-alpha, and air is converted.
+    A text file has comment lines with ``teff = 12000 K`` and ``logg = 8``, then two columns: wavelength
+    (Angstrom) and flux. The values are read from the comments, never from the name. Whether wavelengths are
+    in air or in vacuum is not written in such files: it is told from the core of H-alpha, and air is
+    converted.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -256,12 +261,12 @@ def balmer_family() -> TemplateGrid:
     Returns
     -------
     TemplateGrid
-        20 temperatures equally spaced in log Teff by 9 gravities, at the resolution of BOSS. A toy family for the
-        sample survey: for real white dwarfs, configure a grid of model atmospheres.
+        26 temperatures equally spaced in log Teff by 9 gravities, at the resolution of BOSS. A toy family for
+        the sample survey: for real white dwarfs, configure a grid of model atmospheres.
     """
     low, high = np.log10(FIT_RANGE) / LOG_STEP
     wavelength = 10 ** (np.arange(np.floor(low) - 2, np.ceil(high) + 3) * LOG_STEP)
-    teff = np.geomspace(6500.0, 40_000.0, 20)
+    teff = np.geomspace(6500.0, 40_000.0, 26)
     logg = np.linspace(7.0, 9.0, 9)
     flux = np.array([[da_flux(wavelength, t, g) for g in logg] for t in teff])
     return TemplateGrid(teff, logg, wavelength, flux)
@@ -270,11 +275,11 @@ def balmer_family() -> TemplateGrid:
 def da_flux(wavelength: ArrayLike, teff: float, logg: float) -> Array:
     """Give the flux of the analytic DA family.
 
-    A black body times Balmer lines (H-alpha to H12) in absorption. It is a toy for the sample survey, not a model
-    atmosphere: the lines are strongest at 12500 K, their wings fall off as the Stark effect has them (power -5/2) and
-    widen with gravity, and high series members fade with gravity and in cool stars. The narrowest feature has a width
-    (sigma) of 180 km/s, so the flux stands for a spectrum *as seen* at the resolution of BOSS: it needs no further
-    convolution.
+    A black body times Balmer lines (H-alpha to H12) in absorption. It is a toy for the sample survey, not a
+    model atmosphere: the lines are strongest at 12500 K, their wings fall off as the Stark effect has them
+    (power -5/2) and widen with gravity, and high series members fade with gravity and in cool stars. The
+    narrowest feature has a width (sigma) of 180 km/s, so the flux stands for a spectrum *as seen* at the
+    resolution of BOSS: it needs no further convolution.
 
     Parameters
     ----------
@@ -301,7 +306,7 @@ def _continuum(wavelength: Array, teff: float) -> Array:
 
 
 def _optical_depth(wavelength: Array, teff: float, logg: float) -> Array:
-    """Sum of the lines' profiles, symmetric in the logarithm of the wavelength so that no line favours a velocity."""
+    """Sum of the profiles, symmetric in log wavelength so that no line favours a velocity."""
     log_wavelength = np.log(wavelength)
     depth = np.zeros_like(log_wavelength)
     core_share = _CORE_SHARE * (teff / _STRONGEST_TEFF) ** 0.3
@@ -328,8 +333,8 @@ def _load_npz(path: Path, resolution: float | None) -> TemplateGrid:
     missing = [key for key in _NPZ_KEYS if key not in content]
     if missing:
         raise TemplateError(
-            f"{path}: the array(s) {', '.join(missing)} are missing; found {', '.join(content) or 'nothing'}. "
-            "An npz grid has teff, logg, wavelength and flux"
+            f"{path}: the array(s) {', '.join(missing)} are missing; found {', '.join(content) or 'nothing'}."
+            " An npz grid has teff, logg, wavelength and flux"
         )
     try:
         return TemplateGrid(
@@ -346,16 +351,13 @@ def _load_npz(path: Path, resolution: float | None) -> TemplateGrid:
 def _read_npz(path: Path) -> dict[str, Any]:
     """Read all arrays of an npz file, without unpickling anything."""
     from zipfile import BadZipFile
-    from zlib import error as DamagedError
+    from zlib import error as damaged
 
     try:
-        content = np.load(path, allow_pickle=False)
-        if not isinstance(content, Mapping):
-            raise TemplateError(f"{path} holds a single array; write the grid with numpy.savez")
-        return dict(content)
-    except (OSError, ValueError, EOFError, BadZipFile, DamagedError) as error:
-        if isinstance(error, TemplateError):
-            raise
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return dict(content) if isinstance(content, Mapping) else {"a single array": content}
+    except (OSError, ValueError, EOFError, BadZipFile, damaged) as error:
         raise TemplateError(
             f"{path} can't be read as an npz file of plain numbers ({error}); write it with numpy.savez, "
             "without object arrays"
@@ -383,14 +385,14 @@ def _load_folder(folder: Path, resolution: float | None) -> TemplateGrid:
         spectra[node] = spectrum
     if not spectra:
         raise TemplateError(
-            f"{folder} has no model spectrum: no file with comment lines `# teff = 12000 K` and `# logg = 8`; "
-            "give the folder of the Koester models, or an .npz file"
+            f"{folder} has no model spectrum: no file with comment lines `# teff = 12000 K` and `# logg = 8`;"
+            " give the folder of the Koester models, or an .npz file"
         )
     return _assemble(folder, spectra, resolution)
 
 
 def _read_koester(path: Path) -> tuple[tuple[float, float], tuple[Array, Array]] | None:
-    """Read one model: its (teff, logg) and its spectrum; None for a file that isn't one (such as a README)."""
+    """Read one model: its (teff, logg) and its spectrum; None for a file that isn't one."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -414,7 +416,7 @@ def _header_value(name: str, header: Iterable[str]) -> float | None:
 
 def _read_columns(path: Path, lines: Iterable[str]) -> tuple[Array, Array]:
     """Wavelength (vacuum Angstrom) and flux of one model, both of shape (n_pixels,)."""
-    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    rows = [line.split() for line in lines if not line.lstrip().startswith("#") and line.strip()]
     try:
         table = np.array([[float(row[0]), float(row[1])] for row in rows]).reshape(-1, 2)
     except (ValueError, IndexError) as error:
@@ -438,7 +440,7 @@ def _medium(wavelength: Array, flux: Array) -> str:
 
 
 def _to_vacuum(wavelength: Array, medium: str) -> Array:
-    """Convert wavelengths (Angstrom) in air above 2000 Angstrom; refraction of standard air as in Morton (2000)."""
+    """Convert air wavelengths above 2000 Angstrom; refraction of standard air as in Morton (2000)."""
     if medium == "vacuum":
         return wavelength
     if medium != "air":
@@ -461,7 +463,8 @@ def _assemble(
     if missing:
         raise TemplateError(
             f"{folder}: {len(missing)} of {teff.size * logg.size} models (teff, logg) are missing: "
-            f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; add them, or move incomplete rows away"
+            f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; "
+            "add them, or move incomplete rows away"
         )
     wavelength = _common_axis([wave for wave, _ in spectra.values()])
     try:
@@ -483,7 +486,7 @@ def _on_axis(wavelength: Array, native: Array, flux: Array) -> Array:
     from scipy.interpolate import Akima1DInterpolator
 
     _check_positive(flux[(native >= wavelength[0]) & (native <= wavelength[-1])])
-    near = slice(*np.clip(np.searchsorted(native, wavelength[[0, -1]]) + [-3, 3], 0, native.size))
+    near = slice(*np.clip(np.searchsorted(native, wavelength[[0, -1]]) + np.array([-3, 3]), 0, native.size))
     return np.exp(Akima1DInterpolator(native[near], np.log(flux[near]))(wavelength))
 
 

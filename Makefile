@@ -1,0 +1,75 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+PORT ?= 3000
+SERVE ?= 1
+SPECTRA ?=
+STARS ?= 200
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+VAR := $(CURDIR)/var
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+run dev: export DAGSTER_HOME := $(VAR)/dagster
+run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
+run dev: export ASTRA_SPECTRA := $(SPECTRA)
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test lint bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
+
+run: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## everything once, then the Dagster UI (PORT=3000, SERVE=0, SPECTRA="path/*.fits")
+	@$(BIN)/astra materialize --stars $(STARS)
+ifneq ($(SERVE),0)
+	@exec $(BIN)/astra ui --port $(PORT)
+endif
+
+dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT=3000)
+	@exec $(BIN)/astra ui --port $(PORT)
+
+test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/lint.stamp  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/test.stamp  ## the benchmarks
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean:  ## remove what was made: the environment, the sample survey, the database
+	rm -rf $(VENV) var
+
+# An environment, and in it what each command needs; made once, and again when pyproject.toml has changed.
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11; name another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing what astra needs (a minute or two)"
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing what the tests need (a minute or two)"
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/lint.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing what the checks need (a minute or two)"
+	@$(BIN)/pip install --quiet --editable '.[test,lint]'
+	@touch $@ $(VENV)/test.stamp $(VENV)/run.stamp
+
+$(VAR)/dagster/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@

@@ -1,0 +1,126 @@
+"""An asset for every pipeline, made from its annotated generator.
+
+The annotations say what the pipeline takes and gives, the docstring what it does, the output model what its columns
+are: `pipeline_asset` hands all that to Dagster, and adds the run configuration that narrows a run.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import dagster as dg
+from pydantic import Field
+
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import RejectedResult
+from astra_models.task import Task
+from astra_models.version import installed_version
+from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.io_manager import MODEL_METADATA, output_model
+from astra_orchestration.pipelines import load_pipeline, pipeline_names
+from astra_orchestration.rerun import Rerun
+from astra_orchestration.resources import DatabaseResource
+from astra_orchestration.results import ResultStream, analyse
+
+__all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
+
+WRITERS = "astra_database"
+"""The concurrency pool that bounds how many runs write to the database at once."""
+
+
+class PipelineRunConfig(dg.Config):
+    """What narrows a run of a pipeline. Left as it is, everything that is due is analysed."""
+
+    limit: int | None = Field(default=None, ge=0, description="Analyse at most this many spectra")
+    sdss_ids: list[int] | None = Field(default=None, description="Only spectra of these sources")
+    rerun: Rerun = Field(
+        default=Rerun.due,
+        description="`due`: no result of this version, or an outdated one; `failed`: what failed; `all`: everything",
+    )
+    batch_size: int | None = Field(default=None, ge=1, description="Results per transaction")
+
+
+def pipeline_asset(
+    task: Task,
+    *,
+    name: str | None = None,
+    group: str = "pipelines",
+    kinds: Iterable[str] = ("python", "table"),
+    owners: Sequence[str] = ("team:astra",),
+    pipeline_version: str = "1",
+    deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
+    keep_good: bool = False,
+) -> dg.AssetsDefinition:
+    """Make an asset of a pipeline.
+
+    Parameters
+    ----------
+    task : Task
+        A generator function decorated by `astra_models.task.task`.
+    name : str, optional
+        The asset's key; the function's name if not given.
+    group, kinds, owners : optional
+        How Dagster files it.
+    pipeline_version : str, optional
+        To be changed when the pipeline's code changes what it gives, without a new version of Astra.
+    deps : sequence, optional
+        Assets upstream other than the spectra that the pipeline takes.
+    keep_good : bool, optional
+        Whether a result without any measured value leaves a better one in place.
+
+    Returns
+    -------
+    dagster.AssetsDefinition
+        It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.resources_for`.
+    """
+    model = task.output_models[0]
+
+    @dg.asset(
+        key=[name or task.name],
+        group_name=group,
+        kinds=set(kinds),
+        owners=list(owners),
+        description=_description(task),
+        code_version=f"{installed_version()}-{pipeline_version}",
+        metadata={
+            "dagster/column_schema": column_schema(model),
+            "dagster/table_name": model._meta.table_name,
+            MODEL_METADATA: model.__name__,
+        },
+        deps=[*(dg.AssetKey(kind._meta.table_name) for kind in task.spectrum_models), *deps],
+        io_manager_key="pipeline_results",
+        pool=WRITERS,
+    )
+    def results(
+        context: dg.AssetExecutionContext, config: PipelineRunConfig, database: DatabaseResource
+    ) -> ResultStream:
+        database.connect(*task.output_models, *task.spectrum_models, RejectedResult)
+        stream = analyse(
+            task,
+            limit=config.limit,
+            sdss_ids=config.sdss_ids,
+            rerun=config.rerun.value,
+            batch_size=config.batch_size,
+            keep_good=keep_good,
+        )
+        context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
+        return stream
+
+    return results
+
+
+def _description(task: Task) -> str:
+    """Take the docstring up to its first section: its underlined headings would be shown as titles."""
+    return re.split(r"\n\w[\w ]*\n-{3,}", inspect.cleandoc(task.__doc__ or ""))[0].strip()
+
+
+def output_models(assets: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, type[PipelineOutputMixin]]:
+    """Give the output models of assets made by `pipeline_asset`, by the assets' keys."""
+    return {asset.key: output_model(asset.metadata_by_key[asset.key][MODEL_METADATA]) for asset in assets}
+
+
+@cache
+def all_pipeline_assets() -> tuple[dg.AssetsDefinition, ...]:
+    """Make the assets of all pipelines in `astra_orchestration.pipelines`."""
+    return tuple(pipeline_asset(load_pipeline(name)) for name in pipeline_names())

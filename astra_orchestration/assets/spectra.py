@@ -1,0 +1,179 @@
+"""The tables of sources and spectra, filled from files; and the sample survey, for those who have no files yet."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import MissingFileError
+from astra_models.mwm import BossCombinedSpectrum
+from astra_models.paths import expand_path
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum
+from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.pipelines import WRITERS
+from astra_orchestration.io_manager import qualified_name
+from astra_orchestration.pace import Pace
+from astra_orchestration.resources import DatabaseResource
+
+__all__ = ["catalogue", "sample_survey"]
+
+CATALOGUE = (Source, BossVisitSpectrum, BossCombinedSpectrum, ApogeeCoaddedSpectrumInApStar)
+SPECTRA_VARIABLE = "ASTRA_SPECTRA"
+SAMPLE_FOLDER = "var/sample"
+REFUSED_SHOWN = 20
+
+
+class SampleSurveyConfig(dg.Config):
+    """What the sample survey is to be."""
+
+    folder: str = Field(default=SAMPLE_FOLDER, description="Where the files are written")
+    stars: int = Field(default=200, ge=1, description="Number of stars")
+    seed: int = Field(default=1, description="Seed of the random numbers: the same seed, the same survey")
+
+
+class CatalogueConfig(dg.Config):
+    """Which files are read."""
+
+    paths: list[str] = Field(
+        default=[],
+        description=f"FITS files, as patterns such as data/*.fits. If empty, those that the environment variable "
+        f"{SPECTRA_VARIABLE} names, or the sample survey's in {SAMPLE_FOLDER}",
+    )
+
+
+@dg.asset(
+    group_name="sample",
+    kinds={"python", "file"},
+    owners=["team:astra"],
+    description="FITS files of the survey's formats, made from simple models with known truth.",
+)
+def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig) -> dg.MaterializeResult:
+    """Make the sample survey, unless the same one is there."""
+    from astra_orchestration.sample import make_sample
+
+    pace = Pace()
+    summary = make_sample(
+        config.folder,
+        stars=config.stars,
+        seed=config.seed,
+        progress=lambda done: context.log.info(f"{done} of {config.stars} stars") if pace.is_due() else None,
+    )
+    context.log.info(f"{len(summary.files)} files {'are' if summary.was_there else 'written'} in {summary.folder}")
+    return dg.MaterializeResult(
+        metadata={
+            "folder": dg.MetadataValue.path(summary.folder),
+            "truth": dg.MetadataValue.path(summary.truth),
+            "stars": summary.stars,
+            "white dwarfs": summary.white_dwarfs,
+            "binaries": summary.binaries,
+            "visits": summary.visits,
+            "co-adds": summary.co_adds,
+            "broken on purpose": len(summary.broken),
+            "megabytes": round(summary.size / 1e6, 1),
+            "seed": summary.seed,
+            "seconds": round(summary.seconds, 3),
+        }
+    )
+
+
+@dg.multi_asset(
+    name="catalogue",
+    specs=[
+        dg.AssetSpec(
+            key=model._meta.table_name,
+            deps=[sample_survey],
+            group_name="catalogue",
+            kinds={"python", "table"},
+            owners=["team:astra"],
+            description=(model.__doc__ or "").strip(),
+            metadata={"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name},
+        )
+        for model in CATALOGUE
+    ],
+    pool=WRITERS,
+)
+def catalogue(
+    context: dg.AssetExecutionContext, config: CatalogueConfig, database: DatabaseResource
+) -> Iterator[dg.MaterializeResult]:
+    """Read files into the tables of sources and spectra; what is there already stays as it is."""
+    from astra_models.ingest import ingest_spectra
+
+    database.connect(Spectrum, *CATALOGUE)
+    paths = find_files(config.paths or _default_patterns())
+    context.log.info(f"reading {len(paths)} files")
+    pace = Pace()
+    report = ingest_spectra(
+        paths, progress=lambda done: context.log.info(f"{done} of {len(paths)} files") if pace.is_due() else None
+    )
+    for path, reason in report.refused[:REFUSED_SHOWN]:
+        context.log.warning(f"refused {path}: {reason}")
+    for model in CATALOGUE:
+        yield dg.MaterializeResult(asset_key=model._meta.table_name, metadata=_metadata(model, report))
+
+
+def find_files(patterns: Sequence[str]) -> list[str]:
+    """Expand file names and patterns.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        Paths with ``~``, environment variables, ``*``, ``?`` and ``**``.
+
+    Returns
+    -------
+    list of str
+        Absolute paths, each once, those of a pattern sorted.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing that a pattern matches.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        expanded = expand_path(pattern)
+        matches = [expanded] if os.path.isfile(expanded) else sorted(glob.glob(expanded, recursive=True))
+        files = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
+        if not files:
+            raise MissingFileError(
+                f"no file matches {pattern!r} (seen from {Path.cwd()}); check the path, or make the sample survey by "
+                "`astra sample`"
+            )
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _default_patterns() -> list[str]:
+    given = os.environ.get(SPECTRA_VARIABLE, "").split()
+    return given or [f"{SAMPLE_FOLDER}/**/*.fits"]
+
+
+def _metadata(model: Any, report: Any) -> dict[str, Any]:
+    counts = report.tables[model._meta.table_name]
+    metadata: dict[str, Any] = {
+        "inserted": counts.inserted,
+        "updated": counts.updated,
+        "unchanged": counts.unchanged,
+        "rejected": len(report.refused),
+        "files": report.files,
+        "seconds": round(report.seconds, 3),
+        "dagster/table_name": qualified_name(model),
+        "dagster/row_count": model.select().count(),
+    }
+    if report.refused:
+        metadata["refused files"] = dg.MetadataValue.md(_refused(report.refused))
+    return metadata
+
+
+def _refused(refused: Sequence[tuple[str, str]]) -> str:
+    lines = [f"- `{os.path.basename(path)}`: {' '.join(reason.split())}" for path, reason in refused[:REFUSED_SHOWN]]
+    if len(refused) > REFUSED_SHOWN:
+        lines.append(f"- and {len(refused) - REFUSED_SHOWN} more")
+    return "\n".join(lines)

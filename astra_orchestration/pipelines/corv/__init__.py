@@ -1,0 +1,64 @@
+"""Corv: radial velocities of DA white dwarfs from BOSS visit spectra.
+
+`fit` has the measurement itself and `templates` the model spectra, both without a database; here they are
+joined to the survey's tables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from astra_models.boss import BossVisitSpectrum
+from astra_models.corv import Corv
+from astra_models.task import task
+
+from .fit import CorvFit, fit_spectrum
+from .templates import TemplateError, TemplateGrid, balmer_family, load_grid
+
+__all__ = ["CorvFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
+
+GRID_VARIABLE = "ASTRA_CORV_GRID"
+"""Environment variable with the path of the template grid."""
+
+
+@task
+def corv(spectra: Iterable[BossVisitSpectrum], grid: str | None = None) -> Iterable[Corv]:
+    """Measure radial velocity, temperature and gravity of DA white dwarfs.
+
+    Chi-squared of DA templates with a local linear continuum around H-alpha to H-epsilon is searched over
+    velocity, temperature and gravity, then refined by least squares; errors come from the curvature at the
+    minimum. The method follows Chandra et al. (2020, MNRAS 497, 2688) and Corv (Arseneau et al. 2024); see
+    `fit.fit_spectrum`.
+
+    Parameters
+    ----------
+    spectra : iterable of BossVisitSpectrum
+        Visit spectra; wavelengths in vacuum Angstrom, flux in 1e-17 erg/s/cm2/Angstrom.
+    grid : str, optional
+        Path of a template grid, see `templates.load_grid`. Without it the environment variable
+        ``ASTRA_CORV_GRID`` counts, and without that the built-in analytic family, which is made for the
+        sample survey.
+
+    Yields
+    ------
+    Corv
+        One result per spectrum: velocities in km/s (positive when receding, gravitational redshift included),
+        temperatures in K, gravities in dex of cm/s2. What could not be measured is missing, and a flag says
+        why.
+    """
+    path = grid or os.environ.get(GRID_VARIABLE)
+    templates = load_grid(path) if path else balmer_family()
+    yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
+    for spectrum in spectra:
+        fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, templates)
+        yield Corv.from_spectrum(spectrum, **_as_columns(fit))
+
+
+def _as_columns(fit: CorvFit) -> dict[str, Any]:
+    """Name the fields of a fit as the columns and flags of the table; the S/N is a column of the spectrum."""
+    values = asdict(fit)
+    values.pop("snr")
+    return {f"flag_{name}" if isinstance(value, bool) else name: value for name, value in values.items()}

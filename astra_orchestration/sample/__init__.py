@@ -1,0 +1,5 @@
+"""A small survey of one's own: FITS files of the real formats, made from simple models with known truth."""
+
+from astra_orchestration.sample.survey import BrokenFile, SampleSummary, make_sample
+
+__all__ = ["BrokenFile", "SampleSummary", "make_sample"]

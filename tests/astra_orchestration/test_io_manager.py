@@ -1,0 +1,253 @@
+"""Results into tables, one batch at a time; tables into assets downstream."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import peewee
+import pytest
+from astropy import units
+from astropy.table import Table
+
+from astra_models import base
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import ResultTypeError
+from astra_models.rejected import RejectedResult
+from astra_models.rocket import Rocket
+from astra_orchestration.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
+from astra_orchestration.resources import DatabaseResource, resources_for
+from astra_orchestration.results import Progress, ResultStream, write
+
+Visits = Callable[..., list[BossVisitSpectrum]]
+
+
+class Interrupted(Exception):
+    """What ends a stream in the middle."""
+
+
+def rockets(spectra: list[BossVisitSpectrum], **values: Any) -> list[Rocket]:
+    return [Rocket.from_spectrum(spectrum, **values) for spectrum in spectra]
+
+
+def returning(value: Any, metadata: dict[str, Any] | None = None) -> dg.AssetsDefinition:
+    """Make an asset that returns `value`, written by the IO manager."""
+
+    @dg.asset(name="rocket", io_manager_key="pipeline_results", metadata={MODEL_METADATA: "Rocket", **(metadata or {})})
+    def asset() -> Any:
+        return value
+
+    return asset
+
+
+def materialized(result: dg.ExecuteInProcessResult, node: str = "rocket") -> dict[str, Any]:
+    [event] = result.asset_materializations_for_node(node)
+    return {name: entry.value for name, entry in event.metadata.items()}
+
+
+# ---- writing
+
+
+def test_counts_are_the_metadata_of_the_materialization(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    known, new = make_spectra(3), make_spectra(4)
+    write(ResultStream([rockets(known, teff=5000)], [Rocket]))
+    refused = RejectedResult(
+        model="Rocket", spectrum_pk=new[0].spectrum_pk, v_astra=9000, reason="exception", message="ValueError: no flux"
+    )
+    batches = [[*rockets(known, teff=6000), refused], [*rockets(new[1:], teff=6000), rockets(new[1:2], teff=6100)[0]]]
+
+    stream = ResultStream(batches, [Rocket], due=7)
+    found = materialized(dg.materialize([returning(stream)], resources=resources_for(target)))
+
+    counts = ("due", "inserted", "updated", "unchanged", "kept", "rejected", "superseded", "dagster/row_count")
+    assert [found[name] for name in counts] == [7, 3, 3, 0, 0, 1, 1, 6]
+    assert found["reasons"].splitlines()[-1] == "| 1 | exception: ValueError |"
+    assert found["version"] == "0.9.0"
+    assert found["v_astra"] == 9000
+    assert found["seconds"] > 0
+    assert found["rows per second"] == pytest.approx(8 / found["seconds"], rel=0.2)
+
+
+def test_the_table_is_named_with_its_schema(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    result = dg.materialize([returning(ResultStream([], [Rocket]))], resources=resources_for(target))
+
+    schema = target.get("postgres", {}).get("schema")
+    assert materialized(result)["dagster/table_name"] == (f"{schema}.rocket" if schema else "rocket")
+
+
+def test_batches_are_taken_one_at_a_time_each_in_its_own_transaction(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    spectra = make_spectra(6)
+    seen: list[tuple[int, bool]] = []
+
+    def batches() -> Iterator[list[Rocket]]:
+        for i in range(3):
+            seen.append((Rocket.select().count(), base.database.in_transaction()))
+            yield rockets(spectra[2 * i : 2 * i + 2])
+
+    assert dg.materialize([returning(ResultStream(batches(), [Rocket]))], resources=resources_for(target)).success
+    assert seen == [(0, False), (2, False), (4, False)]
+
+
+def test_batches_before_a_failure_stay(database: peewee.Database, target: dict[str, Any], make_spectra: Visits) -> None:
+    spectra = make_spectra(4)
+
+    def batches() -> Iterator[list[Rocket]]:
+        yield rockets(spectra[:2])
+        raise Interrupted("the power went off")
+
+    asset = returning(ResultStream(batches(), [Rocket]))
+    result = dg.materialize([asset], resources=resources_for(target), raise_on_error=False)
+
+    assert not result.success
+    assert {row.spectrum_pk for row in Rocket.select()} == {spectrum.spectrum_pk for spectrum in spectra[:2]}
+
+
+def test_rejected_results_are_kept_under_the_run(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    [spectrum] = make_spectra(1)
+    stream = ResultStream([rockets([spectrum], teff=1e39)], [Rocket])
+
+    result = dg.materialize([returning(stream)], resources=resources_for(target))
+
+    assert RejectedResult.get().run_id == result.run_id
+    assert "teff" in materialized(result)["reasons"]
+
+
+def test_many_reasons_are_grouped(memory_database: peewee.Database, make_spectra: Visits) -> None:
+    failures = [
+        RejectedResult(model="Rocket", spectrum_pk=pk, v_astra=9000, reason="exception", message=f"Error{pk % 8}: a|b")
+        for pk in range(100)
+    ]
+
+    stream = ResultStream([failures], [Rocket])
+    found = materialized(dg.materialize([returning(stream)], resources=resources_for({"sqlite": {"path": ":memory:"}})))
+
+    lines = found["reasons"].splitlines()[2:]
+    assert len(lines) == 6
+    assert lines[-1].endswith("others |")
+    assert sum(int(line.split("|")[1]) for line in lines) == 100
+
+
+def test_a_list_of_results_is_written_too(memory_database: peewee.Database, make_spectra: Visits) -> None:
+    result = dg.materialize(
+        [returning(rockets(make_spectra(3)))], resources=resources_for({"sqlite": {"path": ":memory:"}})
+    )
+
+    assert materialized(result)["inserted"] == 3
+
+
+@pytest.mark.parametrize("value", [None, 5, [], ["teff"], iter([])])
+def test_what_is_no_result_is_refused(memory_database: peewee.Database, value: Any) -> None:
+    manager = PipelineResultIOManager(DatabaseResource(target={"sqlite": {"path": ":memory:"}}))
+
+    with pytest.raises(ResultTypeError, match="rocket returned .* not a ResultStream or a list of results"):
+        manager.handle_output(dg.build_output_context(asset_key="rocket"), value)
+
+
+def test_a_missing_table_is_named(tmp_path: Any) -> None:
+    target = {"sqlite": {"path": str(tmp_path / "empty.db")}}
+    asset = returning(ResultStream([], [Rocket]))
+
+    result = dg.materialize([asset], resources=resources_for(target), raise_on_error=False)
+
+    failure = result.failure_data_for_node("rocket")
+    assert failure is not None
+    assert failure.error is not None
+    assert "no table \"rocket\" for Rocket; make all tables with `astra init`" in str(failure.error.cause)
+
+
+def test_progress_is_told_as_spectra_are_taken_and_not_only_when_a_batch_is_full(
+    memory_database: peewee.Database, make_spectra: Visits
+) -> None:
+    spectra = make_spectra(5)
+    told: list[Progress] = []
+    stream = ResultStream((), [Rocket], due=5)
+    stream.batches = (rockets(list(spectra)) for spectra in [stream.counted(spectra)])
+
+    write(stream, on_progress=told.append, interval=0)
+
+    assert [progress.done for progress in told] == [1, 2, 3, 4, 5, 5]
+    assert str(told[2]).startswith("3 of 5 done, ")
+
+
+# ---- loading
+
+
+def downstream(annotation: Any) -> dg.AssetsDefinition:
+    def take(context: dg.AssetExecutionContext, rocket: Any) -> Any:
+        return len(rocket) if isinstance(rocket, Table) else rocket.count()
+
+    take.__annotations__["rocket"] = annotation
+    return dg.asset(name="taken")(take)
+
+
+@pytest.mark.parametrize("annotation", [peewee.ModelSelect, Table, Any])
+def test_an_asset_downstream_takes_the_results_of_this_version(
+    database: peewee.Database,
+    target: dict[str, Any],
+    make_spectra: Visits,
+    annotation: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spectra = make_spectra(3)
+    monkeypatch.setenv("ASTRA_VERSION", "0.8.7")
+    write(ResultStream([rockets(spectra)], [Rocket]))
+    monkeypatch.setenv("ASTRA_VERSION", "0.9.0")
+    assets = [returning(ResultStream([rockets(spectra[:2])], [Rocket])), downstream(annotation)]
+
+    assert dg.materialize(assets, resources=resources_for(target)).output_for_node("taken") == 2
+    alone = dg.materialize(assets, selection=["taken"], resources=resources_for(target))
+    assert alone.output_for_node("taken") == 2
+
+
+def test_an_annotation_that_is_neither_query_nor_table_is_refused(memory_database: peewee.Database) -> None:
+    assets = [returning(ResultStream([], [Rocket])), downstream(dict)]
+
+    result = dg.materialize(assets, resources=resources_for({"sqlite": {"path": ":memory:"}}), raise_on_error=False)
+
+    failure = result.failure_data_for_node("taken")
+    assert failure is not None
+    assert failure.error is not None
+    assert "peewee.ModelSelect or astropy.table.Table, not as dict" in str(failure.error.cause)
+
+
+def test_an_asset_without_a_model_is_refused(memory_database: peewee.Database) -> None:
+    assets = [returning(ResultStream([], [Rocket]), {MODEL_METADATA: "Missile"}), downstream(Table)]
+
+    result = dg.materialize(assets, resources=resources_for({"sqlite": {"path": ":memory:"}}), raise_on_error=False)
+
+    failure = result.failure_data_for_node("taken")
+    assert failure is not None
+    assert failure.error is not None
+    assert "no output model is named 'Missile'" in str(failure.error.cause)
+
+
+def test_a_table_has_units_descriptions_and_masks(database: peewee.Database, make_spectra: Visits) -> None:
+    spectra = make_spectra(2)
+    write(ResultStream([[*rockets(spectra[:1], teff=5772, flag_low_snr=True), *rockets(spectra[1:])]], [Rocket]))
+
+    table = as_table(Rocket.select().order_by(Rocket.spectrum_pk))
+
+    assert table.colnames == [field.name for field in Rocket._meta.sorted_fields]
+    assert table["teff"].unit == units.K
+    assert table["teff"].dtype == np.float32
+    assert table["teff"].description == "Effective temperature"
+    assert table["teff"].tolist() == [5772, None]
+    assert table["result_flags"].tolist() == [1, 0]
+    assert list(table["spectrum_pk"]) == [spectrum.spectrum_pk for spectrum in spectra]
+    assert table["created"][0].endswith("+00:00")
+
+
+def test_a_table_of_nothing_has_its_columns(memory_database: peewee.Database) -> None:
+    table = as_table(Rocket.select())
+
+    assert len(table) == 0
+    assert table["teff"].unit == units.K
+    assert table["teff"].dtype == np.float32

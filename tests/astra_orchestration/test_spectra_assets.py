@@ -1,0 +1,93 @@
+"""The sample survey and the tables of spectra, as assets."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import peewee
+import pytest
+
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import MissingFileError
+from astra_models.source import Source
+from astra_orchestration.assets.spectra import catalogue, find_files, sample_survey
+from astra_orchestration.resources import resources_for
+
+
+def launch(target: Any, assets: Any = (sample_survey, catalogue), **config: Any) -> dg.ExecuteInProcessResult:
+    ops = {name: {"config": values} for name, values in config.items()}
+    return dg.materialize(list(assets), resources=resources_for(target), run_config={"ops": ops})
+
+
+def metadata(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
+    [event] = [event for event in result.get_asset_materialization_events() if event.asset_key == dg.AssetKey(key)]
+    return {name: entry.value for name, entry in event.materialization.metadata.items()}
+
+
+def test_the_sample_survey_is_made_and_ingested_once(
+    database: peewee.Database, target: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    first = launch(target, sample_survey={"stars": 3})
+    again = launch(target, sample_survey={"stars": 3})
+
+    made = metadata(first, "sample_survey")
+    assert made["stars"] == 3
+    assert Path(made["truth"]).is_file()
+    visits = metadata(first, "boss_visit_spectrum")
+    assert visits["inserted"] == BossVisitSpectrum.select().count() >= made["visits"]
+    assert visits["rejected"] == 4
+    assert "`empty.fits`: it is empty" in visits["refused files"]
+    assert metadata(first, "source")["inserted"] == Source.select().count() == 3
+    assert metadata(again, "source")["unchanged"] == 3
+    unchanged = metadata(again, "boss_visit_spectrum")
+    assert (unchanged["inserted"], unchanged["updated"]) == (0, 0)
+    assert unchanged["dagster/row_count"] == unchanged["unchanged"] == visits["inserted"]
+
+
+def test_own_files_are_ingested(memory_database: peewee.Database, real_data: Path) -> None:
+    result = launch(
+        {"sqlite": {"path": ":memory:"}}, [catalogue], catalogue={"paths": [f"{real_data}/pyhammer/*.fits"]}
+    )
+
+    assert metadata(result, "boss_visit_spectrum")["inserted"] == BossVisitSpectrum.select().count() > 0
+
+
+def test_files_can_be_named_by_an_environment_variable(
+    memory_database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.fits").touch()
+    monkeypatch.setenv("ASTRA_SPECTRA", f"{tmp_path}/*.fits")
+
+    result = launch({"sqlite": {"path": ":memory:"}}, [catalogue])
+
+    assert metadata(result, "source")["files"] == 1
+
+
+def test_many_refused_files_are_counted_and_not_all_listed(memory_database: peewee.Database, tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02d}.fits").touch()
+
+    result = launch({"sqlite": {"path": ":memory:"}}, [catalogue], catalogue={"paths": [f"{tmp_path}/*.fits"]})
+
+    found = metadata(result, "source")
+    assert found["rejected"] == 30
+    assert found["refused files"].splitlines()[-1] == "- and 10 more"
+
+
+def test_patterns_give_files_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.fits", "a.fits", "deep/c.fits", "[odd].fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SURVEY", str(tmp_path))
+
+    assert find_files(["?.fits", "$SURVEY/a.fits"]) == [str(tmp_path / "a.fits"), str(tmp_path / "b.fits")]
+    assert str(tmp_path / "deep/c.fits") in find_files(["**/*.fits"])
+    assert find_files(["[odd].fits"]) == [str(tmp_path / "[odd].fits")]
+
+
+def test_a_pattern_without_files_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"no file matches '.*/\*.fits' .*astra sample"):
+        find_files([f"{tmp_path}/*.fits"])
