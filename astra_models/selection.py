@@ -9,6 +9,7 @@ temporary file, so that what the run itself writes can't make it drift.
 import array
 import logging
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class DueSpectra(Iterator[int]):
 
     def __init__(self, rows: Iterable[tuple[int]]):
         self._file = tempfile.SpooledTemporaryFile(KEYS_IN_MEMORY * BYTES_PER_KEY)  # noqa: SIM115  lives as long as this
+        weakref.finalize(self, self._file.close)
         self._left = 0
         chunk = array.array("q")
         for (key,) in rows:
@@ -118,18 +120,24 @@ def select_due(
         If a table is missing.
     """
     query = _due_query(output_model, spectrum_model, version, sdss_ids, where, rerun, older_patch)
-    ordered = query.order_by(spectrum_model.spectrum_pk).limit(limit)
+    ordered = query.order_by(spectrum_model.spectrum_pk).limit(_checked(limit))
     return run_transaction(spectrum_model._meta.database, lambda: DueSpectra(_stream(ordered)))
 
 
 def count_due(output_model: Any, spectrum_model: Any, **options: Any) -> int:
     """Count the spectra that `select_due` would give for the same arguments."""
-    limit = options.pop("limit", None)
+    limit = _checked(options.pop("limit", None))
     arguments = {"version": None, "sdss_ids": None, "where": None, "rerun": "due", "older_patch": True}
     if unknown := set(options) - set(arguments):
         raise TypeError(f"count_due() got unknown arguments {', '.join(sorted(unknown))}")
     query = _due_query(output_model, spectrum_model, **(arguments | options)).limit(limit)
     return run_transaction(spectrum_model._meta.database, query.count)
+
+
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit={limit} is negative; give a number of spectra, or None for all")
+    return limit
 
 
 def newest_version(output_model: Any) -> int | None:

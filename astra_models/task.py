@@ -192,6 +192,7 @@ class Analysis:
         self._exhausted = False
         self._any_result = False
         self._held: list[RejectedResult] = []
+        self._first_error: Exception | None = None
 
     def __iter__(self) -> Iterator[Any]:
         error = None
@@ -199,10 +200,10 @@ class Analysis:
             n_taken = self._n_taken
             error = yield from self._call(self._taken())
             if error is not None and self._n_taken == n_taken:
-                raise self._failed(error) from error
+                raise self._failed(error) from (self._first_error or error)
             yield from self._answer_open(error)
         if self._held:
-            raise self._failed(error) from error
+            raise self._failed(error) from self._first_error
 
     def share_overhead(self, batch: list[Any]) -> None:
         """Share the overhead since the last batch among this batch's results."""
@@ -302,8 +303,9 @@ class Analysis:
             return
         # Whether the pipeline or its input is at fault is only known once there is a result.
         self._held.append(failure)
+        self._first_error = self._first_error or error
         if len(self._held) > MOST_FAILURES_BEFORE_A_RESULT:
-            raise self._failed(error) from error
+            raise self._failed(error) from self._first_error
 
     def _failed(self, error: Exception | None) -> PipelineError:
         if self._held:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,8 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False)
+say = partial(console.print, soft_wrap=True)
+complain = partial(errors.print, soft_wrap=True)
 
 
 class AstraGroup(TyperGroup):
@@ -32,7 +35,7 @@ class AstraGroup(TyperGroup):
         except Exception as error:
             if not _is_users(error):
                 raise
-            errors.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+            complain(f"[bold red]error:[/] {_escaped(str(error))}")
             raise typer.Exit(1) from error
 
 
@@ -57,7 +60,7 @@ def main() -> None:
 def init() -> None:
     """Make the tables that are missing, and the schema."""
     made = _make_tables()
-    console.print(f"{_where()}: " + (f"made {', '.join(made)}" if made else "all tables are there, nothing was made"))
+    say(f"{_where()}: " + (f"made {', '.join(made)}" if made else "all tables are there, nothing was made"))
 
 
 @app.command(epilog="Example: [bold]astra sample --stars 200 --seed 1[/]")
@@ -71,13 +74,12 @@ def sample(
 
     with _progress("stars", stars) as advance:
         summary = make_sample(folder, stars=stars, seed=seed, progress=advance)
-    console.print(
+    say(
         f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
         f"{len(summary.broken)} files that are broken on purpose "
         f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
-        soft_wrap=True,
     )
-    console.print(f"the truth is in {summary.truth}", soft_wrap=True)
+    say(f"the truth is in {summary.truth}")
 
 
 @ingest.command("spectra", epilog='Example: [bold]astra ingest spectra "var/sample/**/*.fits"[/]')
@@ -96,8 +98,8 @@ def ingest_spectra_command(
         report = ingest_spectra(paths, progress=advance)
     console.print(_ingested(report))
     for path, reason in report.refused:
-        errors.print(f"[yellow]refused[/] {_escaped(path)}: {_escaped(reason)}", soft_wrap=True)
-    console.print(f"{report.ingested} of {report.files} files ingested, {len(report.refused)} refused")
+        complain(f"[yellow]refused[/] {_escaped(path)}: {_escaped(reason)}")
+    say(f"{report.ingested} of {report.files} files ingested, {len(report.refused)} refused")
     if not report.ingested:
         raise typer.Exit(1)
 
@@ -119,14 +121,14 @@ def run(
     _connect(*task.output_models, *task.spectrum_models, RejectedResult)
     stream = analyse(task, limit=limit, sdss_ids=sdss_id, rerun=rerun.value, batch_size=batch_size)
     if not stream.due:
-        console.print(f"{pipeline}: nothing is due")
+        say(f"{pipeline}: nothing is due")
         return
     with _progress("spectra", stream.due) as advance:
         report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
-    console.print(f"{pipeline}: {stream.due} due, {counts}")
+    say(f"{pipeline}: {stream.due} due, {counts}")
     for reason, count in report.reasons.most_common(5):
-        errors.print(f"[yellow]rejected[/] {count}: {_escaped(reason)}", soft_wrap=True)
+        complain(f"[yellow]rejected[/] {count}: {_escaped(reason)}")
 
 
 @app.command(epilog="Example: [bold]astra status[/]")
@@ -135,7 +137,7 @@ def status() -> None:
     from astra_orchestration.overview import overview
 
     _connect()
-    console.print(_where())
+    say(_where())
     tables, pipelines = overview()
     console.print(_table(("table", "rows"), tables))
     columns = ("pipeline", "due", "results", "of this version", "rejected", "newest version")
@@ -147,7 +149,7 @@ def version() -> None:
     """Print the installed version, and the integer that results carry."""
     from astra_models.version import installed_v_astra, installed_version
 
-    console.print(f"astra {installed_version()} (v_astra {installed_v_astra()})")
+    say(f"astra {installed_version()} (v_astra {installed_v_astra()})")
 
 
 @app.command(epilog='Example: [bold]astra materialize --spectra "data/*.fits"[/]')
@@ -168,13 +170,13 @@ def materialize(
     ]
     console.print(_table(("asset", *columns, "seconds"), rows))
     if failed := [outcome.asset for outcome in outcomes if outcome.failed]:
-        errors.print(
+        complain(
             f"[bold red]failed:[/] {', '.join(failed)}; `make dev` shows the run in the Dagster UI", soft_wrap=True
         )
         raise typer.Exit(1)
     due = [outcome.counts["due"] for outcome in outcomes if "due" in outcome.counts]
     if due and not any(due):
-        console.print("nothing is due")
+        say("nothing is due")
 
 
 @app.command(epilog="Example: [bold]astra ui --port 3001[/]")
@@ -185,9 +187,9 @@ def ui(
     """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
     from astra_orchestration.serve import serve
 
-    console.print("starting the Dagster UI ...")
-    code = serve(host, port, lambda address: console.print(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"))
-    console.print("the Dagster UI has ended")
+    say("starting the Dagster UI ...")
+    code = serve(host, port, lambda address: say(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"))
+    say("the Dagster UI has ended")
     raise typer.Exit(code)
 
 
@@ -238,7 +240,7 @@ def _where() -> str:
 
 
 def _say(asset: str, text: str) -> None:
-    console.print(f"[bold]{asset:<14}[/] {_escaped(text)}", soft_wrap=True)
+    say(f"[bold]{asset:<14}[/] {_escaped(text)}")
 
 
 def _seconds(outcome: Any) -> str:

@@ -4,17 +4,15 @@ The run is recorded in the Dagster instance like any other, so that the UI shows
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from astra_models.errors import ConfigurationError
+from astra_orchestration.serve import require_dagster_home
 
-__all__ = ["Outcome", "materialize_everything", "require_dagster_home"]
+__all__ = ["Outcome", "materialize_everything"]
 
 COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
 
@@ -85,23 +83,6 @@ def materialize_everything(
         )
     done = {event.asset_key: event for event in result.get_asset_materialization_events()}
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
-
-
-def require_dagster_home() -> Path:
-    """Give the folder that Dagster keeps its records in.
-
-    Raises
-    ------
-    ConfigurationError
-        If ``DAGSTER_HOME`` isn't an existing folder, given as an absolute path.
-    """
-    home = Path(os.environ.get("DAGSTER_HOME", ""))
-    if not home.is_absolute() or not home.is_dir():
-        raise ConfigurationError(
-            f"DAGSTER_HOME is {str(home)!r}, not the absolute path of a folder; use `make run` or `make dev`, which "
-            "set it, or make a folder with a copy of dagster.yaml in it and export its path"
-        )
-    return home
 
 
 def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:

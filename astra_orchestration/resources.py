@@ -131,7 +131,7 @@ class ConfiguredTarget(Target):
 class DatabaseResource(dg.ConfigurableResource):
     """The database that sources, spectra and results live in."""
 
-    # Dagster shows the docstring in the launchpad, as one line. `target` is one of the targets, or a mapping with one key:
+    # The launchpad shows the docstring, as one line. `target` is one of the targets, or a mapping with one key:
     # {"postgres": {"dbname": ..., "password_env": ...}}, {"sqlite": {"path": ...}}, or {"config": {}}, the default.
 
     target: PostgresTarget | SqliteTarget | ConfiguredTarget = Field(

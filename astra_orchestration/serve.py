@@ -13,11 +13,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
-from astra_models.errors import PortTakenError
+from astra_models.errors import ConfigurationError, PortTakenError
 
-__all__ = ["serve"]
+__all__ = ["require_dagster_home", "serve"]
 
 DEFINITIONS = "astra_orchestration.definitions"
 DAGSTER_DEV = ("-m", "dagster", "dev", "--module-name", DEFINITIONS, "--log-level", "error")
@@ -44,9 +45,12 @@ def serve(host: str, port: int, on_ready: Callable[[str], None]) -> int:
 
     Raises
     ------
+    ConfigurationError
+        If ``DAGSTER_HOME`` isn't set.
     PortTakenError
         If something else listens there.
     """
+    require_dagster_home()
     _require_free_port(host, port)
     address = f"http://{host}:{port}"
     command = [sys.executable, *DAGSTER_DEV, "--host", host, "--port", str(port)]
@@ -64,6 +68,23 @@ def serve(host: str, port: int, on_ready: Callable[[str], None]) -> int:
         _end_group(child)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def require_dagster_home() -> Path:
+    """Give the folder that Dagster keeps its records in.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``DAGSTER_HOME`` isn't an existing folder, given as an absolute path.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME", ""))
+    if not home.is_absolute() or not home.is_dir():
+        raise ConfigurationError(
+            f"DAGSTER_HOME is {str(home)!r}, not the absolute path of a folder; use `make run` or `make dev`, which "
+            "set it, or make a folder with a copy of dagster.yaml in it and export its path"
+        )
+    return home
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

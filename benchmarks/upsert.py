@@ -34,7 +34,7 @@ from astra_models.upsert import upsert
 from astra_models.upsert.batch import make_batch
 from astra_models.upsert.binary_copy import binary_copy
 from astra_models.upsert.plan import plan_for
-from astra_models.upsert.sqlite import as_python
+from astra_models.upsert.sqlite import as_rows
 
 INCUMBENT_SHARE = 10
 N_SOURCES = 1000
@@ -139,7 +139,7 @@ def limit(job: Job) -> int:
         return _timed_limit(
             lambda: [_copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", s) for s in streams], job
         )
-    rows = [list(zip(*map(as_python, batch.columns.values()), strict=True)) for batch in batches]
+    rows = [as_rows(batch) for batch in batches]
     statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(plan.fields))})"
     return _timed_limit(lambda: [_executemany(statement, some) for some in rows], job)
 

@@ -214,8 +214,10 @@ class CleanTables:
         )
 
     def _make_schema(self) -> None:
-        for (name,) in self._query("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"):
-            self._query(f'DROP SCHEMA "{name}" CASCADE')
+        for (name,) in self._query(
+            "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"
+        ):
+            self._query(f"DROP SCHEMA {name} CASCADE")
         self._query("CREATE SCHEMA public")
         if self.schema is not None:
             self._query(f'CREATE SCHEMA "{self.schema}"')

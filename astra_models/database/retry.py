@@ -76,7 +76,7 @@ def run_transaction(database: Any, work: Callable[[], Result], deadline: float |
                 raise DatabaseUnavailableError(
                     f"{describe(database)}: still failing after {deadline:.0f} s of retries "
                     f"({one_line(error)}); "
-                    "nothing of this batch was stored. Run again when the database is well: what is missing is still due"
+                    "nothing of this batch was stored. Run again when it is well: what is missing is still due"
                 ) from error
             logger.warning("%s: %s; trying again in %.1f s", describe(database), one_line(error), pause)
             _drop_connection(database)

@@ -151,14 +151,14 @@ def row_as_dict(source: Any, row: int) -> dict[str, Any]:
     if _is_table(source):
         names = source.dtype.names if isinstance(source, np.ndarray) else source.colnames
         return {name: source[name][row] for name in names}
-    given = source[row]
+    given = _row_of_table(source[row])
     if isinstance(given, peewee.Model):
         return dict(given.__data__)
     return dict(given) if isinstance(given, Mapping) else {"row": given}
 
 
 def _is_table(rows: Any) -> bool:
-    return hasattr(rows, "colnames") or (isinstance(rows, np.ndarray) and rows.dtype.names is not None)
+    return hasattr(rows, "iterrows") or (isinstance(rows, np.ndarray) and rows.dtype.names is not None)
 
 
 def _slices(table: Any, batch_size: int) -> Iterator[Any]:
@@ -173,12 +173,18 @@ def _raw_columns(plan: UpsertPlan, rows: Any, extra: str) -> tuple[dict[str, Any
     for row, given in enumerate(rows):
         if isinstance(given, plan.model):
             records.append(given.__data__)
-        elif isinstance(given, Mapping):
+        elif isinstance(given := _row_of_table(given), Mapping):
             records.append(_by_field_name(plan, given, extra))
         else:
             records.append({})
             strangers.append(_stranger(plan, row, given))
     return _columns_of_records(plan, records), strangers
+
+
+def _row_of_table(given: Any) -> Any:
+    """Make a dict of one row of an astropy Table or a structured array; anything else is left as it is."""
+    names = getattr(given, "colnames", None) or getattr(getattr(given, "dtype", None), "names", None)
+    return given if names is None else {name: given[name] for name in names}
 
 
 def _stranger(plan: UpsertPlan, row: int, given: Any) -> Refusal:

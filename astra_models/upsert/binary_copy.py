@@ -47,7 +47,7 @@ class _Encoded:
         self.null = column.null if column.null.any() else None
         self.lengths: np.ndarray | None = None
         if column.kind in (TEXT, BYTES, FLOATS):
-            pieces = [b"" if null else _piece(value) for value, null in zip(column.values, column.null, strict=True)]
+            pieces = _pieces(column)
             self.lengths = np.fromiter(map(len, pieces), np.int32, len(pieces))
             self.width = int(self.lengths.max(initial=0))
             self.values = np.array(pieces, dtype=f"S{self.width}") if self.width else None
@@ -59,9 +59,14 @@ class _Encoded:
         self.width = self.values.dtype.itemsize
 
 
-def _piece(value: str | bytes | np.ndarray) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
+def _pieces(column: Column) -> list[bytes]:
+    if column.kind is TEXT:  # few different ones, as a rule: tags, classes, versions
+        encoded = {value: (value or "").encode() for value in set(column.values.tolist())}
+        return [encoded[value] for value in column.values.tolist()]
+    return [b"" if null else _piece(value) for value, null in zip(column.values, column.null, strict=True)]
+
+
+def _piece(value: bytes | np.ndarray) -> bytes:
     if isinstance(value, bytes):
         return value
     elements = np.empty(len(value), dtype=[("length", ">i4"), ("value", ">f4")])

@@ -158,7 +158,9 @@ def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
     data = np.ma.getdata(raw)
     if data.ndim > 1 or data.dtype.kind not in "fiub":
         return None
-    if kind in (FLOAT32, FLOAT64):
+    if kind is FLOAT32 and data.dtype.kind == "f" and data.dtype.itemsize <= 4:
+        values = data.astype(np.float32)
+    elif kind in (FLOAT32, FLOAT64):
         values = data.astype(np.float64)
     elif kind in (INT32, INT64) and data.dtype.kind in "ib":
         values = data.astype(np.int64)
@@ -323,21 +325,20 @@ def _shown(value: Any) -> str:
 def _within_range(field: peewee.Field, column: Column, refusals: list[Refusal]) -> tuple[Column, list[Refusal]]:
     """Narrow to the kind's own type, and refuse what doesn't fit in it."""
     kind, values, null = column.kind, column.values, column.null
-    if kind is INT32:
-        info = np.iinfo(np.int32)
-        outside = (values < info.min) | (values > info.max)
-        reason, sentence = "beyond 32 bits", "does not fit in 32 bits"
-    elif kind is FLOAT32:
-        with np.errstate(over="ignore"):
-            outside = np.isinf(values.astype(np.float32)) & np.isfinite(values)
-        reason, sentence = "beyond single precision", "is beyond single precision (3.4e38)"
-    else:
+    if kind not in (INT32, FLOAT32) or values.dtype == kind.dtype:
         return column, refusals
-    outside &= ~null
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype(kind.dtype)
+    if kind is INT32:
+        outside = (narrow != values) & ~null
+        reason, sentence = "beyond 32 bits", "does not fit in 32 bits"
+    else:
+        outside = np.isinf(narrow) & ~np.isinf(values)
+        reason, sentence = "beyond single precision", "is beyond single precision (3.4e38)"
     if outside.any():
         found = np.flatnonzero(outside)
         refusals = refusals + [
             Refusal(int(row), f"{field.name}: {reason}", f"{field.name}: {values[row]!s} {sentence}") for row in found
         ]
-        values, null = np.where(outside, 0, values), null | outside
-    return Column(kind, values.astype(kind.dtype), null), refusals
+        null = null | outside
+    return Column(kind, narrow, null), refusals

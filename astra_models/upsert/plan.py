@@ -12,7 +12,7 @@ from astra_models.fields import BitField, GeneratedField
 from astra_models.pipeline import PipelineOutputMixin
 
 PRESERVED = ("created",)
-BYTES_PER_BATCH = 3_000_000
+BYTES_PER_BATCH = 5_000_000
 BYTES_PER_VALUE = 8
 
 
@@ -42,8 +42,9 @@ class UpsertPlan:
 
     @property
     def updated(self) -> tuple[peewee.Field, ...]:
-        """The columns that an update overwrites."""
-        return tuple(field for field in self.fields if field.name not in PRESERVED)
+        """The columns that an update overwrites: not those of the key, which are the same."""
+        same = {field.name for field in self.key}.union(PRESERVED)
+        return tuple(field for field in self.fields if field.name not in same)
 
     @property
     def primary_key(self) -> Any:

@@ -1,13 +1,15 @@
 """Upserting into PostgreSQL: binary COPY into a temporary table, then one INSERT ... ON CONFLICT.
 
 The stage is joined to the table, row by row through the key's index, so that rows that exist keep their own
-primary key and use no value of its sequence.
+primary key and use no value of its sequence. A batch of which no row exists yet is copied straight into the table.
 """
 
 import io
 import itertools
 from collections.abc import Iterable
 from typing import Any
+
+import peewee
 
 from astra_models.database.sql import driver_errors, quote
 from astra_models.fields import GeneratedField
@@ -33,13 +35,31 @@ class PostgresqlWriter(Writer):
         """Write a batch, in the transaction that is open."""
         # Compiling a statement of hundreds of columns takes longer than running it.
         self._run("SET LOCAL jit = off")
+        pieces = list(binary_copy(list(batch.columns.values())))
+        keys = [key.tolist() for key in batch.key_values()]
+        if not self._copy_new(pieces, keys):
+            return self._upsert(pieces, keys)
+        return Written(inserted=len(batch), stored=self._stored(keys) if self.returning else {})
+
+    def _copy_new(self, pieces: list[bytes], keys: list[list[Any]]) -> bool:
+        """Copy rows into the table if all of them are new; tell whether they were."""
+        if self._run(f"SELECT 1 FROM {self._known()} LIMIT 1", tuple(keys)).fetchone():
+            return False
+        try:
+            with self.database.atomic():
+                self._copy(self.table, pieces)
+        except peewee.IntegrityError:
+            return False  # somebody else has just inserted one of them, or a row is bad: the careful way tells
+        return True
+
+    def _upsert(self, pieces: list[bytes], keys: list[list[Any]]) -> Written:
         self._run(f"CREATE TEMPORARY TABLE {self.stage} ({self._stage_columns()}) ON COMMIT DROP")
-        self._copy(binary_copy(list(batch.columns.values())))
+        self._copy(self.stage, pieces)
         inserted, written = self._run(self._upsert_statement()).fetchone()
         kept = self._count_kept() if self.keep_good else 0
-        stored = self._stored() if self.returning else {}
         self._run(f"DROP TABLE {self.stage}")
-        return Written(inserted, written - inserted, len(batch) - written - kept, kept, stored)
+        stored = self._stored(keys) if self.returning else {}
+        return Written(inserted, written - inserted, len(keys[0]) - written - kept, kept, stored)
 
     def _run(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
         return self.database.execute_sql(sql, parameters)
@@ -53,9 +73,9 @@ class PostgresqlWriter(Writer):
         ]
         return ", ".join(columns)
 
-    def _copy(self, pieces: Iterable[bytes]) -> None:
+    def _copy(self, table: str, pieces: Iterable[bytes]) -> None:
         stream = io.BytesIO(b"".join(pieces))
-        statement = f"COPY {self.stage} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
+        statement = f"COPY {table} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
         with driver_errors:
             self.database.cursor().copy_expert(statement, stream, COPY_CHUNK)
 
@@ -88,9 +108,14 @@ class PostgresqlWriter(Writer):
         statement = f"SELECT count(*) FROM {self.stage} AS new WHERE NOT {self.has_measured('new')} AND ({old})"
         return self._run(statement).fetchone()[0]
 
-    def _stored(self) -> Stored:
-        key = ", ".join(f"new.{column}" for column in self.key)
-        same = self.same_key("old", "new")
-        old = f"SELECT {self.primary_key} AS pk, created FROM {self.table} AS old WHERE {same} LIMIT 1"
-        rows = self._run(f"SELECT {key}, row.pk, row.created FROM {self.stage} AS new, LATERAL ({old}) AS row")
+    def _known(self) -> str:
+        """Give the FROM clause that finds the rows that exist, with arrays of key columns as parameters."""
+        types = ", ".join(f"%s::{kind_of(key).sql}[]" for key in self.plan.key)
+        # LIMIT keeps the planner from joining with all of a large table.
+        old = f"SELECT * FROM {self.table} AS old WHERE {self.same_key('old', 'new')} LIMIT 1"
+        return f"unnest({types}) AS new ({', '.join(self.key)}), LATERAL ({old}) AS old"
+
+    def _stored(self, keys: list[list[Any]]) -> Stored:
+        key = ", ".join(f"old.{column}" for column in self.key)
+        rows = self._run(f"SELECT {key}, old.{self.primary_key}, old.created FROM {self._known()}", tuple(keys))
         return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}

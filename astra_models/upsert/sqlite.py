@@ -1,14 +1,13 @@
 """Upserting into SQLite: one prepared INSERT ... ON CONFLICT, run over a batch's columns."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from astra_models.database.sql import driver_errors
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.columns import FLOATS, MOMENT, Column
+from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.upsert.writer import Stored, Writer, Written
 
 
@@ -24,15 +23,18 @@ class SqliteWriter(Writer):
 
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
-        keys = self._keys_as_json(batch)
-        known = self._count(keys, "")
         kept = self._count_kept(batch) if self.keep_good else 0
-        written = self._insert(zip(*map(as_python, batch.columns.values()), strict=True))
-        stored = self._stored(keys) if self.returning else {}
-        inserted = len(batch) - known
+        last = self._query(f"SELECT coalesce(max({self.primary_key}), 0) FROM {self.table}")
+        written = self._insert(as_rows(batch))
+        # Nobody else writes meanwhile, so the rows with higher keys are those that this batch added.
+        inserted = self._query(f"SELECT count(*) FROM {self.table} WHERE {self.primary_key} > ?", last)
+        stored = self._stored(self._keys_as_json(batch)) if self.returning else {}
         return Written(inserted, written - inserted, len(batch) - written - kept, kept, stored)
 
-    def _insert(self, rows: Iterable[tuple[Any, ...]]) -> int:
+    def _query(self, sql: str, *parameters: Any) -> Any:
+        return self.database.execute_sql(sql, parameters).fetchone()[0]
+
+    def _insert(self, rows: list[tuple[Any, ...]]) -> int:
         places = ", ".join("?" * len(self.columns))
         statement = (
             f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {self.on_conflict()}"
@@ -53,13 +55,10 @@ class SqliteWriter(Writer):
         # CROSS JOIN keeps this order of the tables: the key's index is looked into for each row of the batch.
         return f"FROM json_each(?) AS new CROSS JOIN {self.table} AS old ON {matches}"
 
-    def _count(self, keys: str, condition: str) -> int:
-        return self.database.execute_sql(f"SELECT count(*) {self._known()} {condition}", (keys,)).fetchone()[0]
-
     def _count_kept(self, batch: Batch) -> int:
         unmeasured = np.all([batch.columns[column.name].null for column in self.plan.measured], axis=0)
         keys = self._keys_as_json(batch.take(np.flatnonzero(unmeasured)))
-        return self._count(keys, f"WHERE {self.has_measured('old')}")
+        return self._query(f"SELECT count(*) {self._known()} WHERE {self.has_measured('old')}", keys)
 
     def _stored(self, keys: str) -> Stored:
         key = ", ".join(f"old.{column}" for column in self.key)
@@ -67,21 +66,29 @@ class SqliteWriter(Writer):
         return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}
 
 
-def as_python(column: Column) -> list[Any]:
-    """Give a column's values as SQLite's driver takes them, None where NULL."""
+def as_rows(batch: Batch) -> list[tuple[Any, ...]]:
+    """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
+    columns = [_as_bound(column) for column in batch.columns.values()]
+    rows = np.empty(len(batch), dtype=[(f"f{place}", column.dtype) for place, column in enumerate(columns)])
+    for place, column in enumerate(columns):
+        rows[f"f{place}"] = column
+    return rows.tolist()
+
+
+def _as_bound(column: Column) -> np.ndarray:
+    """Give a column's values with a dtype that turns into what SQLite stores; SQLite stores NaN as NULL."""
+    if column.kind in (FLOAT32, FLOAT64):
+        return np.where(column.null, np.nan, column.values.astype(np.float64))
+    values = column.values
     if column.kind is MOMENT:
-        values = _iso_texts(column.values)
+        values = _iso_texts(values)
     elif column.kind is FLOATS:
-        values = [None if value is None else json.dumps(value.tolist()) for value in column.values]
-    else:
-        values = column.values.tolist()
-    if not column.null.any():
-        return values
-    return [None if null else value for value, null in zip(values, column.null.tolist(), strict=True)]
+        values = np.array([None if value is None else json.dumps(value.tolist()) for value in values], dtype=object)
+    return np.where(column.null, None, values) if column.null.any() else values
 
 
-def _iso_texts(moments: np.ndarray) -> list[str]:
+def _iso_texts(moments: np.ndarray) -> np.ndarray:
     """Write moments as `DateTimeField` does; a batch has few different ones."""
     distinct, places = np.unique(moments, return_inverse=True)
     texts = [f"{text.replace('T', ' ')}+00:00" for text in np.datetime_as_string(distinct, unit="us")]
-    return np.array(texts, dtype=object)[places].tolist()
+    return np.array(texts, dtype=object)[places]

@@ -30,7 +30,7 @@ def _column(field: Any) -> dg.TableColumn:
     unit = getattr(field, "unit", None)
     return dg.TableColumn(
         name=field.column_name,
-        type=TYPES.get(field.field_type, field.field_type.lower()),
+        type=TYPES.get(field.field_type) or field.field_type.lower(),
         description=_description(field),
         constraints=dg.TableColumnConstraints(nullable=field.null, unique=bool(field.unique or field.primary_key)),
         tags={"unit": unit} if unit else {},

@@ -1,5 +1,6 @@
 """Upserts: one row per spectrum and major.minor version, whatever is given, in whatever form."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -192,6 +193,7 @@ def results_as(form: str, keys: list[int]) -> Any:
         "table": lambda: table,
         "masked table": lambda: Table(table, masked=True),
         "table rows": lambda: list(table),
+        "array rows": lambda: list(table.as_array()),
         "array": lambda: table.as_array(),
         "big-endian array": lambda: table.as_array().astype(
             [(n, d[0].newbyteorder(">")) for n, d in table.dtype.fields.items()]
@@ -212,6 +214,7 @@ def results_as(form: str, keys: list[int]) -> Any:
         "table",
         "masked table",
         "table rows",
+        "array rows",
         "array",
         "big-endian array",
         "tables",
@@ -288,7 +291,7 @@ def test_a_task_pk_of_another_row_is_not_taken_over(spectra: list[BossVisitSpect
 
 
 def test_values_are_kept_as_by_save(spectra: list[BossVisitSpectrum]) -> None:
-    values: list[Any] = [0.1, np.float32(0.1), np.int64(3), np.nan, np.inf, -np.inf, 1e-60, True, "5000.5", None]
+    values: list[Any] = [0.1, np.float32(0.1), np.int64(3), np.nan, np.inf, -np.inf, 1e-60, True, None]
     by_save, by_upsert = [], []
     for value in values:
         for stored, write in ((by_save, Rocket.save), (by_upsert, lambda row: upsert(Rocket, [row]))):
@@ -446,9 +449,10 @@ def test_only_results_are_upserted(database: peewee.Database) -> None:
 @pytest.mark.lesson(8)
 def test_a_result_of_another_model_does_not_land_in_the_table(spectra: list[BossVisitSpectrum]) -> None:
     mixed = [Rocket.from_spectrum(spectra[0], teff=1), Corv.from_spectrum(spectra[1], teff=2)]
-    with pytest.raises((errors.AstraError, TypeError), match="Corv"):
-        upsert(Rocket, mixed)
-    assert 2 not in teffs()
+    assert counts(upsert(Rocket, mixed)) == {"inserted": 1, "rejected": 1}
+    assert teffs() == [1]
+    assert Corv.select().count() == 0
+    assert "Corv" in RejectedResult.get().message
 
 
 @pytest.mark.lesson(7)
@@ -462,7 +466,7 @@ def test_a_missing_table_is_an_error_that_names_it(spectra: list[BossVisitSpectr
 
 
 def test_reports_can_be_added() -> None:
-    one = UpsertReport(inserted=1, updated=2, rejected=3, seconds=0.5, reasons={"no such spectrum": 3})
+    one = UpsertReport(inserted=1, updated=2, rejected=3, seconds=0.5, reasons=Counter({"no such spectrum": 3}))
     other = UpsertReport(inserted=10, kept=4, unchanged=5, superseded=6, seconds=0.25)
     both = one + other
     assert counts(both) == {"inserted": 11, "updated": 2, "rejected": 3, "kept": 4, "unchanged": 5, "superseded": 6}
@@ -480,10 +484,14 @@ def test_a_report_says_how_long_it_took(spectra: list[BossVisitSpectrum]) -> Non
 def test_an_upsert_takes_part_in_the_callers_transaction(
     spectra: list[BossVisitSpectrum], database: peewee.Database
 ) -> None:
-    with pytest.raises(RuntimeError, match="changed my mind"), database.atomic():
-        upsert(Rocket, [Rocket.from_spectrum(spectra[0])])
-        assert Rocket.select().count() == 1
-        raise RuntimeError("changed my mind")
+    def write_and_give_up() -> None:
+        with database.atomic():
+            upsert(Rocket, [Rocket.from_spectrum(spectra[0])])
+            assert Rocket.select().count() == 1
+            raise RuntimeError("changed my mind")
+
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        write_and_give_up()
     assert Rocket.select().count() == 0
 
 

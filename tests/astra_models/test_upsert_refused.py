@@ -46,8 +46,7 @@ def results(spectra: list[BossVisitSpectrum]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.lesson(9)
-@pytest.mark.parametrize("kind", UNSTORABLE)
-@pytest.mark.parametrize("where", [0, 3, 6])
+@pytest.mark.parametrize(("kind", "where"), [*((kind, 3) for kind in UNSTORABLE), ("overflow", 0), ("no spectrum", 6)])
 def test_a_row_that_can_not_be_stored_takes_no_other_along(
     spectra: list[BossVisitSpectrum], kind: str, where: int
 ) -> None:

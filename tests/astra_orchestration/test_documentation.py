@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
 
+import peewee
 import pytest
 from typer.testing import CliRunner
 
+from astra_models.corv import Corv
 from astra_orchestration.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,19 @@ def test_a_downstream_asset_takes_the_shown_pipelines_results(shown: dict, tmp_p
 def test_the_shown_tests_are_short() -> None:
     assert lines("test_brightness_is_the_median_of_the_good_pixels") < 20
     assert lines("test_brightness_asset_writes_a_row_for_every_visit") <= 15
+
+
+def test_the_python_of_the_readme_runs(
+    memory_database: peewee.Database, make_spectra: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, noisy = make_spectra(2)
+    Corv.from_spectrum(good, teff=30_000, v_rad=12.5).save()
+    Corv.from_spectrum(noisy, teff=30_000, v_rad=-80, flag_low_snr=True).save()
+
+    for block in code_blocks(ROOT / "README.md", "python"):
+        exec(block, {})
+
+    assert capsys.readouterr().out == f"{good.spectrum_pk} 12.5 None\n"
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:

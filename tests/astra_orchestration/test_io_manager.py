@@ -147,7 +147,7 @@ def test_a_list_of_results_is_written_too(memory_database: peewee.Database, make
 def test_what_is_no_result_is_refused(memory_database: peewee.Database, value: Any) -> None:
     manager = PipelineResultIOManager(DatabaseResource(target={"sqlite": {"path": ":memory:"}}))
 
-    with pytest.raises(ResultTypeError, match="rocket returned .* not a ResultStream or a list of results"):
+    with pytest.raises(ResultTypeError, match=r"rocket returned .* not a ResultStream or a list of results"):
         manager.handle_output(dg.build_output_context(asset_key="rocket"), value)
 
 
@@ -160,7 +160,7 @@ def test_a_missing_table_is_named(tmp_path: Any) -> None:
     failure = result.failure_data_for_node("rocket")
     assert failure is not None
     assert failure.error is not None
-    assert "no table \"rocket\" for Rocket; make all tables with `astra init`" in str(failure.error.cause)
+    assert 'no table "rocket" for Rocket; make all tables with `astra init`' in str(failure.error.cause)
 
 
 def test_progress_is_told_as_spectra_are_taken_and_not_only_when_a_batch_is_full(

@@ -29,7 +29,8 @@ def settings_of_sqlite(database: DatabaseResource) -> int:
 
 
 def launch(asset: dg.AssetsDefinition, target: Any = None, **kwargs: Any) -> dg.ExecuteInProcessResult:
-    return dg.materialize([asset], resources={"database": DatabaseResource()}, run_config=in_launchpad(target), **kwargs)
+    resources = {"database": DatabaseResource()}
+    return dg.materialize([asset], resources=resources, run_config=in_launchpad(target), **kwargs)
 
 
 def in_launchpad(target: Any) -> dict[str, Any]:
@@ -59,9 +60,7 @@ def test_a_target_chosen_in_the_launchpad_takes_the_place_of_the_one_in_code(
     Source.create(sdss_id=1)
     elsewhere = DatabaseResource(target={"sqlite": {"path": str(tmp_path / "elsewhere.db")}})
 
-    result = dg.materialize(
-        [number_of_sources], resources={"database": elsewhere}, run_config=in_launchpad(target)
-    )
+    result = dg.materialize([number_of_sources], resources={"database": elsewhere}, run_config=in_launchpad(target))
 
     assert result.output_for_node("number_of_sources") == 1
 
@@ -216,7 +215,9 @@ def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capfd: pyt
 
 
 def test_a_server_that_is_not_there_fails_the_step_and_not_the_set_up() -> None:
-    result = launch(number_of_sources, {"postgres": {"dbname": "a", "host": "127.0.0.1", "port": 1}}, raise_on_error=False)
+    nowhere = {"postgres": {"dbname": "a", "host": "127.0.0.1", "port": 1}}
+
+    result = launch(number_of_sources, nowhere, raise_on_error=False)
 
     failure = result.failure_data_for_node("number_of_sources")
     assert failure is not None
@@ -230,7 +231,7 @@ def test_a_server_that_is_not_there_fails_the_step_and_not_the_set_up() -> None:
 def test_a_database_that_does_not_exist_is_named(target: dict[str, Any]) -> None:
     target["postgres"]["dbname"] = "no_such_database"
 
-    with pytest.raises(DatabaseUnavailableError, match="'no_such_database'.*does not exist"):
+    with pytest.raises(DatabaseUnavailableError, match=r"'no_such_database'.*does not exist"):
         DatabaseResource(target=target).connect()
 
 
@@ -238,7 +239,7 @@ def test_a_database_that_does_not_exist_is_named(target: dict[str, Any]) -> None
 def test_a_schema_that_does_not_exist_is_named_with_the_remedy(target: dict[str, Any]) -> None:
     target["postgres"]["schema"] = "no_such_schema"
 
-    with pytest.raises(MissingTableError, match="no schema 'no_such_schema'.*astra init"):
+    with pytest.raises(MissingTableError, match=r"no schema 'no_such_schema'.*astra init"):
         DatabaseResource(target=target).connect(Source)
 
 
@@ -248,12 +249,12 @@ def test_a_table_that_does_not_exist_is_named_with_the_remedy(
     class Unmade(base.BaseModel):
         """A table that nobody has made."""
 
-    with pytest.raises(MissingTableError, match="unmade.*astra init"):
+    with pytest.raises(MissingTableError, match=r"unmade.*astra init"):
         DatabaseResource(target=target).connect(Unmade)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="there is no folder '.*/nowhere'"):
+    with pytest.raises(ConfigurationError, match=r"there is no folder '.*/nowhere'"):
         DatabaseResource(target={"sqlite": {"path": f"{tmp_path}/nowhere/astra.db"}}).connect()
 
 

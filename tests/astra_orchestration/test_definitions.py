@@ -1,0 +1,110 @@
+"""What Dagster finds when it loads the project."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from astra_orchestration.definitions import defs
+from astra_orchestration.schedules import nightly_job, nightly_schedule
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+HEAVY = ("scipy.optimize", "matplotlib", "lmfit", "astropy.io.fits", "astropy.table")
+
+
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "DAGSTER_HOME": str(folder),
+        "ASTRA_DATABASE_PATH": str(folder / "astra.db"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+    return subprocess.run(
+        command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["dagster definitions validate -w workspace.yaml", "dg check defs"],
+    ids=["dagster", "dg"],
+)
+def test_dagster_finds_nothing_wrong(command: str, tmp_path: Path) -> None:
+    program, *arguments = command.split()
+    done = run([str(BIN / program), *arguments], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_defined(tmp_path: Path) -> None:
+    done = run([str(BIN / "dg"), "list", "defs", "--json"], tmp_path)
+    found: dict[str, Any] = json.loads(done.stdout)
+
+    assets = {asset["asset_key"]: (asset["group_name"], asset.get("dependency_keys", [])) for asset in found["assets"]}
+    catalogue = ("apogee_coadded_spectrum_in_ap_star", "boss_combined_spectrum", "boss_visit_spectrum", "source")
+    assert assets == {
+        "sample_survey": ("sample", []),
+        **{name: ("catalogue", ["sample_survey"]) for name in catalogue},
+        "corv": ("pipelines", ["boss_visit_spectrum"]),
+        "rocket": ("pipelines", ["boss_visit_spectrum"]),
+    }
+    assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule"]
+    assert [sensor["name"] for sensor in found["sensors"]] == ["astra_version_sensor"]
+    assert {resource["name"] for resource in found["resources"]} == {"database", "pipeline_results"}
+
+
+def test_loading_is_quick_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    code = f"import sys, astra_orchestration.definitions; print([name for name in {HEAVY} if name in sys.modules])"
+
+    done = run([sys.executable, "-c", code], tmp_path)
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_nothing_is_reported_to_anyone() -> None:
+    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+
+    assert settings["telemetry"] == {"enabled": False}
+    assert settings["nux"] == {"enabled": False}
+
+
+def test_dagster_accepts_our_settings(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert instance.run_monitoring_enabled
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+
+
+def test_writers_are_bounded_by_a_pool() -> None:
+    graph = defs.resolve_asset_graph()
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
+
+    assert pools.pop("sample_survey") == set()
+    assert set(map(frozenset, pools.values())) == {frozenset({"astra_database"})}
+
+
+def test_every_night_new_spectra_are_ingested_and_then_analysed() -> None:
+    graph = defs.resolve_asset_graph()
+    selected = {key.to_user_string() for key in nightly_job.selection.resolve(graph)}
+
+    assert "sample_survey" not in selected
+    assert {"source", "boss_visit_spectrum", "corv", "rocket"} <= selected
+    assert nightly_schedule.cron_schedule == "0 4 * * *"
+    assert nightly_schedule.execution_timezone == "UTC"
+    assert nightly_schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_the_nightly_schedule_asks_for_a_run() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def())
+        asked = defs.resolve_schedule_def("nightly_schedule").evaluate_tick(context)
+
+    assert len(asked.run_requests or ()) == 1
