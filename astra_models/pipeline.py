@@ -52,19 +52,6 @@ class PipelineOutputMixin(BaseModel):
     class Meta:
         constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor)")]
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        # Results are made by the million. Where only columns are set, and to plain values, peewee's setting
-        # of one attribute after the other comes to the same as filling its dict at once.
-        fields = self._meta.fields
-        keys = (kwargs.get("source_pk"), kwargs.get("spectrum_pk"))
-        if args or not fields.keys() >= kwargs.keys() or any(isinstance(key, peewee.Model) for key in keys):
-            super().__init__(*args, **kwargs)
-            return
-        self.__data__ = self._meta.get_default_dict()
-        self.__data__.update(kwargs)
-        self.__rel__ = {}
-        self._dirty = set(self.__data__)
-
     @classmethod
     def from_spectrum(cls, spectrum: Any, **kwargs: Any) -> Self:
         """Make a result of a spectrum, with its keys.

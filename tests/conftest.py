@@ -79,6 +79,12 @@ def _backends(test: pytest.Item) -> list[str]:
     return chosen
 
 
+def pytest_collection_finish() -> None:
+    """Keep what is there from now on out of garbage collections, which tests that define models need."""
+    gc.collect()
+    gc.freeze()
+
+
 # ---- nothing of this machine
 
 
@@ -252,13 +258,24 @@ def clean_tables(postgresql_server: dict[str, str]) -> Iterator[Callable[[str | 
 # ---- databases, with the tables of all models
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a SQLite file with all tables, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    with _bound(sqlite_database(path)):
+        return path
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Iterator[peewee.Database]:
     """Bind all models to an empty database with all tables: SQLite and PostgreSQL in turn."""
     if request.param == "sqlite":
         temporary = tempfile.TemporaryDirectory(prefix="astra-", dir=_memory())
-        with temporary as folder, _bound(sqlite_database(Path(folder) / "astra.db")) as bound:
-            yield bound
+        template = request.getfixturevalue("sqlite_template")
+        with temporary as folder:
+            file = sqlite_database(shutil.copy(template, Path(folder) / "astra.db"))
+            with _bound(file, create=False) as bound:
+                yield bound
         return
     schema = SCHEMA if request.param == "postgresql-schema" else None
     with request.getfixturevalue("clean_tables")(schema).bound() as bound:

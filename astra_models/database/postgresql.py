@@ -12,6 +12,8 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
     same, and its failure would hide what happened from whoever has to deal with it.
     """
 
+    _state: Any
+
     def cursor(self, named_cursor: Any = None) -> Any:
         """Give a cursor; outside a transaction, on a new connection if the last one is known to be lost."""
         if not self.is_closed() and not self.in_transaction() and self._state.conn.closed:

@@ -84,7 +84,11 @@ def _as_bound(column: Column) -> np.ndarray:
         values = _iso_texts(values)
     elif column.kind is FLOATS:
         values = np.array([None if value is None else json.dumps(value.tolist()) for value in values], dtype=object)
-    return np.where(column.null, None, values) if column.null.any() else values
+    if not column.null.any():
+        return values
+    bound = values.astype(object)
+    bound[column.null] = None
+    return bound
 
 
 def _iso_texts(moments: np.ndarray) -> np.ndarray:

@@ -232,7 +232,11 @@ def test_results_come_in_many_forms(spectra: list[BossVisitSpectrum], form: str)
     ]
 
 
-@pytest.mark.parametrize("nothing", [[], (), iter([]), Table({"spectrum_pk": np.array([], dtype=int)})], ids=repr)
+@pytest.mark.parametrize(
+    "nothing",
+    [[], (), iter([]), Table({"spectrum_pk": np.array([], dtype=int)})],
+    ids=["list", "tuple", "iterator", "table"],
+)
 def test_nothing_is_no_error(database: peewee.Database, nothing: Any) -> None:
     report = upsert(Rocket, nothing)
     assert (counts(report), report.rows) == ({}, 0)

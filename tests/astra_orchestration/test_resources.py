@@ -199,12 +199,12 @@ def test_a_password_variable_that_is_not_set_is_named(monkeypatch: pytest.Monkey
 def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SURVEY_PASSWORD", PASSWORD)
     target = {"postgres": {"dbname": "survey", "host": "127.0.0.1", "port": 1, "password_env": "SURVEY_PASSWORD"}}
-    instance = dg.DagsterInstance.ephemeral()
 
-    result = launch(number_of_sources, target, instance=instance, raise_on_error=False)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = launch(number_of_sources, target, instance=instance, raise_on_error=False)
+        run = instance.get_run_by_id(result.run_id)
+        records = [str(entry) for entry in instance.all_logs(result.run_id)]
 
-    run = instance.get_run_by_id(result.run_id)
-    records = [str(entry) for entry in instance.all_logs(result.run_id)]
     shown = [repr(DatabaseResource(target=target)), str(run), *records, *capfd.readouterr()]
     assert not result.success
     assert any("127.0.0.1:1" in text for text in shown)

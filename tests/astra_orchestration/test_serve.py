@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from astra_models import base
 from astra_models.base import bind
 from astra_models.database.config import sqlite_database
 from astra_models.errors import PortTakenError
