@@ -24,6 +24,7 @@ __all__ = [
     "BigIntegerField",
     "BitField",
     "BooleanField",
+    "BytesField",
     "DateTimeField",
     "DoubleField",
     "Flag",
@@ -150,6 +151,32 @@ class TextField(DescribedField, peewee.TextField):
         if text is not None and "\0" in text:
             raise FieldValueError(f"{self.name}: {text!r} has a NUL character; remove it")
         return text
+
+
+class BytesField(DescribedField, peewee.BlobField):
+    """Bytes: BYTEA on PostgreSQL, BLOB on SQLite, ``bytes`` in Python from either."""
+
+    def db_value(self, value: Any) -> bytes | None:
+        """Convert what holds bytes, a NumPy array of uint8 included, to bytes.
+
+        Raises
+        ------
+        FieldValueError
+            If `value` is something else. An array of booleans is: whether they are bits or bytes is not for us to say.
+        """
+        if value is None or value is np.ma.masked:
+            return None
+        if isinstance(value, np.ndarray) and value.dtype == np.uint8:
+            return value.tobytes()
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise FieldValueError(
+                f"{self.name}: {value!r} is not bytes; np.packbits(..., bitorder='little') makes them of booleans"
+            )
+        return bytes(value)
+
+    def python_value(self, value: Any) -> bytes | None:
+        """Give bytes, whatever the driver gives."""
+        return None if value is None else bytes(value)
 
 
 class GeneratedField(IntegerField):

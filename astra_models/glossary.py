@@ -24,6 +24,8 @@ _PREFIXES = {
     "doppler_e_": "Doppler: uncertainty of",
     "xcorr_": "Cross-correlation:",
     "xcorr_e_": "Cross-correlation: uncertainty of",
+    "zgr_": "Gaia XP:",
+    "zgr_e_": "Gaia XP: uncertainty of",
 }
 
 _ENTRIES = {
@@ -57,7 +59,7 @@ _ENTRIES = {
     "catalogid25": Entry("", "SDSS-V catalogue identifier, version 25"),
     "catalogid31": Entry("", "SDSS-V catalogue identifier, version 31"),
     "n_associated": Entry("", "Number of sources associated with this catalogue identifier"),
-    "n_neighborhood": Entry("", "Number of sources within 3 arcsec and G < G + 5"),
+    "n_neighborhood": Entry("", "Number of sources within 3 arcsec and 5 mag in G; NULL if not counted"),
     # astrometry
     "ra": Entry("deg", "Right ascension (ICRS)"),
     "dec": Entry("deg", "Declination (ICRS)"),
@@ -71,6 +73,61 @@ _ENTRIES = {
     "g_mag": Entry("mag", "Gaia DR3 mean G magnitude"),
     "bp_mag": Entry("mag", "Gaia DR3 mean BP magnitude"),
     "rp_mag": Entry("mag", "Gaia DR3 mean RP magnitude"),
+    # targeting
+    "sdss5_target_flags": Entry(None, "SDSS-V targeting bits; see has_target_bit"),
+    "sdss4_apogee_target1_flags": Entry("", "APOGEE-1 targeting, first part"),
+    "sdss4_apogee_target2_flags": Entry("", "APOGEE-1 targeting, second part"),
+    "sdss4_apogee2_target1_flags": Entry("", "APOGEE-2 targeting, first part"),
+    "sdss4_apogee2_target2_flags": Entry("", "APOGEE-2 targeting, second part"),
+    "sdss4_apogee2_target3_flags": Entry("", "APOGEE-2 targeting, third part"),
+    "sdss4_apogee_member_flags": Entry("", "Star clusters and dwarf galaxies that it is a member of"),
+    "sdss4_apogee_extra_target_flags": Entry("", "SDSS-IV APOGEE: main sample, telluric, duplicate..."),
+    # photometry
+    "j_mag": Entry("mag", "Magnitude in J (2MASS)"),
+    "h_mag": Entry("mag", "Magnitude in H (2MASS)"),
+    "k_mag": Entry("mag", "Magnitude in Ks (2MASS)"),
+    "ph_qual": Entry(None, "Quality of the 2MASS photometry, a letter each for J, H, Ks"),
+    "bl_flg": Entry(None, "Components fitted by 2MASS, a digit each for J, H, Ks"),
+    "cc_flg": Entry(None, "Confusion and artefacts in 2MASS, a letter each for J, H, Ks"),
+    "mag4_5": Entry("mag", "Magnitude at 4.5 micron (Spitzer IRAC)"),
+    "d4_5m": Entry("mag", "Uncertainty of the magnitude at 4.5 micron"),
+    "rms_f4_5": Entry("mJy", "Scatter of the detections' flux at 4.5 micron"),
+    "sqf_4_5": Entry("", "GLIMPSE: quality of the source at 4.5 micron"),
+    "mf4_5": Entry("", "GLIMPSE: how the flux at 4.5 micron was computed"),
+    "csf": Entry("", "GLIMPSE: how close other sources are"),
+    # Gaia XP spectra (Zhang, Green & Rix 2023)
+    "zgr_e": Entry("mag", "Gaia XP: extinction"),
+    "zgr_e_e": Entry("mag", "Gaia XP: uncertainty of extinction"),
+    "zgr_teff_confidence": Entry("", "Gaia XP: confidence in the effective temperature"),
+    "zgr_logg_confidence": Entry("", "Gaia XP: confidence in the surface gravity"),
+    "zgr_fe_h_confidence": Entry("", "Gaia XP: confidence in the iron abundance"),
+    "zgr_ln_prior": Entry("", "Gaia XP: logarithm of the prior on the parameters"),
+    "zgr_chi2": Entry("", "Gaia XP: chi-squared of the best fit"),
+    "zgr_quality_flags": Entry("", "Gaia XP: quality flags"),
+    "c_star": Entry("", "Corrected excess of Gaia's BP and RP flux (C*)"),
+    # distance and reddening
+    "r_med_geo": Entry("pc", "Geometric distance, median"),
+    "r_lo_geo": Entry("pc", "Geometric distance, 16th percentile"),
+    "r_hi_geo": Entry("pc", "Geometric distance, 84th percentile"),
+    "r_med_photogeo": Entry("pc", "Photogeometric distance, median"),
+    "r_lo_photogeo": Entry("pc", "Photogeometric distance, 16th percentile"),
+    "r_hi_photogeo": Entry("pc", "Photogeometric distance, 84th percentile"),
+    "bailer_jones_flags": Entry(None, "Quality of the distances (Bailer-Jones et al. 2021)"),
+    "ebv": Entry("mag", "Reddening E(B-V), the best there is"),
+    "ebv_flags": Entry("", "Where the reddening E(B-V) comes from"),
+    "ebv_zhang_2023": Entry("mag", "Reddening E(B-V) by Zhang et al. (2023)"),
+    "ebv_sfd": Entry("mag", "Reddening E(B-V) by Schlegel, Finkbeiner & Davis (1998)"),
+    "ebv_rjce_glimpse": Entry("mag", "Reddening E(B-V) by RJCE with GLIMPSE photometry"),
+    "ebv_rjce_allwise": Entry("mag", "Reddening E(B-V) by RJCE with AllWISE photometry"),
+    "ebv_bayestar_2019": Entry("mag", "Reddening E(B-V) by Bayestar (2019)"),
+    "ebv_edenhofer_2023": Entry("mag", "Reddening E(B-V) by Edenhofer et al. (2023)"),
+    # visits of a source
+    "n_boss_visits": Entry("", "Number of BOSS visits"),
+    "boss_min_mjd": Entry("d", "MJD of the first BOSS visit"),
+    "boss_max_mjd": Entry("d", "MJD of the last BOSS visit"),
+    "n_apogee_visits": Entry("", "Number of APOGEE visits"),
+    "apogee_min_mjd": Entry("d", "MJD of the first APOGEE visit"),
+    "apogee_max_mjd": Entry("d", "MJD of the last APOGEE visit"),
     # where a spectrum comes from
     "release": Entry(None, "SDSS release"),
     "filetype": Entry(None, "Kind of file"),
@@ -154,6 +211,23 @@ _ENTRIES = {
     "autofwhm": Entry("km / s", "Full width at half maximum of the auto-correlation"),
     "n_components": Entry("", "Number of components found in the cross-correlation"),
 }
+
+_BANDS = {
+    **{f"{band}_jkc": f"Johnson-Kron-Cousins {band.upper()}" for band in "ubvri"},
+    **{f"{band}_sdss": f"SDSS {band}" for band in "ugriz"},
+    "y_ps1": "Pan-STARRS y",
+}
+for _band, _name in _BANDS.items():
+    _ENTRIES[f"{_band}_mag"] = Entry("mag", f"Magnitude in {_name}, from Gaia XP spectra")
+    _ENTRIES[f"{_band}_mag_flag"] = Entry("", f"Quality flag of the magnitude in {_name}")
+for _band in ("w1", "w2"):
+    _name = f"{_band.upper()} (unWISE, Vega)"
+    _ENTRIES[f"{_band}_mag"] = Entry("mag", f"Magnitude in {_name}")
+    _ENTRIES[f"{_band}_flux"] = Entry("nmgy", f"Flux in {_name}")
+    _ENTRIES[f"{_band}_dflux"] = Entry("nmgy", f"Uncertainty of the flux in {_name}")
+    _ENTRIES[f"{_band}_frac"] = Entry("", f"Share of this source in the flux around it in {_band.upper()}")
+    _ENTRIES[f"{_band}uflags"] = Entry("", f"unWISE: artefacts in {_band.upper()}")
+    _ENTRIES[f"{_band}aflags"] = Entry("", f"unWISE: notes on the surroundings in {_band.upper()}")
 
 
 def look_up(name: str) -> Entry | None:

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import peewee
 
 from astra_models.base import BaseModel
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
@@ -38,6 +39,33 @@ class RejectedResult(BaseModel):
 
     class Meta:
         indexes = ((("model", "spectrum_pk", "v_astra"), False),)
+
+
+def select_rejected(model: str | None = None, reason: str | None = None, run_id: str | None = None) -> Any:
+    """Select what is listed.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name of the output model, in whatever case, or of its table.
+    reason : {"exception", "no_result", "refused"}, optional
+        Only what has this reason.
+    run_id : str, optional
+        Only this run; the beginning of its id is enough.
+
+    Raises
+    ------
+    ValueError
+        If `reason` is none of the three.
+    """
+    if reason is not None and reason not in (*FAILURES, REFUSED):
+        raise ValueError(f"reason={reason!r} is none of {', '.join((*FAILURES, REFUSED))}")
+    query = RejectedResult.select()
+    if model is not None:
+        query = query.where(peewee.fn.LOWER(RejectedResult.model) == model.replace("_", "").lower())
+    if reason is not None:
+        query = query.where(RejectedResult.reason == reason)
+    return query if run_id is None else query.where(RejectedResult.run_id.startswith(run_id))
 
 
 def payload_to_json(row: Mapping[str, Any]) -> str:

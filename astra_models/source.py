@@ -1,39 +1,16 @@
-"""The sources: one row per astronomical object."""
+"""The sources: one row per astronomical object.
 
-from astra_models.base import BaseModel
-from astra_models.fields import (
-    AutoField,
-    BigIntegerField,
-    DateTimeField,
-    DoubleField,
-    FloatField,
-    IntegerField,
-    TextField,
-    utc_now,
-)
+Identifiers and targeting come from `targeting`; what catalogues say about the object is here.
+"""
+
+from astra_models.fields import BitField, DateTimeField, DoubleField, FloatField, IntegerField, TextField, utc_now
+from astra_models.targeting import TargetingMixin
 
 
-class Source(BaseModel):
-    """One astronomical source: its identifiers, astrometry and photometry."""
+class Source(TargetingMixin):
+    """One astronomical source: its identifiers, why it was targeted, astrometry, photometry, distance, reddening."""
 
-    pk = AutoField()
-
-    sdss_id = BigIntegerField(null=True, unique=True)
-    sdss4_apogee_id = TextField(null=True, unique=True)
-    gaia_dr2_source_id = BigIntegerField(null=True, unique=True)
-    gaia_dr3_source_id = BigIntegerField(null=True, unique=True)
-    tic_v8_id = BigIntegerField(null=True)
-    healpix = IntegerField(null=True)
-
-    lead = TextField(null=True)
-    version_id = IntegerField(null=True)
-    catalogid = BigIntegerField(null=True, index=True)
-    catalogid21 = BigIntegerField(null=True)
-    catalogid25 = BigIntegerField(null=True)
-    catalogid31 = BigIntegerField(null=True)
-    n_associated = IntegerField(null=True)
-    n_neighborhood = IntegerField(null=True)
-
+    # astrometry
     ra = DoubleField(null=True)
     dec = DoubleField(null=True)
     l = DoubleField(null=True)  # noqa: E741  the survey's name
@@ -46,9 +23,198 @@ class Source(BaseModel):
     e_pmde = FloatField(null=True)
     gaia_v_rad = FloatField(null=True)
     gaia_e_v_rad = FloatField(null=True)
+
+    # photometry: Gaia, 2MASS
     g_mag = FloatField(null=True)
     bp_mag = FloatField(null=True)
     rp_mag = FloatField(null=True)
+    j_mag = FloatField(null=True)
+    e_j_mag = FloatField(null=True)
+    h_mag = FloatField(null=True)
+    e_h_mag = FloatField(null=True)
+    k_mag = FloatField(null=True)
+    e_k_mag = FloatField(null=True)
+    ph_qual = TextField(null=True)
+    bl_flg = TextField(null=True)
+    cc_flg = TextField(null=True)
+
+    # photometry: unWISE
+    w1_mag = FloatField(null=True)
+    e_w1_mag = FloatField(null=True)
+    w1_flux = FloatField(null=True)
+    w1_dflux = FloatField(null=True)
+    w1_frac = FloatField(null=True)
+    w2_mag = FloatField(null=True)
+    e_w2_mag = FloatField(null=True)
+    w2_flux = FloatField(null=True)
+    w2_dflux = FloatField(null=True)
+    w2_frac = FloatField(null=True)
+
+    w1uflags = BitField(null=True)
+    flag_unwise_w1_in_core_or_wings = w1uflags.flag(2**0, "W1: in the core or wings of a bright star")
+    flag_unwise_w1_in_diffraction_spike = w1uflags.flag(2**1, "W1: in a diffraction spike, by the PSF")
+    flag_unwise_w1_in_ghost = w1uflags.flag(2**2, "W1: in an optical ghost")
+    flag_unwise_w1_in_first_latent = w1uflags.flag(2**3, "W1: in the first latent image of a bright star")
+    flag_unwise_w1_in_second_latent = w1uflags.flag(2**4, "W1: in the second latent image of a bright star")
+    flag_unwise_w1_in_circular_halo = w1uflags.flag(2**5, "W1: in the circular halo of a bright star")
+    flag_unwise_w1_saturated = w1uflags.flag(2**6, "W1: saturated by a bright star")
+    flag_unwise_w1_in_geometric_diffraction_spike = w1uflags.flag(2**7, "W1: in a diffraction spike, by its geometry")
+
+    w2uflags = BitField(null=True)
+    flag_unwise_w2_in_core_or_wings = w2uflags.flag(2**0, "W2: in the core or wings of a bright star")
+    flag_unwise_w2_in_diffraction_spike = w2uflags.flag(2**1, "W2: in a diffraction spike, by the PSF")
+    flag_unwise_w2_in_ghost = w2uflags.flag(2**2, "W2: in an optical ghost")
+    flag_unwise_w2_in_first_latent = w2uflags.flag(2**3, "W2: in the first latent image of a bright star")
+    flag_unwise_w2_in_second_latent = w2uflags.flag(2**4, "W2: in the second latent image of a bright star")
+    flag_unwise_w2_in_circular_halo = w2uflags.flag(2**5, "W2: in the circular halo of a bright star")
+    flag_unwise_w2_saturated = w2uflags.flag(2**6, "W2: saturated by a bright star")
+    flag_unwise_w2_in_geometric_diffraction_spike = w2uflags.flag(2**7, "W2: in a diffraction spike, by its geometry")
+
+    w1aflags = BitField(null=True)
+    flag_unwise_w1_in_bright_star_psf = w1aflags.flag(2**0, "W1: within the PSF of a bright star")
+    flag_unwise_w1_in_hyperleda_galaxy = w1aflags.flag(2**1, "W1: in a large galaxy of HyperLeda")
+    flag_unwise_w1_in_big_object = w1aflags.flag(2**2, "W1: in M31 or a Magellanic Cloud")
+    flag_unwise_w1_pixel_in_very_bright_star_centroid = w1aflags.flag(
+        2**3, "W1: may hold a very bright star's centroid"
+    )
+    flag_unwise_w1_crowdsource_saturation = w1aflags.flag(2**4, "W1: taken as saturated in the photometry")
+    flag_unwise_w1_possible_nebulosity = w1aflags.flag(2**5, "W1: possibly in a nebula")
+    flag_unwise_w1_no_aggressive_deblend = w1aflags.flag(2**6, "W1: deblended with restraint")
+    flag_unwise_w1_candidate_sources_must_be_sharp = w1aflags.flag(2**7, "W1: only sharp sources were accepted here")
+
+    w2aflags = BitField(null=True)
+    flag_unwise_w2_in_bright_star_psf = w2aflags.flag(2**0, "W2: within the PSF of a bright star")
+    flag_unwise_w2_in_hyperleda_galaxy = w2aflags.flag(2**1, "W2: in a large galaxy of HyperLeda")
+    flag_unwise_w2_in_big_object = w2aflags.flag(2**2, "W2: in M31 or a Magellanic Cloud")
+    flag_unwise_w2_pixel_in_very_bright_star_centroid = w2aflags.flag(
+        2**3, "W2: may hold a very bright star's centroid"
+    )
+    flag_unwise_w2_crowdsource_saturation = w2aflags.flag(2**4, "W2: taken as saturated in the photometry")
+    flag_unwise_w2_possible_nebulosity = w2aflags.flag(2**5, "W2: possibly in a nebula")
+    flag_unwise_w2_no_aggressive_deblend = w2aflags.flag(2**6, "W2: deblended with restraint")
+    flag_unwise_w2_candidate_sources_must_be_sharp = w2aflags.flag(2**7, "W2: only sharp sources were accepted here")
+
+    # photometry: Spitzer (GLIMPSE), 4.5 micron
+    mag4_5 = FloatField(null=True)
+    d4_5m = FloatField(null=True)
+    rms_f4_5 = FloatField(null=True)
+
+    sqf_4_5 = BitField()
+    flag_glimpse_poor_dark_pixel_current = sqf_4_5.flag(2**0, "Poor pixels in the dark current")
+    flag_glimpse_flat_field_questionable = sqf_4_5.flag(2**1, "Flat field of questionable value")
+    flag_glimpse_latent_image = sqf_4_5.flag(2**2, "Latent image")
+    flag_glimpse_saturated_star_correction = sqf_4_5.flag(2**3, "Corrected for a saturated star")
+    flag_glimpse_muxbleed_correction_applied = sqf_4_5.flag(2**6, "Corrected for muxbleed")
+    flag_glimpse_hot_or_dead_pixels = sqf_4_5.flag(2**7, "Hot, dead or otherwise bad pixels")
+    flag_glimpse_muxbleed_significant = sqf_4_5.flag(2**8, "Muxbleed over 3 sigma above the background")
+    flag_glimpse_allstar_tweak_positive = sqf_4_5.flag(2**9, "Flux raised in a second pass of the photometry")
+    flag_glimpse_allstar_tweak_negative = sqf_4_5.flag(2**10, "Flux lowered in a second pass of the photometry")
+    flag_glimpse_confusion_in_band_merge = sqf_4_5.flag(2**12, "Confused when frames of the band were merged")
+    flag_glimpse_confusion_in_cross_band_merge = sqf_4_5.flag(2**13, "Confused when bands were merged")
+    flag_glimpse_column_pulldown_correction = sqf_4_5.flag(2**14, "Corrected for column pulldown")
+    flag_glimpse_banding_correction = sqf_4_5.flag(2**15, "Corrected for banding")
+    flag_glimpse_stray_light = sqf_4_5.flag(2**16, "Stray light")
+    flag_glimpse_no_nonlinear_correction = sqf_4_5.flag(2**18, "Not corrected for non-linearity")
+    flag_glimpse_saturated_star_wing_region = sqf_4_5.flag(2**19, "In the wings of a saturated star")
+    flag_glimpse_pre_lumping_in_band_merge = sqf_4_5.flag(2**20, "Detections joined before frames were merged")
+    flag_glimpse_post_lumping_in_cross_band_merge = sqf_4_5.flag(2**21, "Detections joined after bands were merged")
+    flag_glimpse_edge_of_frame = sqf_4_5.flag(2**29, "Within 3 pixels of a frame's edge")
+    flag_glimpse_truth_list = sqf_4_5.flag(2**30, "Of the truth list")
+
+    mf4_5 = BitField()
+
+    csf = BitField()
+    flag_glimpse_no_source_within_3_arcsecond = csf.flag(2**0, "No other source within 3 arcsec")
+    flag_glimpse_1_source_within_2p5_and_3_arcsecond = csf.flag(2**1, "Other source at 2.5 to 3 arcsec")
+    flag_glimpse_2_sources_within_2_and_2p5_arcsecond = csf.flag(2**2, "Other source at 2 to 2.5 arcsec")
+    flag_glimpse_3_sources_within_1p5_and_2_arcsecond = csf.flag(2**3, "Other source at 1.5 to 2 arcsec")
+    flag_glimpse_4_sources_within_1_and_1p5_arcsecond = csf.flag(2**4, "Other source at 1 to 1.5 arcsec")
+    flag_glimpse_5_sources_within_0p5_and_1_arcsecond = csf.flag(2**5, "Other source at 0.5 to 1 arcsec")
+    flag_glimpse_6_sources_within_0p5_arcsecond = csf.flag(2**6, "Other source within 0.5 arcsec")
+
+    # parameters from Gaia XP spectra (Zhang, Green & Rix 2023)
+    zgr_teff = FloatField(null=True)
+    zgr_e_teff = FloatField(null=True)
+    zgr_logg = FloatField(null=True)
+    zgr_e_logg = FloatField(null=True)
+    zgr_fe_h = FloatField(null=True)
+    zgr_e_fe_h = FloatField(null=True)
+    zgr_e = FloatField(null=True)
+    zgr_e_e = FloatField(null=True)
+    zgr_plx = FloatField(null=True)
+    zgr_e_plx = FloatField(null=True)
+    zgr_teff_confidence = FloatField(null=True)
+    zgr_logg_confidence = FloatField(null=True)
+    zgr_fe_h_confidence = FloatField(null=True)
+    zgr_ln_prior = FloatField(null=True)
+    zgr_chi2 = FloatField(null=True)
+    zgr_quality_flags = BitField()
+
+    # distances (Bailer-Jones et al. 2021)
+    r_med_geo = FloatField(null=True)
+    r_lo_geo = FloatField(null=True)
+    r_hi_geo = FloatField(null=True)
+    r_med_photogeo = FloatField(null=True)
+    r_lo_photogeo = FloatField(null=True)
+    r_hi_photogeo = FloatField(null=True)
+    bailer_jones_flags = TextField(null=True)
+
+    # reddening
+    ebv = FloatField(null=True)
+    e_ebv = FloatField(null=True)
+    ebv_flags = BitField()
+    flag_ebv_upper_limit = ebv_flags.flag(2**0, "E(B-V) is an upper limit")
+    flag_ebv_from_zhang_2023 = ebv_flags.flag(2**1, "E(B-V) is from Zhang et al. (2023)")
+    flag_ebv_from_edenhofer_2023 = ebv_flags.flag(2**2, "E(B-V) is from Edenhofer et al. (2023)")
+    flag_ebv_from_sfd = ebv_flags.flag(2**3, "E(B-V) is from Schlegel, Finkbeiner & Davis (1998)")
+    flag_ebv_from_rjce_glimpse = ebv_flags.flag(2**4, "E(B-V) is from RJCE with GLIMPSE photometry")
+    flag_ebv_from_rjce_allwise = ebv_flags.flag(2**5, "E(B-V) is from RJCE with AllWISE photometry")
+    flag_ebv_from_bayestar_2019 = ebv_flags.flag(2**6, "E(B-V) is from Bayestar (2019)")
+    ebv_zhang_2023 = FloatField(null=True)
+    e_ebv_zhang_2023 = FloatField(null=True)
+    ebv_sfd = FloatField(null=True)
+    e_ebv_sfd = FloatField(null=True)
+    ebv_rjce_glimpse = FloatField(null=True)
+    e_ebv_rjce_glimpse = FloatField(null=True)
+    ebv_rjce_allwise = FloatField(null=True)
+    e_ebv_rjce_allwise = FloatField(null=True)
+    ebv_bayestar_2019 = FloatField(null=True)
+    e_ebv_bayestar_2019 = FloatField(null=True)
+    ebv_edenhofer_2023 = FloatField(null=True)
+    e_ebv_edenhofer_2023 = FloatField(null=True)
+
+    # synthetic photometry from Gaia XP spectra
+    c_star = FloatField(null=True)
+    u_jkc_mag = FloatField(null=True)
+    u_jkc_mag_flag = IntegerField(null=True)
+    b_jkc_mag = FloatField(null=True)
+    b_jkc_mag_flag = IntegerField(null=True)
+    v_jkc_mag = FloatField(null=True)
+    v_jkc_mag_flag = IntegerField(null=True)
+    r_jkc_mag = FloatField(null=True)
+    r_jkc_mag_flag = IntegerField(null=True)
+    i_jkc_mag = FloatField(null=True)
+    i_jkc_mag_flag = IntegerField(null=True)
+    u_sdss_mag = FloatField(null=True)
+    u_sdss_mag_flag = IntegerField(null=True)
+    g_sdss_mag = FloatField(null=True)
+    g_sdss_mag_flag = IntegerField(null=True)
+    r_sdss_mag = FloatField(null=True)
+    r_sdss_mag_flag = IntegerField(null=True)
+    i_sdss_mag = FloatField(null=True)
+    i_sdss_mag_flag = IntegerField(null=True)
+    z_sdss_mag = FloatField(null=True)
+    z_sdss_mag_flag = IntegerField(null=True)
+    y_ps1_mag = FloatField(null=True)
+    y_ps1_mag_flag = IntegerField(null=True)
+
+    # visits
+    n_boss_visits = IntegerField(null=True)
+    boss_min_mjd = IntegerField(null=True)
+    boss_max_mjd = IntegerField(null=True)
+    n_apogee_visits = IntegerField(null=True)
+    apogee_min_mjd = IntegerField(null=True)
+    apogee_max_mjd = IntegerField(null=True)
 
     created = DateTimeField(default=utc_now)
     modified = DateTimeField(default=utc_now)

@@ -19,7 +19,7 @@ from astra_models.source import Source
 from astra_orchestration.cli import app
 
 Visits = Callable[..., list[BossVisitSpectrum]]
-COMMANDS = ("init", "sample", "ingest spectra", "run", "status", "version", "materialize", "ui")
+COMMANDS = ("init", "sample", "ingest spectra", "run", "status", "rejected", "replay", "version", "materialize", "ui")
 
 
 def astra(*arguments: str) -> Result:
