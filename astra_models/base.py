@@ -4,13 +4,14 @@ The database is resolved when this module is imported, and opened on first use. 
 another one, those defined later included.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import peewee
 from playhouse.shortcuts import model_to_dict
 
-from astra_models.database.config import get_database_and_schema
+from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.errors import AbstractModelError
 from astra_models.fields import GeneratedField, utc_now
 
@@ -28,6 +29,8 @@ class BaseModel(peewee.Model):
     """
 
     abstract: ClassVar[bool] = True
+    upsert_key: ClassVar[tuple[str, ...]] = ()
+    """Columns by which `upsert` finds a row again; they have a unique constraint."""
 
     class Meta:
         database = database
@@ -132,4 +135,16 @@ def _all_models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
         yield from _all_models(child)
 
 
+_parents_connections: list[Any] = []
+
+
+def _leave_connection_to_parent() -> None:
+    """In a forked process, drop the connection without closing it: it is the parent's, which goes on using it."""
+    target = database.obj
+    if target is not None and not target.is_closed() and not is_in_memory(target):
+        _parents_connections.append(target.connection())
+        target.dispose()
+
+
 bind(*get_database_and_schema())
+os.register_at_fork(after_in_child=_leave_connection_to_parent)

@@ -86,7 +86,7 @@ def _marking(stored_ids: set[int]) -> Any:
         created = batch.plan.model._meta.fields["created"]
         refused = {refusal.row for refusal in batch.refusals}
         for row, result in enumerate(batch.source):
-            key = (result.spectrum_pk, result.v_astra // 1000) if row not in refused else None
+            key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
                 result._dirty.clear()

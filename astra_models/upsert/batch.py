@@ -148,9 +148,10 @@ def make_batch(plan: UpsertPlan, rows: Any, extra: str = "raise") -> Batch:
 
 def row_as_dict(source: Any, row: int) -> dict[str, Any]:
     """Give one row of the input as a dict of what was set."""
+    if _is_arrow(source):
+        return source.slice(row, 1).to_pylist()[0]
     if _is_table(source):
-        names = source.dtype.names if isinstance(source, np.ndarray) else source.colnames
-        return {name: source[name][row] for name in names}
+        return {name: source[name][row] for name in _names_of(source)}
     given = _row_of_table(source[row])
     if isinstance(given, peewee.Model):
         return dict(given.__data__)
@@ -158,12 +159,25 @@ def row_as_dict(source: Any, row: int) -> dict[str, Any]:
 
 
 def _is_table(rows: Any) -> bool:
-    return hasattr(rows, "iterrows") or (isinstance(rows, np.ndarray) and rows.dtype.names is not None)
+    """Tell whether rows are a pyarrow Table, an astropy Table, or a structured array."""
+    if _is_arrow(rows) or hasattr(rows, "iterrows"):
+        return True
+    return isinstance(rows, np.ndarray) and rows.dtype.names is not None
+
+
+def _is_arrow(rows: Any) -> bool:
+    return hasattr(rows, "to_pylist") and hasattr(rows, "column_names")
+
+
+def _names_of(table: Any) -> list[str]:
+    if _is_arrow(table):
+        return table.column_names
+    return list(table.dtype.names if isinstance(table, np.ndarray) else table.colnames)
 
 
 def _slices(table: Any, batch_size: int) -> Iterator[Any]:
     for start in range(0, len(table), batch_size):
-        yield table[start : start + batch_size]
+        yield table.slice(start, batch_size) if _is_arrow(table) else table[start : start + batch_size]
 
 
 def _raw_columns(plan: UpsertPlan, rows: Any, extra: str) -> tuple[dict[str, Any], list[Refusal]]:
@@ -224,9 +238,8 @@ def _by_field_name(plan: UpsertPlan, given: Mapping[str, Any], extra: str) -> di
 
 
 def _columns_of_table(plan: UpsertPlan, table: Any, extra: str) -> dict[str, Any]:
-    names = table.dtype.names if isinstance(table, np.ndarray) else table.colnames
     columns = {}
-    for name in names:
+    for name in _names_of(table):
         target = plan.model._meta.combined.get(name)
         if target is not None:
             columns[target.name] = _in_unit_of(target, table[name])
@@ -235,8 +248,10 @@ def _columns_of_table(plan: UpsertPlan, table: Any, extra: str) -> dict[str, Any
     return columns
 
 
-def _in_unit_of(target: Any, values: Any) -> np.ndarray:
-    """Give a table's column as an array in the unit of the field that it goes into."""
+def _in_unit_of(target: Any, values: Any) -> Any:
+    """Give a table's column as an array, or a list, in the unit of the field that it goes into."""
+    if hasattr(values, "to_pylist"):
+        return values.to_numpy() if values.null_count == 0 else values.to_pylist()
     if hasattr(values, "to_datetime"):
         return np.array([moment.isoformat() for moment in values.utc.to_datetime()], dtype=object)
     unit = getattr(values, "unit", None)

@@ -56,6 +56,13 @@ class UpsertPlan:
         """The columns that point to other tables."""
         return tuple(field for field in self.fields if isinstance(field, peewee.ForeignKeyField))
 
+    def key_of(self, row: Any) -> tuple[Any, ...]:
+        """Give the unique key of a model instance, with what the database generates of it."""
+        return tuple(
+            key.compute(getattr(row, key.source)) if isinstance(key, GeneratedField) else getattr(row, key.name)
+            for key in self.key
+        )
+
     @property
     def batch_size(self) -> int:
         """Rows per transaction: as many as make a few megabytes."""
@@ -71,10 +78,10 @@ def plan_for(model: Any) -> UpsertPlan:
     AbstractModelError
         If the model has no table of its own.
     TypeError
-        If it isn't a pipeline's output.
+        If it doesn't say by which columns its rows are found again.
     """
-    if not (isinstance(model, type) and issubclass(model, PipelineOutputMixin)):
-        raise TypeError(f"{model!r} is not a pipeline's output model; derive it from PipelineOutputMixin")
+    if not (isinstance(model, type) and issubclass(model, BaseModel) and model.upsert_key):
+        raise TypeError(f"{model!r} is no output model; derive it from PipelineOutputMixin, or give it an upsert_key")
     if model.abstract:
         raise AbstractModelError(f"{model.__name__} is a base for other models and has no table to upsert into")
     fields = tuple(
