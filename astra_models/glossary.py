@@ -81,7 +81,7 @@ _ENTRIES = {
     "sdss4_apogee2_target2_flags": Entry("", "APOGEE-2 targeting, second part"),
     "sdss4_apogee2_target3_flags": Entry("", "APOGEE-2 targeting, third part"),
     "sdss4_apogee_member_flags": Entry("", "Star clusters and dwarf galaxies that it is a member of"),
-    "sdss4_apogee_extra_target_flags": Entry("", "SDSS-IV APOGEE: main sample, telluric, duplicate..."),
+    "sdss4_apogee_extra_target_flags": Entry("", "SDSS-IV APOGEE: whether of the main sample, telluric, duplicate"),
     # photometry
     "j_mag": Entry("mag", "Magnitude in J (2MASS)"),
     "h_mag": Entry("mag", "Magnitude in H (2MASS)"),
