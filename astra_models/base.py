@@ -19,8 +19,6 @@ __all__ = ["BaseModel", "bind", "database", "get_database_and_schema"]
 
 database = peewee.DatabaseProxy()
 
-_PEEWEES_OWN = {"__no_default__"}
-
 
 class BaseModel(peewee.Model):
     """What all models share: the bound database, named by their class in snake case.
@@ -37,17 +35,20 @@ class BaseModel(peewee.Model):
         legacy_table_names = False
 
     def __init__(self, *args: Any, **kwargs: Any):
-        # Rows are made by the million. Where only columns are set, and to plain values, filling peewee's dict
-        # at once comes to the same as setting one attribute after the other.
+        # Rows are made by the million. Where only columns are set, and to plain values, taking them as they are
+        # comes to the same as setting one attribute after the other.
         meta = self._meta
-        plain = kwargs.keys() - _PEEWEES_OWN <= meta.fields.keys() and not args
-        if not plain or any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs):
-            super().__init__(*args, **kwargs)
+        bare = kwargs.pop("__no_default__", None)  # peewee's word for a row that is being read
+        keys_are_plain = not any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs)
+        if args or not keys_are_plain or not meta.fields.keys() >= kwargs.keys():
+            super().__init__(*args, **({"__no_default__": bare} | kwargs))
             return
-        self.__data__ = {} if kwargs.pop("__no_default__", None) else meta.get_default_dict()
-        self.__data__.update(kwargs)
+        if not bare:
+            for name, value in meta.get_default_dict().items():
+                kwargs.setdefault(name, value)
+        self.__data__ = kwargs
         self.__rel__ = {}
-        self._dirty = set(self.__data__)
+        self._dirty = set(kwargs)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

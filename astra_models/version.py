@@ -93,7 +93,8 @@ def installed_v_astra() -> int:
 
     Called once for every result made, so what has been looked up and encoded before is remembered.
     """
-    override = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    # Asking first is much faster than a lookup that fails.
+    override = os.environ[ENVIRONMENT_VARIABLE] if ENVIRONMENT_VARIABLE in os.environ else ""  # noqa: SIM401
     if override not in _encoded:
         _encoded[override] = version_string_to_integer(installed_version())
     return _encoded[override]

@@ -154,7 +154,7 @@ def limit(job: Job) -> int:
         return _timed_limit(
             lambda: [_copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)", s) for s in streams], job
         )
-    rows = [as_rows(batch) for batch in batches]
+    rows = [list(as_rows(batch)) for batch in batches]
     statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(plan.fields))})"
     return _timed_limit(lambda: [_executemany(statement, some) for some in rows], job)
 

@@ -3,20 +3,27 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from astra_models.database.connection import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
-from astra_models.rejected import RejectedResult
 from astra_models.upsert.batch import Batch, make_batch, split_rows
+from astra_models.upsert.columns import Refusal
 from astra_models.upsert.failures import forget_failures
 from astra_models.upsert.plan import plan_for
 from astra_models.upsert.postgresql import PostgresqlWriter
-from astra_models.upsert.quarantine import record_refusals, write_good_rows
+from astra_models.upsert.quarantine import (
+    ROW_ERRORS,
+    is_about_rows,
+    record_refusals,
+    write_good_rows,
+    write_whole,
+)
 from astra_models.upsert.report import UpsertReport
 from astra_models.upsert.sqlite import SqliteWriter
-from astra_models.upsert.writer import Stored, Writer
+from astra_models.upsert.writer import Stored, Writer, Written
 
 __all__ = ["UpsertReport", "upsert"]
 
@@ -106,8 +113,10 @@ def upsert(
 
 
 def _write(writer: Writer, batch: Batch, run_id: str | None) -> tuple[UpsertReport, Stored]:
-    def transaction() -> tuple[UpsertReport, Stored]:
-        written, refusals = write_good_rows(writer, batch)
+    """Write a batch in a transaction of its own; if the database refuses it, in another one without the bad rows."""
+
+    def transaction(write: Callable[[Writer, Batch], tuple[Written, list[Refusal]]]) -> tuple[UpsertReport, Stored]:
+        written, refusals = write(writer, batch)
         forget_failures(batch)
         reasons = record_refusals(batch, refusals, run_id)
         report = UpsertReport(
@@ -121,4 +130,9 @@ def _write(writer: Writer, batch: Batch, run_id: str | None) -> tuple[UpsertRepo
         )
         return report, written.stored
 
-    return run_transaction(RejectedResult._meta.database, transaction)
+    try:
+        return run_transaction(writer.database, partial(transaction, write_whole))
+    except ROW_ERRORS as error:
+        if not is_about_rows(error):
+            raise
+        return run_transaction(writer.database, partial(transaction, write_good_rows))

@@ -24,6 +24,13 @@ ROW_ERRORS = (peewee.IntegrityError, peewee.DataError, peewee.InternalError)
 ROW_ERROR_CLASSES = ("22", "23", "P0")
 
 
+def write_whole(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal]]:
+    """Write all rows of a batch, in the transaction that is open, and let the database refuse it."""
+    if writer.checks_keys_first:
+        batch = _without_unknown_keys(batch)
+    return (writer.write(batch) if len(batch) else Written()), batch.refusals
+
+
 def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal]]:
     """Write the rows that the database takes, in the transaction that is open.
 
@@ -32,7 +39,7 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
     writer : Writer
         Writes batches into the table.
     batch : Batch
-        Rows that passed all checks.
+        Rows that passed all checks, but which the database refused as a whole.
 
     Returns
     -------
@@ -41,17 +48,13 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
     refusals : list of Refusal
         The rows that were not.
     """
-    if writer.checks_keys_first:
-        batch = _without_unknown_keys(batch)
+    checked = _without_unknown_keys(batch)
     try:
-        return _try(writer, batch), batch.refusals
+        return _try(writer, checked), checked.refusals
     except ROW_ERRORS as error:
-        if not _is_about_rows(error):
+        if not is_about_rows(error):
             raise
-        checked = _without_unknown_keys(batch)
-        if len(checked) < len(batch):
-            return write_good_rows(writer, checked)
-        return _bisect(writer, batch, error)
+        return _bisect(writer, checked, error)
 
 
 def record_refusals(batch: Batch, refusals: list[Refusal], run_id: str | None) -> Counter[str]:
@@ -69,7 +72,8 @@ def _try(writer: Writer, batch: Batch) -> Written:
         return writer.write(batch)
 
 
-def _is_about_rows(error: peewee.PeeweeException) -> bool:
+def is_about_rows(error: peewee.PeeweeException) -> bool:
+    """Tell whether it was a row that the database refused, and not the statement."""
     state = sqlstate(error)
     return state is None or state[:2] in ROW_ERROR_CLASSES
 

@@ -1,6 +1,7 @@
 """Upserting into SQLite: one prepared INSERT ... ON CONFLICT, run over a batch's columns."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class SqliteWriter(Writer):
     def _query(self, sql: str, *parameters: Any) -> Any:
         return self.database.execute_sql(sql, parameters).fetchone()[0]
 
-    def _insert(self, rows: list[tuple[Any, ...]]) -> int:
+    def _insert(self, rows: Iterable[tuple[Any, ...]]) -> int:
         places = ", ".join("?" * len(self.columns))
         statement = (
             f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {self.on_conflict()}"
@@ -66,29 +67,26 @@ class SqliteWriter(Writer):
         return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}
 
 
-def as_rows(batch: Batch) -> list[tuple[Any, ...]]:
+def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:
     """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
-    columns = [_as_bound(column) for column in batch.columns.values()]
-    rows = np.empty(len(batch), dtype=[(f"f{place}", column.dtype) for place, column in enumerate(columns)])
-    for place, column in enumerate(columns):
-        rows[f"f{place}"] = column
-    return rows.tolist()
+    return zip(*(_as_bound(column) for column in batch.columns.values()), strict=True)
 
 
-def _as_bound(column: Column) -> np.ndarray:
-    """Give a column's values with a dtype that turns into what SQLite stores; SQLite stores NaN as NULL."""
-    if column.kind in (FLOAT32, FLOAT64):
-        return np.where(column.null, np.nan, column.values.astype(np.float64))
+def _as_bound(column: Column) -> list[Any]:
+    """Give a column's values as Python objects; SQLite stores NaN as NULL."""
     values = column.values
+    if column.kind in (FLOAT32, FLOAT64):
+        values = values.astype(np.float64)
+        if column.null.any():
+            values[column.null] = np.nan
+        return values.tolist()
     if column.kind is MOMENT:
         values = _iso_texts(values)
     elif column.kind is FLOATS:
         values = np.array([None if value is None else json.dumps(value.tolist()) for value in values], dtype=object)
     if not column.null.any():
-        return values
-    bound = values.astype(object)
-    bound[column.null] = None
-    return bound
+        return values.tolist()
+    return [None if null else value for value, null in zip(values.tolist(), column.null.tolist(), strict=True)]
 
 
 def _iso_texts(moments: np.ndarray) -> np.ndarray:
