@@ -19,7 +19,7 @@ run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
 run dev: export ASTRA_SPECTRA := $(SPECTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test lint bench clean
+.PHONY: help run dev test soak lint bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
@@ -35,6 +35,9 @@ dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT
 
 test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
 	$(BIN)/pytest $(ARGS)
+
+soak: $(VENV)/test.stamp  ## kills, cut connections, restarts and concurrent writers at full length (about half an hour)
+	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)
 
 lint: $(VENV)/lint.stamp  ## style and types
 	$(BIN)/ruff check .

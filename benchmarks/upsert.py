@@ -142,6 +142,15 @@ def incumbent(job: Job) -> int:
 
 
 def limit(job: Job) -> int:
+    """Write as fast as the database can, starting from the same columns: encode them, and send them."""
+    started = time.perf_counter()
+    ready = limit_of_ready_rows(job)
+    rows = Timed(ready)
+    rows.seconds = time.perf_counter() - started
+    return rows
+
+
+def limit_of_ready_rows(job: Job) -> int:
     """Write as fast as the database can at all: rows that are ready to send, into the same indexed table, no upsert."""
     plan = plan_for(job.model)
     names = ", ".join(f'"{field.column_name}"' for field in plan.fields)
@@ -198,6 +207,7 @@ def check_table(job: Job, n_rows: int) -> None:
 CANDIDATES: dict[str, Callable[[Job], int]] = {
     "incumbent": incumbent,
     "limit": limit,
+    "limit, ready rows": limit_of_ready_rows,
     "columns": from_columns,
     "instances": from_instances,
 }
@@ -209,7 +219,7 @@ def measure(job: Job, rounds: int) -> dict[tuple[str, str], list[float]]:
     for _ in range(rounds):
         for name, candidate in CANDIDATES.items():
             empty_table(job.model)
-            for phase in ("insert",) if name == "limit" else ("insert", "re-upsert"):
+            for phase in ("insert",) if name.startswith("limit") else ("insert", "re-upsert"):
                 rates.setdefault((name, phase), []).append(timed(candidate, job))
             if name == "columns":
                 rates.setdefault(("skip", "re-upsert"), []).append(timed(skipping_unchanged, job))
@@ -274,8 +284,10 @@ def report(backend: str, shape: str, rates: dict[tuple[str, str], list[float]]) 
     lines = []
     for (name, phase), rate in medians.items():
         times = rate / medians["incumbent", "insert" if phase == "insert" else "re-upsert"]
-        share = rate / medians["limit", "insert"]
-        lines.append(f"| {backend} {shape} | {name} | {phase} | {rate:,.0f} | {times:.1f} | {share:.2f} |")
+        shares = [rate / medians[limit_, "insert"] for limit_ in ("limit", "limit, ready rows")]
+        lines.append(
+            f"| {backend} {shape} | {name} | {phase} | {rate:,.0f} | {times:.1f} | {shares[0]:.2f} | {shares[1]:.2f} |"
+        )
     return lines
 
 
@@ -289,8 +301,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     lines = [
-        "| table | way | phase | rows/s | times the incumbent | of the limit |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| table | way | phase | rows/s | times the incumbent | of the limit | of the limit with ready rows |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for backend in options.backend or ["postgresql", "sqlite"]:
         with bound(backend):
