@@ -6,6 +6,7 @@ another one, those defined later included.
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import peewee
@@ -48,7 +49,11 @@ class BaseModel(peewee.Model):
                 kwargs.setdefault(name, value)
         self.__data__ = kwargs
         self.__rel__ = {}
-        self._dirty = set(kwargs)
+
+    @cached_property
+    def _dirty(self) -> set[str]:
+        # peewee's note of what is to be saved; most results are written without anybody asking for it.
+        return set(self.__data__)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

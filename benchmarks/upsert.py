@@ -93,8 +93,9 @@ def make_columns(model: Any, n_rows: int, seed: int) -> np.ndarray:
 def instances(model: Any, rows: np.ndarray) -> Iterator[Any]:
     """Make model instances, as a pipeline would."""
     names = rows.dtype.names or ()
-    for values in rows.tolist():
-        yield model(**dict(zip(names, values, strict=True)))
+    for start in range(0, len(rows), 1000):
+        for values in rows[start : start + 1000].tolist():
+            yield model(**dict(zip(names, values, strict=True)))
 
 
 def plain_model(model: Any) -> Any:

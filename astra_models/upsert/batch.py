@@ -17,7 +17,7 @@ import peewee
 
 from astra_models.errors import FieldValueError, UnknownColumnError
 from astra_models.fields import Flag, GeneratedField, utc_now
-from astra_models.upsert.columns import Column, Refusal, constant_column, kind_of, to_column
+from astra_models.upsert.columns import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
 from astra_models.upsert.plan import UpsertPlan
 
 _UNSET = object()
@@ -207,20 +207,37 @@ def _stranger(plan: UpsertPlan, row: int, given: Any) -> Refusal:
     return Refusal(row, f"a {kind}, not a {plan.model.__name__}", message)
 
 
-def _columns_of_records(plan: UpsertPlan, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn records into lists of values, quickly if all of them set the same columns."""
+def _columns_of_records(plan: UpsertPlan, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turn records into columns of values, quickly if all of them set the same ones."""
     names = list(records[0])
-    if len(names) > 1 and all(len(record) == len(names) for record in records):
+    if all(len(record) == len(names) for record in records):
+        floats = [name for name in names if name in plan.float_names]
         try:
-            return dict(zip(names, map(list, zip(*map(itemgetter(*names), records), strict=True)), strict=True))
+            others = {name: list(map(itemgetter(name), records)) for name in names if name not in plan.float_names}
+            return others | _float_columns(floats, records)
         except KeyError:
             pass  # as many columns, but not the same
     set_by_any: set[str] = set().union(*records)
     return {name: _Partial(record.get(name, _UNSET) for record in records) for name in set_by_any}
 
 
+def _float_columns(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turn columns of floats into arrays, all at once unless one of them holds something else."""
+    if len(names) < 2:
+        return {name: [record[name] for record in records] for name in names}
+    rows = list(map(itemgetter(*names), records))
+    if set(map(type, itertools.chain.from_iterable(rows))) <= FLOAT_TYPES:
+        try:
+            return dict(zip(names, np.ascontiguousarray(np.array(rows, dtype=np.float64).T), strict=True))
+        except OverflowError:
+            pass  # an integer beyond all floats: its column will say so
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
 def _by_field_name(plan: UpsertPlan, given: Mapping[str, Any], extra: str) -> dict[str, Any]:
     """Translate a dict's keys: columns and fields by their names, flags into their bit field."""
+    if isinstance(given, dict) and plan.model._meta.fields.keys() >= given.keys():
+        return given
     record: dict[str, Any] = {}
     flags: list[tuple[Flag, Any]] = []
     for key, value in given.items():

@@ -68,6 +68,8 @@ _INTEGERS = {int, bool, *np.sctypeDict.values()} & {
 }  # fmt: skip
 _FLOATS = _INTEGERS | {float, np.float16, np.float32, np.float64}
 _NONE = type(None)
+FLOAT_TYPES = _FLOATS | {_NONE}
+"""Types of values that a column of floats takes as they are."""
 
 
 class Refusal(NamedTuple):
@@ -180,7 +182,7 @@ def _from_list(kind: Kind, raw: Sequence[Any]) -> Column | None:
     """Convert a list at once if its types allow it, else None."""
     types = set(map(type, raw))
     if kind in (FLOAT32, FLOAT64):
-        return _floats_at_once(kind, raw) if types <= _FLOATS | {_NONE} else None
+        return _floats_at_once(kind, raw) if types <= FLOAT_TYPES else None
     convert = {INT32: _integers, INT64: _integers, BOOLEAN: _booleans, MOMENT: _moments, TEXT: _texts}.get(kind)
     null = np.fromiter((value is None for value in raw), bool, len(raw)) if _NONE in types else None
     if convert is None:

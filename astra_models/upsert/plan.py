@@ -1,7 +1,7 @@
 """What an upsert needs to know of a table, read from its model."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import peewee
@@ -10,6 +10,7 @@ from astra_models.base import BaseModel
 from astra_models.errors import AbstractModelError
 from astra_models.fields import BitField, GeneratedField
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.upsert.columns import FLOAT32, FLOAT64, kind_of
 
 PRESERVED = ("created",)
 BYTES_PER_BATCH = 5_000_000
@@ -45,6 +46,11 @@ class UpsertPlan:
         """The columns that an update overwrites: not those of the key, which are the same."""
         same = {field.name for field in self.key}.union(PRESERVED)
         return tuple(field for field in self.fields if field.name not in same)
+
+    @cached_property
+    def float_names(self) -> frozenset[str]:
+        """The names of the columns of floats."""
+        return frozenset(field.name for field in self.fields if kind_of(field) in (FLOAT32, FLOAT64))
 
     @property
     def primary_key(self) -> Any:
