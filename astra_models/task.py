@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from astra_models.annotations import input_models, output_models
-from astra_models.errors import PipelineError, TaskError
+from astra_models.errors import MissingPixelsError, PipelineError, TaskError
 from astra_models.recording import record
 from astra_models.rejected import EXCEPTION, NO_RESULT, RejectedResult
 from astra_models.version import installed_v_astra
@@ -32,6 +32,7 @@ BATCH_SIZE = 1000
 SECONDS_PER_BATCH = 60.0
 MOST_FAILURES_BEFORE_A_RESULT = 10_000
 MOST_OPEN_WITH_PIXELS = 1000
+MOST_UNREADABLE_FILES = 20  # more than that without any result: the disk is at fault, and all of them are still due
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Task:
         Raises
         ------
         PipelineError
-            If the function raised on every call before it gave any result.
+            If the function raised on every call before it gave any result, other than for a few unreadable files.
         """
         for batch in self.batches(spectra, *args, batch_size=batch_size, **kwargs):
             if write_to_database:
@@ -192,6 +193,7 @@ class Analysis:
         self._exhausted = False
         self._any_result = False
         self._held: list[RejectedResult] = []
+        self._n_unreadable = 0
         self._first_error: Exception | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -202,8 +204,14 @@ class Analysis:
             if error is not None and self._n_taken == n_taken:
                 raise self._failed(error) from (self._first_error or error)
             yield from self._answer_open(error)
-        if self._held:
+        if self._held and not self._files_are_at_fault:
             raise self._failed(error) from self._first_error
+        yield from self._held
+
+    @property
+    def _files_are_at_fault(self) -> bool:
+        """Whether what failed so far are a few files that can't be read, which no pipeline can help."""
+        return self._n_unreadable == len(self._held) <= MOST_UNREADABLE_FILES
 
     def share_overhead(self, batch: list[Any]) -> None:
         """Share the overhead since the last batch among this batch's results."""
@@ -303,6 +311,7 @@ class Analysis:
             return
         # Whether the pipeline or its input is at fault is only known once there is a result.
         self._held.append(failure)
+        self._n_unreadable += isinstance(error, MissingPixelsError)
         self._first_error = self._first_error or error
         if len(self._held) > MOST_FAILURES_BEFORE_A_RESULT:
             raise self._failed(error) from self._first_error

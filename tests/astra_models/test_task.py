@@ -271,6 +271,33 @@ def test_the_first_cause_is_not_lost(spectra: list[BossVisitSpectrum]) -> None:
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
 
+@task
+def reading(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Read the pixels."""
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=float(np.mean(spectrum.flux)))
+
+
+def test_a_few_unreadable_files_do_not_fail_a_run_that_has_nothing_else(
+    memory_database: peewee.Database, make_spectra: Any
+) -> None:
+    spectra = make_spectra(3, path="gone.fits")
+    assert list(reading(spectra)) == []
+    assert listed().keys() == set(keys(spectra))
+    assert all("there is no file 'gone.fits'" in message for _, message in listed().values())
+    assert list(select_due(Rocket, BossVisitSpectrum)) == []
+
+
+def test_many_unreadable_files_and_nothing_else_fail_the_run(
+    memory_database: peewee.Database, make_spectra: Any
+) -> None:
+    spectra = make_spectra(21, path="gone.fits")
+    with pytest.raises(PipelineError, match="on all 21 spectra"):
+        list(reading(spectra))
+    assert listed() == {}
+    assert list(select_due(Rocket, BossVisitSpectrum)) == keys(spectra)
+
+
 def test_an_error_of_the_input_is_the_callers(spectra: list[BossVisitSpectrum]) -> None:
     def broken_input() -> Iterator[BossVisitSpectrum]:
         yield spectra[0]
