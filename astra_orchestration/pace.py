@@ -13,7 +13,8 @@ class Pace:
     Parameters
     ----------
     interval : float, optional
-        Seconds between the first reports; later ones are a twentieth of the time that has passed apart.
+        Seconds between the first reports; later ones are a twentieth of the time that has passed apart. With 0, every
+        report is due.
     """
 
     def __init__(self, interval: float = 3.0):
@@ -28,7 +29,7 @@ class Pace:
     def is_due(self) -> bool:
         """Tell whether it is time for a report, and if so take it as made."""
         now = time.monotonic()
-        if now - self.reported < max(self.interval, (now - self.started) / 20):
+        if self.interval and now - self.reported < max(self.interval, (now - self.started) / 20):
             return False
         self.reported = now
         return True
