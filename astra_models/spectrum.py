@@ -187,8 +187,28 @@ def load_spectra(model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk:
     """
     keys = iter(spectrum_pks)
     while some := list(itertools.islice(keys, chunk)):
-        query: Any = model.select().where(is_any_of(model.spectrum_pk, some))
-        rows = {row.spectrum_pk: row for row in run_transaction(model._meta.database, lambda query=query: list(query))}
+        rows = run_transaction(model._meta.database, lambda some=some: _read_rows(model, some))
         if len(rows) < len(some):
             logger.warning("%d of %d spectra are no longer in the database", len(some) - len(rows), len(some))
         yield from (rows[key] for key in some if key in rows)
+
+
+def _read_rows(model: type[SpectrumMixin], spectrum_pks: list[int]) -> dict[int, SpectrumMixin]:
+    """Read rows by key. Half of the columns are NULL: peewee's way of converting each takes three times as long."""
+    fields = model._meta.sorted_fields
+    converters = [
+        (field.name, None if isinstance(field, _READ_AS_THEY_ARE) else field.python_value) for field in fields
+    ]
+    rows = {}
+    for values in model._meta.database.execute(model.select().where(is_any_of(model.spectrum_pk, spectrum_pks))):
+        columns = {
+            name: value if value is None or convert is None else convert(value)
+            for (name, convert), value in zip(converters, values, strict=True)
+        }
+        row = model(__no_default__=True, **columns)
+        row._dirty = set()
+        rows[row.spectrum_pk] = row
+    return rows
+
+
+_READ_AS_THEY_ARE = (peewee.IntegerField, peewee.ForeignKeyField, peewee.TextField)

@@ -208,6 +208,18 @@ def test_a_plot_may_go_into_given_axes() -> None:
 # ---- reading rows by key
 
 
+def test_spectra_are_loaded_with_all_their_columns(database: peewee.Database, make_spectra: Any) -> None:
+    values = {"snr": 3.3, "fiber_offset": True, "delta_ra": [0.5, -1.25], "zwarning_flags": 2**40, "tai_beg": 2**50}
+    (selected,) = make_spectra(1, path="é.fits", **values)
+    (loaded,) = load_spectra(BossVisitSpectrum, [selected.spectrum_pk])
+    assert loaded.to_dict() == selected.to_dict()
+    assert (loaded.fiber_offset, loaded.delta_ra, loaded.flag_sky_fiber) == (True, [0.5, -1.25], False)
+    assert not loaded.is_dirty()
+    loaded.snr = 5.0
+    loaded.save()
+    assert BossVisitSpectrum.get().snr == 5.0
+
+
 def test_spectra_are_loaded_in_the_order_of_their_keys(database: peewee.Database, make_spectra: Any) -> None:
     keys = [spectrum.spectrum_pk for spectrum in make_spectra(10)]
     wanted = [*keys[::-1], 10_000]
