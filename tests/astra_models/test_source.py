@@ -1,8 +1,5 @@
 """Sources: what is stored comes back on both back ends, and targeting bits can be asked for, of rows and in queries."""
 
-import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -276,14 +273,3 @@ def test_identifiers_come_first() -> None:
 def test_flags_that_were_not_selected_are_not_set(database: peewee.Database) -> None:
     Source.create(sdss5_target_flags=flags_of(3))
     assert not Source.select(Source.pk).get().has_target_bit(3)
-
-
-def test_279_flags_do_not_slow_the_import() -> None:
-    """Take the two modules' own share of an import in a new process; it is about 11 ms."""
-    command = [sys.executable, "-X", "importtime", "-c", "import astra_models.source"]
-    seconds = []
-    for _ in range(3):
-        lines = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-        shares = re.findall(r"import time: +(\d+) \| +\d+ \| +astra_models\.(?:source|targeting)\n", lines)
-        seconds.append(sum(map(int, shares)) / 1e6)
-    assert 0 < min(seconds) < 0.04
