@@ -65,7 +65,9 @@ class UpsertPlan:
     def key_of(self, row: Any) -> tuple[Any, ...]:
         """Give the unique key of a model instance, with what the database generates of it."""
         return tuple(
-            key.compute(getattr(row, key.source)) if isinstance(key, GeneratedField) else getattr(row, key.name)
+            key.compute(_value_or_default(row, key.source))
+            if isinstance(key, GeneratedField)
+            else getattr(row, key.name)
             for key in self.key
         )
 
@@ -100,6 +102,15 @@ def plan_for(model: Any) -> UpsertPlan:
         compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified")),
         measured=tuple(field for field in fields if _is_measured(field)),
     )
+
+
+def _value_or_default(row: Any, name: str) -> Any:
+    """Give a value as it was written: NULL in a column that can't be NULL became the default."""
+    value = getattr(row, name)
+    if value is not None:
+        return value
+    default = row._meta.fields[name].default
+    return default() if callable(default) else default
 
 
 def _is_measured(field: peewee.Field) -> bool:

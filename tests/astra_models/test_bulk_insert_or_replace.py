@@ -108,3 +108,12 @@ def test_a_result_of_a_joined_spectrum(spectra: list[BossVisitSpectrum]) -> None
     written = bulk_insert_or_replace_pipeline_results(Rocket.from_spectrum(spectrum) for spectrum in joined)
     assert len(written) == 4
     assert {row.source_pk for row in Rocket.select()} == {spectrum.source_pk for spectrum in spectra}
+
+
+def test_a_result_without_a_version_gets_the_installed_one_and_its_key(
+    database: peewee.Database, make_spectra: Any
+) -> None:
+    (spectrum,) = make_spectra(1)
+    (stored,) = bulk_insert_or_replace_pipeline_results([Rocket.from_spectrum(spectrum, teff=5_000, v_astra=None)])
+    assert stored.task_pk == Rocket.get().task_pk
+    assert Rocket.get().v_astra == 9_000
