@@ -26,16 +26,15 @@ from astra_models.base import database
 from astra_models.database.connection import create_tables
 from astra_models.source import Source
 from astra_models.upsert import upsert
-
-ROWS_AT_ONCE = 10_000
+from astra_models.upsert.plan import plan_for
 
 
 def pieces(model: Any, n_rows: int) -> Iterator[np.ndarray]:
-    """Make rows a piece at a time."""
-    piece = make_columns(model, min(n_rows, ROWS_AT_ONCE), seed=1)
+    """Make rows, as many at a time as are written in one transaction."""
+    piece = make_columns(model, min(n_rows, plan_for(model).batch_size), seed=1)
     order = np.argsort(piece["spectrum_pk"])
     for start in range(0, n_rows, len(piece)):
-        moved = piece[order]
+        moved = piece[order[: n_rows - start]]
         moved["spectrum_pk"] += start
         yield moved
 

@@ -28,7 +28,7 @@ SQLITE_KEYS = {"path", "pragmas"}
 # Development settings, as documented: a power cut can corrupt the file with synchronous=0.
 SQLITE_PRAGMAS = {
     "journal_mode": "wal",
-    "cache_size": -64_000,
+    "cache_size": -16_000,
     "foreign_keys": 1,
     "busy_timeout": 30_000,
     "synchronous": 0,

@@ -1,7 +1,8 @@
 """Writing results: one row per spectrum and major.minor version, whatever is given, and no good row lost."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from astra_models.database.connection import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
-from astra_models.upsert.batch import Batch, make_batch, split_rows
+from astra_models.upsert.batch import Batch, is_table, make_batch, split_rows
 from astra_models.upsert.columns import Refusal
 from astra_models.upsert.failures import forget_failures
 from astra_models.upsert.plan import plan_for
@@ -84,6 +85,10 @@ def upsert(
     ------
     UnknownColumnError
         If rows have a column that the model doesn't have; nothing of that batch is written.
+    MissingColumnError
+        If rows have a value for a column that the table in this database lacks; nothing of that batch is written.
+    ReadOnlyTableError
+        If the table isn't as an upsert needs it: a production schema's without the unique key, for example.
     MissingTableError
         If the model's table isn't in the database.
     DatabaseUnavailableError
@@ -99,17 +104,50 @@ def upsert(
         if value not in known:
             raise ValueError(f"{name}={value!r} is none of {known}")
     require_tables(model)
+    plan = plan_for(model)  # again: only now is the table known
     writer_class = PostgresqlWriter if is_postgresql(model._meta.database) else SqliteWriter
     writer = writer_class(plan, keep_good, unchanged == "skip", returning=on_stored is not None)
     report = UpsertReport()
-    for some in split_rows(rows, batch_size or plan.batch_size):
+    parts = split_rows(plan, rows, batch_size or plan.batch_size)
+
+    def prepare(part: Any) -> Batch:
+        batch = make_batch(plan, part, extra)
+        writer.prepare(batch)
+        return batch
+
+    for batch, seconds in _one_ahead(prepare, parts) if is_table(rows) else _one_by_one(prepare, parts):
         started = time.monotonic()
-        batch = make_batch(plan, some, extra)
         counts, stored = _write(writer, batch, run_id)
-        report += replace(counts, seconds=time.monotonic() - started)
+        report += replace(counts, seconds=seconds + time.monotonic() - started)
         if on_stored is not None:
             on_stored(batch, stored)
     return report
+
+
+def _one_by_one(prepare: Callable[[Any], Batch], parts: Iterable[Any]) -> Iterator[tuple[Batch, float]]:
+    """Prepare each part when it is asked for; gives also the seconds that it took."""
+    for part in parts:
+        started = time.monotonic()
+        batch = prepare(part)
+        yield batch, time.monotonic() - started
+
+
+def _one_ahead(prepare: Callable[[Any], Batch], parts: Iterable[Any]) -> Iterator[tuple[Batch, float]]:
+    """Prepare each part while the one before it is being written; gives also the seconds that were waited for it."""
+    with ThreadPoolExecutor(1, "astra-upsert") as thread:
+        upcoming: Future[Batch] | None = None
+        for part in parts:
+            following = thread.submit(prepare, part)
+            if upcoming is not None:
+                yield _waited_for(upcoming)
+            upcoming = following
+        if upcoming is not None:
+            yield _waited_for(upcoming)
+
+
+def _waited_for(upcoming: Future[Batch]) -> tuple[Batch, float]:
+    started = time.monotonic()
+    return upcoming.result(), time.monotonic() - started
 
 
 def _write(writer: Writer, batch: Batch, run_id: str | None) -> tuple[UpsertReport, Stored]:

@@ -6,23 +6,27 @@ longest; a mask then leaves out the bytes that aren't there. See "COPY", section
 PostgreSQL documentation.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from astra_models.upsert.columns import BOOLEAN, BYTES, FLOATS, MOMENT, TEXT, Column
+from astra_models.upsert.columns import BOOLEAN, BYTES, FLOATS, MOMENT, TEXT, Column, Kind
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
-LARGEST_LAYOUT = 32_000_000
+LARGEST_LAYOUT = 4_000_000
 FLOAT4_OID = 700
+_ANY_LENGTH = (TEXT, BYTES, FLOATS)
 
 # PostgreSQL counts microseconds from 2000-01-01, NumPy from 1970-01-01.
 _POSTGRESQL_EPOCH = np.datetime64("2000-01-01", "us").astype(np.int64)
 
 
-def binary_copy(columns: Sequence[Column]) -> Iterator[bytes]:
+def binary_copy(columns: Sequence[Column]) -> Iterator[memoryview]:
     """Encode rows for ``COPY ... FROM STDIN (FORMAT BINARY)``.
 
     Parameters
@@ -32,31 +36,93 @@ def binary_copy(columns: Sequence[Column]) -> Iterator[bytes]:
 
     Yields
     ------
-    bytes
+    memoryview
         The stream, in pieces.
     """
-    yield HEADER
-    yield from _rows([_Encoded(column) for column in columns], 0, len(columns[0].values))
-    yield TRAILER
+    groups: list[_Group] = []
+    for kind, neighbours in itertools.groupby(columns, key=lambda column: column.kind):
+        some = list(neighbours)
+        groups += map(_any_length, some) if kind in _ANY_LENGTH else [_fixed_length(kind, some)]
+    n_rows = len(columns[0].values)
+    rows_at_once = max(1, LARGEST_LAYOUT // (2 + sum(group.width for group in groups)))
+    yield memoryview(HEADER)
+    for start in range(0, n_rows, rows_at_once):
+        yield _rows(groups, slice(start, min(start + rows_at_once, n_rows)))
+    yield memoryview(TRAILER)
 
 
-class _Encoded:
-    """A column's bytes: fixed width, or the longest value's width with the length of each."""
+class CopyStream:
+    """The pieces of a COPY as a file to read from.
 
-    def __init__(self, column: Column):
-        self.null = column.null if column.null.any() else None
-        self.lengths: np.ndarray | None = None
-        if column.kind in (TEXT, BYTES, FLOATS):
-            pieces = _pieces(column)
-            self.lengths = np.fromiter(map(len, pieces), np.int32, len(pieces))
-            self.width = int(self.lengths.max(initial=0))
-            self.values = np.array(pieces, dtype=f"S{self.width}") if self.width else None
-            return
-        values = column.values
-        if column.kind is MOMENT:
-            values = values.astype(np.int64) - _POSTGRESQL_EPOCH
-        self.values = values.astype(np.uint8 if column.kind is BOOLEAN else values.dtype.newbyteorder(">"))
-        self.width = self.values.dtype.itemsize
+    Parameters
+    ----------
+    pieces : sequence of memoryview
+        What the file holds.
+    """
+
+    def __init__(self, pieces: Sequence[memoryview]):
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """Give the next bytes, at most `size`; none at the end."""
+        if not self._rest:
+            self._rest = next(self._pieces, self._rest)
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(chunk)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring columns of one type: as many bytes for each value, or for the longest.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_columns, n_rows)
+        As PostgreSQL reads them.
+    null : ndarray of bool, shape (n_columns, n_rows), or None
+        Which values are NULL, if any are.
+    lengths : ndarray, shape (n_rows,), or None
+        The length of each value of a single column whose values may have any.
+    """
+
+    values: np.ndarray
+    null: np.ndarray | None
+    lengths: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        return self.values.dtype.itemsize
+
+    @property
+    def width(self) -> int:
+        return len(self.values) * (4 + self.size)
+
+    def layout(self) -> Any:
+        """Give the type of its part of a row."""
+        return np.dtype([("length", ">i4"), ("value", self.values.dtype)]), len(self.values)
+
+    def mask(self) -> Any:
+        """Give a type of the same size, in which a value is bytes, or (quicker to set) a whole number if it can be."""
+        value = np.dtype(f"u{self.size}") if self.lengths is None else np.dtype((np.bool_, self.size))
+        return np.dtype([("length", "u4"), ("value", value)]), len(self.values)
+
+
+def _fixed_length(kind: Kind, columns: Sequence[Column]) -> _Group:
+    dtype = {MOMENT: np.dtype(np.int64), BOOLEAN: np.dtype(np.uint8)}.get(kind, kind.dtype)
+    values = np.empty((len(columns), len(columns[0].values)), dtype.newbyteorder(">"))
+    for row, column in zip(values, columns, strict=True):
+        row[:] = column.values.view(np.int64) - _POSTGRESQL_EPOCH if kind is MOMENT else column.values
+    some_null = any(column.null.any() for column in columns)
+    return _Group(values, np.array([column.null for column in columns]) if some_null else None)
+
+
+def _any_length(column: Column) -> _Group:
+    pieces = _pieces(column)
+    lengths = np.fromiter(map(len, pieces), np.int32, len(pieces))
+    width = max(1, int(lengths.max(initial=0)))
+    null = column.null[np.newaxis] if column.null.any() else None
+    return _Group(np.array(pieces, dtype=f"S{width}")[np.newaxis], null, lengths)
 
 
 def _pieces(column: Column) -> list[bytes]:
@@ -76,50 +142,35 @@ def _piece(value: bytes | np.ndarray) -> bytes:
     return struct.pack(">iiiii", 1, 0, FLOAT4_OID, len(value), 1) + elements.tobytes()
 
 
-def _rows(columns: Sequence[_Encoded], start: int, stop: int) -> Iterator[bytes]:
-    row_width = 2 + sum(4 + column.width for column in columns)
-    if stop - start > 1 and (stop - start) * row_width > LARGEST_LAYOUT:
-        middle = (start + stop) // 2
-        yield from _rows(columns, start, middle)
-        yield from _rows(columns, middle, stop)
-        return
-    layout, is_whole = _lay_out(columns, start, stop)
-    as_bytes = layout.view(np.uint8).reshape(stop - start, row_width)
-    if is_whole:
-        yield as_bytes.tobytes()
-        return
-    present = _present(columns, start, stop, as_bytes.shape)
-    yield as_bytes[present].tobytes()
+def _rows(groups: Sequence[_Group], rows: slice) -> memoryview:
+    names = [f"group{place}" for place in range(len(groups))]
+    types = [(name, *group.layout()) for name, group in zip(names, groups, strict=True)]
+    layout = np.empty(rows.stop - rows.start, dtype=[("count", ">i2"), *types])
+    layout["count"] = sum(len(group.values) for group in groups)
+    for name, group in zip(names, groups, strict=True):
+        layout[name]["length"] = _lengths(group, rows)
+        layout[name]["value"] = group.values[:, rows].T
+    as_bytes = layout.view(np.uint8)
+    if all(group.null is None and group.lengths is None for group in groups):
+        return memoryview(as_bytes)
+    return memoryview(as_bytes[_present(groups, names, rows)])
 
 
-def _lay_out(columns: Sequence[_Encoded], start: int, stop: int) -> tuple[np.ndarray, bool]:
-    fields: list[tuple[str, object]] = [("count", ">i2")]
-    for place, column in enumerate(columns):
-        fields.append((f"length{place}", ">i4"))
-        if column.values is not None:
-            fields.append((f"value{place}", column.values.dtype))
-    layout = np.empty(stop - start, dtype=np.dtype(fields))
-    layout["count"] = len(columns)
-    is_whole = True
-    for place, column in enumerate(columns):
-        length = column.width if column.lengths is None else column.lengths[start:stop]
-        layout[f"length{place}"] = length
-        if column.null is not None:
-            layout[f"length{place}"][column.null[start:stop]] = -1
-        if column.values is not None:
-            layout[f"value{place}"] = column.values[start:stop]
-            is_whole &= column.null is None and bool(np.all(length == column.width))
-    return layout, is_whole
+def _lengths(group: _Group, rows: slice) -> Any:
+    lengths = group.size if group.lengths is None else group.lengths[rows, np.newaxis]
+    return lengths if group.null is None else np.where(group.null[:, rows].T, -1, lengths)
 
 
-def _present(columns: Sequence[_Encoded], start: int, stop: int, shape: tuple[int, ...]) -> np.ndarray:
-    present = np.ones(shape, bool)
-    offset = 2
-    for column in columns:
-        value = slice(offset + 4, offset + 4 + column.width)
-        offset = value.stop
-        if column.lengths is not None and column.width:
-            present[:, value] = np.arange(column.width) < column.lengths[start:stop, None]
-        if column.null is not None:
-            present[column.null[start:stop], value] = False
+def _present(groups: Sequence[_Group], names: Sequence[str], rows: slice) -> np.ndarray:
+    """Tell which bytes of the layout are to be sent."""
+    types = [(name, *group.mask()) for name, group in zip(names, groups, strict=True)]
+    row_type = np.dtype([("count", "u2"), *types])
+    present = np.ones((rows.stop - rows.start) * row_type.itemsize, bool)
+    fields = present.view(row_type)
+    for name, group in zip(names, groups, strict=True):
+        if group.lengths is not None:
+            fields[name]["value"][:, 0] = np.arange(group.size) < np.maximum(_lengths(group, rows), 0)
+        elif group.null is not None:
+            all_bytes = np.frombuffer(b"\1" * group.size, dtype=f"u{group.size}")
+            fields[name]["value"] = np.where(group.null[:, rows].T, 0, all_bytes)
     return present

@@ -98,7 +98,7 @@ class Column:
     values: np.ndarray
     null: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Column":
+    def take(self, rows: np.ndarray | slice) -> "Column":
         """Give the column of some rows, in the order asked for."""
         return Column(self.kind, self.values[rows], self.null[rows])
 

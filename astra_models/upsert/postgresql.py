@@ -1,14 +1,16 @@
 """Upserting into PostgreSQL: binary COPY into a temporary table, then one INSERT ... ON CONFLICT.
 
-The stage is joined to the table, row by row through the key's index, so that rows that exist keep their own
-primary key and use no value of its sequence. A few keys of a batch tell which shorter way may do: if none of them
-exists, the batch is copied straight into the table; if all do, the stage updates the table. Where that turns out to be
-wrong for some row, the batch takes the usual way.
+The stage is joined to the table, so that rows that exist keep their own primary key and use no value of its sequence.
+A few keys of a batch tell which shorter way may do: if none of them exists, the batch is copied straight into the
+table; if all do, the stage updates the table. Where that turns out to be wrong for some row, the batch takes the usual
+way.
+
+A stage is made once per connection and is empty after each transaction: making a table of hundreds of columns for
+every batch would take a tenth of the time and leave the catalogues full of dead rows.
 """
 
-import io
-import itertools
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +20,15 @@ import peewee
 from astra_models.database.sql import driver_errors, quote
 from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.binary_copy import binary_copy
+from astra_models.upsert.binary_copy import CopyStream
 from astra_models.upsert.columns import kind_of
 from astra_models.upsert.plan import UpsertPlan
 from astra_models.upsert.writer import Stored, Writer, Written
 
 COPY_CHUNK = 1 << 20
 KEYS_LOOKED_UP = 64
-
-_stage_numbers = itertools.count()
+NEAR = 4
+"""Keys are near each other if their range has at most so many for each of them."""
 
 
 class PostgresqlWriter(Writer):
@@ -34,57 +36,77 @@ class PostgresqlWriter(Writer):
 
     def __init__(self, plan: UpsertPlan, keep_good: bool, skip_unchanged: bool, returning: bool):
         super().__init__(plan, keep_good, skip_unchanged, returning)
-        self.stage = quote(f"astra_stage_{next(_stage_numbers)}")
+        layout = hashlib.sha256(f"{self.table} ({self._stage_columns()})".encode()).hexdigest()
+        self.stage = quote(f"astra_stage_{layout[:16]}")
+
+    def prepare(self, batch: Batch) -> None:
+        """Encode a batch, which takes time but no database."""
+        _ = batch.encoded
 
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
         # Compiling a statement of hundreds of columns takes longer than running it.
         self._run("SET LOCAL jit = off")
-        pieces = list(binary_copy(list(batch.columns.values())))
         n_known, n_looked_up = self._look_up_few(batch)
-        written = self._copy_new(pieces, len(batch)) if n_known == 0 else None
-        written = written or self._through_stage(pieces, len(batch), all_known=n_known == n_looked_up)
+        written = self._copy_new(batch) if n_known == 0 else None
+        written = written or self._through_stage(batch, all_known=n_known == n_looked_up)
         return replace(written, stored=self._stored(batch)) if self.returning else written
 
     def _look_up_few(self, batch: Batch) -> tuple[int, int]:
         """Look up a few of the batch's keys; gives how many are in the table, and how many were looked up."""
         some = np.unique(np.linspace(0, len(batch) - 1, KEYS_LOOKED_UP).astype(int))
-        known = self._run(f"SELECT count(*) FROM {self._known()}", self._keys(batch.take(some))).fetchone()[0]
+        known = self._run(f"SELECT count(*) FROM {self._known()}", self._keys(batch, some)).fetchone()[0]
         return known, len(some)
 
-    def _copy_new(self, pieces: list[bytes], n_rows: int) -> Written | None:
+    def _copy_new(self, batch: Batch) -> Written | None:
         """Copy rows into the table, as is fastest, if all of them are new; else do nothing."""
         try:
             with self.database.atomic():
-                self._copy(self.table, pieces)
+                self._copy(self.table, batch)
         except peewee.IntegrityError:
             return None  # another one exists, or a row is bad: the careful way tells
-        return Written(inserted=n_rows)
+        return Written(inserted=len(batch))
 
-    def _through_stage(self, pieces: list[bytes], n_rows: int, all_known: bool) -> Written:
-        self._run(f"CREATE TEMPORARY TABLE {self.stage} ({self._stage_columns()}) ON COMMIT DROP")
-        self._copy(self.stage, pieces)
-        written = self._update_all(n_rows) if all_known and not self.overwrites("old", "new") else None
-        written = written or self._upsert(n_rows)
-        self._run(f"DROP TABLE {self.stage}")
+    def _through_stage(self, batch: Batch, all_known: bool) -> Written:
+        self._run(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.stage} ({self._stage_columns()}) ON COMMIT DELETE ROWS")
+        if self._run(f"SELECT EXISTS (SELECT FROM {self.stage})").fetchone()[0]:
+            self._run(f"TRUNCATE {self.stage}")  # of an earlier part of this transaction
+        self._copy(self.stage, batch)
+        # Either join takes the stage in its order, by key, so that concurrent writers lock rows in the same order.
+        near = self._range_of(batch)
+        other_joins = ("enable_mergejoin", "enable_nestloop" if near else "enable_hashjoin")
+        self._run("".join(f"SET LOCAL {join} = off;" for join in other_joins))
+        written = self._update_all(len(batch), near) if all_known and not self.overwrites("old", "new") else None
+        written = written or self._upsert(len(batch), near)
+        self._run("".join(f"SET LOCAL {join} = DEFAULT;" for join in other_joins))
         return written
 
-    def _update_all(self, n_rows: int) -> Written | None:
+    def _update_all(self, n_rows: int, near: str) -> Written | None:
         """Update the rows that exist, which is faster than an upsert; None if they weren't all."""
         columns = (quote(column.column_name) for column in self.plan.updated)
         updates = ", ".join(f"{column} = new.{column}" for column in columns)
-        # Row by row through the key's index, and so in the order of the stage: other writers lock in this order too.
-        self._run("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         updated = self._run(
-            f"UPDATE {self.table} AS old SET {updates} FROM {self.stage} AS new WHERE {self.same_key('old', 'new')}"
+            f"UPDATE {self.table} AS old SET {updates} FROM {self.stage} AS new "
+            f"WHERE {self.same_key('old', 'new')} {near}"
         ).rowcount
-        self._run("SET LOCAL enable_hashjoin = DEFAULT; SET LOCAL enable_mergejoin = DEFAULT")
         return Written(updated=updated) if updated == n_rows else None
 
-    def _upsert(self, n_rows: int) -> Written:
-        inserted, written = self._run(self._upsert_statement()).fetchone()
-        kept = self._count_kept() if self.keep_good else 0
+    def _upsert(self, n_rows: int, near: str) -> Written:
+        inserted, written = self._run(self._upsert_statement(near)).fetchone()
+        kept = self._count_kept(near) if self.keep_good else 0
         return Written(inserted, written - inserted, n_rows - written - kept, kept)
+
+    def _range_of(self, batch: Batch) -> str:
+        """Give the condition for a row to be in the range of the batch's keys, if these are near each other, else "".
+
+        The table is then read once over that range; otherwise, the key's index serves each row, however large the
+        table.
+        """
+        keys = batch.key_values()[0]
+        if keys.dtype.kind != "i":
+            return ""
+        first, last = int(keys[0]), int(keys[-1])
+        return f"AND old.{self.key[0]} BETWEEN {first} AND {last}" if last - first < NEAR * len(batch) else ""
 
     def _run(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
         return self.database.execute_sql(sql, parameters)
@@ -98,40 +120,36 @@ class PostgresqlWriter(Writer):
         ]
         return ", ".join(columns)
 
-    def _copy(self, table: str, pieces: Iterable[bytes]) -> None:
-        stream = io.BytesIO(b"".join(pieces))
+    def _copy(self, table: str, batch: Batch) -> None:
         statement = f"COPY {table} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
         with driver_errors:
-            self.database.cursor().copy_expert(statement, stream, COPY_CHUNK)
+            self.database.cursor().copy_expert(statement, CopyStream(batch.encoded), COPY_CHUNK)
 
-    def _upsert_statement(self) -> str:
+    def _upsert_statement(self, near: str) -> str:
         columns = ", ".join(self.columns)
         staged = ", ".join(f"new.{column}" for column in self.columns)
-        own_key = f"(SELECT old.{self.primary_key} FROM {self.table} AS old WHERE {self.same_key('old', 'new')})"
+        own_key = f"coalesce(old.{self.primary_key}, {self._next_key()})"
         order = ", ".join(f"new.{column}" for column in self.key)
+        condition = self.overwrites("old", "new")
+        where = f"WHERE old.{self.primary_key} IS NULL OR {condition}" if condition else ""
         return (
             f"WITH written AS (INSERT INTO {self.table} AS old ({self.primary_key}, {columns}) "
-            f"SELECT coalesce({own_key}, {self._next_key()}), {staged} FROM {self.stage} AS new "
-            f"{self._where_it_matters()} ORDER BY {order} {self.on_conflict()} RETURNING (xmax = 0) AS is_new) "
+            f"SELECT {own_key}, {staged} FROM {self._stage_and_stored(near)} "
+            f"{where} ORDER BY {order} {self.on_conflict()} RETURNING (xmax = 0) AS is_new) "
             "SELECT count(*) FILTER (WHERE is_new), count(*) FROM written"
         )
+
+    def _stage_and_stored(self, near: str) -> str:
+        return f"{self.stage} AS new LEFT JOIN {self.table} AS old ON {self.same_key('old', 'new')} {near}"
 
     def _next_key(self) -> str:
         name = self.plan.primary_key.column_name
         sequence = self._run("SELECT pg_get_serial_sequence(%s, %s)", (self.table, name)).fetchone()[0]
         return f"nextval('{sequence}')"
 
-    def _where_it_matters(self) -> str:
-        condition = self.overwrites("old", "new")
-        if not condition:
-            return ""
-        # A subquery of one value, and not a join, so that the key's index serves each row however large the table.
-        return f"WHERE (SELECT {condition} FROM {self.table} AS old WHERE {self.same_key('old', 'new')}) IS NOT FALSE"
-
-    def _count_kept(self) -> int:
-        old = f"SELECT {self.has_measured('old')} FROM {self.table} AS old WHERE {self.same_key('old', 'new')}"
-        statement = f"SELECT count(*) FROM {self.stage} AS new WHERE NOT {self.has_measured('new')} AND ({old})"
-        return self._run(statement).fetchone()[0]
+    def _count_kept(self, near: str) -> int:
+        kept = f"NOT {self.has_measured('new')} AND {self.has_measured('old')}"
+        return self._run(f"SELECT count(*) FROM {self._stage_and_stored(near)} WHERE {kept}").fetchone()[0]
 
     def _known(self) -> str:
         """Give the FROM clause that finds the rows that exist, with arrays of key columns as parameters."""
@@ -140,8 +158,8 @@ class PostgresqlWriter(Writer):
         old = f"SELECT * FROM {self.table} AS old WHERE {self.same_key('old', 'new')} LIMIT 1"
         return f"unnest({types}) AS new ({', '.join(self.key)}), LATERAL ({old}) AS old"
 
-    def _keys(self, batch: Batch) -> tuple[list[Any], ...]:
-        return tuple(key.tolist() for key in batch.key_values())
+    def _keys(self, batch: Batch, places: Sequence[int] | np.ndarray | slice = slice(None)) -> tuple[list[Any], ...]:
+        return tuple(key[places].tolist() for key in batch.key_values())
 
     def _stored(self, batch: Batch) -> Stored:
         key = ", ".join(f"old.{column}" for column in self.key)

@@ -11,6 +11,8 @@ from astra_models.upsert.batch import Batch
 from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.upsert.writer import Stored, Writer, Written
 
+VALUES_AT_ONCE = 100_000
+
 
 class SqliteWriter(Writer):
     """Writes batches by ``executemany``."""
@@ -69,7 +71,11 @@ class SqliteWriter(Writer):
 
 def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:
     """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
-    return zip(*(_as_bound(column) for column in batch.columns.values()), strict=True)
+    # A few at a time, because as Python objects they take eight times the memory.
+    n_rows = max(1, VALUES_AT_ONCE // len(batch.columns))
+    for start in range(0, len(batch), n_rows):
+        some = slice(start, start + n_rows)
+        yield from zip(*(_as_bound(column.take(some)) for column in batch.columns.values()), strict=True)
 
 
 def _as_bound(column: Column) -> list[Any]:

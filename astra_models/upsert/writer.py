@@ -70,6 +70,9 @@ class Writer(ABC):
         """Whether foreign keys have to be looked up before writing, because the database doesn't check them."""
         return False
 
+    def prepare(self, batch: Batch) -> None:  # noqa: B027  there may be nothing to do
+        """Do with a batch what takes time but no database; it may be called in another thread."""
+
     @abstractmethod
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""

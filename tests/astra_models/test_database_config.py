@@ -222,7 +222,7 @@ def pragmas(database: peewee.SqliteDatabase) -> dict[str, Any]:
 
 DOCUMENTED = {
     "journal_mode": "wal",
-    "cache_size": -64_000,
+    "cache_size": -16_000,
     "foreign_keys": 1,
     "busy_timeout": 30_000,
     "synchronous": 0,
