@@ -1,14 +1,20 @@
-"""Whether rows exist is guessed from a few of a batch's keys; a wrong guess changes nothing but the time it takes."""
+"""Whether rows exist is guessed from a few of a batch's keys; a wrong guess changes nothing but the time it takes.
+
+Nor does it matter whether the keys are near each other or far apart, in order or not.
+"""
 
 from typing import Any
 
+import numpy as np
 import peewee
 import pytest
 
+from astra_models.database.sql import is_postgresql, quoted_table
+from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
 
-N_ROWS = 500
+N_ROWS = 300
 ODD_ONE = 3  # not among the keys that are looked up
 
 
@@ -20,9 +26,15 @@ def task_pks() -> dict[int, int]:
     return {row.spectrum_pk: row.task_pk for row in Rocket.select()}
 
 
-@pytest.fixture
-def keys(database: peewee.Database, make_spectra: Any) -> list[int]:
-    return [spectrum.spectrum_pk for spectrum in make_spectra(N_ROWS)]
+@pytest.fixture(params=[1, 7], ids=["near", "far"])
+def keys(request: pytest.FixtureRequest, database: peewee.Database, make_spectra: Any) -> list[int]:
+    return [spectrum.spectrum_pk for spectrum in make_spectra(N_ROWS * request.param)[:: request.param]]
+
+
+def size_of_table(database: peewee.Database) -> int:
+    if is_postgresql(database):
+        return database.execute_sql("SELECT pg_total_relation_size(%s)", (quoted_table(Rocket),)).fetchone()[0]
+    return database.execute_sql("PRAGMA page_count").fetchone()[0]
 
 
 def test_all_but_one_exist(keys: list[int]) -> None:
@@ -49,6 +61,47 @@ def test_half_of_them_exist(keys: list[int]) -> None:
     report = upsert(Rocket, rows(keys, 2.0))
     assert (report.inserted, report.updated) == (N_ROWS // 2, N_ROWS // 2)
     assert Rocket.select().where(Rocket.teff == 2).count() == N_ROWS
+
+
+def test_identical_rows_are_left_alone_and_the_table_does_not_grow(keys: list[int], database: peewee.Database) -> None:
+    upsert(Rocket, rows(keys, 1.0))
+    before = {row.spectrum_pk: row.modified for row in Rocket.select()}, size_of_table(database)
+    for _ in range(5):
+        assert upsert(Rocket, rows(keys, 1.0), unchanged="skip").unchanged == N_ROWS
+    assert ({row.spectrum_pk: row.modified for row in Rocket.select()}, size_of_table(database)) == before
+
+
+def test_of_identical_rows_and_others_the_others_are_written(keys: list[int]) -> None:
+    upsert(Rocket, rows(keys[1:], 1.0))
+    changed = rows(keys[:ODD_ONE], 2.0) + rows(keys[ODD_ONE:], 1.0)
+    report = upsert(Rocket, changed, unchanged="skip")
+    assert (report.inserted, report.updated, report.unchanged) == (1, ODD_ONE - 1, N_ROWS - ODD_ONE)
+    assert {row.spectrum_pk: row.teff for row in Rocket.select()} == {
+        row["spectrum_pk"]: row["teff"] for row in changed
+    }
+
+
+@pytest.mark.parametrize("batch_size", [None, 50, 1])
+def test_a_tables_rows_may_come_in_any_order_and_the_last_of_a_key_wins(
+    keys: list[int], batch_size: int | None
+) -> None:
+    table = np.zeros(2 * N_ROWS, dtype=[("spectrum_pk", "i8"), ("teff", "f4")])
+    table["spectrum_pk"] = np.random.default_rng(1).permutation(np.repeat(keys, 2))
+    table["teff"] = np.arange(2 * N_ROWS)
+    report = upsert(Rocket, table, batch_size=batch_size)
+    last = {int(row["spectrum_pk"]): float(row["teff"]) for row in table}
+    assert {row.spectrum_pk: row.teff for row in Rocket.select()} == last
+    assert (report.inserted, report.updated + report.superseded) == (N_ROWS, N_ROWS)
+
+
+def test_what_a_table_holds_that_can_not_be_stored_is_kept_with_its_row(keys: list[int]) -> None:
+    table = np.zeros(N_ROWS, dtype=[("spectrum_pk", "i8"), ("teff", "f8")])
+    table["spectrum_pk"], table["teff"] = keys[::-1], np.arange(N_ROWS)
+    table["teff"][ODD_ONE] = 1e300
+    report = upsert(Rocket, table, batch_size=50)
+    assert (report.inserted, report.rejected) == (N_ROWS - 1, 1)
+    rejected = RejectedResult.get()
+    assert (rejected.spectrum_pk, payload_from_json(rejected.payload)["teff"]) == (keys[::-1][ODD_ONE], 1e300)
 
 
 @pytest.mark.lesson(14)
