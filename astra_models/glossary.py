@@ -1,6 +1,7 @@
 """What columns mean: unit and description, said once for all tables.
 
-A name with a known prefix (``e_teff``, ``initial_logg``) is described through the name behind the prefix.
+A name with a known prefix (``e_teff``, ``initial_logg``) or suffix (``al_h_flags``) is described through the rest of
+the name, and a correlation (``rho_teff_logg``) through the two names that it is of.
 """
 
 from typing import NamedTuple
@@ -16,6 +17,9 @@ class Entry(NamedTuple):
 _PREFIXES = {
     "e_": "Uncertainty of",
     "initial_": "Initial guess of",
+    "coarse_": "Coarse stage:",
+    "raw_": "Uncalibrated:",
+    "raw_e_": "Formal uncertainty of",
     "std_": "Standard deviation of",
     "median_e_": "Median uncertainty of",
     "xcsao_": "XCSAO:",
@@ -26,6 +30,36 @@ _PREFIXES = {
     "xcorr_e_": "Cross-correlation: uncertainty of",
     "zgr_": "Gaia XP:",
     "zgr_e_": "Gaia XP: uncertainty of",
+    "boss_net_": "BOSSNet:",
+    "boss_net_e_": "BOSSNet: uncertainty of",
+}
+_SUFFIXES = {
+    "_flags": "Flags of",
+    "_rchi2": "Reduced chi-squared of the fit of",
+}
+_ELEMENTS = {
+    "al": "aluminium",
+    "c": "carbon",
+    "ca": "calcium",
+    "ce": "cerium",
+    "co": "cobalt",
+    "cr": "chromium",
+    "cu": "copper",
+    "fe": "iron",
+    "ge": "germanium",
+    "k": "potassium",
+    "mg": "magnesium",
+    "mn": "manganese",
+    "n": "nitrogen",
+    "na": "sodium",
+    "nd": "neodymium",
+    "ni": "nickel",
+    "o": "oxygen",
+    "p": "phosphorus",
+    "s": "sulphur",
+    "si": "silicon",
+    "ti": "titanium",
+    "v": "vanadium",
 }
 
 _ENTRIES = {
@@ -34,7 +68,10 @@ _ENTRIES = {
     "task_pk": Entry("", "Primary key of the result"),
     "source_pk": Entry("", "Key of the source"),
     "spectrum_pk": Entry("", "Key of the spectrum, unique over all kinds of spectra"),
+    "drp_spectrum_pk": Entry("", "Key of the visit's spectrum as the reduction gives it"),
     "star_pk": Entry("", "Key of the star in the APOGEE reduction database"),
+    "visit_pk": Entry("", "Key of the visit in the APOGEE reduction database"),
+    "rv_visit_pk": Entry("", "Key of the visit's velocity in the APOGEE reduction database"),
     "v_astra": Entry("", "Astra version, as an integer: 0.8.1 is 8001"),
     "v_astra_major_minor": Entry("", "Astra version without its patch number"),
     "created": Entry(None, "When the row was first written (UTC)"),
@@ -148,6 +185,20 @@ _ENTRIES = {
     "mapid": Entry("", "Mapping of the plate"),
     "slitid": Entry("", "Slit"),
     "starver": Entry("", "Version of the star: MJD of its last visit"),
+    "plate": Entry(None, "Plate, or configuration of the robots"),
+    "fiber": Entry("", "Fiber"),
+    "reduction": Entry(None, "Name in the reduction, of spectra by the 1-m telescope"),
+    "date_obs": Entry(None, "When the observation began (UTC)"),
+    "jd": Entry("d", "Julian date of the middle of the observation"),
+    "input_ra": Entry("deg", "Right ascension that was asked for"),
+    "input_dec": Entry("deg", "Declination that was asked for"),
+    "n_frames": Entry("", "Number of frames"),
+    "dithered": Entry(None, "Whether the detector was dithered"),
+    "fps": Entry(None, "Whether fibers were placed by robots"),
+    "assigned": Entry("", "1 if the fiber was assigned to a target"),
+    "on_target": Entry("", "1 if the fiber was on its target"),
+    "valid": Entry("", "1 if the position of the fiber's robot was valid"),
+    "in_stack": Entry(None, "Whether the visit is part of the star's co-add"),
     "n_entries": Entry("", "Number of entries in the apStar table"),
     "n_visits": Entry("", "Number of visits"),
     "n_good_visits": Entry("", "Number of good visits"),
@@ -200,10 +251,41 @@ _ENTRIES = {
     # measured quantities
     "v_rad": Entry("km / s", "Radial velocity, barycentric"),
     "v_rel": Entry("km / s", "Velocity relative to the template"),
+    "bc": Entry("km / s", "Barycentric correction that was applied to the velocity"),
     "teff": Entry("K", "Effective temperature"),
     "logg": Entry("dex(cm / s2)", "Surface gravity"),
-    "fe_h": Entry("dex", "Iron abundance [Fe/H]"),
+    "m_h": Entry("dex", "Metallicity [M/H]"),
+    "alpha_m": Entry("dex", "Abundance of alpha elements [alpha/M]"),
+    "c_m": Entry("dex", "Carbon abundance [C/M]"),
+    "n_m": Entry("dex", "Nitrogen abundance [N/M]"),
+    "alpha_fe": Entry("dex", "Abundance of alpha elements [alpha/Fe]"),
+    "fe_h_niu": Entry("dex", "Iron abundance [Fe/H] on the scale of Niu et al. (2023)"),
+    "v_micro": Entry("km / s", "Microturbulence"),
+    "v_macro": Entry("km / s", "Macroturbulence"),
+    "v_turb": Entry("km / s", "Turbulent velocity"),
+    "v_sini": Entry("km / s", "Projected rotational velocity"),
+    "log10_v_micro": Entry("dex(km / s)", "Microturbulence, log10"),
+    "log10_v_sini": Entry("dex(km / s)", "Projected rotational velocity, log10"),
+    "m_h_atm": Entry("dex", "Metallicity of the model atmosphere [M/H]"),
+    "alpha_m_atm": Entry("dex", "Alpha elements of the model atmosphere [alpha/M]"),
+    "c_m_atm": Entry("dex", "Carbon of the model atmosphere [C/M]"),
+    "n_m_atm": Entry("dex", "Nitrogen of the model atmosphere [N/M]"),
+    "c_1_h": Entry("dex", "Carbon abundance from C I lines [C I/H]"),
+    "ti_2_h": Entry("dex", "Titanium abundance from Ti II lines [Ti II/H]"),
+    "c_12_13": Entry("", "Ratio of carbon isotopes 12C/13C"),
+    "c12_c13": Entry("", "Ratio of carbon isotopes 12C/13C"),
+    "chi2": Entry("", "Chi-squared of the best fit"),
     "rchi2": Entry("", "Reduced chi-squared of the best fit"),
+    "penalized_rchi2": Entry("", "Reduced chi-squared, raised where the fit is doubtful"),
+    "pwd": Entry(None, "Folder in which FERRE ran"),
+    "short_grid_name": Entry(None, "Short name of the grid of models"),
+    "continuum_order": Entry("", "Order of the continuum's polynomial; -1 if none"),
+    "continuum_reject": Entry("", "Relative deviation from which continuum points are rejected"),
+    "interpolation_order": Entry("", "Order of the interpolation between models; -1 if not said"),
+    "initial_flags": Entry("", "Where the initial guess comes from"),
+    "ferre_index": Entry("", "Place of the spectrum in FERRE's input, from 0"),
+    "ferre_log_snr_sq": Entry("", "log10 of the squared S/N, as FERRE counts it"),
+    "ferre_flags": Entry("", "Problems of the FERRE fit"),
     "doppler_flags": Entry("", "Flags of the Doppler fit"),
     "rxc": Entry("", "Height of the correlation peak over its noise (Tonry & Davis R)"),
     "meanrxc": Entry("", "Mean height of the correlation peak over its noise"),
@@ -229,6 +311,11 @@ for _band in ("w1", "w2"):
     _ENTRIES[f"{_band}uflags"] = Entry("", f"unWISE: artefacts in {_band.upper()}")
     _ENTRIES[f"{_band}aflags"] = Entry("", f"unWISE: notes on the surroundings in {_band.upper()}")
 
+for _element, _name in _ELEMENTS.items():
+    for _other in ("H", "Fe"):
+        _ratio = f"[{_element.capitalize()}/{_other}]"
+        _ENTRIES[f"{_element}_{_other.lower()}"] = Entry("dex", f"{_name.capitalize()} abundance {_ratio}")
+
 
 def look_up(name: str) -> Entry | None:
     """Give what is known about a column's name, or None.
@@ -236,12 +323,30 @@ def look_up(name: str) -> Entry | None:
     Parameters
     ----------
     name : str
-        A column's name, with or without a prefix such as ``e_``.
+        A column's name, with or without a prefix such as ``e_`` and a suffix such as ``_flags``.
     """
     if name in _ENTRIES:
         return _ENTRIES[name]
     for prefix in sorted(_PREFIXES, key=len, reverse=True):
         stem = _ENTRIES.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
         if stem is not None:
-            return Entry(stem.unit, f"{_PREFIXES[prefix]} {stem.description[0].lower()}{stem.description[1:]}")
+            return Entry(stem.unit, f"{_PREFIXES[prefix]} {_inside_a_sentence(stem)}")
+    for suffix, words in _SUFFIXES.items():
+        stem = _ENTRIES.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        if stem is not None:
+            return Entry("", f"{words} {_inside_a_sentence(stem)}")
+    return _correlation(name) if name.startswith("rho_") else None
+
+
+def _inside_a_sentence(entry: Entry) -> str:
+    return entry.description[0].lower() + entry.description[1:]
+
+
+def _correlation(name: str) -> Entry | None:
+    """Describe ``rho_ONE_OTHER``, if both names are known."""
+    words = name.split("_")[1:]
+    for n in range(1, len(words)):
+        one, other = "_".join(words[:n]), "_".join(words[n:])
+        if one in _ENTRIES and other in _ENTRIES:
+            return Entry("", f"Correlation coefficient of {one} and {other}")
     return None

@@ -20,6 +20,7 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.glossary import look_up
+from astra_models.pixels import pixel_arrays
 
 MODELS = sorted(
     (model for model in BaseModel.concrete_models() if model.__module__.startswith("astra_models.")),
@@ -38,6 +39,15 @@ def test_the_models_are_found() -> None:
         "ApogeeCoaddedSpectrumInApStar",
         "Rocket",
         "Corv",
+        "ApogeeNet",
+        "BossNet",
+        "Clam",
+        "LineForest",
+        "MDwarfType",
+        "NMFRectify",
+        "Slam",
+        "SnowWhite",
+        "MWMSpectrumProductStatus",
         "RejectedResult",
     }
 
@@ -63,6 +73,25 @@ def test_every_number_has_a_unit_that_astropy_reads(model: Any) -> None:
             Unit(field.unit)
         else:
             assert not field.unit, field
+
+
+@each_model
+def test_every_flag_is_described(model: Any) -> None:
+    for field in model._meta.sorted_fields:
+        descriptions = [flag.help_text for flag in getattr(field, "flags", {}).values()]
+        for description in descriptions:
+            assert description, field
+            assert len(description) < 80, (field, description)
+        assert len(set(descriptions)) == len(descriptions), field
+
+
+@each_model
+def test_every_pixel_array_is_described_and_has_a_unit(model: Any) -> None:
+    for name, array in pixel_arrays(model).items():
+        assert array.unit is not None, name
+        Unit(array.unit)
+        assert array.help_text, name
+        assert len(array.help_text) < 80, name
 
 
 @pytest.mark.parametrize(
@@ -101,7 +130,24 @@ def test_an_own_unit_and_description_come_before_the_glossarys() -> None:
 def test_a_prefix_describes_through_the_name_behind_it() -> None:
     assert look_up("e_teff") == ("K", "Uncertainty of effective temperature")
     assert look_up("initial_v_rad").unit == "km / s"
+    assert look_up("raw_e_teff") == ("K", "Formal uncertainty of effective temperature")
     assert look_up("no_such_column") is None
+    assert look_up("e_no_such_column") is None
+
+
+def test_a_correlation_is_described_through_both_names() -> None:
+    assert look_up("rho_teff_logg") == ("", "Correlation coefficient of teff and logg")
+    assert look_up("rho_fe_h_fe_h_niu") == ("", "Correlation coefficient of fe_h and fe_h_niu")
+    assert look_up("rho_teff_unknown") is None
+    assert look_up("rho_") is None
+
+
+def test_a_unit_that_was_given_for_a_name_is_the_same_in_all_tables() -> None:
+    units: dict[str, set[str | None]] = {}
+    for model in MODELS:
+        for field in model._meta.sorted_fields:
+            units.setdefault(field.name, set()).add(field.unit)
+    assert {name: found for name, found in units.items() if len(found) > 1} == {}
 
 
 # ---- keys

@@ -5,8 +5,9 @@ difference fails, and so does a listed one that isn't there (any more).
 """
 
 import csv
+import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +16,39 @@ import pytest
 from astropy.units import Unit, UnitBase
 
 from astra_models import fields
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.apogee import (
+    ApogeeCoaddedSpectrumInApStar,
+    ApogeeVisitSpectrum,
+    ApogeeVisitSpectrumInApStar,
+)
+from astra_models.apogeenet import ApogeeNet
+from astra_models.aspcap import ASPCAP
+from astra_models.astronn import AstroNN
+from astra_models.astronn_dist import AstroNNdist
+from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
+from astra_models.bossnet import BossNet
+from astra_models.clam import Clam
 from astra_models.corv import Corv
-from astra_models.mwm import BossCombinedSpectrum
+from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.line_forest import LineForest
+from astra_models.mdwarftype import MDwarfType
+from astra_models.mwm import (
+    ApogeeCombinedSpectrum,
+    ApogeeRestFrameVisitSpectrum,
+    BossCombinedSpectrum,
+    BossRestFrameVisitSpectrum,
+)
+from astra_models.mwm_status import MWMSpectrumProductStatus
+from astra_models.nmf_rectify import NMFRectify
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pixels import pixel_arrays
+from astra_models.slam import Slam
+from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
+from astra_models.the_cannon import TheCannon
+from astra_models.the_payne import ThePayne
 
 PROJECT = Path(__file__).parents[2]
 REFERENCE = PROJECT.parent / "shared" / "reference"
@@ -32,8 +58,31 @@ MODELS: dict[str, Any] = {
     "Spectrum": Spectrum,
     "BossVisitSpectrum": BossVisitSpectrum,
     "BossCombinedSpectrum": BossCombinedSpectrum,
+    "BossRestFrameVisitSpectrum": BossRestFrameVisitSpectrum,
+    "ApogeeVisitSpectrum": ApogeeVisitSpectrum,
+    "ApogeeVisitSpectrumInApStar": ApogeeVisitSpectrumInApStar,
     "ApogeeCoaddedSpectrumInApStar": ApogeeCoaddedSpectrumInApStar,
+    "ApogeeCombinedSpectrum": ApogeeCombinedSpectrum,
+    "ApogeeRestFrameVisitSpectrum": ApogeeRestFrameVisitSpectrum,
     "Corv": Corv,
+    "ApogeeNet": ApogeeNet,
+    "ASPCAP": ASPCAP,
+    "FerreCoarse": FerreCoarse,
+    "FerreStellarParameters": FerreStellarParameters,
+    "FerreChemicalAbundances": FerreChemicalAbundances,
+    "AstroNN": AstroNN,
+    "AstroNNdist": AstroNNdist,
+    "BossNet": BossNet,
+    "Clam": Clam,
+    "LineForest": LineForest,
+    "MDwarfType": MDwarfType,
+    "NMFRectify": NMFRectify,
+    "Slam": Slam,
+    "SnowWhite": SnowWhite,
+    "MWMSpectrumProductStatus": MWMSpectrumProductStatus,
+    "TheCannon": TheCannon,
+    "ThePayne": ThePayne,
+    "MWMBest": MWMBest,
     "PipelineOutputModel": PipelineOutputMixin,
 }
 KINDS = {  # the first that fits
@@ -89,17 +138,20 @@ def table(heading: str) -> list[list[str]]:
     return [[cell.replace("`", "").strip() for cell in row.split(" | ")] for row in rows[2:]]
 
 
-def listed_differences(model: str) -> set[Difference]:
+def listed_differences(model: str, columns: Iterable[str]) -> set[Difference]:
     found = set()
-    for models, columns, what, there, here, _ in table("Columns and flags"):
-        for name, column in product(models.split(", "), columns.split(", ") if what != "unique" else [columns]):
+    for models, listed, what, there, here, _ in table("Columns and flags"):
+        for name, pattern in product(models.split(", "), listed.split(", ") if what != "unique" else [listed]):
             if name == model:
-                found.add(Difference(model, column, what, there, here))
+                matching = fnmatch.filter(columns, pattern) if "*" in pattern else [pattern]
+                found |= {Difference(model, column, what, there, here) for column in matching}
     return found
 
 
 def spellings() -> dict[str, str]:
-    return dict(table("Units"))
+    """Give what is written here for each of their spellings; none is the unit of numbers without one."""
+    rows = [(spelling, here) for listed, here in table("Units") for spelling in listed.split(", ")]
+    return {there: "" if here == "none" else here for there, here in rows}
 
 
 # ---- what there is
@@ -227,9 +279,19 @@ def test_columns_are_those_of_the_reference_but_for_the_listed_differences(refer
     found = set(column_differences(name, their_columns(reference, name), our_columns(name)))
     found |= set(flag_differences(name, their_flags(reference, name), our_flags(name)))
     found |= set(unique_differences(name, their_unique_keys(reference, name), our_unique_keys(name)))
-    listed = listed_differences(name)
+    listed = listed_differences(name, their_columns(reference, name).keys() | our_columns(name).keys())
     assert sorted(found - listed) == [], "differ, and are not listed in docs/differences.md"
     assert sorted(listed - found) == [], "are listed in docs/differences.md, and don't differ"
+
+
+def test_every_model_of_the_reference_is_compared(reference: Path) -> None:
+    with (reference / "columns.csv").open() as file:
+        tables = {row["model"]: row["table_name"] for row in csv.DictReader(file)}
+    experimental = {name for name in tables if "MADGICS" in name}
+    mixins = {name for name in tables if name.endswith("Mixin")}
+    assert tables.keys() - experimental - mixins == MODELS.keys()
+    ours = {name: model._meta.table_name for name, model in MODELS.items() if not model.abstract}
+    assert ours == {name: tables[name] for name in ours}
 
 
 def test_source_has_all_flags_of_the_reference(reference: Path) -> None:
@@ -251,3 +313,12 @@ def test_only_spellings_that_astropy_does_not_read_are_replaced() -> None:
     for there, here in spellings().items():
         assert unit_of(here) is not None
         assert unit_of(there) != unit_of(here), there
+
+
+def test_every_spelling_that_astropy_does_not_read_is_replaced(reference: Path) -> None:
+    with (reference / "columns.csv").open() as file:
+        theirs = {row["unit"] for row in csv.DictReader(file)} - {""}
+    unreadable = {spelling for spelling in theirs if unit_of(spelling) is None}
+    assert len(unreadable) == 36
+    assert unreadable <= spellings().keys()
+    assert spellings().keys() <= theirs

@@ -1,0 +1,45 @@
+"""Results of astroNN: stellar parameters and abundances from a neural network."""
+
+from typing import Any
+
+from playhouse.hybrid import hybrid_property
+
+from astra_models.column_table import Heading
+from astra_models.families import Family, WithFamilies, floats
+from astra_models.fields import BitField
+from astra_models.pipeline import PipelineOutputMixin
+
+LABELS = (
+    *("teff", "logg", "c_h", "c_1_h", "n_h", "o_h", "na_h", "mg_h", "al_h", "si_h", "p_h", "s_h", "k_h"),
+    *("ca_h", "ti_h", "ti_2_h", "v_h", "cr_h", "mn_h", "fe_h", "co_h", "ni_h"),
+)
+
+
+class AstroNN(WithFamilies, PipelineOutputMixin):
+    """Effective temperature, gravity and 20 abundances, from an APOGEE spectrum by a neural network.
+
+    What is calibrated has the plain name (``teff``), what the network gave has ``raw_`` before it.
+    """
+
+    _labels = Heading("Stellar labels")
+    labels = Family(floats(label, f"e_{label}") for label in LABELS)
+
+    _raw = Heading("Uncalibrated labels")
+    uncalibrated = Family(floats(f"raw_{label}", f"raw_e_{label}") for label in LABELS)
+
+    _quality = Heading("Quality")
+    result_flags = BitField()
+    flag_uncertain_logg = result_flags.flag(2**0, "raw_e_logg over 0.2, and over 7.5 % of raw_logg")
+    flag_uncertain_teff = result_flags.flag(2**1, "raw_e_teff over 300 K")
+    flag_uncertain_fe_h = result_flags.flag(2**2, "raw_e_fe_h over 12 % of raw_fe_h")
+    flag_no_result = result_flags.flag(2**11, "The spectrum could not be read or analysed")
+
+    @hybrid_property
+    def flag_warn(self) -> Any:
+        """Whether anything is flagged; in queries, the condition of that."""
+        return self.result_flags > 0
+
+    @hybrid_property
+    def flag_bad(self) -> Any:
+        """Whether teff, logg and fe_h are all uncertain; in queries, the condition of that."""
+        return self.flag_uncertain_logg & self.flag_uncertain_teff & self.flag_uncertain_fe_h

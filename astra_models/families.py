@@ -1,0 +1,94 @@
+"""Families of columns: declared once, expanded into normal fields.
+
+Many tables have the same few columns once per element, per pair of labels, per line. A family says how the columns of
+one member are named, and for which members::
+
+    class ThePayne(WithFamilies, PipelineOutputMixin):
+        labels = Family(floats(label, f"e_{label}") for label in LABELS)
+        correlations = Family(floats(f"rho_{one}_{other}") for one, other in combinations(LABELS, 2))
+
+Python tells each attribute of a class its name (``__set_name__``) before peewee's metaclass looks for fields. A family
+uses that moment to put its columns on the class, so that they are found as if they had been typed out, in the place
+where the family stands. This takes neither a metaclass nor a decorator, nor writing to ``locals()``.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import peewee
+
+from astra_models.errors import FamilyError
+from astra_models.fields import FloatField
+
+__all__ = ["Family", "WithFamilies", "floats", "like"]
+
+
+class Family:
+    """Columns, flags and pixel arrays that a model has once per member.
+
+    Parameters
+    ----------
+    members : iterable of mapping
+        For each member, what it adds to the model: names, and fields, flags or pixel arrays.
+    """
+
+    def __init__(self, members: Iterable[Mapping[str, Any]]):
+        self._attributes = [attribute for member in members for attribute in member.items()]
+        self.names = tuple(name for name, _ in self._attributes)
+
+    def __set_name__(self, owner: type, own_name: str) -> None:
+        for name, value in self._attributes:
+            if name in vars(owner):
+                raise FamilyError(f"{owner.__name__}.{name} is declared twice, once by the family {own_name!r}")
+            setattr(owner, name, value)
+            if hasattr(value, "__set_name__"):
+                value.__set_name__(owner, name)
+        self._attributes = []
+
+
+def floats(*names: str, **options: Any) -> dict[str, FloatField]:
+    """Give columns of single-precision numbers that may be missing.
+
+    Parameters
+    ----------
+    *names : str
+        Their names.
+    **options
+        As for `FloatField`: ``unit``, ``help_text``.
+    """
+    return {name: FloatField(null=True, **options) for name in names}
+
+
+def like(model: Any, *names: str) -> dict[str, Any]:
+    """Give columns as another model has them, with their flags.
+
+    Parameters
+    ----------
+    model : type
+        The other model.
+    *names : str
+        Its columns.
+    """
+    columns: dict[str, Any] = {name: copy.deepcopy(model._meta.fields[name]) for name in names}
+    for field in list(columns.values()):
+        new = FloatField()  # whose place in the table is here
+        field._order, field._sort_key = new._order, new._sort_key
+        columns |= getattr(field, "flags", {})
+    return columns
+
+
+if TYPE_CHECKING:
+
+    class _AnyColumn(peewee.ModelBase):
+        def __getattr__(self, name: str) -> Any: ...
+
+    class WithFamilies(metaclass=_AnyColumn):
+        """What lets a type checker accept the columns that families add: it doesn't see them."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+
+    class WithFamilies:
+        """What lets a type checker accept the columns that families add: it doesn't see them."""

@@ -1,0 +1,129 @@
+"""Pixel arrays of results, which a pipeline left in a file of its own beside the row.
+
+The file's place follows from the row: below the root of Astra's products (``$MWM_ASTRA``), by version, pipeline and
+the last digits of ``spectrum_pk``. Pickles are read for their arrays alone: one that asks for anything else is refused.
+"""
+
+import copy
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, ClassVar, Self
+
+import numpy as np
+
+from astra_models.errors import MissingPixelsError
+from astra_models.paths import ROOTS, expand_path, product_root
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pixels import Array, PixelsMixin
+from astra_models.version import version_integer_to_string
+
+_ARRAYS = {
+    "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),
+    "scalar": ("numpy.core.multiarray", "numpy._core.multiarray"),
+    "_frombuffer": ("numpy.core.numeric", "numpy._core.numeric"),
+    "ndarray": ("numpy",),
+    "dtype": ("numpy",),
+    "encode": ("_codecs",),
+}
+"""What a pickle of NumPy arrays needs, and in which modules it was in old and new versions."""
+
+
+class IntermediateOutputMixin(PixelsMixin, PipelineOutputMixin):
+    """Base of results whose pixel arrays are in a file that the pipeline wrote."""
+
+    abstract = True
+
+    intermediate_path: ClassVar[str]
+    """Where the file is: ``{version}``, ``{group}`` (two levels of folders) and ``{spectrum_pk}`` are filled in."""
+
+    @property
+    def intermediate_output_path(self) -> str:
+        """Where the row's file is or has to go, with environment variables as they were written."""
+        return self._path_for(version_integer_to_string(self.v_astra))
+
+    @property
+    def absolute_path(self) -> str:
+        """Where the row's file is read from; ``$MWM_ASTRA`` is the configured root of Astra's products.
+
+        Raises
+        ------
+        ConfigurationError
+            If the root isn't configured, or an environment variable isn't set.
+        """
+        path = _expand(self.intermediate_output_path)
+        by_number = _expand(self._path_for(str(self.v_astra)))  # sdss/astra 0.8 names the folder 8001
+        return by_number if not os.path.exists(path) and os.path.exists(by_number) else path
+
+    def _path_for(self, version: str) -> str:
+        digits = f"{self.spectrum_pk:04d}"
+        group = f"{digits[-4:-2]}/{digits[-2:]}"
+        return self.intermediate_path.format(version=version, group=group, spectrum_pk=self.spectrum_pk)
+
+    def __copy__(self) -> Self:
+        other = type(self).__new__(type(self))
+        own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
+        vars(other).update(vars(self) | own)
+        return other
+
+
+def _expand(path: str) -> str:
+    if path.startswith(ROOTS["astra"]):
+        path = product_root("astra") + path.removeprefix(ROOTS["astra"])
+    return expand_path(path)
+
+
+class PickledArrayAccessor:
+    """Reads arrays from the pickle that a pipeline left.
+
+    Parameters
+    ----------
+    unpack : callable
+        Makes the arrays, by name, of what the file holds.
+    """
+
+    def __init__(self, unpack: Callable[[Any], Mapping[str, Array]]):
+        self.unpack = unpack
+
+    def load(self, row: Any, name: str) -> None:
+        """Read all arrays of the row's file into its cache.
+
+        Raises
+        ------
+        MissingPixelsError
+            If there is no file, or it holds something else.
+        """
+        path = row.absolute_path
+        content = _unpickle(path, name)
+        try:
+            row._pixels_read.update(self.unpack(content))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise MissingPixelsError(
+                f"{name}: {path!r} doesn't hold what {type(row).__name__} writes: {error}"
+            ) from error
+
+
+def model_flux_and_continuum(content: Any) -> dict[str, Array]:
+    """Make the arrays of what most pipelines write: the continuum, and the model over it."""
+    continuum, rectified_model_flux = (np.ravel(array) for array in content)
+    return {"model_flux": continuum * rectified_model_flux, "continuum": continuum}
+
+
+def _unpickle(path: str, wanted: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return _ArrayUnpickler(file).load()
+    except FileNotFoundError as error:
+        raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
+    except (pickle.UnpicklingError, OSError, EOFError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise MissingPixelsError(f"{wanted}: can't read arrays from {path!r}, which may be damaged: {error}") from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO):
+        super().__init__(file, encoding="latin1")  # of arrays that Python 2 wrote
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if module_name not in _ARRAYS.get(global_name, ()):
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is no array")
+        return super().find_class(module_name, global_name)

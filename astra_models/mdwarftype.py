@@ -1,0 +1,27 @@
+"""Results of MDwarfType: spectral types of M dwarfs."""
+
+from typing import Any
+
+from playhouse.hybrid import hybrid_property
+
+from astra_models.boss import FLUX_UNIT
+from astra_models.fields import BitField, FloatField, TextField
+from astra_models.pipeline import PipelineOutputMixin
+
+
+class MDwarfType(PipelineOutputMixin):
+    """Spectral type of the template that fits a BOSS spectrum best."""
+
+    spectral_type = TextField(null=True, help_text="Spectral type of the best template")
+    sub_type = FloatField(null=True, unit="", help_text="Sub-type of the best template")
+    rchi2 = FloatField(null=True)
+    continuum = FloatField(null=True, unit=FLUX_UNIT, help_text="Mean flux at 7500 Angstrom, by which it was divided")
+
+    result_flags = BitField()
+    flag_not_m_dwarf = result_flags.flag(2**0, "The best template is the earliest, K5: hardly an M dwarf")
+    flag_runtime_exception = result_flags.flag(2**1, "The pipeline raised an exception")
+
+    @hybrid_property
+    def flag_bad(self) -> Any:
+        """Whether any flag is set; in queries, the condition of that."""
+        return self.result_flags > 0

@@ -1,0 +1,92 @@
+"""Results of SLAM, the Stellar LAbel Machine: parameters of M dwarfs."""
+
+from typing import Any
+
+from playhouse.hybrid import hybrid_property
+
+from astra_models.boss import FLUX_UNIT
+from astra_models.column_table import Heading
+from astra_models.fields import BitField, BooleanField, FloatField, IntegerField, LogLambdaArrayAccessor, PixelArray
+from astra_models.intermediate import IntermediateOutputMixin, PickledArrayAccessor, model_flux_and_continuum
+
+
+class Slam(IntermediateOutputMixin):
+    """Stellar labels of an M dwarf with their correlations, from a BOSS spectrum."""
+
+    intermediate_path = "$MWM_ASTRA/{version}/pipelines/slam/{group}/{spectrum_pk}.pkl"
+
+    _labels = Heading("Stellar labels")
+    teff = FloatField(null=True)
+    e_teff = FloatField(null=True)
+    logg = FloatField(null=True)
+    e_logg = FloatField(null=True)
+    fe_h = FloatField(null=True)
+    e_fe_h = FloatField(null=True)
+    fe_h_niu = FloatField(null=True)
+    e_fe_h_niu = FloatField(null=True)
+    alpha_fe = FloatField(null=True)
+    e_alpha_fe = FloatField(null=True)
+
+    _correlations = Heading("Correlations")
+    rho_teff_logg = FloatField(null=True)
+    rho_teff_fe_h = FloatField(null=True)
+    rho_teff_fe_h_niu = FloatField(null=True)
+    rho_teff_alpha_fe = FloatField(null=True)
+    rho_logg_fe_h_niu = FloatField(null=True)
+    rho_logg_alpha_fe = FloatField(null=True)
+    rho_logg_fe_h = FloatField(null=True)
+    rho_fe_h_fe_h_niu = FloatField(null=True)
+    rho_fe_h_alpha_fe = FloatField(null=True)
+
+    _initial = Heading("Initial guess")
+    initial_teff = FloatField(null=True)
+    initial_logg = FloatField(null=True)
+    initial_fe_h = FloatField(null=True)
+    initial_alpha_fe = FloatField(null=True)
+    initial_fe_h_niu = FloatField(null=True)
+
+    _quality = Heading("Quality of the fit")
+    success = BooleanField(null=True, help_text="Whether the optimiser reports success")
+    status = IntegerField(null=True, unit="", help_text="Status that the optimiser ended with")
+    optimality = BooleanField(null=True, help_text="Whether the condition of optimality is met")
+    result_flags = BitField()
+    flag_bad_optimizer_status = result_flags.flag(2**0, "The optimiser ended with a status of doubtful results")
+    flag_teff_outside_bounds = result_flags.flag(2**1, "teff outside the range of 2,800 to 4,500 K")
+    flag_fe_h_outside_bounds = result_flags.flag(2**2, "fe_h outside the range of -1 to 0.5")
+    flag_outside_photometry_range = result_flags.flag(2**3, "Colour or absolute magnitude unlike the training set's")
+    chi2 = FloatField(null=True)
+    rchi2 = FloatField(null=True)
+
+    wavelength = PixelArray(
+        accessor_class=LogLambdaArrayAccessor,
+        accessor_kwargs={"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648},
+        unit="Angstrom",
+        help_text="In vacuum",
+    )
+    model_flux = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Flux density of the best model",
+    )
+    continuum = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Continuum of the spectrum, which the model is multiplied by",
+    )
+
+    @hybrid_property
+    def flag_warn(self) -> Any:
+        """Whether to use the result with caution; in queries, the condition of that."""
+        return self.flag_bad_optimizer_status | self.flag_outside_photometry_range
+
+    @hybrid_property
+    def flag_bad(self) -> Any:
+        """Whether not to use the result; in queries, the condition of that."""
+        return (
+            self.flag_bad_optimizer_status
+            | self.flag_teff_outside_bounds
+            | self.flag_fe_h_outside_bounds
+            | self.flag_outside_photometry_range
+        )

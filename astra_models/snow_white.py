@@ -1,0 +1,55 @@
+"""Results of SnowWhite: classes of white dwarfs, and the parameters of those of class DA."""
+
+from astra_models.boss import FLUX_UNIT
+from astra_models.column_table import Heading
+from astra_models.families import Family, WithFamilies, floats
+from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray, TextField
+from astra_models.intermediate import IntermediateOutputMixin
+
+CLASSES = (
+    *("CV", "DA", "DAB", "DABZ", "DAH", "DAHe", "DAO", "DAZ", "DA/MS", "DB", "DBA", "DBAZ", "DBH", "DBZ", "DB/MS"),
+    *("DC", "DC/MS", "DO", "DQ", "DQZ", "DQpec", "DZ", "DZA", "DZB", "DZBA", "MWD", "hotDQ"),
+)
+
+
+def _probability(name: str) -> dict[str, FloatField]:
+    column = f"p_{name.lower().replace('/', '_')}"
+    return floats(column, unit="", help_text=f"Probability of class {name}")
+
+
+class SnowWhite(WithFamilies, IntermediateOutputMixin):
+    """Class of a white dwarf with the probability of each class, and a fit of its Balmer lines.
+
+    ``model_flux`` is on the spectrum's own wavelengths: those of `wavelength` if the spectrum is a co-add.
+    """
+
+    intermediate_path = "$MWM_ASTRA/{version}/pipelines/snow_white/{group}/{spectrum_pk}.fits"
+
+    _classes = Heading("Class and probabilities")
+    classification = TextField(null=True, help_text="Most probable class")
+    probabilities = Family(_probability(name) for name in CLASSES)
+
+    _parameters = Heading("Stellar parameters")
+    teff = FloatField(null=True)
+    e_teff = FloatField(null=True)
+    logg = FloatField(null=True)
+    e_logg = FloatField(null=True)
+    v_rel = FloatField(null=True, help_text="Velocity by which the model is shifted in the fit")
+    raw_e_teff = FloatField(null=True)
+    raw_e_logg = FloatField(null=True)
+
+    _quality = Heading("Quality")
+    result_flags = BitField()
+    flag_low_snr = result_flags.flag(2**0, "S/N of 8 or less")
+    flag_unconverged = result_flags.flag(2**1, "The fit did not converge")
+    flag_teff_grid_edge_bad = result_flags.flag(2**2, "teff at the edge of the model grid")
+    flag_logg_grid_edge_bad = result_flags.flag(2**3, "logg at the edge of the model grid")
+    flag_no_flux = result_flags.flag(2**4, "The spectrum has no flux")
+
+    wavelength = PixelArray(
+        accessor_class=LogLambdaArrayAccessor,
+        accessor_kwargs={"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648},
+        unit="Angstrom",
+        help_text="In vacuum",
+    )
+    model_flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density of the best model")

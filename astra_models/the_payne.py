@@ -1,0 +1,70 @@
+"""Results of The Payne: stellar labels by a neural network that makes model spectra."""
+
+from itertools import combinations
+from typing import Any
+
+from playhouse.hybrid import hybrid_property
+
+from astra_models.apogee import APOGEE_GRID
+from astra_models.boss import FLUX_UNIT
+from astra_models.column_table import Heading
+from astra_models.families import Family, WithFamilies, floats
+from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray
+from astra_models.intermediate import IntermediateOutputMixin, PickledArrayAccessor, model_flux_and_continuum
+
+LABELS = (
+    *("teff", "logg", "v_turb", "c_h", "n_h", "o_h", "na_h", "mg_h", "al_h", "si_h", "p_h", "s_h", "k_h", "ca_h"),
+    *("ti_h", "v_h", "cr_h", "mn_h", "fe_h", "co_h", "ni_h", "cu_h", "ge_h", "c12_c13", "v_macro"),
+)
+
+
+class ThePayne(WithFamilies, IntermediateOutputMixin):
+    """25 stellar labels of an APOGEE spectrum, with the correlation of each two."""
+
+    intermediate_path = "$MWM_ASTRA/{version}/pipelines/ThePayne/intermediate/{group}/{spectrum_pk}.pkl"
+
+    _labels = Heading("Stellar labels")
+    v_rel = FloatField(null=True)
+    labels = Family(floats(label, f"e_{label}") for label in LABELS)
+
+    _quality = Heading("Quality of the fit")
+    chi2 = FloatField(null=True)
+    reduced_chi2 = FloatField(null=True, unit="", help_text="Reduced chi-squared of the best fit")
+    result_flags = BitField()
+    flag_fitting_failure = result_flags.flag(2**0, "The fit failed")
+    flag_warn_teff = result_flags.flag(2**1, "teff below 3,100 K or above 7,900 K")
+    flag_warn_logg = result_flags.flag(2**2, "logg below 0.1 or above 5.2")
+    flag_warn_fe_h = result_flags.flag(2**3, "fe_h below -1.4 or above 0.4")
+    flag_low_snr = result_flags.flag(2**4, "S/N below 70")
+
+    _formal = Heading("Formal uncertainties")
+    formal_errors = Family(floats(f"raw_e_{label}") for label in LABELS)
+
+    _correlations = Heading("Correlations")
+    correlations = Family(floats(f"rho_{one}_{other}") for one, other in combinations(LABELS, 2))
+
+    wavelength = PixelArray(
+        accessor_class=LogLambdaArrayAccessor, accessor_kwargs=APOGEE_GRID, unit="Angstrom", help_text="In vacuum"
+    )
+    model_flux = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Flux density of the best model",
+    )
+    continuum = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Continuum of the spectrum, which the model is multiplied by",
+    )
+
+    @hybrid_property
+    def flag_warn(self) -> Any:
+        """Whether anything is flagged; in queries, the condition of that."""
+        return self.result_flags > 0
+
+    @hybrid_property
+    def flag_bad(self) -> Any:
+        """Whether not to use the result; in queries, the condition of that."""
+        return self.flag_fitting_failure
