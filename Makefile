@@ -19,7 +19,7 @@ run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
 run dev: export ASTRA_SPECTRA := $(SPECTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test soak lint bench clean
+.PHONY: help run dev test soak lint bench docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
@@ -47,8 +47,11 @@ lint: $(VENV)/lint.stamp  ## style and types
 bench: $(VENV)/test.stamp  ## the benchmarks
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-clean:  ## remove what was made: the environment, the sample survey, the database
-	rm -rf $(VENV) var
+docs: $(VENV)/docs.stamp  ## the documentation as a site, in site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+clean:  ## remove what was made: the environment, the sample survey, the database, the site
+	rm -rf $(VENV) var site
 
 # An environment, and in it what each command needs; made once, and again when pyproject.toml has changed.
 
@@ -72,6 +75,11 @@ $(VENV)/lint.stamp: pyproject.toml | $(BIN)/pip
 	@echo "installing what the checks need (a minute or two)"
 	@$(BIN)/pip install --quiet --editable '.[test,lint]'
 	@touch $@ $(VENV)/test.stamp $(VENV)/run.stamp
+
+$(VENV)/docs.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing what the documentation needs (a minute or two)"
+	@$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@ $(VENV)/run.stamp
 
 $(VAR)/dagster/dagster.yaml: dagster.yaml
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 """What every pipeline's results have in common.
 
 One result is kept per spectrum and major.minor version: `PipelineOutputMixin` has the keys, the generated
-column ``v_astra_major_minor``, and the constraint that says so.
+column ``v_astra_major_minor``, and the constraint that says so. Of several versions, `latest` selects the newest.
 """
 
 from typing import Any, ClassVar, Self
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.column_table import Heading
 from astra_models.fields import (
     AutoField,
     DateTimeField,
@@ -19,12 +20,13 @@ from astra_models.fields import (
     TextField,
     utc_now,
 )
+from astra_models.latest import LatestMixin
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.version import installed_v_astra
 
 
-class PipelineOutputMixin(BaseModel):
+class PipelineOutputMixin(LatestMixin, BaseModel):
     """Base of every pipeline's result table.
 
     A model of one's own adds its columns::
@@ -36,6 +38,7 @@ class PipelineOutputMixin(BaseModel):
 
     abstract = True
 
+    _record = Heading("Keys, version and timing")
     task_pk = AutoField()
     source_pk = ForeignKeyField(Source, null=True)
     spectrum_pk = ForeignKeyField(Spectrum, index=False)  # the unique constraint's index serves it

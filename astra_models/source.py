@@ -3,6 +3,7 @@
 Identifiers and targeting come from `targeting`; what catalogues say about the object is here.
 """
 
+from astra_models.column_table import Heading
 from astra_models.fields import BitField, DateTimeField, DoubleField, FloatField, IntegerField, TextField, utc_now
 from astra_models.targeting import TargetingMixin
 
@@ -10,7 +11,7 @@ from astra_models.targeting import TargetingMixin
 class Source(TargetingMixin):
     """One astronomical source: its identifiers, why it was targeted, astrometry, photometry, distance, reddening."""
 
-    # astrometry
+    _astrometry = Heading("Astrometry")
     ra = DoubleField(null=True)
     dec = DoubleField(null=True)
     l = DoubleField(null=True)  # noqa: E741  the survey's name
@@ -24,7 +25,7 @@ class Source(TargetingMixin):
     gaia_v_rad = FloatField(null=True)
     gaia_e_v_rad = FloatField(null=True)
 
-    # photometry: Gaia, 2MASS
+    _photometry = Heading("Photometry: Gaia and 2MASS")
     g_mag = FloatField(null=True)
     bp_mag = FloatField(null=True)
     rp_mag = FloatField(null=True)
@@ -38,7 +39,7 @@ class Source(TargetingMixin):
     bl_flg = TextField(null=True)
     cc_flg = TextField(null=True)
 
-    # photometry: unWISE
+    _unwise = Heading("Photometry: unWISE")
     w1_mag = FloatField(null=True)
     e_w1_mag = FloatField(null=True)
     w1_flux = FloatField(null=True)
@@ -94,7 +95,7 @@ class Source(TargetingMixin):
     flag_unwise_w2_no_aggressive_deblend = w2aflags.flag(2**6, "W2: deblended with restraint")
     flag_unwise_w2_candidate_sources_must_be_sharp = w2aflags.flag(2**7, "W2: only sharp sources were accepted here")
 
-    # photometry: Spitzer (GLIMPSE), 4.5 micron
+    _glimpse = Heading("Photometry: Spitzer (GLIMPSE)")
     mag4_5 = FloatField(null=True)
     d4_5m = FloatField(null=True)
     rms_f4_5 = FloatField(null=True)
@@ -132,7 +133,7 @@ class Source(TargetingMixin):
     flag_glimpse_5_sources_within_0p5_and_1_arcsecond = csf.flag(2**5, "Other source at 0.5 to 1 arcsec")
     flag_glimpse_6_sources_within_0p5_arcsecond = csf.flag(2**6, "Other source within 0.5 arcsec")
 
-    # parameters from Gaia XP spectra (Zhang, Green & Rix 2023)
+    _gaia_xp = Heading("Parameters from Gaia XP spectra (Zhang et al. 2023)")
     zgr_teff = FloatField(null=True)
     zgr_e_teff = FloatField(null=True)
     zgr_logg = FloatField(null=True)
@@ -150,7 +151,7 @@ class Source(TargetingMixin):
     zgr_chi2 = FloatField(null=True)
     zgr_quality_flags = BitField()
 
-    # distances (Bailer-Jones et al. 2021)
+    _distances = Heading("Distances (Bailer-Jones et al. 2021)")
     r_med_geo = FloatField(null=True)
     r_lo_geo = FloatField(null=True)
     r_hi_geo = FloatField(null=True)
@@ -159,7 +160,7 @@ class Source(TargetingMixin):
     r_hi_photogeo = FloatField(null=True)
     bailer_jones_flags = TextField(null=True)
 
-    # reddening
+    _reddening = Heading("Reddening")
     ebv = FloatField(null=True)
     e_ebv = FloatField(null=True)
     ebv_flags = BitField()
@@ -183,7 +184,7 @@ class Source(TargetingMixin):
     ebv_edenhofer_2023 = FloatField(null=True)
     e_ebv_edenhofer_2023 = FloatField(null=True)
 
-    # synthetic photometry from Gaia XP spectra
+    _synthetic = Heading("Synthetic photometry from Gaia XP spectra")
     c_star = FloatField(null=True)
     u_jkc_mag = FloatField(null=True)
     u_jkc_mag_flag = IntegerField(null=True)
@@ -208,7 +209,7 @@ class Source(TargetingMixin):
     y_ps1_mag = FloatField(null=True)
     y_ps1_mag_flag = IntegerField(null=True)
 
-    # visits
+    _visits = Heading("Visits")
     n_boss_visits = IntegerField(null=True)
     boss_min_mjd = IntegerField(null=True)
     boss_max_mjd = IntegerField(null=True)
@@ -216,5 +217,6 @@ class Source(TargetingMixin):
     apogee_min_mjd = IntegerField(null=True)
     apogee_max_mjd = IntegerField(null=True)
 
+    _record = Heading("Record")
     created = DateTimeField(default=utc_now)
     modified = DateTimeField(default=utc_now)

@@ -13,6 +13,7 @@ import peewee
 from playhouse.hybrid import hybrid_method
 
 from astra_models.base import BaseModel
+from astra_models.column_table import Heading
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import FlagError
 from astra_models.fields import AutoField, BigIntegerField, BitField, BytesField, IntegerField, TextField
@@ -23,6 +24,7 @@ class IdentifiersMixin(BaseModel):
 
     abstract = True
 
+    _identifiers = Heading("Identifiers")
     pk = AutoField()
 
     sdss_id = BigIntegerField(null=True, unique=True)
@@ -47,6 +49,7 @@ class TargetingMixin(IdentifiersMixin):
 
     abstract = True
 
+    _targeting = Heading("Targeting")
     sdss5_target_flags = BytesField(null=True)
 
     sdss4_apogee_target1_flags = BitField()

@@ -2,14 +2,17 @@
 
 import dagster as dg
 
+from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.assets.pipelines import all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue, sample_survey
 from astra_orchestration.resources import resources_for
 from astra_orchestration.schedules import nightly_job, nightly_schedule
 from astra_orchestration.sensors import astra_version_sensor
 
+made = [sample_survey, catalogue, *all_pipeline_assets()]
+
 defs = dg.Definitions(
-    assets=[sample_survey, catalogue, *all_pipeline_assets()],
+    assets=[*made, *declared_assets(made)],
     resources=resources_for(),
     jobs=[nightly_job],
     schedules=[nightly_schedule],

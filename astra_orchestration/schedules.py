@@ -6,7 +6,7 @@ __all__ = ["nightly_job", "nightly_schedule"]
 
 nightly_job = dg.define_asset_job(
     "nightly",
-    selection=dg.AssetSelection.groups("catalogue", "pipelines"),
+    selection=dg.AssetSelection.groups("catalogue", "pipelines").materializable(),
     description="Ingest new spectra, then analyse whatever is due.",
 )
 

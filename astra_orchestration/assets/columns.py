@@ -5,9 +5,8 @@ from typing import Any
 import dagster as dg
 import peewee
 
+from astra_models.column_table import column_type
 from astra_models.fields import BitField
-
-TYPES = {"BIGAUTO": "bigint", "TIMESTAMPTZ": "timestamp with time zone", "FLOAT": "real"}
 
 
 def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
@@ -30,7 +29,7 @@ def _column(field: Any) -> dg.TableColumn:
     unit = getattr(field, "unit", None)
     return dg.TableColumn(
         name=field.column_name,
-        type=TYPES.get(field.field_type) or field.field_type.lower(),
+        type=column_type(field),
         description=_description(field),
         constraints=dg.TableColumnConstraints(nullable=field.null, unique=bool(field.unique or field.primary_key)),
         tags={"unit": unit} if unit else {},

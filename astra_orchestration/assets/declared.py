@@ -1,0 +1,117 @@
+"""An asset for every table that nothing here computes: its results come in files of other installations.
+
+They are declared so that the graph is whole: what they are made of, which columns they have, and what takes them
+further. As soon as a pipeline computes a model, its asset is the one, and the declared one isn't made.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
+from astra_models.apogeenet import ApogeeNet
+from astra_models.aspcap import ASPCAP
+from astra_models.astronn import AstroNN
+from astra_models.astronn_dist import AstroNNdist
+from astra_models.base import BaseModel
+from astra_models.best import MWMBest
+from astra_models.boss import BossVisitSpectrum
+from astra_models.bossnet import BossNet
+from astra_models.clam import Clam
+from astra_models.corv import Corv
+from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.line_forest import LineForest
+from astra_models.mdwarftype import MDwarfType
+from astra_models.mwm import (
+    ApogeeCombinedSpectrum,
+    ApogeeRestFrameVisitSpectrum,
+    BossCombinedSpectrum,
+    BossRestFrameVisitSpectrum,
+)
+from astra_models.mwm_status import MWMSpectrumProductStatus
+from astra_models.nmf_rectify import NMFRectify
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.slam import Slam
+from astra_models.snow_white import SnowWhite
+from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+from astra_models.the_cannon import TheCannon
+from astra_models.the_payne import ThePayne
+from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.io_manager import MODEL_METADATA
+
+__all__ = ["MADE_FROM", "declared_assets"]
+
+_APOGEE_STAR = (ApogeeCoaddedSpectrumInApStar,)
+_APOGEE = (ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar)
+_BOSS = (BossVisitSpectrum, BossCombinedSpectrum)
+
+MADE_FROM: Mapping[type[BaseModel], tuple[type[BaseModel], ...]] = {
+    # spectra are read from files
+    **dict.fromkeys((BossVisitSpectrum, BossRestFrameVisitSpectrum, BossCombinedSpectrum), ()),
+    **dict.fromkeys((ApogeeVisitSpectrum, *_APOGEE, ApogeeRestFrameVisitSpectrum, ApogeeCombinedSpectrum), ()),
+    # results
+    ApogeeNet: _APOGEE,
+    FerreCoarse: (*_APOGEE_STAR, ApogeeNet),
+    FerreStellarParameters: (*_APOGEE_STAR, FerreCoarse),
+    FerreChemicalAbundances: (*_APOGEE_STAR, FerreStellarParameters),
+    ASPCAP: (*_APOGEE_STAR, Source, FerreCoarse, FerreStellarParameters, FerreChemicalAbundances),
+    AstroNN: _APOGEE,
+    AstroNNdist: (*_APOGEE_STAR, Source),
+    BossNet: _BOSS,
+    Clam: _APOGEE_STAR,
+    Corv: (BossVisitSpectrum, SnowWhite),
+    LineForest: _BOSS,
+    MDwarfType: _BOSS,
+    NMFRectify: (BossVisitSpectrum, *_APOGEE_STAR),
+    Slam: (BossCombinedSpectrum, Source),
+    SnowWhite: _BOSS,
+    TheCannon: (ApogeeCombinedSpectrum, *_APOGEE_STAR, ApogeeVisitSpectrum, NMFRectify),
+    ThePayne: _APOGEE,
+    MWMBest: (ASPCAP, ApogeeNet, AstroNN, BossNet, MDwarfType, Slam, SnowWhite, BossCombinedSpectrum, *_APOGEE_STAR),
+    MWMSpectrumProductStatus: (Source,),
+}
+"""What the rows of each model are made from: spectra, and results."""
+
+
+def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec]:
+    """Declare the tables that no asset fills.
+
+    Parameters
+    ----------
+    defined : iterable of AssetsDefinition
+        The assets that there are. Which table each fills is in their metadata.
+
+    Returns
+    -------
+    list of dagster.AssetSpec
+        One for each model in `MADE_FROM` without an asset among `defined`.
+    """
+    keys = _keys_by_table(defined)
+    missing = [model for model in MADE_FROM if model._meta.table_name not in keys]
+    keys |= {model._meta.table_name: dg.AssetKey(model._meta.table_name) for model in missing}
+    return [_declared(model, [keys[source._meta.table_name] for source in MADE_FROM[model]]) for model in missing]
+
+
+def _keys_by_table(defined: Iterable[dg.AssetsDefinition]) -> dict[str, dg.AssetKey]:
+    name = "dagster/table_name"
+    return {spec.metadata[name]: spec.key for assets in defined for spec in assets.specs if name in spec.metadata}
+
+
+def _declared(model: Any, deps: list[dg.AssetKey]) -> dg.AssetSpec:
+    is_spectra = issubclass(model, SpectrumMixin)
+    metadata = {"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name}
+    if issubclass(model, PipelineOutputMixin):  # what takes its results gets them from the table
+        metadata |= {MODEL_METADATA: model.__name__, "dagster/io_manager_key": "pipeline_results"}
+    fed = f"Fed by {'catalogue' if is_spectra else 'result'} files: nothing here computes it."
+    return dg.AssetSpec(
+        key=model._meta.table_name,
+        deps=deps,
+        group_name="catalogue" if is_spectra else "result_files",
+        kinds={"file", "table"},
+        owners=["team:astra"],
+        description=f"{inspect.cleandoc(model.__doc__ or '')}\n\n{fed}",
+        metadata=metadata,
+    )
