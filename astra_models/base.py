@@ -7,18 +7,47 @@ another one, those defined later included.
 import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import peewee
 from playhouse.shortcuts import model_to_dict
 
 from astra_models.database.config import get_database_and_schema, is_in_memory
+from astra_models.database.layout import layout_of, layouts, require_no_value
 from astra_models.errors import AbstractModelError
 from astra_models.fields import GeneratedField, utc_now
 
+if TYPE_CHECKING:
+    from astropy.table import Table
+
 __all__ = ["BaseModel", "bind", "database", "get_database_and_schema"]
 
-database = peewee.DatabaseProxy()
+
+class BoundDatabase(peewee.DatabaseProxy):
+    """The database that all models are bound to. Before the first query, they follow the tables that it has."""
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Open this thread's connection."""
+        opened = self.obj.connect(reuse_if_open=reuse_if_open)
+        self._follow()
+        return opened
+
+    def execute(self, query: Any, **options: Any) -> Any:
+        """Run a query."""
+        self._follow()
+        layouts.leave_out_missing(query)
+        try:
+            return self.obj.execute(query, **options)
+        except peewee.ProgrammingError as error:
+            layouts.explain(error)
+            raise
+
+    def _follow(self) -> None:
+        if layouts.outdated:
+            layouts.follow(self.obj, BaseModel.concrete_models(), bound_schema())
+
+
+database = BoundDatabase()
 
 
 class BaseModel(peewee.Model):
@@ -58,6 +87,7 @@ class BaseModel(peewee.Model):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         cls.abstract = bool(cls.__dict__.get("abstract", False))
+        layouts.outdated = True
 
     @classmethod
     def create_table(cls, safe: bool = True, **options: Any) -> None:
@@ -76,19 +106,26 @@ class BaseModel(peewee.Model):
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: Any) -> peewee.ModelUpdate:
         """Make an UPDATE query, which moves ``modified`` unless it is set by the query itself."""
         data = dict(__data or {}) | values
-        if "modified" in cls._meta.fields and "modified" not in {getattr(key, "name", key) for key in data}:
+        if "modified" in cls._meta.sorted_field_names and "modified" not in {getattr(key, "name", key) for key in data}:
             data["modified"] = utc_now()
         return super().update(data)
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
         """Write the row; what the database generates is left to it, and an update moves ``modified``."""
+        self._require_columns()
         fields = self._meta.sorted_fields if only is None else only
         named = [self._meta.combined[field] if isinstance(field, str) else field for field in fields]
         written = [field for field in named if not isinstance(field, GeneratedField)]
-        if "modified" in self._meta.fields and self.get_id() is not None and not force_insert:
+        if "modified" in self._meta.sorted_field_names and self.get_id() is not None and not force_insert:
             self.modified = utc_now()
             written.append(self._meta.fields["modified"])
         return super().save(force_insert=force_insert, only=written)
+
+    def _require_columns(self) -> None:
+        """Make sure that what is set has a column in the bound database."""
+        layout = layout_of(type(self))
+        for column in layout.missing if layout else ():
+            require_no_value(column, self.__data__.get(column.name))
 
     @classmethod
     def insert_many(cls, rows: Iterable[Any], fields: Any = None) -> peewee.ModelInsert:
@@ -104,12 +141,53 @@ class BaseModel(peewee.Model):
         return model_to_dict(self, recurse=False)
 
     @classmethod
+    def column_table(cls) -> "Table":
+        """Describe the columns of the model's table.
+
+        Returns
+        -------
+        astropy.table.Table
+            A row per column, in the table's order: ``name``; ``type``, as PostgreSQL calls it; ``unit``, as
+            `astropy.units` reads it, empty if there is none; ``description``; ``category``, the heading of its group;
+            ``nullable``. Flags and pixel arrays are no columns: see `flag_table` and `pixel_array_table`.
+        """
+        from astra_models.column_table import column_table
+
+        return column_table(cls)
+
+    @classmethod
+    def flag_table(cls) -> "Table":
+        """Describe the flags of the model's bit fields.
+
+        Returns
+        -------
+        astropy.table.Table
+            A row per flag: ``name``, ``column``, ``bit`` (its value is ``2**bit``), ``description``.
+        """
+        from astra_models.column_table import flag_table
+
+        return flag_table(cls)
+
+    @classmethod
+    def pixel_array_table(cls) -> "Table":
+        """Describe the per-pixel arrays that a row reads from its file.
+
+        Returns
+        -------
+        astropy.table.Table
+            A row per array: ``name``, ``unit``, ``description``.
+        """
+        from astra_models.column_table import pixel_array_table
+
+        return pixel_array_table(cls)
+
+    @classmethod
     def concrete_models(cls) -> Iterator[type[Self]]:
         """Give this model and those derived from it, as far as they are tables."""
         if not cls.abstract:
             yield cls
-        for model in cls.__subclasses__():
-            yield from model.concrete_models()
+        derived = (model for child in cls.__subclasses__() for model in child.concrete_models())
+        yield from dict.fromkeys(derived)  # each once, also where two bases of it have one in common
 
 
 def bind(target: peewee.Database, schema: str | None = None) -> None:
@@ -124,6 +202,7 @@ def bind(target: peewee.Database, schema: str | None = None) -> None:
     schema : str, optional
         The schema of all tables.
     """
+    layouts.forget()
     database.initialize(target)
     for model in _all_models(BaseModel):
         model._meta.schema = schema

@@ -21,6 +21,10 @@ class FlagError(AstraError, ValueError):
     """A flag whose bit is out of range, not a single bit, or taken."""
 
 
+class FamilyError(AstraError, TypeError):
+    """A family of columns that can't be a part of its model."""
+
+
 class AbstractModelError(AstraError, TypeError):
     """A model that only serves as a base was used as a table."""
 
@@ -29,8 +33,32 @@ class MissingTableError(AstraError, LookupError):
     """A table or schema that isn't in the bound database."""
 
 
+class MissingColumnError(AstraError, LookupError):
+    """A column that the model has, and its table in the bound database hasn't."""
+
+
+class ReadOnlyTableError(AstraError, TypeError):
+    """A table that isn't as upserts need it: it can be read, and not written."""
+
+
+class OutdatedSchemaError(AstraError, LookupError):
+    """A database whose tables are those of an older release."""
+
+
+class MigrationError(AstraError, RuntimeError):
+    """A migration that can't be applied."""
+
+
+class SchemaPermissionError(AstraError, PermissionError):
+    """Tables can't be made or changed by this user."""
+
+
 class MissingPixelsError(AstraError, LookupError):
     """Pixels that can't be read: no file, no HDU, no column, or a damaged file."""
+
+
+class MissingExtraError(AstraError, ImportError):
+    """A package that an optional part of this one needs."""
 
 
 class UnresolvedSpectrumError(AstraError, LookupError):
@@ -87,3 +115,27 @@ class SampleError(AstraError, ValueError):
 
 class NothingRejectedError(AstraError, LookupError):
     """There are no refused rows to try again or to drop."""
+
+
+class SelectionError(AstraError, ValueError):
+    """Rows are asked for that there is no way to select."""
+
+
+class OutputExistsError(AstraError, FileExistsError):
+    """A file is there already, and was not to be replaced."""
+
+
+class OutputFormatError(AstraError, ValueError):
+    """A file that can't be written: its suffix says nothing, or what writes it is not installed."""
+
+
+class NothingToWriteError(AstraError, LookupError):
+    """A file was asked for, and there are no rows for it."""
+
+
+class DamagedProductError(AstraError, OSError):
+    """A file that was just written doesn't read back as it should."""
+
+
+class UnknownProductError(AstraError, LookupError):
+    """A name that no summary product has."""

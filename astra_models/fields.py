@@ -9,7 +9,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,9 @@ class DescribedField(peewee.Field):
     **kwargs
         As for `peewee.Field`.
     """
+
+    stored_type: str | None = None
+    """The column's type in the bound database, where it isn't the field's own (see `database.layout`)."""
 
     if TYPE_CHECKING:  # what a field is depends on where it is looked at: a column of a model, a value of a row
 
@@ -247,16 +250,20 @@ def _utc_part(part: str) -> property:
     def extract(field: "DateTimeField") -> Any:
         database = field.model._meta.database
         on_postgresql = isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
-        moment = peewee.fn.timezone("UTC", field) if on_postgresql else field
+        moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if on_postgresql else field
         return database.extract_date(part, moment)
 
     return property(extract, doc=f"The {part}, in UTC, for queries.")
 
 
 class DateTimeField(DescribedField, peewee.DateTimeField):
-    """A moment, aware and in UTC. A naive one is taken as UTC."""
+    """A moment, aware and in UTC. A naive one is taken as UTC.
+
+    A column of times without a zone, as there are in production, holds the local time of `zone`.
+    """
 
     field_type = "TIMESTAMPTZ"
+    zone: tzinfo | None = None
 
     def db_value(self, value: Any) -> str | None:
         """Write as ISO text with a fixed number of digits, so that text sorts as time does.
@@ -267,10 +274,14 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
             If `value` is neither a moment nor ISO text.
         """
         moment = self._moment(value)
+        if moment is not None and self.zone is not None:
+            moment = moment.astimezone(self.zone).replace(tzinfo=None)
         return None if moment is None else moment.isoformat(" ", "microseconds")
 
     def python_value(self, value: Any) -> datetime | None:
         """Read what either database gives as an aware datetime in UTC."""
+        if self.zone is not None and isinstance(value, datetime) and value.tzinfo is None:
+            value = value.replace(tzinfo=self.zone)
         return self._moment(value)
 
     year, month, day, hour, minute, second = (

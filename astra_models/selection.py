@@ -153,6 +153,26 @@ def newest_version(output_model: Any) -> int | None:
     return run_transaction(output_model._meta.database, newest.scalar)
 
 
+def stored_versions(output_model: Any) -> list[int]:
+    """Give every ``v_astra`` among a table's results, oldest first.
+
+    The index is looked into once per version, not once per row: a table of any size answers at once.
+
+    Raises
+    ------
+    MissingTableError
+        If the table is missing.
+    """
+    require_tables(output_model)
+    oldest = output_model.select(peewee.fn.MIN(output_model.v_astra)).cte("versions", True, ("v_astra",))
+    newer = output_model.select(peewee.fn.MIN(output_model.v_astra)).where(output_model.v_astra > oldest.c.v_astra)
+    following = peewee.Select([oldest], [newer]).where(oldest.c.v_astra.is_null(False))
+    versions = oldest.union_all(following)
+    query = versions.select_from(versions.c.v_astra).where(versions.c.v_astra.is_null(False)).tuples()
+    database = output_model._meta.database
+    return run_transaction(database, lambda: [v_astra for (v_astra,) in query.bind(database).execute()])
+
+
 def _due_query(
     output_model: Any,
     spectrum_model: Any,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from astra_orchestration.cli_rejected import rejected_commands
+from astra_orchestration.cli_schema import schema_commands
 from astra_orchestration.rerun import Rerun
 from astra_orchestration.terminal import (
     AstraGroup,
@@ -30,19 +31,13 @@ app = typer.Typer(
 )
 ingest = typer.Typer(cls=AstraGroup, no_args_is_help=True, help="Read files into the database.")
 app.add_typer(ingest, name="ingest")
+app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
 
 
 def main() -> None:
     """Run the command line."""
     app()
-
-
-@app.command(epilog="Example: [bold]ASTRA_DATABASE_PATH=astra.db astra init[/]")
-def init() -> None:
-    """Make the tables that are missing, and the schema."""
-    made = make_tables()
-    say(f"{where()}: " + (f"made {', '.join(made)}" if made else "all tables are there, nothing was made"))
 
 
 @app.command(epilog="Example: [bold]astra sample --stars 200 --seed 1[/]")

@@ -26,6 +26,7 @@ from astra_models.database.config import (
     sqlite_database,
 )
 from astra_models.database.connection import create_tables, existing_tables, require_tables
+from astra_models.database.migration import require_current
 from astra_models.database.retry import describe, one_line
 from astra_models.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -58,6 +59,9 @@ class PostgresTarget(Target):
     host: str | None = Field(default=None, description="Machine, or folder of the socket")
     port: int | None = Field(default=None, description="Port")
     schema_: str | None = Field(default=None, alias="schema", description="Schema of all tables")
+    timezone: str | None = Field(
+        default=None, description="Zone of times that are stored without one, such as America/Denver"
+    )
     password_env: str | None = Field(
         default=None,
         description="Environment variable that holds the password. Without it, libpq looks in PGPASSWORD and ~/.pgpass",
@@ -77,7 +81,7 @@ class PostgresTarget(Target):
                 "user, host, port and password_env"
             )
         connection = {"user": self.user, "host": self.host, "port": self.port, "password": self._password()}
-        return postgresql_database(self.dbname, **connection), self.schema_
+        return postgresql_database(self.dbname, timezone=self.timezone, **connection), self.schema_
 
     def _password(self) -> str | None:
         if self.password_env is None:
@@ -206,8 +210,11 @@ def connect(*models: type[BaseModel]) -> peewee.Database:
         If the database can't be reached.
     MissingTableError
         If the schema or a table isn't there.
+    OutdatedSchemaError
+        If the tables are those of an older release.
     """
     try:
+        require_current()
         if models:
             require_tables(*models)
         else:
@@ -261,7 +268,7 @@ def _identity(database: peewee.Database) -> tuple[Any, ...]:
     if is_in_memory(database):
         return ("in memory",)
     pragmas = dict(getattr(database, "_pragmas", ()))
-    return type(database), database.database, database.connect_params, pragmas
+    return type(database), database.database, database.connect_params, getattr(database, "timezone", None), pragmas
 
 
 def resources_for(target: Mapping[str, Any] | Target | None = None) -> dict[str, Any]:

@@ -52,26 +52,32 @@ def escaped(text: str) -> str:
 
 def connect_to_configured(*models: Any) -> None:
     """Make sure that the configured database can be used, and is not one that vanishes."""
+    from astra_orchestration.resources import connect
+
+    require_configured()
+    connect(*models)
+
+
+def require_configured() -> None:
+    """Make sure that a database is configured, and not one that vanishes."""
     from astra_models.base import database
     from astra_models.database.config import is_in_memory
     from astra_models.errors import ConfigurationError
-    from astra_orchestration.resources import connect
 
     if is_in_memory(database.obj):
         raise ConfigurationError(
             "no database is configured; name a SQLite file by `export ASTRA_DATABASE_PATH=var/astra.db`, or a database "
             "in ~/.config/sdss/astra/astra.yml"
         )
-    connect(*models)
 
 
 def make_tables() -> list[str]:
     """Make the tables of all kinds of spectra and of all pipelines, as far as they are missing; name them."""
     connect_to_configured()
-    from astra_models.database.connection import create_tables
+    from astra_models.database.migration import init
 
     load_all_models()
-    return create_tables()
+    return init()
 
 
 def load_all_models() -> None:

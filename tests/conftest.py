@@ -41,7 +41,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.upsert.plan import plan_for
+from astra_models.upsert.plan import cached_plan
 
 for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
     importlib.import_module(module.name)
@@ -56,7 +56,13 @@ BOSS_VISIT = {
     "telescope": "apo25m",
 }
 BACKENDS = ("sqlite", "postgresql", "postgresql-schema")
-USER_SETTINGS = ("ASTRA_VERSION", "ASTRA_DATABASE_PATH", "ASTRA_CONFIG_PATH", "XDG_CONFIG_HOME")
+USER_SETTINGS = (
+    "ASTRA_VERSION",
+    "ASTRA_DATABASE_PATH",
+    "ASTRA_DATABASE_TIMEZONE",
+    "ASTRA_CONFIG_PATH",
+    "XDG_CONFIG_HOME",
+)
 
 
 # ---- which back ends a test runs on
@@ -110,7 +116,7 @@ def no_models_left_behind() -> Iterator[None]:
     made = [model for model in _models(BaseModel) if model not in before]
     if made:
         _forget(made)
-        plan_for.cache_clear()
+        cached_plan.cache_clear()
         del made
         gc.collect()
 

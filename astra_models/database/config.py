@@ -8,6 +8,7 @@ error, never a reason to fall through. Nothing here touches the network.
 import difflib
 import os
 import warnings
+import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import peewee
 from sdsstools import get_config
 
+from astra_models.database.layout import TIMEZONE_VARIABLE
 from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.errors import ConfigurationError
 from astra_models.paths import expand_path
@@ -22,7 +24,7 @@ from astra_models.paths import expand_path
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"
 
-POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema"}
+POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema", "timezone"}
 SQLITE_KEYS = {"path", "pragmas"}
 
 # Development settings, as documented: a power cut can corrupt the file with synchronous=0.
@@ -126,20 +128,28 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     return peewee.SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
 
 
-def postgresql_database(dbname: str, **connection: Any) -> peewee.PostgresqlDatabase:
+def postgresql_database(dbname: str, timezone: str | None = None, **connection: Any) -> peewee.PostgresqlDatabase:
     """Make a PostgreSQL database.
 
     Parameters
     ----------
     dbname : str
         Name of the database.
+    timezone : str, optional
+        The zone in which times without one were written, such as ``"America/Denver"``; ``ASTRA_DATABASE_TIMEZONE`` if
+        not given. Tables of our own have no such times.
     **connection
         ``user``, ``host``, ``port``, ``password``, or whatever else libpq takes. What isn't given, libpq
         finds in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
+
+    Raises
+    ------
+    ConfigurationError
+        If `timezone` is the name of none.
     """
     settings: dict[str, Any] = {"application_name": "astra"}
     settings |= {key: value for key, value in connection.items() if value is not None}
-    return PostgresqlDatabase(dbname, **settings)
+    return PostgresqlDatabase(dbname, timezone=_timezone(timezone or os.environ.get(TIMEZONE_VARIABLE)), **settings)
 
 
 def is_in_memory(database: peewee.Database) -> bool:
@@ -162,6 +172,7 @@ def _database_from_section(section: Any) -> tuple[peewee.Database, str | None]:
     if "path" in section:
         return sqlite_database(section["path"], section.get("pragmas")), None
     settings = {key: value for key, value in section.items() if key not in ("dbname", "schema")}
+    settings["timezone"] = os.environ.get(TIMEZONE_VARIABLE) or settings.get("timezone")
     if settings.get("port") is not None:
         settings["port"] = _integer("port", settings["port"])
     schema = section.get("schema")
@@ -196,6 +207,17 @@ def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(str(key), sorted(known), n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
             raise ConfigurationError(f"database: unknown key {key!r}; {hint}")
+
+
+def _timezone(name: Any) -> str | None:
+    if not name:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise ConfigurationError(
+            f"database: timezone {name!r} is no time zone; give its name, such as America/Denver or UTC"
+        ) from error
 
 
 def _integer(name: str, value: Any) -> int:

@@ -53,7 +53,7 @@ def create_tables() -> list[str]:
 
     def create() -> list[str]:
         schema = bound_schema()
-        if schema is not None and is_postgresql(database):
+        if schema is not None and is_postgresql(database) and not _has_schema(schema):
             database.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
         before = set(database.get_tables(schema=schema))
         models: list[Any] = [model for model in BaseModel.concrete_models() if model._meta.table_name not in before]
@@ -68,8 +68,12 @@ def _require_schema() -> None:
     schema = bound_schema()
     if schema is None or not is_postgresql(database):
         return
-    found = database.execute_sql("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)).fetchone()
-    if found is None:
+    if not _has_schema(schema):
         raise MissingTableError(
             f"{describe(database)} has no schema {schema!r}; make it and its tables with `astra init`"
         )
+
+
+def _has_schema(schema: str) -> bool:
+    found = database.execute_sql("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,))
+    return found.fetchone() is not None

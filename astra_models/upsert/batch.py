@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import peewee
 
+from astra_models.database.layout import require_no_value
 from astra_models.errors import FieldValueError, UnknownColumnError
 from astra_models.fields import Flag, GeneratedField, utc_now
 from astra_models.upsert.binary_copy import binary_copy
@@ -93,6 +94,10 @@ class Batch:
         """Give the columns of the unique key, those that the database generates included."""
         return [self._key_column(key) for key in self.plan.key]
 
+    def keys(self, places: np.ndarray | slice = slice(None)) -> dict[peewee.Field, np.ndarray]:
+        """Give the same by field, for some of the rows."""
+        return {key: values[places] for key, values in zip(self.plan.key, self.key_values(), strict=True)}
+
     def _key_column(self, key: peewee.Field) -> np.ndarray:
         if isinstance(key, GeneratedField):
             return key.compute(self.columns[key.source].values)
@@ -154,16 +159,39 @@ def make_batch(plan: UpsertPlan, rows: Any, extra: str = "raise") -> Batch:
         If there are values for columns that the table doesn't have, and `extra` is "raise".
     """
     raw, strangers = _raw_columns(plan, rows, extra)
+    for target in plan.missing if extra == "raise" else ():
+        _require_no_values(target, raw.get(target.name))
+    return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers))
+
+
+def check_columns(
+    plan: UpsertPlan, raw: Mapping[str, Any], n_rows: int, source: Any, strangers: Sequence[Refusal] = ()
+) -> Batch:
+    """Convert columns to their types, and take out the rows that can't be stored.
+
+    Parameters
+    ----------
+    plan : UpsertPlan
+        The table.
+    raw : mapping of str to sequence
+        Values by column; a column that isn't there gets its default.
+    n_rows : int
+        How many rows there are.
+    source : sequence
+        The input, for the payload of refused rows.
+    strangers : sequence of Refusal, optional
+        Rows that are refused already.
+    """
     columns: dict[str, Column] = {}
     found: list[Refusal] = []
     for target in plan.fields:
-        columns[target.name], refusals = _column(target, raw.get(target.name), len(rows))
+        columns[target.name], refusals = _column(target, raw.get(target.name), n_rows)
         found += refusals + _missing(target, columns[target.name], refusals)
     refusals = _one_of_each_row(strangers, found)
-    good = np.ones(len(rows), bool)
+    good = np.ones(n_rows, bool)
     good[[refusal.row for refusal in refusals]] = False
-    batch = Batch(plan, columns, np.arange(len(rows)), rows, refusals)
-    return _last_of_each_key(batch if good.all() else batch.take(np.flatnonzero(good)))
+    batch = Batch(plan, columns, np.arange(n_rows), source, refusals)
+    return batch if good.all() else batch.take(np.flatnonzero(good))
 
 
 def row_as_dict(source: Any, row: int) -> dict[str, Any]:
@@ -320,6 +348,15 @@ def _in_unit_of(target: Any, values: Any) -> Any:
     return array if factor == 1 else array * factor
 
 
+def _require_no_values(target: peewee.Field, raw: Any) -> None:
+    """Make sure that a column that the table doesn't have is given nothing but NULL and the default."""
+    if raw is None:
+        return
+    column, _ = to_column(target, [None if value is _UNSET else value for value in raw])
+    for value in np.unique(column.values[~column.null]).tolist():
+        require_no_value(target, value)
+
+
 def _unknown_column(plan: UpsertPlan, name: str) -> UnknownColumnError:
     known = [field.name for field in plan.fields]
     close = difflib.get_close_matches(name, known, n=3)
@@ -356,7 +393,7 @@ def _missing(target: peewee.Field, column: Column, refusals: list[Refusal]) -> l
     return [Refusal(int(row), message, message) for row in np.flatnonzero(column.null) if row not in known]
 
 
-def _one_of_each_row(strangers: list[Refusal], refusals: list[Refusal]) -> list[Refusal]:
+def _one_of_each_row(strangers: Sequence[Refusal], refusals: list[Refusal]) -> list[Refusal]:
     """Keep one refusal a row, which names everything that is wrong with it."""
     by_row = {refusal.row: refusal for refusal in strangers}
     no_rows = set(by_row)
@@ -369,7 +406,7 @@ def _one_of_each_row(strangers: list[Refusal], refusals: list[Refusal]) -> list[
     return [by_row[row] for row in sorted(by_row)]
 
 
-def _last_of_each_key(batch: Batch) -> Batch:
+def last_of_each_key(batch: Batch) -> Batch:
     """Sort by key, so that concurrent writers lock rows in the same order, and drop all but the last of a key."""
     if not len(batch):
         return batch
@@ -385,4 +422,13 @@ def _last_of_each_key(batch: Batch) -> Batch:
     return replace(batch.take(order[is_last]), superseded=int((~is_last).sum()))
 
 
-__all__ = ["Batch", "is_table", "kind_of", "make_batch", "row_as_dict", "split_rows"]
+__all__ = [
+    "Batch",
+    "check_columns",
+    "is_table",
+    "kind_of",
+    "last_of_each_key",
+    "make_batch",
+    "row_as_dict",
+    "split_rows",
+]

@@ -152,8 +152,8 @@ def _rows(groups: Sequence[_Group], rows: slice) -> memoryview:
         layout[name]["value"] = group.values[:, rows].T
     as_bytes = layout.view(np.uint8)
     if all(group.null is None and group.lengths is None for group in groups):
-        return memoryview(as_bytes)
-    return memoryview(as_bytes[_present(groups, names, rows)])
+        return as_bytes.data
+    return as_bytes[_present(groups, names, rows)].data
 
 
 def _lengths(group: _Group, rows: slice) -> Any:

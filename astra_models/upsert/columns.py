@@ -40,6 +40,7 @@ FLOAT32 = Kind(np.dtype(np.float32), "real")
 FLOAT64 = Kind(np.dtype(np.float64), "double precision")
 BOOLEAN = Kind(np.dtype(np.bool_), "boolean")
 MOMENT = Kind(np.dtype("datetime64[us]"), "timestamptz")
+LOCAL_MOMENT = Kind(np.dtype(np.int64), "timestamp")  # microseconds since 2000, as PostgreSQL counts them
 TEXT = Kind(np.dtype(object), "text")
 BYTES = Kind(np.dtype(object), "bytea")
 FLOATS = Kind(np.dtype(object), "real[]")
@@ -62,6 +63,18 @@ _KINDS: tuple[tuple[type[peewee.Field], Kind], ...] = (
     (peewee.DateTimeField, MOMENT),
     (peewee.BlobField, BYTES),
 )
+
+# Columns of a production schema that are of another type than ours.
+_STORED_KINDS = {
+    "integer": INT32,
+    "bigint": INT64,
+    "real": FLOAT32,
+    "double precision": FLOAT64,
+    "text": TEXT,
+    "character varying": TEXT,
+    "timestamp without time zone": LOCAL_MOMENT,
+    "timestamp with time zone": MOMENT,
+}
 
 _INTEGERS = {int, bool, *np.sctypeDict.values()} & {
     int, bool, np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32,
@@ -104,13 +117,18 @@ class Column:
 
 
 def kind_of(field: peewee.Field) -> Kind:
-    """Tell how values of a field are held.
+    """Tell how values of a field are held, and sent to the bound database.
 
     Raises
     ------
     TypeError
         If the field's type is none that can be upserted.
     """
+    stored = _STORED_KINDS.get(getattr(field, "stored_type", None) or "")
+    return stored or _declared_kind(field)
+
+
+def _declared_kind(field: peewee.Field) -> Kind:
     target = field.rel_field if isinstance(field, peewee.ForeignKeyField) else field
     for field_type, kind in _KINDS:
         if isinstance(target, field_type):
@@ -141,7 +159,9 @@ def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
     refusals : list of Refusal
         One for each value that the column can't hold.
     """
-    kind = kind_of(field)
+    stored = kind_of(field)
+    # What is stored otherwise than it is checked is made of what was checked.
+    kind = _declared_kind(field) if stored in (LOCAL_MOMENT, TEXT) else stored
     column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else None
     refusals: list[Refusal] = []
     if column is None:
@@ -152,7 +172,17 @@ def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
         cleaned, refusals = _one_by_one(field, kind, raw)
         column = _from_list(kind, cleaned)
         assert column is not None
-    return _within_range(field, column, refusals)
+    column, refusals = _within_range(field, column, refusals)
+    return (column if stored == kind else _as_stored(field, stored, column)), refusals
+
+
+def _as_stored(field: Any, stored: Kind, column: Column) -> Column:
+    """Make a zone's local times of moments, and text of versions."""
+    distinct, places = np.unique(column.values, return_inverse=True)
+    values = np.array([field.db_value(value) for value in distinct.tolist()], dtype=object)
+    if stored is LOCAL_MOMENT:
+        values = (values.astype("datetime64[us]") - np.datetime64("2000-01-01", "us")).astype(stored.dtype)
+    return Column(stored, values[places], column.null)
 
 
 def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:

@@ -10,7 +10,6 @@ every batch would take a tenth of the time and leave the catalogues full of dead
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +21,10 @@ from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.binary_copy import CopyStream
 from astra_models.upsert.columns import kind_of
+from astra_models.upsert.keys import next_key
+from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import UpsertPlan
-from astra_models.upsert.writer import Stored, Writer, Written
+from astra_models.upsert.writer import Writer, Written
 
 COPY_CHUNK = 1 << 20
 KEYS_LOOKED_UP = 64
@@ -50,13 +51,16 @@ class PostgresqlWriter(Writer):
         n_known, n_looked_up = self._look_up_few(batch)
         written = self._copy_new(batch) if n_known == 0 else None
         written = written or self._through_stage(batch, all_known=n_known == n_looked_up)
-        return replace(written, stored=self._stored(batch)) if self.returning else written
+        return replace(written, stored=self.stored(batch)) if self.returning else written
+
+    def insert(self, batch: Batch) -> None:
+        """Write a batch of rows of which none is in the table, in the transaction that is open."""
+        self._copy(self.table, batch)
 
     def _look_up_few(self, batch: Batch) -> tuple[int, int]:
         """Look up a few of the batch's keys; gives how many are in the table, and how many were looked up."""
         some = np.unique(np.linspace(0, len(batch) - 1, KEYS_LOOKED_UP).astype(int))
-        known = self._run(f"SELECT count(*) FROM {self._known()}", self._keys(batch, some)).fetchone()[0]
-        return known, len(some)
+        return len(find_rows(self.plan.model, batch.keys(some))), len(some)
 
     def _copy_new(self, batch: Batch) -> Written | None:
         """Copy rows into the table, as is fastest, if all of them are new; else do nothing."""
@@ -83,10 +87,8 @@ class PostgresqlWriter(Writer):
 
     def _update_all(self, n_rows: int, near: str) -> Written | None:
         """Update the rows that exist, which is faster than an upsert; None if they weren't all."""
-        columns = (quote(column.column_name) for column in self.plan.updated)
-        updates = ", ".join(f"{column} = new.{column}" for column in columns)
         updated = self._run(
-            f"UPDATE {self.table} AS old SET {updates} FROM {self.stage} AS new "
+            f"UPDATE {self.table} AS old SET {self.updates('old', 'new')} FROM {self.stage} AS new "
             f"WHERE {self.same_key('old', 'new')} {near}"
         ).rowcount
         return Written(updated=updated) if updated == n_rows else None
@@ -126,15 +128,15 @@ class PostgresqlWriter(Writer):
             self.database.cursor().copy_expert(statement, CopyStream(batch.encoded), COPY_CHUNK)
 
     def _upsert_statement(self, near: str) -> str:
-        columns = ", ".join(self.columns)
-        staged = ", ".join(f"new.{column}" for column in self.columns)
-        own_key = f"coalesce(old.{self.primary_key}, {self._next_key()})"
+        columns = [column for column in self.columns if column != self.primary_key]
+        staged = ", ".join(f"new.{column}" for column in columns)
+        new_key = f"new.{self.primary_key}" if self.plan.assigns_keys else next_key(self.plan.model)
         order = ", ".join(f"new.{column}" for column in self.key)
         condition = self.overwrites("old", "new")
         where = f"WHERE old.{self.primary_key} IS NULL OR {condition}" if condition else ""
         return (
-            f"WITH written AS (INSERT INTO {self.table} AS old ({self.primary_key}, {columns}) "
-            f"SELECT {own_key}, {staged} FROM {self._stage_and_stored(near)} "
+            f"WITH written AS (INSERT INTO {self.table} AS old ({self.primary_key}, {', '.join(columns)}) "
+            f"SELECT coalesce(old.{self.primary_key}, {new_key}), {staged} FROM {self._stage_and_stored(near)} "
             f"{where} ORDER BY {order} {self.on_conflict()} RETURNING (xmax = 0) AS is_new) "
             "SELECT count(*) FILTER (WHERE is_new), count(*) FROM written"
         )
@@ -142,26 +144,6 @@ class PostgresqlWriter(Writer):
     def _stage_and_stored(self, near: str) -> str:
         return f"{self.stage} AS new LEFT JOIN {self.table} AS old ON {self.same_key('old', 'new')} {near}"
 
-    def _next_key(self) -> str:
-        name = self.plan.primary_key.column_name
-        sequence = self._run("SELECT pg_get_serial_sequence(%s, %s)", (self.table, name)).fetchone()[0]
-        return f"nextval('{sequence}')"
-
     def _count_kept(self, near: str) -> int:
         kept = f"NOT {self.has_measured('new')} AND {self.has_measured('old')}"
         return self._run(f"SELECT count(*) FROM {self._stage_and_stored(near)} WHERE {kept}").fetchone()[0]
-
-    def _known(self) -> str:
-        """Give the FROM clause that finds the rows that exist, with arrays of key columns as parameters."""
-        types = ", ".join(f"%s::{kind_of(key).sql}[]" for key in self.plan.key)
-        # LIMIT keeps the planner from joining with all of a large table.
-        old = f"SELECT * FROM {self.table} AS old WHERE {self.same_key('old', 'new')} LIMIT 1"
-        return f"unnest({types}) AS new ({', '.join(self.key)}), LATERAL ({old}) AS old"
-
-    def _keys(self, batch: Batch, places: Sequence[int] | np.ndarray | slice = slice(None)) -> tuple[list[Any], ...]:
-        return tuple(key[places].tolist() for key in batch.key_values())
-
-    def _stored(self, batch: Batch) -> Stored:
-        key = ", ".join(f"old.{column}" for column in self.key)
-        rows = self._run(f"SELECT {key}, old.{self.primary_key}, old.created FROM {self._known()}", self._keys(batch))
-        return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}

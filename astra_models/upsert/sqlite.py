@@ -1,7 +1,7 @@
 """Upserting into SQLite: one prepared INSERT ... ON CONFLICT, run over a batch's columns."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from astra_models.database.sql import driver_errors
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
-from astra_models.upsert.writer import Stored, Writer, Written
+from astra_models.upsert.lookup import find_rows
+from astra_models.upsert.writer import Writer, Written
 
 VALUES_AT_ONCE = 100_000
 
@@ -27,46 +28,41 @@ class SqliteWriter(Writer):
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
         kept = self._count_kept(batch) if self.keep_good else 0
-        last = self._query(f"SELECT coalesce(max({self.primary_key}), 0) FROM {self.table}")
-        written = self._insert(as_rows(batch))
-        # Nobody else writes meanwhile, so the rows with higher keys are those that this batch added.
-        inserted = self._query(f"SELECT count(*) FROM {self.table} WHERE {self.primary_key} > ?", last)
-        stored = self._stored(self._keys_as_json(batch)) if self.returning else {}
+        count_inserted = self._new_keys(batch) if self.plan.assigns_keys else self._keys_added()
+        written = self._insert(as_rows(batch), self.on_conflict())
+        inserted = count_inserted()
+        stored = self.stored(batch) if self.returning else {}
         return Written(inserted, written - inserted, len(batch) - written - kept, kept, stored)
+
+    def insert(self, batch: Batch) -> None:
+        """Write a batch of rows of which none is in the table, in the transaction that is open."""
+        self._insert(as_rows(batch))
+
+    def _keys_added(self) -> Callable[[], int]:
+        # Nobody else writes meanwhile, so the rows with higher keys are those that are added.
+        last = self._query(f"SELECT coalesce(max({self.primary_key}), 0) FROM {self.table}")
+        return lambda: self._query(f"SELECT count(*) FROM {self.table} WHERE {self.primary_key} > ?", last)
+
+    def _new_keys(self, batch: Batch) -> Callable[[], int]:
+        n_new = len(batch) - len(find_rows(self.plan.model, batch.keys()))
+        return lambda: n_new
 
     def _query(self, sql: str, *parameters: Any) -> Any:
         return self.database.execute_sql(sql, parameters).fetchone()[0]
 
-    def _insert(self, rows: Iterable[tuple[Any, ...]]) -> int:
+    def _insert(self, rows: Iterable[tuple[Any, ...]], on_conflict: str = "") -> int:
         places = ", ".join("?" * len(self.columns))
-        statement = (
-            f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {self.on_conflict()}"
-        )
+        statement = f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {on_conflict}"
         connection = self.database.connection()
         before = connection.total_changes
         with driver_errors:
             connection.executemany(statement, rows)
         return connection.total_changes - before
 
-    def _keys_as_json(self, batch: Batch) -> str:
-        return json.dumps(list(zip(*(key.tolist() for key in batch.key_values()), strict=True)))
-
-    def _known(self) -> str:
-        matches = " AND ".join(
-            f"old.{column} = json_extract(new.value, '$[{place}]')" for place, column in enumerate(self.key)
-        )
-        # CROSS JOIN keeps this order of the tables: the key's index is looked into for each row of the batch.
-        return f"FROM json_each(?) AS new CROSS JOIN {self.table} AS old ON {matches}"
-
     def _count_kept(self, batch: Batch) -> int:
         unmeasured = np.all([batch.columns[column.name].null for column in self.plan.measured], axis=0)
-        keys = self._keys_as_json(batch.take(np.flatnonzero(unmeasured)))
-        return self._query(f"SELECT count(*) {self._known()} WHERE {self.has_measured('old')}", keys)
-
-    def _stored(self, keys: str) -> Stored:
-        key = ", ".join(f"old.{column}" for column in self.key)
-        rows = self.database.execute_sql(f"SELECT {key}, old.{self.primary_key}, old.created {self._known()}", (keys,))
-        return {tuple(row[:-2]): (row[-2], row[-1]) for row in rows.fetchall()}
+        keys = batch.keys(np.flatnonzero(unmeasured))
+        return len(find_rows(self.plan.model, keys, condition=self.has_measured("old")))
 
 
 def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:

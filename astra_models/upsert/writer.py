@@ -6,6 +6,7 @@ from typing import Any
 
 from astra_models.database.sql import quote, quoted_table
 from astra_models.upsert.batch import Batch
+from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import UpsertPlan
 
 Stored = dict[tuple[Any, ...], tuple[int, Any]]
@@ -77,14 +78,34 @@ class Writer(ABC):
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
 
+    @abstractmethod
+    def insert(self, batch: Batch) -> None:
+        """Write a batch of rows of which none is in the table, in the transaction that is open.
+
+        Raises
+        ------
+        peewee.IntegrityError
+            If one is, or a row is bad.
+        """
+
+    def stored(self, batch: Batch) -> Stored:
+        """Give primary key and creation time of a batch's rows, by unique key."""
+        wanted = [*self.plan.key, self.plan.primary_key, self.plan.model._meta.fields["created"]]
+        rows = find_rows(self.plan.model, batch.keys(), wanted)
+        return {tuple(row[1:-2]): (row[-2], row[-1]) for row in rows}
+
     def on_conflict(self) -> str:
         """Give the clause that updates the row of the same key."""
-        updates = (quote(column.column_name) for column in self.plan.updated)
-        clause = f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET " + ", ".join(
-            f"{column} = excluded.{column}" for column in updates
-        )
+        clause = f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {self.updates('old', 'excluded')}"
         condition = self.overwrites("old", "excluded")
         return f"{clause} WHERE {condition}" if condition else clause
+
+    def updates(self, old: str, new: str) -> str:
+        """Give the assignments that make an old row a new one."""
+        columns = [quote(column.column_name) for column in self.plan.updated]
+        if self.plan.fills:
+            return ", ".join(f"{column} = coalesce({new}.{column}, {old}.{column})" for column in columns)
+        return ", ".join(f"{column} = {new}.{column}" for column in columns)
 
     def overwrites(self, old: str, new: str) -> str:
         """Give the condition for a new row to replace an old one, or "" if it always does."""
@@ -92,7 +113,7 @@ class Writer(ABC):
         if self.keep_good:
             conditions.append(f"({self.has_measured(new)} OR NOT {self.has_measured(old)})")
         if self.skip_unchanged:
-            conditions.append(f"({' OR '.join(self._differs(old, new))})")
+            conditions.append(f"({' OR '.join(self._differs(old, new)) or 'false'})")
         return " AND ".join(conditions)
 
     def has_measured(self, row: str) -> str:
@@ -105,9 +126,9 @@ class Writer(ABC):
         return " AND ".join(f"{one}.{column} = {other}.{column}" for column in self.key)
 
     def _differs(self, old: str, new: str) -> list[str]:
-        return [
-            f"{old}.{quote(column.column_name)} {self.distinct} {new}.{quote(column.column_name)}"
-            for column in self.plan.compared
-        ]
+        columns = [quote(column.column_name) for column in self.plan.compared]
+        if self.plan.fills:  # where nothing is given, there is no difference
+            return [f"coalesce({new}.{column} <> {old}.{column}, {new}.{column} IS NOT NULL)" for column in columns]
+        return [f"{old}.{column} {self.distinct} {new}.{column}" for column in columns]
 
     distinct = "IS DISTINCT FROM"

@@ -33,6 +33,31 @@ def configure(home: Path, text: str, name: str = ".config/sdss/astra/astra.yml")
     return file
 
 
+# ---- the time zone
+
+
+def zone_of(section: dict[str, Any]) -> str | None:
+    database, _ = get_database_and_schema({"database": section})
+    return getattr(database, "timezone", None)
+
+
+def test_the_zone_of_times_without_one_is_configured() -> None:
+    assert zone_of(POSTGRESQL) is None
+    assert zone_of(POSTGRESQL | {"timezone": "America/Denver"}) == "America/Denver"
+
+
+def test_the_environment_names_the_zone_before_the_file_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASTRA_DATABASE_TIMEZONE", "UTC")
+    assert zone_of(POSTGRESQL) == "UTC"
+    assert zone_of(POSTGRESQL | {"timezone": "America/Denver"}) == "UTC"
+
+
+@pytest.mark.parametrize("zone", ["Denver", "America/Nowhere", "../etc/passwd", 7])
+def test_a_zone_that_there_is_not_is_an_error(zone: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"timezone .* is no time zone; give its name, such as America/Denver"):
+        zone_of(POSTGRESQL | {"timezone": zone})
+
+
 # ---- the order
 
 

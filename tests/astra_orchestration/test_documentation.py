@@ -4,12 +4,16 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import peewee
 import pytest
 from typer.testing import CliRunner
 
+from astra_models.base import bound_schema
 from astra_models.corv import Corv
+from astra_models.rocket import Rocket
+from astra_models.source import Source
 from astra_orchestration.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -78,16 +82,60 @@ def test_the_python_of_the_readme_runs(
     assert capsys.readouterr().out == f"{good.spectrum_pk} 12.5 None\n"
 
 
+@pytest.fixture
+def queried(database: peewee.Database, make_spectra: Callable, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Everything that the page about queries defines, on three stars with results of two versions."""
+    spectra = make_spectra(3)
+    for sdss_id, spectrum in zip((12345678, 2, 3), spectra, strict=True):
+        flags = (1 << 5).to_bytes(1, "little") if sdss_id == 2 else None
+        Source.update(sdss_id=sdss_id, sdss5_target_flags=flags).where(Source.pk == spectrum.source_pk).execute()
+        for v_astra, teff in ((8_001, 9_000), (9_000, 12_000 + sdss_id % 10)):
+            Corv.from_spectrum(spectrum, v_astra=v_astra, teff=teff, v_rad=sdss_id % 10).save()
+            Rocket.from_spectrum(spectrum, v_astra=v_astra, teff=1).save()
+    namespace: dict[str, Any] = {"__name__": "shown"}
+    for block in code_blocks(ROOT / "docs" / "querying.md", "python"):
+        exec(compile(block, "querying.md", "exec"), namespace)
+    return namespace | {"printed": capsys.readouterr().out}
+
+
+def test_the_shown_queries_give_what_the_page_says(queried: dict[str, Any]) -> None:
+    counts = {name: value.count() for name, value in queried.items() if isinstance(value, peewee.ModelSelect)}
+    assert counts == {
+        "hot": 3,
+        "good": 6,
+        "targets": 1,
+        "magnitudes": 6,
+        "joined": 6,
+        "newest": 3,
+        "one_each": 3,
+        "both": 3,
+        "of_0_9": 3,
+        "by_time": 3,
+    }
+    assert queried["result"].source_pk == Source.get(Source.sdss_id == 12345678).pk
+    assert sorted(queried["sdss_ids"]) == [2, 2, 3, 3, 12345678, 12345678]
+    assert {tuple(row) for row in queried["rows"]} == {("sdss_id", "g_mag", "teff")}
+    assert "apo25m 59900" in queried["printed"]
+    assert "Reduced chi-squared of the best fit" in queried["printed"]
+
+
+def test_the_shown_sql_runs(queried: dict[str, Any], database: peewee.Database) -> None:
+    [sql] = code_blocks(ROOT / "docs" / "querying.md", "sql")
+    if schema := bound_schema():
+        database.execute_sql(f'SET search_path = "{schema}"')
+    assert sorted(database.execute_sql(sql).fetchall()) == [(2, 12_002, 2), (3, 12_003, 3), (12345678, 12_008, 8)]
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         for line in page.read_text().splitlines():
-            for command in re.findall(r"(?:^\$ |`)astra ((?:[a-z]+ ?)+)", line):
+            for command in re.findall(r"(?:^\$ |`)astra ((?:[a-z][a-z-]* ?)+)", line):
                 yield page.name, command.split()
 
 
 @pytest.mark.parametrize(("page", "words"), list(commands()))
 def test_commands_that_the_documentation_names_exist(page: str, words: list[str]) -> None:
-    known = {"ingest": {"spectra"}}
+    known = {"ingest": {"spectra"}, "migrate": {"status", "up"}}
     depth = 2 if words[0] in known and words[1:] else 1
 
     shown = CliRunner().invoke(app, [*words[:depth], "--help"])
