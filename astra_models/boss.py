@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from astra_models.column_table import Heading
 from astra_models.fields import (
     BigIntegerField,
     BitField,
@@ -12,7 +13,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels import error_to_ivar
+from astra_models.paths import BOSS_VISIT
+from astra_models.pixels import error_to_ivar, usable_ivar
 from astra_models.spectrum import SpectrumMixin
 
 FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"
@@ -24,6 +26,7 @@ class BossFlagsMixin(SpectrumMixin):
 
     abstract = True
 
+    _flags = Heading("Flags of BOSS spectra")
     gri_gaia_transform_flags = BitField()
     flag_u_gaia_transformed = gri_gaia_transform_flags.flag(2**0, "u transformed from Gaia")
     flag_u_gaia_outside = gri_gaia_transform_flags.flag(2**1, "u from Gaia, outside the range of validity")
@@ -59,6 +62,7 @@ class BossFlagsMixin(SpectrumMixin):
     flag_bad_target = zwarning_flags.flag(2**8, "target with bad astrometry")
     flag_no_data = zwarning_flags.flag(2**9, "no data")
 
+    _xcsao = Heading("Cross-correlation with templates (XCSAO)")
     xcsao_teff = FloatField(null=True)
     xcsao_e_teff = FloatField(null=True)
     xcsao_logg = FloatField(null=True)
@@ -66,27 +70,17 @@ class BossFlagsMixin(SpectrumMixin):
     xcsao_fe_h = FloatField(null=True)
     xcsao_e_fe_h = FloatField(null=True)
 
-    snr = FloatField(null=True)
-
 
 def _wavelength_from_loglam(loglam: np.ndarray) -> np.ndarray:
     return 10 ** loglam.astype(np.float64)
 
 
-class BossVisitSpectrum(BossFlagsMixin):
-    """A visit by BOSS: one spec or specFull file, in the observed, barycentric frame."""
+class BossVisitMixin(BossFlagsMixin):
+    """What is known of a visit by BOSS: how it was taken, and what its reduction measured."""
 
-    natural_key = ("release", "run2d", "fieldid", "mjd", "catalogid")
+    abstract = True
 
-    release = TextField()
-    filetype = TextField(default="specFull")
-    run2d = TextField()
-    mjd = IntegerField()
-    fieldid = IntegerField()
-    catalogid = BigIntegerField()
-    healpix = IntegerField(null=True)
-    spec_file = TextField()
-
+    _exposures = Heading("Exposures and their reduction")
     n_exp = IntegerField(null=True)
     exptime = FloatField(null=True)
     plateid = IntegerField(null=True)
@@ -106,6 +100,7 @@ class BossVisitSpectrum(BossFlagsMixin):
     schi2min = FloatField(null=True)
     schi2max = FloatField(null=True)
 
+    _conditions = Heading("Observing conditions")
     alt = FloatField(null=True)
     az = FloatField(null=True)
     telescope = TextField(null=True)
@@ -131,16 +126,42 @@ class BossVisitSpectrum(BossFlagsMixin):
     delta_ra = FloatArrayField(null=True)
     delta_dec = FloatArrayField(null=True)
 
+    _quality = Heading("Quality and velocity")
+    snr = FloatField(null=True)
     xcsao_v_rad = FloatField(null=True)
     xcsao_e_v_rad = FloatField(null=True)
     xcsao_rxc = FloatField(null=True)
 
+
+class BossVisitSpectrum(BossVisitMixin):
+    """A visit by BOSS: one spec or specFull file, in the observed, barycentric frame."""
+
+    natural_key = ("release", "run2d", "fieldid", "mjd", "catalogid")
+    path_templates = BOSS_VISIT
+
+    _identifiers = Heading("Which visit")
+    release = TextField()
+    filetype = TextField(default="specFull")
+    run2d = TextField()
+    mjd = IntegerField()
+    fieldid = IntegerField()
+    catalogid = BigIntegerField()
+    healpix = IntegerField(null=True)
+    spec_file = TextField()
+
     wavelength = PixelArray(
-        ext=1, column_name="loglam", transform=_wavelength_from_loglam, unit="Angstrom", help_text="In vacuum"
+        ext=1,
+        group="flux",
+        column_name="loglam",
+        transform=_wavelength_from_loglam,
+        unit="Angstrom",
+        help_text="Vacuum wavelength, barycentric",
     )
-    flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density")
+    flux = PixelArray(ext=1, group="flux", unit=FLUX_UNIT, help_text="Flux density")
     ivar = PixelArray(
         ext=1,
+        group="flux",
+        transform=usable_ivar,
         alternative=("PropErr", error_to_ivar),  # as templates have it
         unit=IVAR_UNIT,
         help_text="Inverse variance of the flux; 0 where it is not to be used",
@@ -149,7 +170,4 @@ class BossVisitSpectrum(BossFlagsMixin):
     pixel_flags = PixelArray(ext=1, column_name="or_mask", unit="", help_text="Mask bits of any exposure")
 
     class Meta:
-        indexes = (
-            (("release", "run2d", "fieldid", "mjd", "catalogid"), True),
-            (("source_pk", "telescope", "mjd", "fieldid", "plateid"), False),
-        )
+        indexes = ((("release", "run2d", "fieldid", "mjd", "catalogid"), True),)

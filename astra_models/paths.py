@@ -1,12 +1,75 @@
-"""Paths as users write them: with ``~`` and environment variables."""
+"""Where files are: paths as users write them, and places in the survey's tree of products.
+
+A spectrum's row names its file, or its kind has a template that the row fills. Templates begin at a root, ``{sas}`` or
+``{astra}``, which the configuration says, by default through environment variables::
+
+    products:
+      sas: $SAS_BASE_DIR     # everything but Astra's own products
+      astra: $MWM_ASTRA      # Astra's own
+
+Templates are chosen by release; the first whose pattern fits counts.
+"""
 
 import os
 import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from astra_models.errors import ConfigurationError
+from astra_models.errors import ConfigurationError, MissingPixelsError
+from astra_models.version import version_integer_to_string
+
+__all__ = [
+    "APOGEE_STAR",
+    "APOGEE_VISIT",
+    "BOSS_VISIT",
+    "MWM_STAR",
+    "MWM_VISIT",
+    "expand_path",
+    "fill_path",
+    "product_root",
+]
+
+ROOTS = {"sas": "$SAS_BASE_DIR", "astra": "$MWM_ASTRA"}
+
+_SDSSWORK = "{sas}/sdsswork/mwm/apogee/spectro/redux/{apred}"
+_PUBLIC = "{sas}/{release}/spectro/apogee/redux/{apred}"
+_SDSS4 = "{sas}/{release}/apogee/spectro/redux/{apred}"
+_VISIT = "visit/{telescope}/{field}/{plate}/{mjd}"
+_VISIT_NAME = "apVisit-{apred}-{telescope}-{plate}-{mjd}-{fiber:0>3}.fits"
+_STAR = "{apstar}/{telescope}/{healpix_group}/{healpix}/apStar-{apred}-{telescope}-{obj}.fits"
+
+APOGEE_VISIT = {
+    "sdss5": f"{_SDSSWORK}/{_VISIT}/{_VISIT_NAME}",
+    "dr1[67]": f"{_SDSS4}/{_VISIT}/{{prefix}}Visit-{{apred}}-{{plate}}-{{mjd}}-{{fiber:0>3}}.fits",
+    "dr19": f"{_PUBLIC}/{_VISIT}/{_VISIT_NAME}",
+    "dr2?": f"{_PUBLIC}/{_VISIT}/{_VISIT_NAME}",
+}
+APOGEE_STAR = {
+    "sdss5": f"{_SDSSWORK}/{_STAR}",
+    "dr1[67]": f"{_SDSS4}/{{apstar}}/{{telescope}}/{{field}}/{{prefix}}Star-{{apred}}-{{obj}}.fits",
+    "dr19": f"{_PUBLIC}/{_STAR}",
+    "dr2?": f"{_PUBLIC}/{_STAR}",
+}
+BOSS_VISIT = {
+    "sdss5": "{sas}/sdsswork/bhm/boss/spectro/redux/{run2d}/spectra/full/{fieldid:0>6}/{mjd}/{spec_file}",
+    "dr[89]": "{sas}/{release}/sdss/spectro/redux/{run2d}/spectra/{fieldid:0>4}/{spec_file}",
+    "dr1[34567]": "{sas}/{release}/eboss/spectro/redux/{run2d}/spectra/full/{fieldid:0>4}/{spec_file}",
+    "dr18": "{sas}/{release}/spectro/sdss/redux/{run2d}/spectra/full/{fieldid:0>4}p/{mjd}/{spec_file}",
+    "dr19": "{sas}/{release}/spectro/boss/redux/{run2d}/spectra/full/{fieldid:0>6}/{mjd}/{spec_file}",
+    "dr2?": "{sas}/{release}/spectro/boss/redux/{run2d}/spectra/full/{fieldid:0>6}/{mjd}/{spec_file}",
+}
+MWM_STAR = {"*": "{astra}/{version}/spectra/star/{sdss_id_groups}/mwmStar-{version}-{sdss_id}.fits"}
+MWM_VISIT = {"*": "{astra}/{version}/spectra/visit/{sdss_id_groups}/mwmVisit-{version}-{sdss_id}.fits"}
 
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+_DERIVED = {
+    "version": ("v_astra", version_integer_to_string),
+    "healpix_group": ("healpix", lambda healpix: str(healpix // 1000)),
+    "sdss_id_groups": ("sdss_id", lambda sdss_id: f"{sdss_id // 100 % 100:02d}/{sdss_id % 100:02d}"),
+}
 
 
 def expand_path(path: str | Path) -> str:
@@ -22,7 +85,92 @@ def expand_path(path: str | Path) -> str:
     ConfigurationError
         If a variable isn't set; it would otherwise become a part of the name.
     """
+    path = os.fspath(path)
+    if "$" not in path and not path.startswith("~"):
+        return path
     expanded = os.path.expandvars(os.path.expanduser(path))
     if unset := _VARIABLE.search(expanded):
-        raise ConfigurationError(f"path {str(path)!r}: the environment variable {unset[1]} is not set")
+        raise ConfigurationError(f"path {path!r}: the environment variable {unset[1]} is not set")
     return expanded
+
+
+def fill_path(row: Any) -> str:
+    """Give the place of a spectrum's file in the survey's tree.
+
+    Parameters
+    ----------
+    row : SpectrumMixin
+        A spectrum; its model has templates by release.
+
+    Raises
+    ------
+    MissingPixelsError
+        If there is no template for its release, or a column that the template needs is empty.
+    ConfigurationError
+        If the root of the tree is not configured, or by a variable that isn't set.
+    """
+    who = f"{type(row).__name__} with spectrum_pk {row.spectrum_pk} has no file: its 'path' is not set"
+    release = getattr(row, "release", None)
+    fitting = (text for pattern, text in row.path_templates.items() if fnmatchcase(str(release), pattern))
+    template = next(fitting, None) if release is not None else None
+    if template is None:
+        known = ", ".join(row.path_templates) or "none"
+        raise MissingPixelsError(f"{who}, and the place of release {release!r} is not known (known: {known})")
+    try:
+        return template.format_map(_Parts(row))
+    except _EmptyColumnError as error:
+        raise MissingPixelsError(f"{who}, and its place in the tree can't be told without its {error}") from None
+
+
+class _EmptyColumnError(Exception):
+    """A column that a template needs."""
+
+
+class _Parts(Mapping[str, Any]):
+    """What a template may name: roots, columns of the row, and what follows from them."""
+
+    def __init__(self, row: Any):
+        self._row = row
+
+    def __getitem__(self, name: str) -> Any:
+        if name in ROOTS:
+            return product_root(name)
+        column, derive = _DERIVED.get(name, (name, None))
+        value = getattr(self._row, column)
+        if value is None:
+            raise _EmptyColumnError(column)
+        return value if derive is None else derive(value)
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def product_root(name: str) -> str:
+    """Give the folder that a root stands for.
+
+    Parameters
+    ----------
+    name : str
+        One of `ROOTS`.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not configured, or by a variable that isn't set.
+    """
+    settings = ("ASTRA_CONFIG_PATH", "XDG_CONFIG_HOME", "HOME")
+    return expand_path(_configured_roots(*(os.environ.get(setting) for setting in settings))[name])
+
+
+@lru_cache(maxsize=8)
+def _configured_roots(*_: str | None) -> dict[str, str]:
+    """Read the roots from the configuration, once for every place that it may be in."""
+    from astra_models.database.config import read_configuration
+
+    section = read_configuration().get("products") or {}
+    if not isinstance(section, Mapping) or not ROOTS.keys() >= section.keys():
+        raise ConfigurationError(f"products: {section!r} is not a mapping of {' and '.join(ROOTS)} to folders")
+    return ROOTS | {name: os.path.expanduser(str(folder)) for name, folder in section.items()}

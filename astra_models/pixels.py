@@ -1,19 +1,30 @@
 """Per-pixel arrays of a spectrum: attributes that read their FITS file when first used.
 
-Nothing of them is stored in the database. One opening of the file reads every array of the HDU that was asked
-for, and no other HDU. What the user has set is the user's: reading never replaces it.
+Nothing of them is stored in the database. One opening of the file reads the arrays of a group: all that an HDU of one
+row per pixel has, or those that are said to belong together, as flux and inverse variance. No other bytes are read.
+What the user has set is the user's: reading never replaces it.
 """
 
+import threading
 from collections.abc import Callable, Mapping
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
-from astra_models.errors import MissingPixelsError
+from astra_models.pixel_files import Group
 
 Array = np.ndarray
-Transform = Callable[[Array], Array]
+Transform = Callable[..., Array]
 Extension = int | str | Callable[[Any], int | str]
+RowOf = int | Callable[[Any, Any], int]
+
+_BITS = {4: np.uint32, 8: np.uint64}
+_INFINITY = {4: 0x7F800000, 8: 0x7FF0000000000000}
+
+HUGE_ERROR = 1e10
+SMALLEST_ERROR = 1e-18
+SCRATCH_SHAPES = 8
 
 
 class PixelArrayAccessorFITS:
@@ -22,13 +33,20 @@ class PixelArrayAccessorFITS:
     Parameters
     ----------
     ext : int, str or callable
-        The HDU, or a function of the row that gives it.
+        The HDU, or a function of the spectrum that gives it.
     column_name : str, optional
         Column of a table HDU, in whatever case; the array's own name if not given.
     transform : callable, optional
         Applied to what was read, for example error to inverse variance.
     alternative : tuple of str and callable, optional
         Another column, and what makes the array of it, for files that don't have the first.
+    row : int or callable, optional
+        The row of the image that is the spectrum's, or of a table of one row; or what gives it for an HDU and a
+        spectrum.
+    group : str, optional
+        Arrays of the same group are read by one opening of the file; those of the same HDU if not given.
+    beside : str, optional
+        Another array of the group, which the transform takes as it is in the file, as second argument.
     """
 
     def __init__(
@@ -37,41 +55,39 @@ class PixelArrayAccessorFITS:
         column_name: str | None = None,
         transform: Transform | None = None,
         alternative: tuple[str, Transform] | None = None,
+        row: RowOf | None = None,
+        group: str | None = None,
+        beside: str | None = None,
     ):
         self.ext = ext
         self.column_name = column_name
         self.transform = transform
         self.alternative = alternative
+        self.row = row
+        self.group = group
+        self.beside = beside
+
+    def columns(self, name: str) -> list[tuple[str, Transform | None]]:
+        """Give the columns that may have the array `name`, each with what is applied to it."""
+        first: list[tuple[str, Transform | None]] = [(self.column_name or name, self.transform)]
+        return first if self.alternative is None else [*first, self.alternative]
 
     def load(self, row: Any, name: str) -> None:
-        """Read `name`, and with it the row's other arrays of the same HDU, into the row's cache.
+        """Read `name`, and with it the spectrum's other arrays of the same group, into its cache.
 
         Raises
         ------
         MissingPixelsError
             If the file, the HDU or the column isn't there, or the file is damaged.
         """
-        ext = self._extension(row)
-        siblings = {
-            other: array.accessor
-            for other, array in pixel_arrays(type(row)).items()
-            if isinstance(array.accessor, PixelArrayAccessorFITS) and array.accessor._extension(row) == ext
-        }
-        row._pixels_read.update(_read(row.absolute_path, ext, siblings, name))
-
-    def find(self, data: Array, name: str) -> Array | None:
-        """Find the array in an HDU's data, or give None."""
-        values = _column(data, self.column_name or name)
-        if values is not None:
-            return self.transform(values) if self.transform else values
-        if self.alternative is None:
-            return None
-        column_name, transform = self.alternative
-        values = _column(data, column_name)
-        return None if values is None else transform(values)
-
-    def _extension(self, row: Any) -> int | str:
-        return self.ext(row) if callable(self.ext) else self.ext
+        raw = row._pixels_raw.pop(name, None)
+        if raw is None:
+            _group(type(row), name).read(row, name)
+            if name in row._pixels_read:
+                return
+            raw = row._pixels_raw.pop(name)
+        values, transform = raw
+        row._pixels_read[name] = values if transform is None else transform(values)
 
 
 class LogLambdaArrayAccessor:
@@ -94,7 +110,12 @@ class LogLambdaArrayAccessor:
 
     def load(self, row: Any, name: str) -> None:
         """Compute the array, of shape ``(naxis,)``, into the row's cache."""
-        row._pixels_read[name] = 10 ** (self.crval + self.cdelt * np.arange(self.naxis))
+        row._pixels_read[name] = _log_grid(self.crval, self.cdelt, self.naxis).copy()
+
+
+@cache
+def _log_grid(crval: float, cdelt: float, naxis: int) -> Array:
+    return 10 ** (crval + cdelt * np.arange(naxis))
 
 
 class PixelArray:
@@ -102,7 +123,7 @@ class PixelArray:
 
     Parameters
     ----------
-    ext, column_name, transform, alternative
+    ext, column_name, transform, alternative, row, group, beside
         As for `PixelArrayAccessorFITS`, the default accessor.
     accessor_class : type, optional
         How the array comes about.
@@ -120,6 +141,9 @@ class PixelArray:
         column_name: str | None = None,
         transform: Transform | None = None,
         alternative: tuple[str, Transform] | None = None,
+        row: RowOf | None = None,
+        group: str | None = None,
+        beside: str | None = None,
         accessor_class: type = PixelArrayAccessorFITS,
         accessor_kwargs: Mapping[str, Any] | None = None,
         unit: str | None = None,
@@ -127,7 +151,7 @@ class PixelArray:
     ):
         if accessor_kwargs is None:
             given = {"column_name": column_name, "transform": transform, "alternative": alternative}
-            accessor_kwargs = {"ext": ext} | given
+            accessor_kwargs = {"ext": ext, "row": row, "group": group, "beside": beside} | given
         self.accessor = accessor_class(**accessor_kwargs)
         self.unit = unit
         self.help_text = help_text
@@ -148,64 +172,123 @@ class PixelArray:
         row._pixels_set[self.name] = value
 
 
+class PixelsMixin:
+    """What a model with pixel arrays needs: a place for what the user set and for what was read."""
+
+    @cached_property
+    def _pixels_set(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _pixels_read(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _pixels_raw(self) -> dict[str, tuple[Array, Transform | None]]:
+        return {}
+
+    def release_pixels(self) -> None:
+        """Forget the arrays that were read from the file; they are read again when next used."""
+        self._pixels_read.clear()
+        self._pixels_raw.clear()
+
+
 def pixel_arrays(model: type) -> dict[str, PixelArray]:
     """Give the pixel arrays of a model by name, inherited ones included."""
     found = {name: value for base in reversed(model.__mro__) for name, value in vars(base).items()}
     return {name: value for name, value in found.items() if isinstance(value, PixelArray)}
 
 
-def error_to_ivar(error: Array) -> Array:
-    """Make inverse variances of errors: 0 where the error is 0, huge (1e10, APOGEE's mark) or not finite."""
-    error = error.astype(np.float64)
-    good = np.isfinite(error) & (error > 0) & (error < 1e10)
-    return np.where(good, 1 / np.where(good, error, 1) ** 2, 0)
+def _group(model: Any, name: str) -> Group:
+    """Give the group of an array, which is made once for a model."""
+    groups = model.__dict__.get("_pixel_groups")
+    if groups is None:
+        accessors = {
+            other: array.accessor
+            for other, array in pixel_arrays(model).items()
+            if isinstance(array.accessor, PixelArrayAccessorFITS)
+        }
+        groups = {}
+        for key in {accessor.group or accessor.ext for accessor in accessors.values()}:
+            members = {
+                other: accessor for other, accessor in accessors.items() if (accessor.group or accessor.ext) == key
+            }
+            groups |= dict.fromkeys(members, Group(members))
+        model._pixel_groups = groups
+    return groups[name]
 
 
-def _read(path: str, ext: int | str, accessors: Mapping[str, PixelArrayAccessorFITS], wanted: str) -> dict[str, Array]:
-    from astropy.io import fits
+def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
+    """Make inverse variances of errors: 0 where a pixel is missing.
 
-    try:
-        with fits.open(path, mode="readonly", memmap=False) as hdus:
-            hdu = _find_hdu(hdus, ext, path)
-            data = hdu.data
-    except FileNotFoundError as error:
-        raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
-    except (OSError, TypeError, ValueError, Warning) as error:
-        raise MissingPixelsError(
-            f"{wanted}: can't read HDU {ext!r} of {path!r}, which may be damaged or truncated: {error}"
-        ) from error
-    if data is None or len(data) == 0:
-        raise MissingPixelsError(f"{wanted}: HDU {ext!r} of {path!r} holds no data")
-    arrays = {}
-    for name, accessor in accessors.items():
-        values = accessor.find(data, name)
-        if values is not None:
-            arrays[name] = values
-    if wanted not in arrays:
-        column = accessors[wanted].column_name or wanted
-        raise MissingPixelsError(
-            f"{wanted}: HDU {ext!r} of {path!r} has no column {column!r}; it has {', '.join(data.names)}"
-        )
-    return arrays
+    Parameters
+    ----------
+    error : ndarray
+        Errors. What is not finite, not positive, or huge (APOGEE writes 1e10) marks a missing pixel.
+    flux : ndarray, optional
+        Fluxes. A flux of exactly 0 marks a missing pixel too: some of them have ordinary errors.
+    huge : float, optional
+        From where an error is a mark.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `error`, in its precision.
+    """
+    error = np.asarray(error)
+    is_known = error.dtype.kind == "f" and error.dtype.itemsize in _BITS
+    return into_ivar(error.copy() if is_known else error.astype(np.float64), flux, huge)
 
 
-def _find_hdu(hdus: Any, ext: int | str, path: str) -> Any:
-    try:
-        return hdus[ext]
-    except (IndexError, KeyError) as error:
-        names = ", ".join(repr(hdu.name) for hdu in hdus)
-        raise MissingPixelsError(f"{path!r} has no HDU {ext!r}; it has {len(hdus)}: {names}") from error
+def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
+    """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
+    # The bits of positive floats are ordered as the floats are, those of negative ones, infinity and NaN come after:
+    # one comparison finds all that is not between two numbers.
+    bits, low, span = _limits(error.dtype.itemsize, huge)
+    numbers, missing, no_flux = _scratch.of(bits, error.shape)
+    np.subtract(error.view(bits), low, out=numbers)
+    np.greater_equal(numbers, span, out=missing)
+    if flux is not None:
+        np.equal(flux, 0, out=no_flux)
+        np.logical_or(missing, no_flux, out=missing)
+    np.copyto(error, np.inf, where=missing)
+    np.multiply(error, error, out=error)
+    return np.divide(1, error, out=error)
 
 
-def _column(data: Array, column_name: str) -> Array | None:
-    """Copy a table column, or an image, in native byte order; a one-row table gives that row's array."""
-    if data.dtype.names is None:
-        values = data
-    else:
-        match = next((name for name in data.dtype.names if name.lower() == column_name.lower()), None)
-        if match is None:
-            return None
-        values = np.asarray(data[match])
-        if len(values) == 1 and values.ndim > 1:
-            values = values[0]
-    return np.array(values, dtype=values.dtype.newbyteorder("="))
+@cache
+def _limits(size: int, huge: float) -> tuple[Any, Any, Any]:
+    bits = _BITS[size]
+    low, high = np.array([SMALLEST_ERROR, huge], dtype=f"f{size}").view(bits)
+    return bits, low, high - low
+
+
+class _Scratch(threading.local):
+    """Arrays of a thread that are used again: making them takes longer than filling them."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Any, tuple[Array, Array, Array]] = {}
+
+    def of(self, bits: Any, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+        """Give an array of integers and two of booleans."""
+        found = self._arrays.get((bits, shape))
+        if found is None:
+            if len(self._arrays) >= SCRATCH_SHAPES:
+                self._arrays.clear()
+            found = np.empty(shape, bits), np.empty(shape, bool), np.empty(shape, bool)
+            self._arrays[bits, shape] = found
+        return found
+
+
+_scratch = _Scratch()
+
+
+def usable_ivar(ivar: Array) -> Array:
+    """Give inverse variances, in the same memory if it can, with 0 for what is negative, infinite or not a number."""
+    if ivar.dtype.kind != "f" or ivar.dtype.itemsize not in _BITS:
+        return np.where(np.isfinite(ivar) & (ivar > 0), ivar, np.zeros_like(ivar))
+    bits = ivar.view(_BITS[ivar.dtype.itemsize])
+    infinity = _INFINITY[ivar.dtype.itemsize]
+    if bits.max(initial=0) >= infinity:
+        np.copyto(ivar, 0, where=bits >= infinity)
+    return ivar

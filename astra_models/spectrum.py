@@ -4,18 +4,24 @@ import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.column_table import Heading
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
-from astra_models.errors import MissingPixelsError, UnresolvedSpectrumError
+from astra_models.errors import UnresolvedSpectrumError
 from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
-from astra_models.paths import expand_path
+from astra_models.paths import expand_path, fill_path
+from astra_models.pixels import PixelsMixin
 from astra_models.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from specutils import Spectrum as SpecutilsSpectrum
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +59,12 @@ class Spectrum(BaseModel):
         return getattr(self.resolve(), name)
 
 
-class SpectrumMixin(BaseModel):
+class SpectrumMixin(PixelsMixin, BaseModel):
     """What every kind of spectrum shares. Kinds are found by deriving from this class."""
 
     abstract = True
 
+    _record = Heading("Keys and record")
     pk = AutoField()
     spectrum_pk = ForeignKeyField(Spectrum, null=True, unique=True, index=False)
     source_pk = ForeignKeyField(Source, null=True)
@@ -70,11 +77,8 @@ class SpectrumMixin(BaseModel):
     wavelength: Any
 
     natural_key: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        self._pixels_set: dict[str, Any] = {}
-        self._pixels_read: dict[str, Any] = {}
-        super().__init__(*args, **kwargs)
+    path_templates: ClassVar[dict[str, str]] = {}
+    """Where files are in the survey's tree, by release; see `paths`."""
 
     def __copy__(self) -> Self:
         other = type(self).__new__(type(self))
@@ -84,7 +88,7 @@ class SpectrumMixin(BaseModel):
 
     @property
     def absolute_path(self) -> str:
-        """Where the spectrum's file is.
+        """Where the spectrum's file is: its `path`, else its place in the survey's tree.
 
         Raises
         ------
@@ -93,11 +97,8 @@ class SpectrumMixin(BaseModel):
         ConfigurationError
             If an environment variable in it isn't set.
         """
-        if self.path is None:
-            raise MissingPixelsError(
-                f"{type(self).__name__} with spectrum_pk {self.spectrum_pk} has no file: its 'path' is not set"
-            )
-        return expand_path(self.path)
+        path = self.path
+        return fill_path(self) if path is None else expand_path(path)
 
     @property
     def e_flux(self) -> np.ndarray:
@@ -106,39 +107,33 @@ class SpectrumMixin(BaseModel):
         good = ivar > 0
         return np.where(good, 1 / np.sqrt(np.where(good, ivar, 1)), np.inf)
 
-    def release_pixels(self) -> None:
-        """Forget the arrays that were read from the file; they are read again when next used."""
-        self._pixels_read.clear()
-
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None, **options: Any) -> "Figure":
         """Plot flux against wavelength, with its uncertainty as a band.
+
+        Continuum and model flux are plotted over it where the file has them, or they are given; flagged pixels are
+        shaded. A spectrum of several chips has a panel each.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, optional
+        ax : matplotlib.axes.Axes or sequence of them, optional
             Where to plot; a new figure if not given.
+        **options
+            ``model_flux``, ``continuum``, ``flags``: see `astra_models.plotting.plot_spectrum`.
 
         Returns
         -------
         matplotlib.figure.Figure
             The figure. Needs the ``plot`` extra.
         """
-        import matplotlib.pyplot as plt
+        from astra_models.plotting import plot_spectrum
 
-        if ax is None:
-            _, ax = plt.subplots(figsize=(10, 3.5), layout="constrained")
-        wavelength, flux, e_flux = map(np.asarray, (self.wavelength, self.flux, self.e_flux))
-        measured = np.isfinite(e_flux)
-        shown = np.where(measured, flux, np.nan)
-        ax.plot(wavelength, shown, color="black", linewidth=0.6)
-        ax.fill_between(wavelength, shown - e_flux, shown + e_flux, where=measured, color="0.8", linewidth=0)
-        ax.set(xlabel="Vacuum wavelength [Å]", ylabel=_flux_label(self), title=f"{self!r}")
-        return ax.figure
+        return plot_spectrum(self, ax, **options)
 
+    def to_specutils(self) -> "SpecutilsSpectrum":
+        """Make a `specutils.Spectrum`, with units, uncertainty and mask. Needs the ``specutils`` extra."""
+        from astra_models.specutils_spectrum import make_specutils_spectrum
 
-def _flux_label(spectrum: SpectrumMixin) -> str:
-    unit = type(spectrum).flux.unit
-    return f"Flux [{unit}]" if unit else "Flux"
+        return make_specutils_spectrum(self)
 
 
 def _find_concrete_row(spectrum_pk: int) -> SpectrumMixin:
@@ -196,9 +191,7 @@ def load_spectra(model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk:
 def _read_rows(model: type[SpectrumMixin], spectrum_pks: list[int]) -> dict[int, SpectrumMixin]:
     """Read rows by key. Half of the columns are NULL: peewee's way of converting each takes three times as long."""
     fields = model._meta.sorted_fields
-    converters = [
-        (field.name, None if isinstance(field, _READ_AS_THEY_ARE) else field.python_value) for field in fields
-    ]
+    converters = [(field.name, None if _is_read_as_it_is(field) else field.python_value) for field in fields]
     rows = {}
     for values in model._meta.database.execute(model.select().where(is_any_of(model.spectrum_pk, spectrum_pks))):
         columns = {
@@ -209,6 +202,11 @@ def _read_rows(model: type[SpectrumMixin], spectrum_pks: list[int]) -> dict[int,
         row._dirty = set()
         rows[row.spectrum_pk] = row
     return rows
+
+
+def _is_read_as_it_is(field: Any) -> bool:
+    # A production schema may hold versions as text.
+    return field.stored_type != "text" and isinstance(field, _READ_AS_THEY_ARE)
 
 
 _READ_AS_THEY_ARE = (peewee.IntegerField, peewee.ForeignKeyField, peewee.TextField)

@@ -1,18 +1,20 @@
-"""Co-added APOGEE spectra: apStar files of SDSS-III to SDSS-V.
+"""APOGEE spectra of stars: apStar files of SDSS-III to SDSS-V, of a co-add and the visits that are in it.
 
 The mean barycentric velocity has had three names: VHELIO, then VHBARY, then VRAD. In the earliest files VRAD
 is another thing (the shift of the co-add, 0), so it counts only where neither of the others is. The
 reduction of files that don't name it (APRED) is that in the names of their visits, ``apVisit-r6-...``.
 """
 
-import re
 from typing import Any
 
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest import values as v
 from astra_models.ingest.content import FileContent, From, Kind, Values, take
 from astra_models.ingest.fits_file import FitsFile, Hdu
+from astra_models.pixel_rows import VisitName, parse_visit_name
+
+Visits = list[tuple[int, VisitName]]
 
 N_PIXELS = 8575
 
@@ -29,7 +31,6 @@ OTHER_RELEASE = "sdss4"
 
 COLUMNS = {
     "starver": From(v.whole, ("STARVER",)),
-    "healpix": From(v.whole, ("HEALPIX",)),
     "n_visits": From(v.whole, ("NVISITS",)),
     "snr": From(v.number, ("SNR",)),
     "mean_fiber": From(v.number, ("MEANFIB",)),
@@ -59,8 +60,6 @@ SOURCE_COLUMNS = {
     "b": From(v.number, ("GLAT",)),
 }
 
-_VISIT_NAME = re.compile(r"(ap|as)Visit-(\w+)-.*?(\d{5})-\d+\.fits")
-
 
 def is_ap_star(file: FitsFile) -> bool:
     """Tell whether there are flux, error and mask of 8575 pixels, of a star with so many visits."""
@@ -84,19 +83,27 @@ def read_ap_star(file: FitsFile) -> FileContent:
             raise UnrecognizedFileError(f"the file is truncated in the pixels of HDU {number}; fetch it again")
     header = file.primary
     visits = _visits(header)
-    apred = v.text(header.get("APRED")) or next((visit[2] for visit in visits), None)
+    apred = v.text(header.get("APRED")) or next((visit.apred for _, visit in visits), None)
     obj = v.text(header.get("OBJID")) or v.text(header.get("OBJ"))
     if apred is None or obj is None:
         raise UnrecognizedFileError(
             "it is an apStar without identifier: looked for OBJID, and for the reduction in APRED or in the "
             f"names of visits SFILE1...; found OBJID {obj!r}, reduction {apred!r}"
         )
-    row = take(COLUMNS, header) | _key(header, apred, obj, visits) | _mjds(header, visits) | {"path": file.path}
-    return FileContent(file.path, take(SOURCE_COLUMNS, header), [(ApogeeCoaddedSpectrumInApStar, row)])
+    key = _key(header, apred, obj, visits) | {"path": file.path, "healpix": v.whole(header.get("HEALPIX"))}
+    row = take(COLUMNS, header) | key | _mjds(header, visits)
+    spectra = [(ApogeeCoaddedSpectrumInApStar, row)]
+    spectra += [(ApogeeVisitSpectrumInApStar, key | _visit(header, number, visit)) for number, visit in visits]
+    return FileContent(file.path, take(SOURCE_COLUMNS, header), spectra)
 
 
-def _key(header: dict[str, Any], apred: str, obj: str, visits: list[re.Match[str]]) -> Values:
-    prefix = visits[0][1] if visits else ""
+def _visit(header: dict[str, Any], number: int, visit: VisitName) -> Values:
+    fiber = visit.fiber if visit.fiber is not None else v.whole(header.get(f"FIBER{number}"))
+    return {"plate": visit.plate, "mjd": visit.mjd, "fiber": fiber or 0, "reduction": visit.reduction}
+
+
+def _key(header: dict[str, Any], apred: str, obj: str, visits: Visits) -> Values:
+    prefix = visits[0][1].prefix if visits else ""
     is_sdss5 = "HEALPIX" in header or "SDSS_ID" in header or header.get("SURVEY") == "SDSS-V"
     by_prefix = {"ap": "apo25m", "as": "lco25m"}
     return {
@@ -111,18 +118,19 @@ def _key(header: dict[str, Any], apred: str, obj: str, visits: list[re.Match[str
     }
 
 
-def _mjds(header: dict[str, Any], visits: list[re.Match[str]]) -> Values:
-    mjds = [int(visit[3]) for visit in visits]
+def _mjds(header: dict[str, Any], visits: Visits) -> Values:
+    mjds = [visit.mjd for _, visit in visits]
     if not mjds:
         dates = (v.number(header.get(f"JD{i}")) for i in range(1, 1 + (v.whole(header.get("NVISITS")) or 0)))
         mjds = [int(date - 2_400_000.5) for date in dates if date is not None]
     return {"min_mjd": min(mjds, default=None), "max_mjd": max(mjds, default=None)}
 
 
-def _visits(header: dict[str, Any]) -> list[re.Match[str]]:
-    """Names of the visits' files, taken apart."""
-    names = (str(header.get(f"SFILE{i}", "")) for i in range(1, 1 + (v.whole(header.get("NVISITS")) or 0)))
-    return [match for name in names if (match := _VISIT_NAME.search(name))]
+def _visits(header: dict[str, Any]) -> Visits:
+    """Give numbers and names of the visits that are in the co-add."""
+    numbers = range(1, 1 + (v.whole(header.get("NVISITS")) or 0))
+    names = ((number, parse_visit_name(str(header.get(f"SFILE{number}", "")))) for number in numbers)
+    return [(number, name) for number, name in names if name is not None]
 
 
 def _is_image(hdu: Hdu) -> bool:

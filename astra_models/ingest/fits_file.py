@@ -209,6 +209,29 @@ class FitsFile:
             raise UnrecognizedFileError(f"the file is truncated in the table of HDU {number}; fetch it again")
         return Row(hdu, content)
 
+    def rows(self, number: int) -> Iterator[Row]:
+        """Give the rows of a table, one after the other.
+
+        Parameters
+        ----------
+        number : int
+            Which HDU, from 0.
+
+        Raises
+        ------
+        UnrecognizedFileError
+            If the file ends before the last.
+        """
+        hdu = self.hdus[number]
+        size = _whole(hdu.header.get("NAXIS1"))
+        with _open(self.path) as stream:
+            stream.seek(hdu.start)
+            for _ in range(hdu.n_rows):
+                content = stream.read(size)
+                if len(content) < size:
+                    raise UnrecognizedFileError(f"the file is truncated in the table of HDU {number}; fetch it again")
+                yield Row(hdu, content)
+
     def array(self, number: int, name: str) -> np.ndarray:
         """Read a column of numbers, one per row.
 

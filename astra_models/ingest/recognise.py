@@ -5,12 +5,13 @@ import struct
 
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest.apogee_files import AP_STAR
+from astra_models.ingest.apogee_visit_files import AP_VISIT
 from astra_models.ingest.boss_files import TEMPLATE, VISIT
 from astra_models.ingest.content import FileContent
 from astra_models.ingest.fits_file import FitsFile
-from astra_models.ingest.mwm_files import MWM_STAR
+from astra_models.ingest.mwm_files import MWM_STAR, MWM_VISIT
 
-KINDS = (MWM_STAR, AP_STAR, VISIT, TEMPLATE)
+KINDS = (MWM_STAR, MWM_VISIT, AP_STAR, AP_VISIT, VISIT, TEMPLATE)
 
 
 def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:

@@ -19,7 +19,11 @@ from typing import Any
 
 import peewee
 
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.apogee import (
+    ApogeeCoaddedSpectrumInApStar,
+    ApogeeVisitSpectrum,
+    ApogeeVisitSpectrumInApStar,
+)
 from astra_models.base import database
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.connection import require_tables
@@ -30,16 +34,32 @@ from astra_models.fields import utc_now
 from astra_models.ingest.content import FileContent, Values
 from astra_models.ingest.recognise import read_spectrum_file
 from astra_models.ingest.sources import KnownSource, SourceMatcher
-from astra_models.mwm import BossCombinedSpectrum
+from astra_models.mwm import (
+    ApogeeCombinedSpectrum,
+    ApogeeRestFrameVisitSpectrum,
+    BossCombinedSpectrum,
+    BossRestFrameVisitSpectrum,
+)
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
-TABLES = ("source", "boss_visit_spectrum", "boss_combined_spectrum", "apogee_coadded_spectrum_in_ap_star")
-MODELS: tuple[type[SpectrumMixin], ...] = (
+MODELS: tuple[type[SpectrumMixin], ...] = (  # visits before what is made of them
     BossVisitSpectrum,
-    BossCombinedSpectrum,
+    ApogeeVisitSpectrum,
+    ApogeeVisitSpectrumInApStar,
     ApogeeCoaddedSpectrumInApStar,
+    BossCombinedSpectrum,
+    BossRestFrameVisitSpectrum,
+    ApogeeCombinedSpectrum,
+    ApogeeRestFrameVisitSpectrum,
 )
+TABLES = tuple(model._meta.table_name for model in (Source, *MODELS))
+MADE_OF: dict[type[SpectrumMixin], tuple[type[SpectrumMixin], tuple[str, ...]]] = {
+    BossRestFrameVisitSpectrum: (BossVisitSpectrum, ("run2d", "fieldid", "mjd", "catalogid")),
+    ApogeeVisitSpectrumInApStar: (ApogeeVisitSpectrum, ("apred", "telescope", "plate", "mjd", "fiber")),
+}
+"""Spectra whose ``drp_spectrum_pk`` is the key of a visit, and the columns that both have."""
+
 CHUNK = 100
 
 _NOT_STORABLE = (peewee.DataError, peewee.IntegrityError, ValueError, OverflowError)
@@ -119,8 +139,10 @@ def ingest_spectra(
 
     Notes
     -----
-    Kinds are recognised by their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apStar,
-    mwmStar. Errors of the database itself are raised; whatever is wrong with a file is reported.
+    Kinds are recognised by their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apVisit, apStar,
+    mwmStar, mwmVisit. A visit's spectrum in an apStar or mwmVisit refers to the visit itself (``drp_spectrum_pk``) if
+    that was ingested before, or in the same batch. Errors of the database itself are raised; whatever is wrong with a
+    file is reported.
     """
     start = time.monotonic()
     require_tables(Source, Spectrum, *MODELS)
@@ -230,6 +252,8 @@ def _rows_by_model(
 def _write_spectra(model: type[SpectrumMixin], rows: list[Values]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for chunk in _chunks(rows):
+        if model in MADE_OF:
+            _add_visits(model, chunk)
         existing = _existing(model, chunk)
         new = []
         for values in chunk:
@@ -240,6 +264,21 @@ def _write_spectra(model: type[SpectrumMixin], rows: list[Values]) -> Counter[st
                 counts[_update_if_different(model, row, values)] += 1
         counts["inserted"] += _insert(model, new)
     return counts
+
+
+def _add_visits(model: type[SpectrumMixin], rows: list[Values]) -> None:
+    """Add the key of the visit that each was made of, if its own file was ingested; of the same release, if it can."""
+    visit, names = MADE_OF[model]
+    conditions = [functools.reduce(operator.and_, (getattr(visit, n) == values[n] for n in names)) for values in rows]
+    known: dict[tuple[Any, ...], int] = {}
+    for found in visit.select().where(_any_of(conditions)).order_by(visit.spectrum_pk):
+        key = tuple(getattr(found, name) for name in names)
+        known[key] = known[*key, found.__data__["release"]] = found.spectrum_pk
+    for values in rows:
+        key = tuple(values[name] for name in names)
+        spectrum_pk = known.get((*key, values["release"]), known.get(key))
+        if spectrum_pk is not None:
+            values["drp_spectrum_pk"] = spectrum_pk
 
 
 def _insert(model: type[SpectrumMixin], rows: list[Values]) -> int:

@@ -6,6 +6,7 @@ text. All of it becomes None here.
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 MISSING_WORDS = {"", "nan", "none", "null", "n/a"}
@@ -83,6 +84,24 @@ def numbers(value: Any) -> list[float] | None:
         words = [words]
     found = [number(word) for word in words]
     return None if not found or None in found else [float(value) for value in found if value is not None]
+
+
+def finite_numbers(value: Any) -> list[float] | None:
+    """Give the numbers of a list that is filled up with NaN; None if there are none."""
+    words = value if isinstance(value, list) else [value]
+    return [found for word in words if (found := number(word)) is not None] or None
+
+
+def moment(value: Any) -> datetime | None:
+    """Give the moment that text says, in UTC; None if there is none."""
+    words = text(value)
+    if words is None:
+        return None
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def mean(value: Any) -> float | None:

@@ -9,10 +9,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
-from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import MissingFileError
-from astra_models.mwm import BossCombinedSpectrum
+from astra_models.ingest.spectra import MODELS
 from astra_models.paths import expand_path
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
@@ -24,7 +22,7 @@ from astra_orchestration.resources import DatabaseResource
 
 __all__ = ["catalogue", "sample_survey"]
 
-CATALOGUE = (Source, BossVisitSpectrum, BossCombinedSpectrum, ApogeeCoaddedSpectrumInApStar)
+CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
 SAMPLE_FOLDER = "var/sample"
 REFUSED_SHOWN = 20

@@ -21,7 +21,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.sample import SampleSummary, make_sample
 
-MODELS = (Source, Spectrum, BossVisitSpectrum, BossCombinedSpectrum, ApogeeCoaddedSpectrumInApStar)
+MODELS = (Source, Spectrum, *spectra.MODELS)
 SINGLE_VISIT = "apStar-r6-2M03290406+3117075.fits"
 
 
@@ -32,7 +32,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleSummary:
 
 @pytest.fixture
 def real_spectra(real_data: Path) -> list[Path]:
-    patterns = ("pyhammer/*.fits", "wdtools/*.fits", "apogee_tools/apStar*.fits")
+    patterns = ("pyhammer/*.fits", "wdtools/*.fits", "apogee_tools/ap[SV]*.fits", "doppler/*.fits")
     return [path for pattern in patterns for path in sorted(real_data.glob(pattern))]
 
 
@@ -87,13 +87,15 @@ def test_all_real_spectra_go_in(database: peewee.Database, real_spectra: list[Pa
 
     assert report.refused == []
     assert report.notes == []
-    assert (report.files, report.ingested) == (9, 9)
-    assert counts(report, "source") == (8, 0, 0)
+    assert (report.files, report.ingested) == (13, 13)
+    assert counts(report, "source") == (9, 0, 0)
     assert counts(report, "boss_visit_spectrum") == (6, 0, 0)
     assert counts(report, "apogee_coadded_spectrum_in_ap_star") == (3, 0, 0)
+    assert counts(report, "apogee_visit_spectrum_in_ap_star") == (7, 0, 0)
+    assert counts(report, "apogee_visit_spectrum") == (4, 0, 0)
     keys = {row.spectrum_pk for model in MODELS[2:] for row in model.select()}
     assert keys == {row.pk for row in Spectrum.select()}
-    assert len(keys) == 9
+    assert len(keys) == 20
 
 
 def test_ingesting_again_writes_nothing(database: peewee.Database, real_spectra: list[Path]) -> None:
@@ -202,11 +204,10 @@ def test_headers_are_read_as_astropy_reads_them(real_data: Path) -> None:
             assert header[keyword] == hdus[0].header[keyword]
 
 
-@pytest.mark.parametrize("kind", ["apVisit", "aspcapStar"])
-def test_other_real_files_are_refused(memory_database: peewee.Database, real_data: Path, kind: str) -> None:
-    reason = only_reason(sorted((real_data / "apogee_tools").glob(f"{kind}*"))[0])
+def test_other_real_files_are_refused(memory_database: peewee.Database, real_data: Path) -> None:
+    reason = only_reason(sorted((real_data / "apogee_tools").glob("aspcapStar*"))[0])
 
-    for looked_for in ("mwmStar", "apStar", "specFull", "template", "LOGLAM", "NVISITS", "8575"):
+    for looked_for in ("mwmStar", "mwmVisit", "apVisit", "apStar", "specFull", "template", "LOGLAM", "NVISITS", "8575"):
         assert looked_for in reason
     assert "found HDU 0: header only; HDU 1: image of" in reason
 
@@ -316,9 +317,11 @@ def test_two_ingestions_at_once_make_every_row_once(database: peewee.Database, s
     with ThreadPoolExecutor(2) as threads:
         reports = list(threads.map(ingest, range(2)))
 
-    inserted = [sum(report.tables[name].inserted for report in reports) for name in spectra.TABLES]
-    assert inserted == [5, sample.visits + 2, 5, 0]
-    assert [model.select().count() for model in MODELS] == [5, sample.visits + 7, sample.visits + 2, 5, 0]
+    inserted = {name: sum(report.tables[name].inserted for report in reports) for name in spectra.TABLES}
+    expected = {"source": 5, "boss_visit_spectrum": sample.visits + 2, "boss_combined_spectrum": 5}
+    assert inserted == dict.fromkeys(inserted, 0) | expected
+    stored = {model._meta.table_name: model.select().count() for model in MODELS}
+    assert stored == inserted | {"spectrum": sample.visits + 7}
     assert [report.refused for report in reports] == [reports[0].refused] * 2
 
 
@@ -464,36 +467,6 @@ def test_the_two_observatories_of_an_mwm_star(database: peewee.Database, co_adds
         assert row.v_astra == 8001  # the file has text
         assert row.flux.shape == (4648,)
         assert row.snr == pytest.approx(np.median(row.flux[row.ivar > 0] * np.sqrt(row.ivar[row.ivar > 0])), rel=1e-4)
-
-
-def test_the_apogee_spectrum_of_an_mwm_star_is_reported(
-    database: peewee.Database, co_adds: list[str], tmp_path: Path
-) -> None:
-    def with_apogee(hdus: fits.HDUList) -> None:
-        table = hdus[3]
-        rows = np.zeros(1, [("flux", ">f4", 8575), ("min_mjd", ">i4")])
-        hdus[3] = fits.BinTableHDU(rows, name=table.name)
-
-    path = changed_copy(co_adds[0], tmp_path, with_apogee)
-
-    report = ingest_spectra([path])
-
-    assert report.refused == []
-    assert report.notes == [
-        (str(path), "its APOGEE/APO spectrum (HDU 3) was passed over: there is no table for it yet")
-    ]
-    assert counts(report, "boss_combined_spectrum") == (1, 0, 0)
-
-
-def test_an_mwm_visit_is_not_taken_for_an_mwm_star(
-    memory_database: peewee.Database, co_adds: list[str], tmp_path: Path
-) -> None:
-    def with_visits(hdus: fits.HDUList) -> None:
-        for number in range(1, 5):
-            rows = np.zeros(0, [("mjd", ">i4"), ("min_mjd", ">i4"), ("flux", ">f4")])
-            hdus[number] = fits.BinTableHDU(rows)
-
-    assert "looked for an mwmStar" in only_reason(changed_copy(co_adds[0], tmp_path, with_visits))
 
 
 def test_sentinels_of_a_visit_are_missing(database: peewee.Database, visits: list[str]) -> None:

@@ -67,7 +67,7 @@ def test_a_compressed_file_is_read_as_well(tmp_path: Path, file: Path) -> None:
 
 
 @pytest.mark.lesson(51)
-def test_only_the_hdu_that_is_needed_is_read(tmp_path: Path) -> None:
+def test_only_what_belongs_together_is_read(tmp_path: Path) -> None:
     path = tmp_path / "apStar.fits"
     images = [fits.ImageHDU(np.full((3, 8575), value, dtype=">f4")) for value in (1, 0.5, 0)]
     fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
@@ -75,16 +75,17 @@ def test_only_the_hdu_that_is_needed_is_read(tmp_path: Path) -> None:
         opened.truncate(path.stat().st_size - 100_000)  # into the third image
     spectrum = ApogeeCoaddedSpectrumInApStar(path=str(path))
     assert set(spectrum.flux) == {1}
-    assert set(spectrum._pixels_read) == {"flux"}
     assert set(spectrum.ivar) == {4}
     assert set(spectrum._pixels_read) == {"flux", "ivar"}
+    with pytest.raises(MissingPixelsError, match="pixel_flags: can't read HDU 3"):
+        assert spectrum.pixel_flags
 
 
 @pytest.mark.lesson(51)
-def test_a_file_is_opened_once_for_all_arrays_of_an_hdu(visit: BossVisitSpectrum, file: Path) -> None:
+def test_a_file_is_opened_once_for_flux_ivar_and_wavelength(visit: BossVisitSpectrum, file: Path) -> None:
     flux = visit.flux
     file.unlink()
-    assert visit.ivar.shape == visit.wavelength.shape == visit.wresl.shape == (50,)
+    assert visit.ivar.shape == visit.wavelength.shape == (50,)
     assert visit.flux is flux
 
 

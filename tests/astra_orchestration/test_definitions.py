@@ -11,7 +11,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from astra_orchestration.definitions import defs
+from astra_models.ingest.spectra import MODELS
+from astra_orchestration.assets.declared import declared_assets
+from astra_orchestration.definitions import defs, made
 from astra_orchestration.schedules import nightly_job, nightly_schedule
 
 ROOT = Path(__file__).parents[2]
@@ -47,16 +49,21 @@ def test_what_is_defined(tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads(done.stdout)
 
     assets = {asset["asset_key"]: (asset["group_name"], asset.get("dependency_keys", [])) for asset in found["assets"]}
-    catalogue = ("apogee_coadded_spectrum_in_ap_star", "boss_combined_spectrum", "boss_visit_spectrum", "source")
-    assert assets == {
+    declared = {spec.key.to_user_string() for spec in declared_assets(made)}
+    catalogue = {"source", *(model._meta.table_name for model in MODELS)}
+    ours = {name: assets[name] for name in assets if name not in declared and assets[name][0] != "products"}
+    assert ours == {
         "sample_survey": ("sample", []),
+        "result_file": ("result_files", []),
         **{name: ("catalogue", ["sample_survey"]) for name in catalogue},
         "corv": ("pipelines", ["boss_visit_spectrum"]),
         "rocket": ("pipelines", ["boss_visit_spectrum"]),
     }
+    assert assets["snow_white"] == ("result_files", ["boss_combined_spectrum", "boss_visit_spectrum"])
+    assert declared <= assets.keys()
     assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule"]
-    assert [sensor["name"] for sensor in found["sensors"]] == ["astra_version_sensor"]
-    assert {resource["name"] for resource in found["resources"]} == {"database", "pipeline_results"}
+    assert [sensor["name"] for sensor in found["sensors"]] == ["astra_version_sensor", "result_file_sensor"]
+    assert {resource["name"] for resource in found["resources"]} == {"database", "pipeline_results", "result_folders"}
 
 
 def test_loading_is_quick_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
@@ -85,7 +92,7 @@ def test_dagster_accepts_our_settings(tmp_path: Path) -> None:
 
 def test_writers_are_bounded_by_a_pool() -> None:
     graph = defs.resolve_asset_graph()
-    pools = {key.to_user_string(): graph.get(key).pools for key in graph.get_all_asset_keys()}
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.materializable_asset_keys}
 
     assert pools.pop("sample_survey") == set()
     assert set(map(frozenset, pools.values())) == {frozenset({"astra_database"})}
@@ -96,6 +103,7 @@ def test_every_night_new_spectra_are_ingested_and_then_analysed() -> None:
     selected = {key.to_user_string() for key in nightly_job.selection.resolve(graph)}
 
     assert "sample_survey" not in selected
+    assert selected <= {key.to_user_string() for key in graph.materializable_asset_keys}
     assert {"source", "boss_visit_spectrum", "corv", "rocket"} <= selected
     assert nightly_schedule.cron_schedule == "0 4 * * *"
     assert nightly_schedule.execution_timezone == "UTC"

@@ -294,3 +294,23 @@ def test_what_is_in_memory_stays_when_a_run_connects(memory_database: peewee.Dat
 def test_the_launchpad_shows_the_target_that_is_the_default() -> None:
     assert resources_for()["database"].target.kind == "config"
     assert resources_for({"sqlite": {"path": "a.db"}})["database"].target == SqliteTarget(path="a.db")
+
+
+@pytest.mark.postgresql_only(reason="SQLite's times all have a zone")
+def test_the_zone_of_times_without_one_is_part_of_the_target(target: dict[str, Any]) -> None:
+    target["postgres"]["timezone"] = "Asia/Tokyo"
+    connected = DatabaseResource(target=target).connect()
+    assert connected.execute_sql("SHOW timezone").fetchone() == ("Asia/Tokyo",)
+
+
+def test_tables_of_an_older_release_are_told_before_a_run_uses_them(target: dict[str, Any]) -> None:
+    from astra_models.base import bind, bound_schema, database
+    from astra_models.corv import Corv
+    from astra_models.errors import OutdatedSchemaError
+
+    table = f'"{bound_schema()}"."corv"' if bound_schema() else '"corv"'
+    database.execute_sql(f"ALTER TABLE {table} DROP COLUMN rchi2")
+    bind(database.obj, bound_schema())
+    with pytest.raises(OutdatedSchemaError, match="astra migrate up"):
+        DatabaseResource(target=target).connect(Corv)
+    Corv.drop_table()
