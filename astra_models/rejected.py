@@ -16,11 +16,13 @@ from astra_models.fields import AutoField, BigIntegerField, DateTimeField, Integ
 EXCEPTION = "exception"
 NO_RESULT = "no_result"
 REFUSED = "refused"
+NOT_INGESTED = "not_ingested"
+REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED)
 FAILURES = (EXCEPTION, NO_RESULT)
 
 
 class RejectedResult(BaseModel):
-    """A spectrum whose analysis failed or gave nothing, or a result that couldn't be stored.
+    """A spectrum whose analysis failed or gave nothing, or a result, or a row of a file, that couldn't be stored.
 
     A spectrum listed as ``exception`` or ``no_result`` is not due at the same version unless it was modified since.
     A later good result removes it from the list.
@@ -31,7 +33,7 @@ class RejectedResult(BaseModel):
     spectrum_pk = BigIntegerField(null=True)
     source_pk = BigIntegerField(null=True)
     v_astra = IntegerField(null=True)
-    reason = TextField(unit="", help_text="exception, no_result or refused")
+    reason = TextField(unit="", help_text="exception, no_result, refused or not_ingested")
     message = TextField(help_text="What went wrong")
     payload = TextField(null=True, help_text="The row that was refused, as JSON")
     run_id = TextField(null=True, help_text="The run in which it happened")
@@ -48,7 +50,7 @@ def select_rejected(model: str | None = None, reason: str | None = None, run_id:
     ----------
     model : str, optional
         Name of the output model, in whatever case, or of its table.
-    reason : {"exception", "no_result", "refused"}, optional
+    reason : {"exception", "no_result", "refused", "not_ingested"}, optional
         Only what has this reason.
     run_id : str, optional
         Only this run; the beginning of its id is enough.
@@ -56,10 +58,10 @@ def select_rejected(model: str | None = None, reason: str | None = None, run_id:
     Raises
     ------
     ValueError
-        If `reason` is none of the three.
+        If `reason` is none of these.
     """
-    if reason is not None and reason not in (*FAILURES, REFUSED):
-        raise ValueError(f"reason={reason!r} is none of {', '.join((*FAILURES, REFUSED))}")
+    if reason is not None and reason not in REASONS:
+        raise ValueError(f"reason={reason!r} is none of {', '.join(REASONS)}")
     query = RejectedResult.select()
     if model is not None:
         query = query.where(peewee.fn.LOWER(RejectedResult.model) == model.replace("_", "").lower())

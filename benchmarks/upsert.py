@@ -315,10 +315,14 @@ def main() -> None:
                 lines += report(backend, shape, measure(job, options.rounds))
                 print("\n".join(lines), flush=True)
     if options.write:
-        text = options.write.read_text()
-        start, end = "<!-- figures -->", "<!-- end of figures -->"
-        before, after = text.split(start)[0], text.split(end)[1]
-        options.write.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}")
+        write_figures(options.write, lines)
+
+
+def write_figures(page: Path, lines: list[str]) -> None:
+    """Put figures into a page of the documentation, between its two marks."""
+    start, end = "<!-- figures -->", "<!-- end of figures -->"
+    before, rest = page.read_text().split(start)
+    page.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

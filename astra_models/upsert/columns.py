@@ -129,7 +129,9 @@ def kind_of(field: peewee.Field) -> Kind:
 
 
 def _declared_kind(field: peewee.Field) -> Kind:
-    target = field.rel_field if isinstance(field, peewee.ForeignKeyField) else field
+    target = field
+    while isinstance(target, peewee.ForeignKeyField):
+        target = target.rel_field
     for field_type, kind in _KINDS:
         if isinstance(target, field_type):
             return kind

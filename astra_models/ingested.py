@@ -1,0 +1,27 @@
+"""Which result files have been ingested."""
+
+from astra_models.base import BaseModel
+from astra_models.fields import AutoField, BigIntegerField, DateTimeField, FloatField, IntegerField, TextField, utc_now
+
+
+class IngestedFile(BaseModel):
+    """A result file of which every row has been dealt with: a row for each of its contents, by checksum."""
+
+    pk = AutoField()
+    name = TextField(help_text="Name of the file, without folder")
+    sha256 = TextField(unique=True, help_text="Checksum of the file as it is on disk (SHA-256, hexadecimal)")
+    size = BigIntegerField(unit="byte", help_text="Size of the file on disk")
+    kind = TextField(help_text="What the file was recognised as")
+    release = TextField(null=True)
+    v_astra = IntegerField(null=True)
+    rows = BigIntegerField(unit="", help_text="Rows in the file")
+    inserted = BigIntegerField(unit="", help_text="Rows of the file that made a new result, spectrum or source")
+    updated = BigIntegerField(unit="", help_text="Rows of the file that changed a stored one")
+    unchanged = BigIntegerField(unit="", help_text="Rows of the file that changed nothing")
+    rejected = BigIntegerField(unit="", help_text="Rows of the file that could not be stored")
+    seconds = FloatField(null=True, unit="s", help_text="How long it took")
+    run_id = TextField(null=True, help_text="The run in which it happened")
+    created = DateTimeField(default=utc_now)
+
+    class Meta:
+        indexes = ((("name",), False),)

@@ -1,0 +1,332 @@
+"""Tables of any kind, by a mapping of their columns: FITS, ECSV, VOTable, CSV, and catalogues of APOGEE and BOSS."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.time import Time
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum
+from astra_models.aspcap import ASPCAP
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.mapping import FOLDER, Mapping, MappingError, load_mapping, own_mappings
+from astra_models.ingest.result_files import Chunk, Part, open_result_file
+from astra_models.source import Source
+
+STARS = {
+    "name": "stars",
+    "missing": [-9999, "null"],
+    "tables": {
+        "Source": {
+            "sdss_id": "ID",
+            "sdss4_apogee_id": "NAME",
+            "ra": {"from": "RA", "unit": "rad"},
+            "plx": {"from": "PARALLAX"},
+            "e_plx": {"from": "PARALLAX_ERROR", "scale": 2},
+        }
+    },
+}
+
+
+def stars() -> Table:
+    table = Table()
+    table["ID"] = [5, 6, -9999]
+    table["NAME"] = ["a", " null", "c "]
+    table["RA"] = [0.0, np.pi / 2, -9999.0]
+    table["PARALLAX"] = [1.5, np.nan, 2.5]
+    table["PARALLAX"].unit = "arcsec"
+    table["PARALLAX_ERROR"] = np.array([0.25, 0.5, 1.0], np.float32)
+    table["REMARK"] = ["x", "y", "z"]
+    return table
+
+
+def read(path: Path, mapping: Any) -> tuple[Part, Chunk]:
+    (part,) = open_result_file(path, mapping).parts
+    (chunk,) = part.chunks()
+    return part, chunk
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("t.fits", "fits"),
+        ("t.fits.gz", "fits"),
+        ("t.ecsv", "ascii.ecsv"),
+        ("t.vot", "votable"),
+        ("t.csv", "ascii.csv"),
+        ("noname", "ascii.ecsv"),
+    ],
+)
+def test_tables_of_any_format_give_the_same(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    stars().write(path, format=kind)
+    given = STARS | {"tables": {"Source": STARS["tables"]["Source"] | {"plx": {"from": "PARALLAX", "unit": "arcsec"}}}}
+    part, chunk = read(path, given)
+    source = chunk.columns[Source]
+    assert source["sdss_id"].tolist() == [5, 6, None]
+    assert source["sdss4_apogee_id"].tolist() == ["a", None, "c"]
+    np.testing.assert_allclose(source["ra"], [0, 90, np.nan])
+    np.testing.assert_allclose(source["plx"], [1500, np.nan, 2500])
+    np.testing.assert_allclose(source["e_plx"], [0.5, 1, 2])
+    assert part.unplaced == [("REMARK", "the mapping doesn't name it")]
+    assert chunk.problems == []
+    assert {key: str(value).strip() for key, value in chunk.payload(0).items()}["REMARK"] == "x"
+    assert (part.n_rows, part.output_model, part.spectrum_model) == (3, None, None)
+
+
+def test_units_of_the_file_are_converted(tmp_path: Path) -> None:
+    stars().write(tmp_path / "t.ecsv")
+    part, chunk = read(tmp_path / "t.ecsv", STARS)
+    np.testing.assert_allclose(chunk.columns[Source]["plx"], [1500, np.nan, 2500])
+    assert "PARALLAX is converted from 'arcsec' to 'mas'" in part.notes
+
+
+def test_text_in_a_column_of_numbers_is_a_problem_of_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("ID,NAME,RA,PARALLAX,PARALLAX_ERROR\n1,a,0.5,1,1\ntwo,b,oops,1,1\n3.5,c,0.5,,1\n4,d,0.5,1,nan\n")
+    _, chunk = read(path, STARS)
+    source = chunk.columns[Source]
+    assert chunk.problems == [
+        (1, "sdss_id: 'two' is not a whole number"),
+        (2, "sdss_id: '3.5' is not a whole number"),
+        (1, "ra: 'oops' is not a number"),
+    ]
+    assert source["sdss_id"].tolist() == [1, None, None, 4]
+    assert np.isnan(source["ra"]).tolist() == [False, True, False, False]
+    assert np.isnan(source["e_plx"]).tolist() == [False, False, False, True]
+
+
+def test_rows_come_in_parts(tmp_path: Path) -> None:
+    stars().write(tmp_path / "t.ecsv")
+    (part,) = open_result_file(tmp_path / "t.ecsv", STARS).parts
+    assert [chunk.rows.tolist() for chunk in part.chunks(2)] == [[0, 1], [2]]
+
+
+def test_everything_that_a_column_can_be_made_of(tmp_path: Path) -> None:
+    table = Table()
+    table["STAR"] = ["2M01", "2M02", "2M03"]
+    table["PARAM"] = [[4000.0, 0.3], [5000.0, -9999.0], [-9999.0, 0.0]]
+    table["AL_FE"], table["FE_H"] = [0.1, 0.2, -9999.0], [-1.0, -9999.0, 0.0]
+    table["FLAG"] = np.array([0, -(2**31), 8], np.int32)
+    table["TEL"] = ["APO", "LCO ", "other"]
+    mapping = {
+        "release": "dr12",
+        "v_astra": "0.0.12",
+        "missing": -9999,
+        "tables": {
+            "ASPCAP": {
+                "teff": {"from": "param", "element": 0},
+                "raw_v_micro": {"from": "PARAM", "element": 1, "transform": "ten_to_the"},
+                "al_h": {"from": ["AL_H", "AL_FE"], "plus": "FE_H"},
+                "result_flags": "FLAG",
+                "tag": {"value": "from a table"},
+            },
+            "ApogeeCoaddedSpectrumInApStar": {
+                "obj": "STAR",
+                "telescope": {"from": "TEL", "values": {"APO": "apo25m", "LCO": "lco25m"}},
+            },
+        },
+    }
+    table.write(tmp_path / "t.fits")
+    part, chunk = read(tmp_path / "t.fits", mapping)
+    result, spectrum = chunk.columns[ASPCAP], chunk.columns[ApogeeCoaddedSpectrumInApStar]
+    np.testing.assert_allclose(result["teff"], [4000, 5000, np.nan])
+    np.testing.assert_allclose(result["raw_v_micro"], [10**0.3, np.nan, 1])
+    np.testing.assert_allclose(result["al_h"], [-0.9, np.nan, np.nan])
+    assert result["result_flags"].tolist() == [0, 2**31, 8]
+    assert result["tag"].tolist() == ["from a table"] * 3
+    assert result["v_astra"].tolist() == [12] * 3
+    assert spectrum["telescope"].tolist() == ["apo25m", "lco25m", "other"]
+    assert spectrum["release"].tolist() == ["dr12"] * 3
+    assert part.unplaced == []
+    assert list(chunk.columns) == [Source, ApogeeCoaddedSpectrumInApStar, ASPCAP]
+
+
+def test_times_of_tables(tmp_path: Path) -> None:
+    table = Table(
+        {"ID": [1, 2], "MJD": [60000.5, np.nan], "WHEN": Time(["2024-01-02T03:04:05", "2024-01-02T00:00:00"])}
+    )
+    table.write(tmp_path / "t.ecsv")
+    columns = {"sdss_id": "ID", "created": {"from": "MJD", "transform": "time_of_mjd"}, "modified": "WHEN"}
+    _, chunk = read(tmp_path / "t.ecsv", {"tables": {"Source": columns}})
+    assert chunk.columns[Source]["created"].astype(str).tolist() == ["2023-02-25T12:00:00.000000", "NaT"]
+    assert chunk.columns[Source]["modified"].astype(str).tolist()[0] == "2024-01-02T03:04:05.000000"
+
+
+# ---- mappings that are wrong
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"Sorce": {"ra": "RA"}}, "there is no table 'Sorce'; did you mean Source?"),
+        ({"Source": {"rah": "RA"}}, "Source has no column 'rah'; did you mean ra"),
+        ({"Source": {"ra": {"form": "RA"}}}, "there is no key of Source.ra 'form'; did you mean from"),
+        ({"Source": {"ra": {"from": "RA", "value": 1}}}, "Source.ra: give either 'from'"),
+        ({"Source": {"ra": {}}}, "Source.ra: give either 'from'"),
+        (
+            {"Source": {"ra": {"from": "RA", "transform": "log_10"}}},
+            "there is no transform of Source.ra 'log_10'; did you mean log10",
+        ),
+        ({"Source": {"ra": {"from": "RA", "scale": "2"}}}, "Source.ra: 'scale' is a number"),
+        ({"Source": ["ra"]}, "Source: give our columns"),
+        ({"ASPCAP": {"teff": "T"}, "BossNet": {"teff": "T"}}, "one table of results, not of ASPCAP and BossNet"),
+        ({}, "it needs 'tables'"),
+    ],
+)
+def test_wrong_mappings_are_refused_with_what_is_meant(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(MappingError, match=message.replace("(", r"\(")):
+        load_mapping({"tables": tables})
+
+
+def test_wrong_files_of_mappings(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    for content, message in (
+        ("tables: [", "is no YAML"),
+        ("just text", "has no keys"),
+        ("tabels: {}", "there is no key 'tabels'; did you mean tables"),
+        ("v_astra: one\ntables: {Source: {ra: RA}}", "v_astra 'one' is no version"),
+    ):
+        path.write_text(content)
+        with pytest.raises(MappingError, match=message) as caught:
+            load_mapping(path)
+        assert str(path) in str(caught.value)
+    with pytest.raises(MappingError, match="can't be read"):
+        load_mapping(tmp_path / "none.yaml")
+
+
+def test_a_mapping_that_does_not_fit_the_file(tmp_path: Path) -> None:
+    stars().write(tmp_path / "t.fits")
+    columns = {"sdss_id": "ID", "plx": "PARALAX"}
+    with pytest.raises(
+        MappingError, match=r"t.fits: the mapping 'mapping' doesn't fit: Source.plx .* did you mean PARALLAX"
+    ):
+        open_result_file(tmp_path / "t.fits", {"tables": {"Source": columns}})
+    part, chunk = read(tmp_path / "t.fits", {"strict": False, "tables": {"Source": columns}})
+    assert part.notes == ["Source.plx is to be made of PARALAX, which the file doesn't have"]
+    assert set(chunk.columns[Source]) == {"sdss_id"}
+    with pytest.raises(MappingError, match=r"is for table 'other', which isn't there; there are 1"):
+        open_result_file(tmp_path / "t.fits", STARS | {"table": "other"})
+
+
+def test_a_list_where_one_value_belongs_is_refused_for_its_column(tmp_path: Path) -> None:
+    Table({"ID": [1], "RA": [[1.0, 2.0]]}).write(tmp_path / "t.fits")
+    part, _ = read(tmp_path / "t.fits", {"tables": {"Source": {"sdss_id": "ID", "ra": "RA"}}})
+    assert part.unplaced == [("RA", "it has (2,) values a row, and ra one")]
+    with pytest.raises(MappingError, match=r"RA has 2 elements; there is no element 2"):
+        open_result_file(tmp_path / "t.fits", {"tables": {"Source": {"ra": {"from": "RA", "element": 2}}}})
+
+
+def test_what_astropy_can_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.vot"
+    path.write_text("<?xml version='1.0'?><VOTABLE>")
+    with pytest.raises(UnrecognizedFileError, match=r"t.vot: astropy can't read it as a table"):
+        open_result_file(path, STARS)
+    with pytest.raises(UnrecognizedFileError, match="not a FITS file"):
+        open_result_file(path)
+
+
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    stars()[:0].write(tmp_path / "t.fits")
+    file = open_result_file(tmp_path / "t.fits", STARS)
+    assert (file.parts, file.notes) == ([], ["HDU 1 has no rows"])
+
+
+# ---- our own mappings
+
+
+def test_own_mappings_are_sound() -> None:
+    assert [mapping.name for mapping in own_mappings()] == ["APOGEE allStar", "APOGEE allVisit", "BOSS spAll"]
+    for path in FOLDER.glob("*.yaml"):
+        mapping = load_mapping(path)
+        assert Source in mapping.models
+        for model in mapping.models[1:2]:
+            ours = {rule.name for rule in mapping.rules if rule.model is model} | {"release"}
+            assert set(model.natural_key) <= ours
+
+
+def test_catalogues_of_apogee_and_boss_are_recognised(tmp_path: Path) -> None:
+    for mapping, model, kind in (
+        (FOLDER / "apogee_allstar.yaml", ASPCAP, ApogeeCoaddedSpectrumInApStar),
+        (FOLDER / "apogee_allvisit.yaml", None, ApogeeVisitSpectrum),
+        (FOLDER / "boss_spall.yaml", None, BossVisitSpectrum),
+    ):
+        path = tmp_path / f"{mapping.stem}.fits"
+        write_catalogue(path, load_mapping(mapping))
+        file = open_result_file(path)
+        (part,) = file.parts
+        assert (file.kind, part.output_model, part.spectrum_model) == (load_mapping(mapping).name, model, kind)
+        (chunk,) = part.chunks()
+        key = {name: chunk.columns[kind][name].tolist() for name in kind.natural_key}
+        assert all(None not in values for values in key.values()), key
+        assert chunk.problems == []
+
+
+def write_catalogue(path: Path, mapping: Mapping) -> None:
+    """Write a table with all columns that a mapping names, and a little in them."""
+    columns = []
+    named = [name for rule in mapping.rules for name in (*rule.sources, rule.plus) if name]
+    for name in dict.fromkeys([*named, *mapping.recognised_by]):
+        rules = [rule for rule in mapping.rules if name in (*rule.sources, rule.plus)]
+        fields = [type(rule.model._meta.fields[rule.name]).__name__ for rule in rules]
+        is_text = bool({"TextField", "DateTimeField"}.intersection(fields))
+        value = {"TELESCOPE": "lco25m", "OBS": "LCO", "DATEOBS": "2017-01-01T00:00:00"}.get(name, "1" if is_text else 1)
+        columns.append(fits.Column(name, "23A" if isinstance(value, str) else "J", array=[value, value]))
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
+
+
+# ---- real files
+
+
+def test_the_catalogue_of_dr12(real_data: Path) -> None:
+    path = real_data / "luminosity_cannon" / "APOGEE-allStar-v603-Hipparcos.fits.gz"
+    file = open_result_file(path, FOLDER / "apogee_dr12_hipparcos.yaml")
+    assert (file.kind, file.n_rows, file.release, file.v_astra) == ("APOGEE DR12 x Hipparcos", 3244, "dr12", 12)
+    assert file.sha256 == "91ea56a5b4db0c095b6e27253f0daddd66185ee8c34900355472ec43d974b9ea"
+    (part,) = file.parts
+    chunks = list(part.chunks(1000))
+    together = {
+        model: {name: np.ma.concatenate([chunk.columns[model][name] for chunk in chunks]) for name in columns}
+        for model, columns in chunks[0].columns.items()
+    }
+    source, result = together[Source], together[ASPCAP]
+    assert len(set(source["sdss4_apogee_id"].tolist())) == 3244 - 229
+    assert [np.isnan(result[name]).sum() for name in ("teff", "e_teff", "logg", "raw_teff")] == [2471, 2471, 2471, 174]
+    assert [chunk.problems for chunk in chunks] == [[]] * 4
+    with fits.open(path) as hdus:
+        table = hdus[1].data
+        np.testing.assert_array_equal(source["ra"], table["RA"])
+        np.testing.assert_array_equal(result["teff"], np.where(table["TEFF"] == -9999, np.nan, table["TEFF"]))
+        raw = table["FPARAM"][:, 2].astype(float)
+        np.testing.assert_allclose(result["raw_v_micro"], np.where(raw == -9999, np.nan, 10**raw))
+        assert source["sdss4_apogee_target1_flags"].tolist() == [v % 2**32 for v in table["APOGEE_TARGET1"].tolist()]
+        fields = together[ApogeeCoaddedSpectrumInApStar]["field"].tolist()
+        assert fields == [value.strip() for value in table["FIELD"]]
+    assert {why for _, why in part.unplaced} == {"the mapping doesn't name it"}
+    assert "ASPCAPFLAG" in dict(part.unplaced)  # its bits mean other things than those of today's
+
+
+def test_one_table_in_three_formats(real_data: Path) -> None:
+    folder = real_data / "astroquery"
+    columns = {
+        "gaia_dr3_source_id": "source_id",
+        "ra": "ra",
+        "dec": "dec",
+        "plx": "parallax",
+        "g_mag": "phot_g_mean_mag",
+    }
+    columns |= {"gaia_v_rad": "radial_velocity", "zgr_teff": "teff_gspphot", "lead": "phot_variable_flag"}
+    found = []
+    for name in ("fits", "vot", "ecsv"):
+        path = next(folder.glob(f"*.{name}"))
+        _, chunk = read(path, {"tables": {"Source": columns}})
+        found.append(chunk.columns[Source])
+        assert chunk.problems == []
+    for name in columns:
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0][name], other[name], err_msg=name)
+    assert found[0]["gaia_dr3_source_id"].tolist() == Table.read(path)["source_id"].tolist()
