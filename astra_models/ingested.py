@@ -12,6 +12,7 @@ class IngestedFile(BaseModel):
     sha256 = TextField(unique=True, help_text="Checksum of the file as it is on disk (SHA-256, hexadecimal)")
     size = BigIntegerField(unit="byte", help_text="Size of the file on disk")
     kind = TextField(help_text="What the file was recognised as")
+    model = TextField(null=True, help_text="Name of the model of the results in the file")
     release = TextField(null=True)
     v_astra = IntegerField(null=True)
     rows = BigIntegerField(unit="", help_text="Rows in the file")

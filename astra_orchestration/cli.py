@@ -5,8 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from astra_orchestration.cli_explain import explain_commands
+from astra_orchestration.cli_export import export_commands
+from astra_orchestration.cli_ingest import ingest_commands
 from astra_orchestration.cli_rejected import rejected_commands
 from astra_orchestration.cli_schema import schema_commands
+from astra_orchestration.cli_status import status_commands
 from astra_orchestration.rerun import Rerun
 from astra_orchestration.terminal import (
     AstraGroup,
@@ -18,7 +22,6 @@ from astra_orchestration.terminal import (
     progress_bar,
     say,
     table,
-    where,
 )
 
 app = typer.Typer(
@@ -29,10 +32,12 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Analyse stellar spectra, and keep the results.",
 )
-ingest = typer.Typer(cls=AstraGroup, no_args_is_help=True, help="Read files into the database.")
-app.add_typer(ingest, name="ingest")
+app.add_typer(ingest_commands, name="ingest")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
+app.add_typer(export_commands)
+app.add_typer(status_commands)
+app.add_typer(explain_commands)
 
 
 def main() -> None:
@@ -57,28 +62,6 @@ def sample(
         f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
     )
     say(f"the truth is in {summary.truth}")
-
-
-@ingest.command("spectra", epilog='Example: [bold]astra ingest spectra "var/sample/**/*.fits"[/]')
-def ingest_spectra_command(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="FITS files, or patterns.")],
-) -> None:
-    """Make sources and spectra of FITS files; what is there already stays as it is."""
-    from astra_models.ingest import ingest_spectra
-    from astra_models.source import Source
-    from astra_models.spectrum import Spectrum
-    from astra_orchestration.assets.spectra import find_files
-
-    connect_to_configured(Spectrum, Source)
-    paths = find_files(files)
-    with progress_bar("files", len(paths)) as advance:
-        report = ingest_spectra(paths, progress=advance)
-    console.print(_ingested(report))
-    for path, reason in report.refused:
-        complain(f"[yellow]refused[/] {escaped(path)}: {escaped(reason)}")
-    say(f"{report.ingested} of {report.files} files ingested, {len(report.refused)} refused")
-    if not report.ingested:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")
@@ -106,19 +89,6 @@ def run(
     say(f"{pipeline}: {stream.due} due, {counts}")
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
-
-
-@app.command(epilog="Example: [bold]astra status[/]")
-def status() -> None:
-    """Show which database is used, and what it holds."""
-    from astra_orchestration.overview import overview
-
-    connect_to_configured()
-    say(where())
-    tables, pipelines = overview()
-    console.print(table(("table", "rows"), tables))
-    columns = ("pipeline", "due", "results", "of this version", "rejected", "newest version")
-    console.print(table(columns, pipelines))
 
 
 @app.command(epilog="Example: [bold]astra version[/]")
@@ -178,11 +148,6 @@ def _seconds(outcome: Any) -> str:
     if outcome.failed:
         return "[red]failed[/]"
     return "" if outcome.seconds is None else f"{outcome.seconds:.1f}"
-
-
-def _ingested(report: Any) -> Any:
-    rows = [(name, counts.inserted, counts.updated, counts.unchanged) for name, counts in report.tables.items()]
-    return table(("table", "inserted", "updated", "unchanged"), rows)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     exception = "exception"
     no_result = "no_result"
     refused = "refused"
+    not_ingested = "not_ingested"
 
 
 @rejected_commands.command(epilog="Example: [bold]astra rejected --pipeline corv --reason exception[/]")

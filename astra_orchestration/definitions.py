@@ -4,17 +4,22 @@ import dagster as dg
 
 from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.assets.pipelines import all_pipeline_assets
+from astra_orchestration.assets.products import product_assets
+from astra_orchestration.assets.result_files import result_file
 from astra_orchestration.assets.spectra import catalogue, sample_survey
 from astra_orchestration.resources import resources_for
+from astra_orchestration.result_file_sensor import result_file_sensor
 from astra_orchestration.schedules import nightly_job, nightly_schedule
 from astra_orchestration.sensors import astra_version_sensor
 
-made = [sample_survey, catalogue, *all_pipeline_assets()]
+made = [sample_survey, catalogue, result_file, *all_pipeline_assets()]
+
+declared = declared_assets(made)
 
 defs = dg.Definitions(
-    assets=[*made, *declared_assets(made)],
+    assets=[*made, *declared, *product_assets([*made, *declared])],
     resources=resources_for(),
     jobs=[nightly_job],
     schedules=[nightly_schedule],
-    sensors=[astra_version_sensor],
+    sensors=[astra_version_sensor, result_file_sensor],
 )

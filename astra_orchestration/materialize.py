@@ -42,7 +42,7 @@ class Outcome:
 def materialize_everything(
     *, paths: Sequence[str] = (), stars: int | None = None, say: Callable[[str, str], None] = lambda asset, text: None
 ) -> list[Outcome]:
-    """Materialize all assets, and record that in the Dagster instance of ``DAGSTER_HOME``.
+    """Materialize all assets but the summary products, and record that in the Dagster instance of ``DAGSTER_HOME``.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def materialize_everything(
     require_dagster_home()
     loud = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": _logger(say)}))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}, "ops": {}}
-    selection = dg.AssetSelection.all().materializable()
+    selection = dg.AssetSelection.all().materializable() - dg.AssetSelection.groups("products")
     if paths:
         selection -= dg.AssetSelection.groups("sample")
         config["ops"]["catalogue"] = {"config": {"paths": list(paths)}}
@@ -76,7 +76,8 @@ def materialize_everything(
         config["ops"]["sample_survey"] = {"config": {"stars": stars}}
     job = loud.resolve_implicit_global_asset_job_def()
     graph = loud.resolve_asset_graph()
-    wanted = selection.resolve(graph)
+    # A partition is a file or a part of something: which one there is to be, nobody has said.
+    wanted = {key for key in selection.resolve(graph) if not graph.get(key).is_partitioned}
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
             run_config=config, instance=instance, asset_selection=list(wanted), raise_on_error=False

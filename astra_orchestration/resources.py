@@ -282,13 +282,14 @@ def resources_for(target: Mapping[str, Any] | Target | None = None) -> dict[str,
     Returns
     -------
     dict
-        ``database`` and ``pipeline_results``, for `dagster.Definitions` or `dagster.materialize`.
+        ``database``, ``pipeline_results`` and ``result_folders``, for `dagster.Definitions` or `dagster.materialize`.
     """
     from astra_orchestration.io_manager import pipeline_result_io_manager
+    from astra_orchestration.result_folders import ResultFoldersResource
 
     # Given even where it is the default: the launchpad shows what was given.
-    database = DatabaseResource(target=target or {"config": {}})
-    return {"database": database, "pipeline_results": pipeline_result_io_manager}
+    database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
+    return {"database": database, "pipeline_results": pipeline_result_io_manager, "result_folders": folders}
 
 
 def in_memory_resources() -> dict[str, Any]:

@@ -119,3 +119,21 @@ def progress_bar(what: str, total: int) -> Iterator[Any]:
         shown = bar.add_task(what, total=total)
         yield lambda done: bar.update(shown, completed=done)
         bar.update(shown, completed=total)
+
+
+@contextmanager
+def rows_bar(what: str) -> Iterator[Any]:
+    """Show a bar with the speed; gives a function that is told how many rows are done, and how many there are."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            done = "" if task.total is None else f"{task.completed:,.0f} of {task.total:,.0f} rows"
+            return Text(done if speed is None else f"{done}, {speed:,.0f} rows/s")
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)

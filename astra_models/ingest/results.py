@@ -28,7 +28,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 
 VALUES_PER_CHUNK = 2_000_000
-REASONS_SHOWN = 60
+REASON_SHOWN = 120
 
 
 @dataclass
@@ -43,6 +43,8 @@ class ResultFileReport:
         What it was recognised as.
     rows : int
         How many rows it has.
+    sha256 : str
+        Its checksum, as in ``ingested_file``.
     tables : dict of str to Counter
         Per table, how many rows were inserted, updated, or found as they are.
     rejected : int
@@ -68,6 +70,7 @@ class ResultFileReport:
     path: str
     kind: str
     rows: int
+    sha256: str
     tables: dict[str, Counter[str]] = field(default_factory=dict)
     rejected: int = 0
     superseded: int = 0
@@ -129,12 +132,18 @@ def ingest_result_file(
         if known is not None:
             return known
     file = open_result_file(path, mapping)
-    report = ResultFileReport(str(file.path), file.kind, file.n_rows, dry_run=dry_run, notes=list(file.notes))
+    report = ResultFileReport(
+        str(file.path), file.kind, file.n_rows, file.sha256, dry_run=dry_run, notes=list(file.notes)
+    )
     if not dry_run:
         require_tables(Source, Spectrum, IngestedFile, *_models(file))
         report.replaces = _has_namesake(file)
+    done = 0
     for part in file.parts:
-        _ingest_part(file, part, report, run_id, progress)
+        for n_rows in _ingest_part(file, part, report, run_id):
+            done += n_rows
+            if progress is not None:
+                progress(done, report.rows)
         report.notes += [f"{part.name}: {note}" for note in part.notes]
         report.unplaced += [(part.name, column, why) for column, why in part.unplaced]
     report.seconds = time.monotonic() - started
@@ -151,7 +160,7 @@ def _as_known(path: str | Path) -> ResultFileReport | None:
     except UnrecognizedFileError:
         return None  # what is wrong is told when it is opened
     row = IngestedFile.get_or_none(IngestedFile.sha256 == sha256)
-    return None if row is None else ResultFileReport(str(path), row.kind, row.rows, known=True)
+    return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
 
 
 def _models(file: ResultFile) -> list[Any]:
@@ -163,12 +172,10 @@ def _has_namesake(file: ResultFile) -> bool:
     return IngestedFile.select().where(same_name, IngestedFile.sha256 != file.sha256).exists()
 
 
-def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id: str | None, progress: Any) -> None:
-    if not part.n_rows:
-        return
-    name = f"{Path(file.path).name} {part.name}"
+def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id: str | None) -> Iterator[int]:
+    """Ingest a table of a file; gives the number of rows of each chunk when it has been dealt with."""
     if not report.dry_run:
-        _forget_rejections(name)
+        _forget_rejections(file, part)
     n_columns = sum(len(columns) for columns in part.targets.values())
     n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
     for chunk, rows in _one_ahead(part.chunks(n_rows)):
@@ -176,9 +183,8 @@ def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id:
         problems = sorted([*chunk.problems, *outcome.problems])
         _count(report, outcome, problems)
         if problems and not report.dry_run:
-            _keep_rejected(part, chunk, name, problems, run_id)
-        if progress is not None:
-            progress(int(chunk.rows[-1]) + 1, part.n_rows)
+            _keep_rejected(file, part, chunk, problems, run_id)
+        yield len(chunk.rows)
 
 
 def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
@@ -214,16 +220,19 @@ def _count(report: ResultFileReport, outcome: Outcome, problems: list[tuple[int,
         report.tables[table] = report.tables.get(table, Counter()) + counts
     report.rejected += len(problems)
     report.superseded += outcome.superseded
-    report.reasons.update(message[:REASONS_SHOWN] for _, message in problems)
+    report.reasons.update(message[:REASON_SHOWN] for _, message in problems)
 
 
-def _keep_rejected(part: Part, chunk: Chunk, name: str, problems: list[tuple[int, str]], run_id: str | None) -> None:
+def _keep_rejected(
+    file: ResultFile, part: Part, chunk: Chunk, problems: list[tuple[int, str]], run_id: str | None
+) -> None:
     model = (part.output_model or part.spectrum_model or Source).__name__
     rows = [
         {
             "model": model,
+            "v_astra": file.v_astra,
             "reason": NOT_INGESTED,
-            "message": f"{name}, row {row}: {message}",
+            "message": f"{_place_of_rows(file, part)} {row}: {message}",
             "payload": payload_to_json(chunk.payload(row)),
             "run_id": run_id,
         }
@@ -232,10 +241,15 @@ def _keep_rejected(part: Part, chunk: Chunk, name: str, problems: list[tuple[int
     run_transaction(database.obj, RejectedResult.insert_many(rows).execute)
 
 
-def _forget_rejections(name: str) -> None:
+def _forget_rejections(file: ResultFile, part: Part) -> None:
     """Take rows of this file off the list: they are tried again now."""
-    condition = (RejectedResult.reason == NOT_INGESTED) & RejectedResult.message.startswith(f"{name}, row ")
-    run_transaction(database.obj, RejectedResult.delete().where(condition).execute)
+    of_file = RejectedResult.message.startswith(_place_of_rows(file, part))
+    query = RejectedResult.delete().where(RejectedResult.reason == NOT_INGESTED, of_file)
+    run_transaction(database.obj, query.execute)
+
+
+def _place_of_rows(file: ResultFile, part: Part) -> str:
+    return f"{Path(file.path).name} {part.name}, row"
 
 
 def _remember(file: ResultFile, report: ResultFileReport, run_id: str | None) -> None:
@@ -245,6 +259,7 @@ def _remember(file: ResultFile, report: ResultFileReport, run_id: str | None) ->
         "sha256": file.sha256,
         "size": file.size,
         "kind": file.kind,
+        "model": next((part.output_model.__name__ for part in file.parts if part.output_model), None),
         "release": file.release,
         "v_astra": file.v_astra,
         "rows": report.rows,

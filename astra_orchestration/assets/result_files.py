@@ -1,0 +1,178 @@
+"""Files of results as an asset: a partition for each file, by its name.
+
+A file of the same name in another folder is the same partition, as it is the same file to the database: a later version
+of it. Which of them a run reads is in its configuration; the sensor puts it there.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingested import IngestedFile
+from astra_models.rejected import RejectedResult
+from astra_orchestration.assets.declared import MADE_FROM
+from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
+from astra_orchestration.assets.spectra import catalogue
+from astra_orchestration.pace import Pace
+from astra_orchestration.resources import DatabaseResource
+from astra_orchestration.result_folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
+
+__all__ = ["ResultFileConfig", "result_file", "result_files"]
+
+COUNTS = ("inserted", "updated", "unchanged")
+LINES_SHOWN = 20
+
+result_files = dg.DynamicPartitionsDefinition(name="result_files")
+"""The files that were asked for or dropped into a folder, by name."""
+
+
+class ResultFileConfig(dg.Config):
+    """Which file is read, and how. Left as it is, the file is looked for by its name in the watched folders."""
+
+    path: str | None = Field(
+        default=None, description=f"The file; if not given, it is looked for in the folders of {FOLDERS_VARIABLE}"
+    )
+    mapping: str | None = Field(
+        default=None,
+        description="A YAML file that says what the columns are, for a table that isn't the survey's; if not given, "
+        "the one that has the file's name with .yaml after it, if there is one",
+    )
+    again: bool = Field(default=False, description="Go through a file that was ingested before")
+
+
+@dg.asset(
+    partitions_def=result_files,
+    group_name="result_files",
+    kinds={"python", "file"},
+    owners=["team:astra"],
+    description="Files of results of other installations, each ingested once: sources, spectra and results, linked.",
+    pool=WRITERS,
+)
+def result_file(
+    context: dg.AssetExecutionContext,
+    config: ResultFileConfig,
+    database: DatabaseResource,
+    result_folders: ResultFoldersResource,
+) -> dg.MaterializeResult:
+    """Ingest a file. What the database refuses of it is listed; a file that is refused as a whole fails the run."""
+    from astra_models.ingest.result_files import MappingError
+    from astra_models.ingest.results import ingest_result_file
+
+    database.connect(IngestedFile, RejectedResult)
+    path = config.path or result_folders.find(context.partition_key)
+    context.log.info(f"reading {path}")
+    pace = Pace()
+    try:
+        report = ingest_result_file(
+            path,
+            mapping=config.mapping or mapping_beside(path),
+            run_id=context.run.run_id,
+            again=config.again,
+            progress=lambda done, total: context.log.info(f"{done} of {total} rows") if pace.is_due() else None,
+        )
+    except (UnrecognizedFileError, MappingError) as error:
+        raise dg.Failure(str(error), {"path": dg.MetadataValue.path(path)}) from None
+    context.log.info("it was ingested before: nothing is written" if report.known else _in_words(report))
+    for event in _events_of_tables(report, context.partition_key):
+        context.log_event(event)
+    return dg.MaterializeResult(metadata=_metadata(report))
+
+
+def _in_words(report: Any) -> str:
+    counts = report.counts()
+    done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
+    return f"{report.kind}, {report.rows} rows: {done}, {report.rejected} rejected in {report.seconds:.1f} s"
+
+
+def _events_of_tables(report: Any, name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """Tell of the tables that the file has changed; where it isn't the only thing that fills one, as an observation."""
+    models = {model._meta.table_name: model for model in MADE_FROM}
+    filled = _filled_here()
+    for table, counts in report.tables.items():
+        if (counts["inserted"] or counts["updated"]) and (table in models or table in filled):
+            kind = dg.AssetObservation if table in filled else dg.AssetMaterialization
+            metadata = {"result file": name} | {count: counts[count] for count in COUNTS}
+            if table in models:
+                metadata["dagster/row_count"] = models[table].select().count()
+            yield kind(asset_key=filled.get(table, dg.AssetKey(table)), metadata=metadata)
+
+
+@cache
+def _filled_here() -> dict[str, dg.AssetKey]:
+    """Give the assets that fill tables, by the table's name."""
+    specs = [spec for assets in (catalogue, *all_pipeline_assets()) for spec in assets.specs]
+    return {spec.metadata["dagster/table_name"]: spec.key for spec in specs}
+
+
+def _metadata(report: Any) -> dict[str, Any]:
+    counts = report.counts()
+    metadata: dict[str, Any] = {
+        "path": dg.MetadataValue.path(report.path),
+        "kind": report.kind,
+        "ingested before": report.known,
+        "replaces a file of this name": report.replaces,
+        **{name: counts[name] for name in COUNTS},
+        "rejected": report.rejected,
+        "superseded": report.superseded,
+        "seconds": round(report.seconds, 3),
+        "rows per second": round(report.rows / max(report.seconds, 1e-9), 1),
+        "dagster/partition_row_count": report.rows,
+    }
+    if report.tables:
+        metadata["tables"] = dg.MetadataValue.md(_tables(report.tables))
+    if report.reasons:
+        metadata["reasons"] = dg.MetadataValue.md(_reasons(report.reasons))
+    if report.unplaced:
+        metadata["columns with nowhere to go"] = dg.MetadataValue.md(_unplaced(report.unplaced))
+    if report.notes:
+        metadata["notes"] = dg.MetadataValue.md(_lines([f"- {_one_line(note)}" for note in report.notes]))
+    return metadata | _record_of(report.sha256)
+
+
+def _record_of(sha256: str) -> dict[str, Any]:
+    """Give what is kept of a file that was ingested."""
+    from astra_models.version import version_integer_to_string
+
+    record: Any = IngestedFile.get(IngestedFile.sha256 == sha256)
+    metadata: dict[str, Any] = {"sha256": sha256, "bytes": record.size}
+    metadata["first ingested"] = dg.MetadataValue.timestamp(record.created)
+    if record.release is not None:
+        metadata["release"] = record.release
+    if record.v_astra is not None:
+        metadata["version"] = version_integer_to_string(record.v_astra)
+    return metadata
+
+
+def _tables(tables: dict[str, Counter[str]]) -> str:
+    lines = ["| table | inserted | updated | unchanged |", "| --- | ---: | ---: | ---: |"]
+    lines += [f"| {name} | {' | '.join(str(counts[count]) for count in COUNTS)} |" for name, counts in tables.items()]
+    return "\n".join(lines)
+
+
+def _reasons(reasons: Counter[str]) -> str:
+    lines = [f"| {count} | {_one_line(reason)} |" for reason, count in reasons.most_common()]
+    return "\n".join(["| rows | reason |", "| ---: | --- |", _lines(lines, "| | and {} more reasons |")])
+
+
+def _unplaced(unplaced: Sequence[tuple[str, str, str]]) -> str:
+    columns: dict[tuple[str, str], list[str]] = {}
+    for part, column, why in unplaced:
+        columns.setdefault((part, _one_line(why)), []).append(f"`{column}`")
+    lines = [f"| {part} | {why} | {', '.join(names)} |" for (part, why), names in columns.items()]
+    return "\n".join(["| table | why | columns |", "| --- | --- | --- |", _lines(lines, "| | and {} more reasons | |")])
+
+
+def _lines(lines: Sequence[str], more: str = "- and {} more") -> str:
+    shown = list(lines[:LINES_SHOWN])
+    if len(lines) > LINES_SHOWN:
+        shown.append(more.format(len(lines) - LINES_SHOWN))
+    return "\n".join(shown)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")[:300]
