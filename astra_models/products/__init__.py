@@ -1,0 +1,5 @@
+"""Rows out of the database: astropy tables, files of any format, and the summary products that a survey publishes."""
+
+from astra_models.products.table import to_table
+
+__all__ = ["to_table"]

@@ -1,0 +1,215 @@
+"""Rows of one model as a file, of the format that its name asks for."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from astra_models.errors import OutputFormatError
+from astra_models.products.columns_read import read_columns
+from astra_models.products.fits_file import FitsTable, Progress, refuse_existing, replacing, write_fits
+from astra_models.products.provenance import provenance
+from astra_models.products.selection import OutColumn, Selection, snapshot
+from astra_models.products.table import table_of
+from astra_models.upsert.columns import BYTES, FLOATS, MOMENT, Column
+
+ROWS_PER_GROUP = 20_000
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    rows : int
+        How many.
+    size : int
+        Bytes.
+    """
+
+    path: str
+    rows: int
+    size: int
+
+
+def export(
+    model: Any,
+    selection: Selection,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write rows of a model into a file: FITS, Parquet, ECSV, CSV or VOTable, as its suffix says.
+
+    Parameters
+    ----------
+    model : type
+        The model.
+    selection : Selection
+        Its rows: see `select_model`.
+    path : str or Path
+        The file: ``.fits``, ``.fits.gz``, ``.parquet``, ``.ecsv``, ``.csv``, ``.vot`` or ``.votable``.
+    overwrite : bool, optional
+        Whether a file that is there is replaced.
+    progress : callable, optional
+        Called with the number of rows that have been written.
+
+    Returns
+    -------
+    Exported
+        What was written. FITS and Parquet take bounded memory, the others hold all rows.
+
+    Raises
+    ------
+    OutputFormatError
+        If the suffix is none of these, or what writes the format isn't installed.
+    OutputExistsError
+        If there is a file, and it isn't to be replaced.
+    """
+    write = writer_for(path)
+    refuse_existing(path, overwrite)
+    meta = {"model": model.__name__, "table": model._meta.table_name, **provenance()}
+    if write is _write_fits:
+        keywords = {name.upper()[:8]: (value, "") for name, value in meta.items()}
+        tables = lambda: [FitsTable(model._meta.table_name.upper(), selection)]  # noqa: E731
+        report = write_fits(path, tables, keywords, overwrite=overwrite, progress=progress)
+        return Exported(str(path), sum(report.rows.values()), report.size)
+    with replacing(path, overwrite) as temporary:
+        rows = write(selection, temporary, meta)
+        size = temporary.stat().st_size
+    return Exported(str(path), rows, size)
+
+
+def writer_for(path: str | Path) -> Callable[..., int]:
+    """Give what writes a format.
+
+    Raises
+    ------
+    OutputFormatError
+        If a file's suffix is that of no format.
+    """
+    name = Path(path).name.lower()
+    for suffix, write in _WRITERS.items():
+        if name.endswith(suffix):
+            return write
+    raise OutputFormatError(f"{path}: no format has this suffix; use one of {', '.join(_WRITERS)}")
+
+
+def _write_fits(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+    raise NotImplementedError("FITS files are written by write_fits")
+
+
+def _write_ecsv(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+    table = table_of(selection, meta)
+    table.write(path, format="ascii.ecsv")
+    return len(table)
+
+
+def _write_votable(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+    table = table_of(selection, meta)
+    _write_out(table, selection, BYTES)  # masked arrays of integers can't be written
+    for column in table.itercols():
+        if column.unit is not None and not _is_known_to_vo(column.unit):
+            column.description = f"{column.description or column.name} [{column.unit}]"
+            column.unit = None
+    table.write(path, format="votable", tabledata_format="binary2")
+    return len(table)
+
+
+def _is_known_to_vo(unit: Any) -> bool:
+    """Tell whether the standard of VOTables has a name for a unit, which its readers would warn of otherwise."""
+    from astropy import units
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            units.Unit(unit.to_string("vounit"), format="vounit")
+        except (ValueError, units.UnitsWarning):
+            return False
+    return True
+
+
+def _write_csv(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+    table = table_of(selection, meta)
+    _write_out(table, selection, FLOATS, BYTES)
+    table.write(path, format="ascii.csv")
+    return len(table)
+
+
+def _write_out(table: Any, selection: Selection, *kinds: Any) -> None:
+    """Turn lists into JSON and bytes into hexadecimal digits, for formats of plain numbers and text."""
+    from astropy.table import MaskedColumn
+
+    for column in selection.columns:
+        if column.kind in kinds:
+            values = table[column.name]
+            null: Any = np.ma.getmaskarray(values).all(axis=1)
+            write = _hexadecimal if column.kind is BYTES else _json_of
+            rows = zip(np.ma.getdata(values), null, strict=True)
+            text = ["" if is_null else write(row) for row, is_null in rows]
+            described = MaskedColumn(np.array(text, dtype=str), mask=null, description=values.description)
+            table.replace_column(column.name, described)
+
+
+def _hexadecimal(row: Any) -> str:
+    return f"0x{bytes(row).hex()}"
+
+
+def _json_of(row: Any) -> str:
+    known = row[: np.flatnonzero(~np.isnan(row)).max(initial=-1) + 1]
+    return json.dumps([None if np.isnan(value) else float(value) for value in known])
+
+
+def _write_parquet(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise OutputFormatError(
+            f"{path}: Parquet needs pyarrow; install it by `pip install 'astra-orchestration[arrow]'`"
+        ) from error
+    schema = pa.schema([_arrow_field(pa, column) for column in selection.columns])
+    schema = schema.with_metadata({"astra": json.dumps(meta)})
+    rows = 0
+    with snapshot(), pq.ParquetWriter(path, schema) as writer:
+        for columns in read_columns(selection, ROWS_PER_GROUP):
+            arrays = [_arrow_array(pa, field.type, column) for field, column in zip(schema, columns, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            rows += len(arrays[0]) if arrays else 0
+    return rows
+
+
+def _arrow_field(pa: Any, column: OutColumn) -> Any:
+    types = {
+        "text": pa.string(),
+        "bytea": pa.binary(),
+        "real[]": pa.list_(pa.float32()),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+    }
+    kind = types.get(column.kind.sql) or pa.from_numpy_dtype(column.kind.dtype)
+    about = {"unit": column.unit, "description": column.description}
+    return pa.field(column.name, kind, metadata={name: text for name, text in about.items() if text})
+
+
+def _arrow_array(pa: Any, kind: Any, column: Column) -> Any:
+    values = column.values
+    if column.kind is MOMENT:
+        values = np.array(values, dtype="datetime64[us]")
+    return pa.array(values, type=kind, mask=column.null)
+
+
+_WRITERS: dict[str, Callable[..., int]] = {
+    ".fits": _write_fits,
+    ".fits.gz": _write_fits,
+    ".parquet": _write_parquet,
+    ".ecsv": _write_ecsv,
+    ".csv": _write_csv,
+    ".vot": _write_votable,
+    ".votable": _write_votable,
+}

@@ -1,0 +1,208 @@
+"""The rows of summary products: a source, its spectrum and a result, side by side.
+
+Columns of the same name appear once, at the first of their places. Where a later one means something else, it isn't
+lost but gets a longer name: ``spectrum_catalogid``, ``corv_v_rad``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import peewee
+
+from astra_models.column_table import categories
+from astra_models.fields import BooleanField
+from astra_models.products.selection import OutColumn, Selection, of_version
+from astra_models.products.spectrum_columns import DRP_SPECTRUM, OTHERS, SpectrumColumns
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum
+
+NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index"}
+"""Keys without meaning outside, places of files, and what the database keeps for itself."""
+
+OF_THE_SOURCE = ("sdss_id", "healpix")
+"""What some spectra say of their source, too."""
+
+KEYS = ("source_pk", "spectrum_pk")
+RECORD = ("created",)
+CORRELATIONS = "rho_"
+CONDITIONS = {"flag_warn": "Whether anything is flagged", "flag_bad": "Whether not to use the result"}
+
+
+def targets() -> Selection:
+    """Select all sources."""
+    return Selection(list(_source_columns({})), Source.select(), (Source.sdss_id, Source.pk))
+
+
+def best_results(model: Any, major_minor: int) -> Selection:
+    """Select results that are of sources and not of spectra, with their sources."""
+    query = model.select().join(Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == model.source_pk))
+    columns = _Columns(list(_source_columns({})))
+    columns.add_results(model)
+    return Selection(columns.given, query.where(of_version(model, major_minor * 1000)), (model.source_pk,))
+
+
+def spectra(kinds: SpectrumColumns, major_minor: int) -> Selection:
+    """Select spectra with their sources; those that Astra made, of one version."""
+    models = [model for model in kinds.models if model.select(model.pk).exists()]
+    base, models = (models[0], models) if len(models) == 1 else (Spectrum, models or list(kinds.models))
+    query = base.select()
+    for model in models if base is Spectrum else ():
+        query = _join(query, base, model, peewee.JOIN.LEFT_OUTER, base.pk)
+    conditions = [
+        model.v_astra.is_null() | of_version(model, major_minor * 1000) for model in models if hasattr(model, "v_astra")
+    ]
+    found = _Found(models)
+    if base is Spectrum:
+        conditions.append(found.is_any())
+    query = query.join_from(base, Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == found.value("source_pk")))
+    columns = _Columns(list(_source_columns(found.values(OF_THE_SOURCE))))
+    columns.add_spectra(kinds, found, None)
+    order = Spectrum.pk if base is Spectrum else base.spectrum_pk
+    return Selection(columns.given, query.where(*conditions) if conditions else query, (order, *_own_key(base)))
+
+
+def results(model: Any, kinds: SpectrumColumns, major_minor: int) -> Selection:
+    """Select results of one version, with their spectra and sources."""
+    is_current = of_version(model, major_minor * 1000)
+    models = [kind for kind in kinds.models if _join(model.select(), model, kind).where(is_current).exists()]
+    alone = len(models) == 1
+    query = model.select().where(is_current)
+    for kind in models or kinds.models:
+        query = _join(query, model, kind, peewee.JOIN.INNER if alone else peewee.JOIN.LEFT_OUTER)
+    found = _Found(models or list(kinds.models))
+    query = found.join_drp(query)
+    query = query.join_from(model, Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == model.source_pk))
+    if not alone:
+        query = query.where(found.is_any())
+    columns = _Columns(list(_source_columns(found.values(OF_THE_SOURCE))))
+    columns.add_spectra(kinds, found, model)
+    columns.add_results(model)
+    return Selection(columns.given, query, (model.spectrum_pk,), is_key=True)
+
+
+def _own_key(base: Any) -> tuple[Any, ...]:
+    return () if base is Spectrum else (base.pk,)
+
+
+def _join(query: Any, model: Any, kind: Any, how: Any = peewee.JOIN.INNER, key: Any = None) -> Any:
+    return query.join_from(model, kind, how, on=(kind.spectrum_pk == (model.spectrum_pk if key is None else key)))
+
+
+def _source_columns(instead: dict[str, Any]) -> Iterator[OutColumn]:
+    """Give the columns of a source; of a row without one, as far as possible what its spectrum says."""
+    headings = categories(Source)
+    for field in Source._meta.sorted_fields:
+        if field.name in NOT_PUBLISHED or field.name in RECORD:
+            continue
+        other = instead.get(field.name)
+        expression = field if other is None else peewee.fn.COALESCE(field, other)
+        yield OutColumn(field.name, field, expression, headings[field.name], nullable=True)
+
+
+class _Found:
+    """The kinds of spectra that there are rows of, as joined into a query."""
+
+    def __init__(self, models: list[Any]):
+        self.models = models
+        self._drp = {model: DRP_SPECTRUM[model].alias() for model in models if model in DRP_SPECTRUM}
+
+    def join_drp(self, query: Any) -> Any:
+        """Join the visits that spectra were made of."""
+        for model, drp in self._drp.items():
+            on = drp.spectrum_pk == model.drp_spectrum_pk
+            query = query.join_from(model, drp, peewee.JOIN.LEFT_OUTER, on=on)
+        return query
+
+    def is_any(self) -> Any:
+        """Make the condition that a row is of one of these kinds."""
+        condition = self.models[0].pk.is_null(False)
+        for model in self.models[1:]:
+            condition |= model.pk.is_null(False)
+        return condition
+
+    def value(self, name: str) -> Any:
+        """Give a column of whatever kind the row is of; None if no kind has it."""
+        values = [self._of(model, name) for model in self.models]
+        given = [value for value in values if value is not None]
+        return peewee.fn.COALESCE(*given) if len(given) > 1 else (given or [None])[0]
+
+    def values(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Give several columns, as far as a kind has them."""
+        return {name: value for name in names if (value := self.value(name)) is not None}
+
+    def _of(self, model: Any, name: str) -> Any:
+        if name in model._meta.sorted_field_names:
+            return getattr(model, name)
+        drp = self._drp.get(model)
+        is_there = drp is not None and name in DRP_SPECTRUM[model]._meta.sorted_field_names
+        return getattr(drp, name) if is_there else None
+
+
+class _Columns:
+    """Columns, each name once."""
+
+    def __init__(self, given: list[OutColumn]):
+        self.given = given
+
+    def _is_taken(self, name: str) -> bool:
+        return any(column.name == name for column in self.given)
+
+    def _add(self, column: OutColumn, prefix: str) -> None:
+        if self._is_taken(column.name):
+            column = OutColumn(f"{prefix}_{column.name}", *_after_name(column))
+        self.given.append(column)
+
+    def add_spectra(self, kinds: SpectrumColumns, found: _Found, result: Any) -> None:
+        """Add the columns of spectra, in their published order.
+
+        Keys, and the version, are those of the result if there is one.
+        """
+        fields: dict[str, Any] = {}
+        for model in kinds.models:
+            for field in model._meta.sorted_fields:
+                fields.setdefault(field.name, field)
+        skipped = {*NOT_PUBLISHED, *OF_THE_SOURCE, *RECORD}
+        headings = kinds.headings()
+        for name in dict.fromkeys((*headings, *fields)):
+            if name in skipped or name not in fields:
+                continue
+            heading = headings.get(name, OTHERS)
+            if result is not None and (name in KEYS or name == "v_astra"):
+                field = getattr(result, name)
+                if name == "v_astra" and name not in headings:  # it has its place beside the result
+                    self._add_version(fields[name], found)
+                    continue
+                self._add(OutColumn(name, field, field, heading, bool(field.null)), "spectrum")
+                if name == "v_astra":
+                    self._add_version(fields[name], found)
+                continue
+            nullable = any(
+                name not in model._meta.sorted_field_names or model._meta.fields[name].null for model in kinds.models
+            )
+            self._add(OutColumn(name, fields[name], found.value(name), heading, nullable), "spectrum")
+
+    def _add_version(self, field: Any, found: _Found) -> None:
+        self.given.append(OutColumn("spectrum_v_astra", field, found.value("v_astra"), "Spectrum", nullable=True))
+
+    def add_results(self, model: Any) -> None:
+        """Add the columns of results, and the conditions made of their flags."""
+        headings = categories(model)
+        for field in model._meta.sorted_fields:
+            name, heading = field.name, headings[field.name]
+            is_there = self._is_taken(name) and name in (*KEYS, "v_astra")
+            if name in NOT_PUBLISHED or name.startswith(CORRELATIONS) or is_there:
+                continue
+            self._add(OutColumn(name, field, field, heading, bool(field.null)), model.__name__.lower())
+            if name == "result_flags":
+                self.given += _conditions(model, heading)
+
+
+def _after_name(column: OutColumn) -> tuple[Any, ...]:
+    return column.field, column.expression, column.heading, column.nullable
+
+
+def _conditions(model: Any, heading: str) -> Iterator[OutColumn]:
+    for name, text in CONDITIONS.items():
+        if hasattr(model, name) and name not in model._meta.fields:
+            field: Any = BooleanField(help_text=text)
+            yield OutColumn(name, field, getattr(model, name), heading, nullable=False)

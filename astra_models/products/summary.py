@@ -1,0 +1,245 @@
+"""Summary products: the files that a survey publishes of all results, with sources and spectra beside them.
+
+``astraAllStarASPCAP-0.9.0.fits.gz`` has a row per result of a co-added spectrum, ``astraAllVisit...`` per result of a
+visit, in one table for BOSS and one for APOGEE; the one without rows is there, too.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import peewee
+
+from astra_models.base import database
+from astra_models.best import MWMBest
+from astra_models.errors import NothingToWriteError, UnknownProductError
+from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.products import joins
+from astra_models.products.fits_file import FitsReport, FitsTable, Progress, write_fits
+from astra_models.products.provenance import provenance
+from astra_models.products.selection import major_minor_of, of_version
+from astra_models.products.spectrum_columns import ORIGINAL_VISITS, STARS, VISITS
+from astra_models.source import Source
+from astra_models.version import installed_v_astra, version_integer_to_string
+
+FOLDER = "var/products"
+OF_SOURCES = "MWM"
+
+
+class Product(NamedTuple):
+    """A summary product.
+
+    Parameters
+    ----------
+    name : str
+        Name of its file, up to the version.
+    description : str
+        What a row is.
+    models : tuple of type
+        What has to be there for it: results, sources, spectra.
+    versioned : tuple of type
+        Those of them whose rows are of a version of Astra.
+    tables : callable
+        Gives its tables of one major.minor version.
+    """
+
+    name: str
+    description: str
+    models: tuple[Any, ...]
+    versioned: tuple[Any, ...]
+    tables: Callable[[int], list[FitsTable]]
+
+    @property
+    def followed(self) -> tuple[Any, ...]:
+        """The tables whose changes change the product: results if it is of results, else all that it is made of."""
+        of_results = tuple(model for model in self.models if issubclass(model, PipelineOutputMixin))
+        return of_results or self.models
+
+
+class ProductReport(NamedTuple):
+    """What was written of a product.
+
+    Parameters
+    ----------
+    product, version : str
+        Its name, and the newest version of Astra that its rows are of.
+    file : FitsReport
+        The file.
+    elsewhere : int
+        Results of the same version that are of other spectra, and so aren't in this product.
+    """
+
+    product: str
+    version: str
+    file: FitsReport
+    elsewhere: int
+
+
+def products() -> dict[str, Product]:
+    """Give all summary products, by their names: two of each pipeline, and those of the survey itself."""
+    import astra_models.outputs  # noqa: F401  knows all results
+
+    found = [*_of_the_survey()]
+    for model in PipelineOutputMixin.concrete_models():
+        if "source_pk" not in model.upsert_key:
+            found += _of_pipeline(model)
+    return {product.name: product for product in found}
+
+
+def product_named(name: str) -> Product:
+    """Find a product by its name, in capitals or not.
+
+    Raises
+    ------
+    UnknownProductError
+        If there is none, with those whose names are close.
+    """
+    known = products()
+    folded = {other.lower(): product for other, product in known.items()}
+    if (found := folded.get(name.lower())) is not None:
+        return found
+    close = [folded[match].name for match in difflib.get_close_matches(name.lower(), folded, n=3)]
+    hint = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"
+    raise UnknownProductError(f"there is no product {name!r}; {hint}")
+
+
+def write_product(
+    product: Product | str,
+    folder: str | Path = FOLDER,
+    v_astra: str | int | None = None,
+    *,
+    run_id: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ProductReport:
+    """Write a summary product, as it is now, in bounded memory.
+
+    Parameters
+    ----------
+    product : Product or str
+        Which, such as ``"astraAllStarASPCAP"``.
+    folder : str or Path, optional
+        Where to; it is made if it isn't there.
+    v_astra : str or int, optional
+        The version whose major.minor the results are of; the newest that there is by default.
+    run_id : str, optional
+        The run that this is a part of.
+    overwrite : bool, optional
+        Whether a file of that name is replaced.
+    progress : callable, optional
+        Called with the number of rows that have been written.
+
+    Returns
+    -------
+    ProductReport
+        What was written.
+
+    Raises
+    ------
+    NothingToWriteError
+        If there are no rows for it.
+    OutputExistsError
+        If there is a file of that name, and it isn't to be replaced.
+    """
+    product = product_named(product) if isinstance(product, str) else product
+    version = _version(product, v_astra)
+    path = Path(folder) / f"{product.name}-{version_integer_to_string(version)}.fits.gz"
+    results = 0
+
+    def tables() -> list[FitsTable]:
+        nonlocal results
+        made = product.tables(version // 1000)
+        if not any(table.selection.base.exists() for table in made):
+            raise NothingToWriteError(_nothing(product, version))
+        for model in product.versioned:
+            results += model.select().where(of_version(model, version)).count()
+        return made
+
+    told = _told(product, version, run_id)
+    written = write_fits(path, tables, told, overwrite=overwrite, progress=progress)
+    is_of_results = any(issubclass(model, PipelineOutputMixin) for model in product.versioned)
+    elsewhere = results - sum(written.rows.values()) if is_of_results else 0
+    return ProductReport(product.name, version_integer_to_string(version), written, elsewhere)
+
+
+def _of_pipeline(model: Any) -> Iterator[Product]:
+    for what, kinds in (("Star", STARS), ("Visit", VISITS)):
+        spectra = [kind for columns in kinds.values() for kind in columns.models]
+        spectrum = "co-added spectrum" if what == "Star" else "visit"
+
+        def tables(major_minor: int, kinds: Any = kinds) -> list[FitsTable]:
+            return [FitsTable(name, joins.results(model, columns, major_minor)) for name, columns in kinds.items()]
+
+        text = f"Results of {model.__name__}, one row per {spectrum}, with the spectrum and its source."
+        yield Product(f"astraAll{what}{model.__name__}", text, (model, Source, *spectra), (model,), tables)
+
+
+def _of_the_survey() -> Iterator[Product]:
+    def of_spectra(kinds: Any) -> Callable[[int], list[FitsTable]]:
+        return lambda major_minor: [
+            FitsTable(name, joins.spectra(columns, major_minor)) for name, columns in kinds.items()
+        ]
+
+    stars = tuple(model for columns in STARS.values() for model in columns.models)
+    visits = tuple(model for columns in ORIGINAL_VISITS.values() for model in columns.models)
+    made = (BossCombinedSpectrum, ApogeeCombinedSpectrum)
+    yield Product("mwmTargets", "All sources, one row each.", (Source,), (), _targets)
+    text = "All co-added spectra, one row each, with their source."
+    yield Product("mwmAllStar", text, (Source, *stars), made, of_spectra(STARS))
+    text = "All visits, one row each, with their source."
+    yield Product("mwmAllVisit", text, (Source, *visits), (), of_spectra(ORIGINAL_VISITS))
+    yield Product(
+        "astraMWMLite",
+        "The adopted result of each source, one row each, with the source.",
+        (MWMBest, Source),
+        (MWMBest,),
+        lambda major_minor: [FitsTable(OF_SOURCES, joins.best_results(MWMBest, major_minor))],
+    )
+
+
+def _targets(major_minor: int) -> list[FitsTable]:
+    return [FitsTable(OF_SOURCES, joins.targets())]
+
+
+def _version(product: Product, v_astra: str | int | None) -> int:
+    """Give the newest version of what is stored of the major.minor that was asked for."""
+    database.connect(reuse_if_open=True)
+    stored = []
+    for model in product.versioned:
+        query = model.select(peewee.fn.MAX(model.v_astra))
+        if v_astra is not None:
+            query = query.where(of_version(model, v_astra))
+        stored.append(query.scalar())
+    found = max((version for version in stored if version is not None), default=None)
+    if found is not None:
+        return int(found)
+    return installed_v_astra() if v_astra is None else major_minor_of(v_astra) * 1000
+
+
+def _nothing(product: Product, version: int) -> str:
+    text = f"there are no rows for {product.name}"
+    if not product.versioned:
+        return f"{text}: ingest files first"
+    tables = ", ".join(model._meta.table_name for model in product.models if model is not Source)
+    return (
+        f"{text} of version {version_integer_to_string(version)}: none in {tables} go together; run the pipeline, "
+        "ingest its results, or give another version (--v-astra)"
+    )
+
+
+def _told(product: Product, version: int, run_id: str | None) -> dict[str, tuple[Any, str]]:
+    """Give the keywords of the primary header."""
+    pipelines = [model.__name__ for model in product.versioned if issubclass(model, PipelineOutputMixin)]
+    source = provenance(run_id)
+    told = {
+        "PRODUCT": (product.name, "summary product"),
+        "PIPELINE": (", ".join(pipelines), "whose results these are"),
+        "V_ASTRA": (version_integer_to_string(version), "Astra version, the newest of the rows"),
+        "SOFTWARE": (source["software"], "that wrote this file"),
+        "REVISION": (source.get("revision", ""), "its git revision"),
+        "RUN_ID": (source["run_id"], "run that wrote this file"),
+        "CREATED": (source["created"], "when this file was written (UTC)"),
+    }
+    return {keyword: entry for keyword, entry in told.items() if entry[0]}

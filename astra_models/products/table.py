@@ -1,0 +1,94 @@
+"""Rows as an astropy Table, with units, descriptions, and masks where a value is NULL."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from astra_models.products.columns_read import padded, read_columns
+from astra_models.products.provenance import provenance
+from astra_models.products.selection import OutColumn, Selection, select_model, snapshot
+from astra_models.upsert.columns import BYTES, FLOATS, MOMENT, TEXT, Column
+
+
+def to_table(
+    model: Any,
+    where: Any = None,
+    v_astra: str | int | None = None,
+    *,
+    sdss_ids: Iterable[int] | None = None,
+    latest: bool = False,
+    limit: int | None = None,
+) -> Any:
+    """Read rows of a model into a table.
+
+    Parameters
+    ----------
+    model : type
+        A model: a pipeline's results, sources, a kind of spectra.
+    where : peewee.Expression, optional
+        A condition, such as ``Corv.teff > 20_000``.
+    v_astra : str or int, optional
+        Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
+    sdss_ids : iterable of int, optional
+        Only rows of these sources.
+    latest : bool, optional
+        Only rows of the newest version that there is of each spectrum.
+    limit : int, optional
+        At most so many rows, the first by their key.
+
+    Returns
+    -------
+    astropy.table.Table
+        A column for each of the model's table, with its unit and description; masked where a value is NULL. Flags are
+        integers, moments are ISO 8601 text in UTC (which `astropy.time.Time` reads), lists are rows of NaN-padded
+        float32, bytes are rows of 0-padded uint8. ``meta`` says where the rows come from.
+
+    Raises
+    ------
+    SelectionError
+        If the model has no column that this asks for.
+    """
+    selection = select_model(model, where=where, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit)
+    return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
+
+
+def table_of(selection: Selection, meta: dict[str, Any] | None = None) -> Any:
+    """Read a selection into a table; see `to_table`."""
+    from astropy.table import Table
+
+    with snapshot():
+        chunks = list(read_columns(selection))
+    parts = zip(*chunks, strict=True) if chunks else [()] * len(selection.columns)
+    columns = zip(selection.columns, parts, strict=True)
+    return Table({column.name: described(column, joined(column, some)) for column, some in columns}, meta=meta)
+
+
+def joined(column: OutColumn, parts: Sequence[Column]) -> Column:
+    """Put the parts of a column together."""
+    if not parts:
+        return Column(column.kind, np.empty(0, column.kind.dtype), np.empty(0, bool))
+    values = np.concatenate([part.values for part in parts])
+    return Column(column.kind, values, np.concatenate([part.null for part in parts]))
+
+
+def described(out: OutColumn, column: Column) -> Any:
+    """Make an astropy column of values; of a plain type where none is NULL."""
+    from astropy.table import Column as PlainColumn
+    from astropy.table import MaskedColumn
+
+    labels: dict[str, Any] = {"unit": out.unit or None, "description": out.description or None}
+    data = _as_array(column)
+    if not column.null.any():
+        return PlainColumn(data, **labels)
+    mask = np.broadcast_to(column.null.reshape(-1, *[1] * (data.ndim - 1)), data.shape)
+    return MaskedColumn(data, mask=mask, **labels)
+
+
+def _as_array(column: Column) -> np.ndarray:
+    if column.kind in (TEXT, MOMENT):
+        return np.array(["" if value is None else value for value in column.values], dtype=str)
+    if column.kind in (FLOATS, BYTES):
+        width = max((len(value) for value in column.values if value is not None), default=0)
+        return padded(column.values, max(width, 1), np.float32 if column.kind is FLOATS else np.uint8)
+    return column.values

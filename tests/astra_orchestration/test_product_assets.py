@@ -1,0 +1,107 @@
+"""Summary products as assets."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import peewee
+import pytest
+
+from astra_models.products.summary import products
+from astra_models.rocket import Rocket
+from astra_models.upsert import upsert
+from astra_orchestration.assets.declared import declared_assets
+from astra_orchestration.assets.products import FOLDER_VARIABLE, product_assets
+from astra_orchestration.definitions import defs, made
+from astra_orchestration.resources import DatabaseResource
+from tests.fits_readers import opened
+
+
+def asset_named(name: str) -> dg.AssetsDefinition:
+    assets = product_assets([*made, *declared_assets(made)])
+    return next(asset for asset in assets if asset.key == dg.AssetKey(name))
+
+
+def materialize(name: str, target: dict[str, Any], folder: Path | None) -> dg.ExecuteInProcessResult:
+    config = {"ops": {name: {"config": {"folder": "" if folder is None else str(folder)}}}}
+    return dg.materialize(
+        [asset_named(name)], resources={"database": DatabaseResource(target=target)}, run_config=config
+    )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    [event] = result.get_asset_materialization_events()
+    return {name: entry.value for name, entry in event.materialization.metadata.items()}
+
+
+@pytest.fixture
+def results(database: peewee.Database, make_spectra: Any) -> None:
+    """Store results of two visits."""
+    spectra = make_spectra(2)
+    upsert(Rocket, [{"spectrum_pk": s.spectrum_pk, "source_pk": s.source_pk, "v_astra": 9001} for s in spectra])
+
+
+def test_a_materialization_writes_the_file(results: None, target: dict[str, Any], tmp_path: Path) -> None:
+    result = materialize("astraAllVisitRocket", target, tmp_path)
+    path = tmp_path / "astraAllVisitRocket-0.9.1.fits.gz"
+    assert metadata_of(result) == {
+        "path": str(path),
+        "dagster/row_count": 2,
+        "BOSS rows": 2,
+        "APOGEE rows": 0,
+        "megabytes": round(path.stat().st_size / 1e6, 3),
+        "bytes": path.stat().st_size,
+        "version": "0.9.1",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "results of other spectra": 0,
+    }
+    with opened(path) as hdus:
+        assert hdus[0].header["RUN_ID"] == result.run_id
+    assert materialize("astraAllVisitRocket", target, tmp_path).success  # which replaces it
+
+
+def test_the_folder_may_be_in_the_environment(
+    results: None, target: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "there"))
+    materialize("mwmTargets", target, None)
+    assert [path.name.split("-")[0] for path in (tmp_path / "there").iterdir()] == ["mwmTargets"]
+
+
+def test_nothing_is_written_where_there_are_no_rows(results: None, target: dict[str, Any], tmp_path: Path) -> None:
+    found = metadata_of(materialize("astraAllStarRocket", target, tmp_path))
+    assert found["dagster/row_count"] == 0
+    assert "there are no rows for astraAllStarRocket" in found["why there is no file"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_product_is_an_asset_that_follows_its_pipeline() -> None:
+    graph = defs.resolve_asset_graph()
+    nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    for name in products():
+        assert nodes[name].group_name == "products"
+        assert nodes[name].parent_keys
+        assert nodes[name].automation_condition is not None
+    assert nodes["astraAllStarASPCAP"].parent_keys == {dg.AssetKey("aspcap")}
+    assert nodes["astraAllVisitCorv"].parent_keys == {dg.AssetKey("corv")}
+    assert dg.AssetKey("boss_visit_spectrum") in nodes["mwmAllVisit"].parent_keys
+    assert nodes["mwmTargets"].parent_keys == {dg.AssetKey("source")}
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own, of its tester
+def test_a_product_is_asked_for_when_its_pipeline_has_run(
+    results: None, target: dict[str, Any], tmp_path: Path
+) -> None:
+    product = asset_named("astraAllVisitRocket")
+
+    @dg.asset(key="rocket")
+    def rocket() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = dg.Definitions(assets=[rocket, product], resources={"database": DatabaseResource(target=target)})
+        first = dg.evaluate_automation_conditions(defs=definitions, instance=instance)
+        assert first.get_num_requested(product.key) == 0
+        dg.materialize([rocket], instance=instance)
+        after = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=first.cursor)
+        assert after.get_num_requested(product.key) == 1
