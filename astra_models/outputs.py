@@ -13,6 +13,7 @@ from astra_models.bossnet import BossNet
 from astra_models.clam import Clam
 from astra_models.corv import Corv
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.ingested import IngestedFile
 from astra_models.line_forest import LineForest
 from astra_models.mdwarftype import MDwarfType
 from astra_models.mwm_status import MWMSpectrumProductStatus
@@ -35,6 +36,7 @@ __all__ = [
     "FerreChemicalAbundances",
     "FerreCoarse",
     "FerreStellarParameters",
+    "IngestedFile",
     "LineForest",
     "MDwarfType",
     "MWMBest",

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,17 +108,18 @@ def no_user_settings(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
     monkeypatch.setenv("HOME", str(empty_home))
 
 
-@pytest.fixture(autouse=True)
-def no_models_left_behind() -> Iterator[None]:
-    """Forget the models that a test defines, so that no other test meets them."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, Any, Any]:
+    """Forget the models that a test or its fixtures define, so that no other test meets them."""
     before = set(_models(BaseModel))
-    yield
+    result = yield
     made = [model for model in _models(BaseModel) if model not in before]
     if made:
         _forget(made)
         cached_plan.cache_clear()
         del made
         gc.collect()
+    return result
 
 
 def _models(model: type) -> Iterator[type]:
