@@ -133,6 +133,8 @@ def _forget(models: list[type[BaseModel]]) -> None:
         for foreign_key, other in model._meta.refs.items():
             other._meta.backrefs.pop(foreign_key, None)
             other._meta.model_backrefs.pop(model, None)
+    hooks = base.database._callbacks  # peewee keeps columns of bytes here
+    hooks[:] = [hook for hook in hooks if getattr(getattr(hook, "__self__", None), "model", None) not in models]
 
 
 # ---- PostgreSQL
