@@ -130,6 +130,7 @@ def _models(model: type) -> Iterator[type]:
 
 def _forget(models: list[type[BaseModel]]) -> None:
     for model in models:
+        model.abstract = True  # no table any more, also if something still holds on to it
         for foreign_key, other in model._meta.refs.items():
             other._meta.backrefs.pop(foreign_key, None)
             other._meta.model_backrefs.pop(model, None)

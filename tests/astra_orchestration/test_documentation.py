@@ -26,7 +26,7 @@ def code_blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def shown(no_models_left_behind: None) -> dict[str, object]:
+def shown() -> dict[str, object]:
     """Everything that the page about writing a pipeline defines, as if its blocks were one module."""
     namespace: dict[str, object] = {"__name__": "shown"}
     for block in code_blocks(PAGE, "python"):
