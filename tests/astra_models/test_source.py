@@ -136,6 +136,7 @@ def test_a_target_bit_of_a_row_and_in_a_query(database: peewee.Database, bit: in
     assert [other for other in range(456) if again.has_target_bit(other)] == [bit]
 
 
+@pytest.mark.lesson(46)
 def test_bits_beyond_the_flags_and_missing_flags_are_not_set_rather_than_null(database: peewee.Database) -> None:
     for flags in (None, b"", b"\xff"):
         Source.create(sdss5_target_flags=flags)
