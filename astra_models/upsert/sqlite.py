@@ -12,8 +12,6 @@ from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
 
-VALUES_AT_ONCE = 100_000
-
 
 class SqliteWriter(Writer):
     """Writes batches by ``executemany``."""
@@ -67,11 +65,7 @@ class SqliteWriter(Writer):
 
 def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:
     """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
-    # A few at a time, because as Python objects they take eight times the memory.
-    n_rows = max(1, VALUES_AT_ONCE // len(batch.columns))
-    for start in range(0, len(batch), n_rows):
-        some = slice(start, start + n_rows)
-        yield from zip(*(_as_bound(column.take(some)) for column in batch.columns.values()), strict=True)
+    return zip(*(_as_bound(column) for column in batch.columns.values()), strict=True)
 
 
 def _as_bound(column: Column) -> list[Any]:
