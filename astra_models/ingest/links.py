@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import peewee
 
 from astra_models.ingest.sources import IDENTIFIERS, UNIQUE
 from astra_models.source import Source
@@ -20,9 +19,7 @@ from astra_models.spectrum import Spectrum
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.columns import Column
 from astra_models.upsert.keys import hand_out_keys
-from astra_models.upsert.lookup import find_rows
-
-KEYS_LOOKED_UP = 64
+from astra_models.upsert.lookup import find_a_few, find_rows
 
 
 @dataclass
@@ -98,7 +95,7 @@ def link_spectra(
     group = np.unique(np.stack(ranks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     links = _links(group)
     keys = {model._meta.fields[name]: columns[name].take(links.row).values for name in natural_key}
-    if careful or _some_known(model, keys):
+    if careful or find_a_few(model, keys)[0]:
         for place, spectrum_pk in find_rows(model, keys, [model._meta.fields["spectrum_pk"]]):
             if spectrum_pk is not None:
                 links.key[place], links.is_new[place] = spectrum_pk, False
@@ -120,7 +117,7 @@ def link_results(batch: Batch, wanted: Column | None, careful: bool) -> Links:
     """
     model = batch.plan.model
     links = _links(np.arange(len(batch)))
-    if careful or _some_known(model, batch.keys()):
+    if careful or find_a_few(model, batch.keys())[0]:
         for place, primary_key in find_rows(model, batch.keys(), [model._meta.primary_key]):
             links.key[place], links.is_new[place] = primary_key, False
     _number_new(model, links, wanted, careful)
@@ -170,7 +167,7 @@ def _find_sources(links: Links, identifiers: Mapping[str, Column], careful: bool
         field = Source._meta.fields[name]
         sought = np.flatnonzero(links.is_new & ~column.null)
         keys = {field: column.values[sought]}
-        if not len(sought) or (name in UNIQUE and not careful and not _some_known(Source, keys)):
+        if not len(sought) or (name in UNIQUE and not careful and not find_a_few(Source, keys)[0]):
             continue
         for found, pk, *others in find_rows(Source, keys, [Source._meta.fields[other] for other in ("pk", *stronger)]):
             row = int(sought[found])
@@ -184,15 +181,6 @@ def _contradicted(stored: Sequence[Any], ours: Sequence[Column], row: int) -> bo
         value is not None and not column.null[row] and column.values[row] != value
         for value, column in zip(stored, ours, strict=True)
     )
-
-
-def _some_known(model: Any, keys: Mapping[peewee.Field, np.ndarray]) -> bool:
-    """Tell whether any of a few of the keys is in the table."""
-    n_keys = len(next(iter(keys.values())))
-    if not n_keys:
-        return False
-    some = np.unique(np.linspace(0, n_keys - 1, KEYS_LOOKED_UP).astype(int))
-    return bool(find_rows(model, {field: values[some] for field, values in keys.items()}))
 
 
 def _number_new(model: Any, links: Links, wanted: Column | None, careful: bool) -> None:

@@ -95,7 +95,7 @@ class Batch:
         return [self._key_column(key) for key in self.plan.key]
 
     def keys(self, places: np.ndarray | slice = slice(None)) -> dict[peewee.Field, np.ndarray]:
-        """Give the same by field, for some of the rows."""
+        """Give the columns of the unique key by field, of all rows or those at some places."""
         return {key: values[places] for key, values in zip(self.plan.key, self.key_values(), strict=True)}
 
     def _key_column(self, key: peewee.Field) -> np.ndarray:

@@ -10,6 +10,8 @@ import peewee
 from astra_models.database.sql import is_postgresql, quote, quoted_table
 from astra_models.upsert.columns import kind_of
 
+KEYS_LOOKED_UP = 64
+
 
 def find_rows(
     model: Any,
@@ -40,6 +42,28 @@ def find_rows(
     columns = ", ".join(["new.place", *(f"old.{quote(column.column_name)}" for column in wanted)])
     statement, parameters = find(model, list(keys), [values.tolist() for values in keys.values()])
     return database.execute_sql(f"SELECT {columns} FROM {statement} WHERE {condition}", parameters).fetchall()
+
+
+def find_a_few(model: Any, keys: Mapping[peewee.Field, np.ndarray]) -> tuple[int, int]:
+    """Look for a few of the keys, spread over all of them, to guess whether the rows are there.
+
+    Parameters
+    ----------
+    model : type
+        The table.
+    keys : mapping of Field to ndarray, each of shape (n,)
+        As for `find_rows`.
+
+    Returns
+    -------
+    (int, int)
+        How many were found, and how many were looked for.
+    """
+    n_keys = len(next(iter(keys.values())))
+    if not n_keys:
+        return 0, 0
+    some = np.unique(np.linspace(0, n_keys - 1, KEYS_LOOKED_UP).astype(int))
+    return len(find_rows(model, {field: values[some] for field, values in keys.items()})), len(some)
 
 
 def _find_on_postgresql(model: Any, fields: list[peewee.Field], values: list[Any]) -> tuple[str, tuple[Any, ...]]:

@@ -13,7 +13,6 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import peewee
 
 from astra_models.database.sql import driver_errors, quote
@@ -22,12 +21,11 @@ from astra_models.upsert.batch import Batch
 from astra_models.upsert.binary_copy import CopyStream
 from astra_models.upsert.columns import kind_of
 from astra_models.upsert.keys import next_key
-from astra_models.upsert.lookup import find_rows
+from astra_models.upsert.lookup import find_a_few
 from astra_models.upsert.plan import UpsertPlan
 from astra_models.upsert.writer import Writer, Written
 
 COPY_CHUNK = 1 << 20
-KEYS_LOOKED_UP = 64
 NEAR = 4
 """Keys are near each other if their range has at most so many for each of them."""
 
@@ -48,7 +46,7 @@ class PostgresqlWriter(Writer):
         """Write a batch, in the transaction that is open."""
         # Compiling a statement of hundreds of columns takes longer than running it.
         self._run("SET LOCAL jit = off")
-        n_known, n_looked_up = self._look_up_few(batch)
+        n_known, n_looked_up = find_a_few(self.plan.model, batch.keys())
         written = self._copy_new(batch) if n_known == 0 else None
         written = written or self._through_stage(batch, all_known=n_known == n_looked_up)
         return replace(written, stored=self.stored(batch)) if self.returning else written
@@ -56,11 +54,6 @@ class PostgresqlWriter(Writer):
     def insert(self, batch: Batch) -> None:
         """Write a batch of rows of which none is in the table, in the transaction that is open."""
         self._copy(self.table, batch)
-
-    def _look_up_few(self, batch: Batch) -> tuple[int, int]:
-        """Look up a few of the batch's keys; gives how many are in the table, and how many were looked up."""
-        some = np.unique(np.linspace(0, len(batch) - 1, KEYS_LOOKED_UP).astype(int))
-        return len(find_rows(self.plan.model, batch.keys(some))), len(some)
 
     def _copy_new(self, batch: Batch) -> Written | None:
         """Copy rows into the table, as is fastest, if all of them are new; else do nothing."""
