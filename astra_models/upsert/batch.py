@@ -19,7 +19,7 @@ import peewee
 from astra_models.database.layout import require_no_value
 from astra_models.errors import FieldValueError, UnknownColumnError
 from astra_models.fields import Flag, GeneratedField, utc_now
-from astra_models.upsert.binary_copy import binary_copy
+from astra_models.upsert.binary_copy import binary_copy, binary_rows
 from astra_models.upsert.columns import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
 from astra_models.upsert.plan import UpsertPlan
 
@@ -66,6 +66,16 @@ class Batch:
     def encoded(self) -> list[memoryview]:
         """The rows as PostgreSQL's binary COPY takes them."""
         return list(binary_copy(list(self.columns.values())))
+
+    @cached_property
+    def encoded_as_compared(self) -> list[bytes]:
+        """Of each row, the columns that make it the same as a stored one, as PostgreSQL's binary COPY gives them."""
+        null = np.zeros(len(self), bool)
+        keys = [
+            Column(kind_of(key), values.astype(kind_of(key).dtype, copy=False), null)
+            for key, values in self.keys().items()
+        ]
+        return binary_rows([*keys, *(self.columns[column.name] for column in self.plan.compared_beside_key)])
 
     def take(self, places: np.ndarray) -> "Batch":
         """Give the batch of some of the rows, in the order asked for."""

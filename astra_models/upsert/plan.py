@@ -63,6 +63,11 @@ class UpsertPlan:
         return tuple(field for field in self.fields if field.name not in same)
 
     @property
+    def compared_beside_key(self) -> tuple[peewee.Field, ...]:
+        """The columns that make rows of the same key the same."""
+        return tuple(field for field in self.compared if field.name not in {key.name for key in self.key})
+
+    @property
     def assigns_keys(self) -> bool:
         """Whether a new row's primary key comes with it, and not from the database."""
         return any(field.primary_key for field in self.fields)

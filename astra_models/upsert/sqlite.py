@@ -12,6 +12,9 @@ from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
 
+VALUES_AT_ONCE = 16_000
+"""As Python objects, so many stay in the processor's cache until they are written."""
+
 
 class SqliteWriter(Writer):
     """Writes batches by ``executemany``."""
@@ -65,28 +68,31 @@ class SqliteWriter(Writer):
 
 def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:
     """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
-    return zip(*(_as_bound(column) for column in batch.columns.values()), strict=True)
+    columns = [_as_bound(column) for column in batch.columns.values()]
+    n_rows = max(1, VALUES_AT_ONCE // len(columns))
+    for start in range(0, len(batch), n_rows):
+        yield from zip(*(values[start : start + n_rows].tolist() for values in columns), strict=True)
 
 
-def _as_bound(column: Column) -> list[Any]:
-    """Give a column's values as Python objects; SQLite stores NaN as NULL."""
-    values = column.values
+def _as_bound(column: Column) -> np.ndarray:
+    """Give a column's values so that ``tolist`` makes what SQLite takes of them; it stores NaN as NULL."""
+    values, null = column.values, column.null
     if column.kind in (FLOAT32, FLOAT64):
         values = values.astype(np.float64)
-        if column.null.any():
-            values[column.null] = np.nan
-        return values.tolist()
+        values[null] = np.nan
+        return values
     if column.kind is MOMENT:
         values = _iso_texts(values)
     elif column.kind is FLOATS:
         values = np.array([None if value is None else json.dumps(value.tolist()) for value in values], dtype=object)
-    if not column.null.any():
-        return values.tolist()
-    return [None if null else value for value, null in zip(values.tolist(), column.null.tolist(), strict=True)]
+    if null.any():
+        values = values.astype(object)
+        values[null] = None
+    return values
 
 
 def _iso_texts(moments: np.ndarray) -> np.ndarray:
     """Write moments as `DateTimeField` does; a batch has few different ones."""
     distinct, places = np.unique(moments, return_inverse=True)
-    texts = [f"{text.replace('T', ' ')}+00:00" for text in np.datetime_as_string(distinct, unit="us")]
-    return np.array(texts, dtype=object)[places]
+    lines = "+00:00\n".join([*np.datetime_as_string(distinct, unit="us").tolist(), ""]).replace("T", " ")
+    return np.array(lines.splitlines(), dtype=object)[places]

@@ -116,6 +116,17 @@ def test_extreme_values_of_every_column_come_back(database: peewee.Database, mak
 
 
 @each_output
+def test_the_same_extreme_values_again_are_found_unchanged_without_being_staged(
+    database: peewee.Database, make_spectra: Any, model: Any, recorded_queries: Any
+) -> None:
+    rows = extreme_rows(model, make_spectra(7))
+    upsert(model, rows)
+    with recorded_queries() as queries:
+        assert upsert(model, rows, unchanged="skip").unchanged == len(rows)
+    assert not [query for query in queries if "TEMPORARY" in query]
+
+
+@each_output
 def test_values_are_replaced_by_missing_ones(database: peewee.Database, make_spectra: Any, model: Any) -> None:
     rows = extreme_rows(model, make_spectra(1))
     upsert(model, rows)

@@ -81,6 +81,23 @@ def test_of_identical_rows_and_others_the_others_are_written(keys: list[int]) ->
     }
 
 
+@pytest.mark.parametrize("first", [0, N_ROWS - 1], ids=["first differs", "last differs"])
+def test_rows_are_compared_with_those_of_their_own_version(keys: list[int], first: int) -> None:
+    upsert(Rocket, [row | {"v_astra": 8_000} for row in rows(keys, 1.0)])
+    upsert(Rocket, [row | {"v_astra": 9_000} for row in rows(keys, 2.0)])
+    again = [row | {"v_astra": 8_000} for row in rows(keys, 1.0)]
+    again[first]["teff"] = 2.0
+    report = upsert(Rocket, again, unchanged="skip")
+    assert (report.updated, report.unchanged, report.rows) == (1, N_ROWS - 1, N_ROWS)
+    assert Rocket.select().where(Rocket.teff == 2).count() == N_ROWS + 1
+
+
+def test_new_rows_among_batches_of_identical_ones_are_inserted(keys: list[int]) -> None:
+    upsert(Rocket, rows(keys[:100] + keys[200:], 1.0))
+    report = upsert(Rocket, rows(keys, 1.0), unchanged="skip", batch_size=50)
+    assert (report.inserted, report.unchanged, report.rows) == (100, N_ROWS - 100, N_ROWS)
+
+
 @pytest.mark.parametrize("batch_size", [None, 50, 1])
 def test_a_tables_rows_may_come_in_any_order_and_the_last_of_a_key_wins(
     keys: list[int], batch_size: int | None
