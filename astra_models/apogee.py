@@ -17,13 +17,12 @@ from astra_models.fields import (
     FloatField,
     ForeignKeyField,
     IntegerField,
-    LogLambdaArrayAccessor,
     PixelArray,
     TextField,
 )
 from astra_models.paths import APOGEE_STAR, APOGEE_VISIT
 from astra_models.pixel_rows import visit_in_apstar
-from astra_models.pixels import into_ivar
+from astra_models.pixels import RowOf, into_ivar, log_wavelength
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
 APOGEE_GRID = {"crval": 4.179, "cdelt": 6e-6, "naxis": 8575}
@@ -32,6 +31,15 @@ CO_ADD = 0
 
 VISIT_HUGE = 1e6
 """Errors of pixels without signal in an apVisit: a flux of some hundreds divided by next to nothing."""
+
+
+def _flux(row: RowOf) -> PixelArray:
+    return PixelArray(ext=1, group="flux", row=row, unit=FLUX_UNIT, help_text="Flux density")
+
+
+def _ivar(row: RowOf) -> PixelArray:
+    text = "Inverse variance of the flux; 0 where it is not to be used"
+    return PixelArray(ext=2, group="flux", beside="flux", row=row, transform=into_ivar, unit=IVAR_UNIT, help_text=text)
 
 
 class DopplerMixin(SpectrumMixin):
@@ -212,22 +220,9 @@ class ApogeeVisitSpectrumInApStar(SpectrumMixin):
     fiber = IntegerField()
     reduction = TextField(null=True, default="")
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor,
-        accessor_kwargs=APOGEE_GRID,
-        unit="Angstrom",
-        help_text="Vacuum wavelength at rest",
-    )
-    flux = PixelArray(ext=1, group="flux", row=visit_in_apstar, unit=FLUX_UNIT, help_text="Flux density")
-    ivar = PixelArray(
-        ext=2,
-        group="flux",
-        beside="flux",
-        row=visit_in_apstar,
-        transform=into_ivar,
-        unit=IVAR_UNIT,
-        help_text="Inverse variance of the flux; 0 where it is not to be used",
-    )
+    wavelength = log_wavelength(APOGEE_GRID, "Vacuum wavelength at rest")
+    flux = _flux(visit_in_apstar)
+    ivar = _ivar(visit_in_apstar)
     pixel_flags = PixelArray(ext=3, row=visit_in_apstar, unit="", help_text="Mask bits of the visit")
 
     class Meta:
@@ -255,22 +250,9 @@ class ApogeeCoaddedSpectrumInApStar(ApogeeCoAddMixin):
     prefix = TextField(default="")
     starver = IntegerField(null=True)
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor,
-        accessor_kwargs=APOGEE_GRID,
-        unit="Angstrom",
-        help_text="Vacuum wavelength at rest",
-    )
-    flux = PixelArray(ext=1, group="flux", row=CO_ADD, unit=FLUX_UNIT, help_text="Flux density")
-    ivar = PixelArray(
-        ext=2,
-        group="flux",
-        beside="flux",
-        row=CO_ADD,
-        transform=into_ivar,
-        unit=IVAR_UNIT,
-        help_text="Inverse variance of the flux; 0 where it is not to be used",
-    )
+    wavelength = log_wavelength(APOGEE_GRID, "Vacuum wavelength at rest")
+    flux = _flux(CO_ADD)
+    ivar = _ivar(CO_ADD)
     pixel_flags = PixelArray(ext=3, row=CO_ADD, unit="", help_text="Mask bits of any visit")
 
     class Meta:

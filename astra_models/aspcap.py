@@ -11,8 +11,9 @@ from astra_models.errors import MissingPixelsError
 from astra_models.families import Family, WithFamilies, floats
 from astra_models.ferre import fit_problems, initial_guesses
 from astra_models.ferre_pixels import FerreAbundanceAccessor, FerreParametersAccessor
-from astra_models.fields import BitField, FloatField, IntegerField, LogLambdaArrayAccessor, PixelArray, TextField
+from astra_models.fields import BitField, FloatField, IntegerField, PixelArray, TextField
 from astra_models.intermediate import IntermediateOutputMixin
+from astra_models.pixels import log_wavelength
 
 PARAMETERS = ("teff", "logg", "v_micro", "v_sini", "m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm")
 ABUNDANCES = (
@@ -138,9 +139,7 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     _raw = Heading("Uncalibrated parameters and abundances")
     uncalibrated = Family(floats(f"raw_{name}", f"raw_e_{name}") for name in (*PARAMETERS, *ABUNDANCES))
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor, accessor_kwargs=APOGEE_GRID, unit="Angstrom", help_text="In vacuum"
-    )
+    wavelength = log_wavelength(APOGEE_GRID)
     model_flux = PixelArray(
         accessor_class=FerreParametersAccessor,
         accessor_kwargs={},

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
+from astra_models.boss import FLUX_UNIT
 from astra_models.errors import MissingPixelsError
 from astra_models.paths import ROOTS, expand_path, product_root
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.pixels import Array, PixelsMixin
+from astra_models.pixels import Array, PixelArray, PixelsMixin
 from astra_models.version import version_integer_to_string
 
 _ARRAYS = {
@@ -107,6 +108,25 @@ def model_flux_and_continuum(content: Any) -> dict[str, Array]:
     """Make the arrays of what most pipelines write: the continuum, and the model over it."""
     continuum, rectified_model_flux = (np.ravel(array) for array in content)
     return {"model_flux": continuum * rectified_model_flux, "continuum": continuum}
+
+
+class FittedModelMixin(IntermediateOutputMixin):
+    """Base of results whose file holds the continuum of the spectrum, and the best model over it."""
+
+    abstract = True
+
+    model_flux = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Flux density of the best model",
+    )
+    continuum = PixelArray(
+        accessor_class=PickledArrayAccessor,
+        accessor_kwargs={"unpack": model_flux_and_continuum},
+        unit=FLUX_UNIT,
+        help_text="Continuum of the spectrum, which the model is multiplied by",
+    )
 
 
 def _unpickle(path: str, wanted: str) -> Any:

@@ -18,13 +18,12 @@ from astra_models.fields import (
     FloatField,
     ForeignKeyField,
     IntegerField,
-    LogLambdaArrayAccessor,
     PixelArray,
     TextField,
 )
 from astra_models.paths import MWM_STAR, MWM_VISIT
 from astra_models.pixel_rows import apogee_hdu, boss_hdu, row_of_apogee_visit, row_of_boss_visit
-from astra_models.pixels import RowOf, usable_ivar
+from astra_models.pixels import RowOf, log_wavelength, usable_ivar
 from astra_models.spectrum import SpectrumMixin
 
 ONLY_ROW = 0
@@ -52,15 +51,6 @@ class MwmSpectrumMixin(SpectrumMixin):
 def flags_from_floats(values: np.ndarray) -> np.ndarray:
     """Make whole numbers of mask bits, which these files have as floats; not a number is no bit."""
     return np.where(np.isfinite(values), values, 0).astype(np.int64)
-
-
-def _wavelength(grid: dict[str, float]) -> PixelArray:
-    return PixelArray(
-        accessor_class=LogLambdaArrayAccessor,
-        accessor_kwargs=grid,
-        unit="Angstrom",
-        help_text="Vacuum wavelength at rest",
-    )
 
 
 def _flux(ext: Callable, row: RowOf) -> PixelArray:
@@ -108,7 +98,7 @@ class BossCombinedSpectrum(MwmSpectrumMixin, BossFlagsMixin):
     median_e_v_rad = FloatField(null=True)
     xcsao_meanrxc = FloatField(null=True)
 
-    wavelength = _wavelength(BOSS_GRID)
+    wavelength = log_wavelength(BOSS_GRID, "Vacuum wavelength at rest")
     flux = _flux(boss_hdu, ONLY_ROW)
     ivar = _ivar(boss_hdu, ONLY_ROW)
     pixel_flags = _pixel_flags(boss_hdu, ONLY_ROW)
@@ -131,7 +121,7 @@ class ApogeeCombinedSpectrum(MwmSpectrumMixin, ApogeeCoAddMixin):
     obj = TextField()
     telescope = TextField()
 
-    wavelength = _wavelength(APOGEE_GRID)
+    wavelength = log_wavelength(APOGEE_GRID, "Vacuum wavelength at rest")
     flux = _flux(apogee_hdu, ONLY_ROW)
     ivar = _ivar(apogee_hdu, ONLY_ROW)
     pixel_flags = _pixel_flags(apogee_hdu, ONLY_ROW)
@@ -157,7 +147,7 @@ class BossRestFrameVisitSpectrum(MwmSpectrumMixin, BossVisitMixin):
     catalogid = BigIntegerField()
     in_stack = BooleanField(null=True)
 
-    wavelength = _wavelength(BOSS_GRID)
+    wavelength = log_wavelength(BOSS_GRID, "Vacuum wavelength at rest")
     flux = _flux(boss_hdu, row_of_boss_visit)
     ivar = _ivar(boss_hdu, row_of_boss_visit)
     wresl = PixelArray(ext=boss_hdu, row=row_of_boss_visit, unit="Angstrom", help_text="Resolution")
@@ -181,7 +171,7 @@ class ApogeeRestFrameVisitSpectrum(MwmSpectrumMixin, ApogeeVisitMixin):
     filetype = TextField(default="mwmVisit")
     in_stack = BooleanField(null=True)
 
-    wavelength = _wavelength(APOGEE_GRID)
+    wavelength = log_wavelength(APOGEE_GRID, "Vacuum wavelength at rest")
     flux = _flux(apogee_hdu, row_of_apogee_visit)
     ivar = _ivar(apogee_hdu, row_of_apogee_visit)
     pixel_flags = _pixel_flags(apogee_hdu, row_of_apogee_visit)

@@ -172,6 +172,11 @@ class PixelArray:
         row._pixels_set[self.name] = value
 
 
+def log_wavelength(grid: Mapping[str, float], help_text: str = "In vacuum") -> PixelArray:
+    """Declare the wavelengths of a grid that is uniform in log10: ``crval``, ``cdelt``, ``naxis``."""
+    return PixelArray(accessor_class=LogLambdaArrayAccessor, accessor_kwargs=grid, unit="Angstrom", help_text=help_text)
+
+
 class PixelsMixin:
     """What a model with pixel arrays needs: a place for what the user set and for what was read."""
 

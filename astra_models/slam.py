@@ -4,13 +4,14 @@ from typing import Any
 
 from playhouse.hybrid import hybrid_property
 
-from astra_models.boss import FLUX_UNIT
 from astra_models.column_table import Heading
-from astra_models.fields import BitField, BooleanField, FloatField, IntegerField, LogLambdaArrayAccessor, PixelArray
-from astra_models.intermediate import IntermediateOutputMixin, PickledArrayAccessor, model_flux_and_continuum
+from astra_models.fields import BitField, BooleanField, FloatField, IntegerField
+from astra_models.intermediate import FittedModelMixin
+from astra_models.mwm import BOSS_GRID
+from astra_models.pixels import log_wavelength
 
 
-class Slam(IntermediateOutputMixin):
+class Slam(FittedModelMixin):
     """Stellar labels of an M dwarf with their correlations, from a BOSS spectrum."""
 
     intermediate_path = "$MWM_ASTRA/{version}/pipelines/slam/{group}/{spectrum_pk}.pkl"
@@ -57,24 +58,7 @@ class Slam(IntermediateOutputMixin):
     chi2 = FloatField(null=True)
     rchi2 = FloatField(null=True)
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor,
-        accessor_kwargs={"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648},
-        unit="Angstrom",
-        help_text="In vacuum",
-    )
-    model_flux = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Flux density of the best model",
-    )
-    continuum = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Continuum of the spectrum, which the model is multiplied by",
-    )
+    wavelength = log_wavelength(BOSS_GRID)
 
     @hybrid_property
     def flag_warn(self) -> Any:

@@ -1,11 +1,11 @@
 """Results of The Cannon: stellar labels by a model that learnt from labelled spectra."""
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.boss import FLUX_UNIT
 from astra_models.column_table import Heading
 from astra_models.families import Family, WithFamilies, floats
-from astra_models.fields import BitField, FloatField, IntegerField, LogLambdaArrayAccessor, PixelArray
-from astra_models.intermediate import IntermediateOutputMixin, PickledArrayAccessor, model_flux_and_continuum
+from astra_models.fields import BitField, FloatField, IntegerField
+from astra_models.intermediate import FittedModelMixin
+from astra_models.pixels import log_wavelength
 
 LABELS = (
     *("teff", "logg", "fe_h", "v_micro", "v_macro", "c_fe", "n_fe", "o_fe", "na_fe", "mg_fe", "al_fe"),
@@ -13,7 +13,7 @@ LABELS = (
 )
 
 
-class TheCannon(WithFamilies, IntermediateOutputMixin):
+class TheCannon(WithFamilies, FittedModelMixin):
     """Stellar parameters and abundances of an APOGEE spectrum."""
 
     intermediate_path = "$MWM_ASTRA/{version}/pipelines/TheCannon/{group}/{source_pk}-{spectrum_pk}.pkl"
@@ -35,21 +35,7 @@ class TheCannon(WithFamilies, IntermediateOutputMixin):
     result_flags = BitField()
     flag_fitting_failure = result_flags.flag(2**0, "The fit failed")
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor, accessor_kwargs=APOGEE_GRID, unit="Angstrom", help_text="In vacuum"
-    )
-    model_flux = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Flux density of the best model",
-    )
-    continuum = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Continuum of the spectrum, which the model is multiplied by",
-    )
+    wavelength = log_wavelength(APOGEE_GRID)
 
     def _path_for(self, version: str) -> str:
         digits = f"{self.source_pk or 0:04d}"

@@ -6,11 +6,11 @@ from typing import Any
 from playhouse.hybrid import hybrid_property
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.boss import FLUX_UNIT
 from astra_models.column_table import Heading
 from astra_models.families import Family, WithFamilies, floats
-from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray
-from astra_models.intermediate import IntermediateOutputMixin, PickledArrayAccessor, model_flux_and_continuum
+from astra_models.fields import BitField, FloatField
+from astra_models.intermediate import FittedModelMixin
+from astra_models.pixels import log_wavelength
 
 LABELS = (
     *("teff", "logg", "v_turb", "c_h", "n_h", "o_h", "na_h", "mg_h", "al_h", "si_h", "p_h", "s_h", "k_h", "ca_h"),
@@ -18,7 +18,7 @@ LABELS = (
 )
 
 
-class ThePayne(WithFamilies, IntermediateOutputMixin):
+class ThePayne(WithFamilies, FittedModelMixin):
     """25 stellar labels of an APOGEE spectrum, with the correlation of each two."""
 
     intermediate_path = "$MWM_ASTRA/{version}/pipelines/ThePayne/intermediate/{group}/{spectrum_pk}.pkl"
@@ -43,21 +43,7 @@ class ThePayne(WithFamilies, IntermediateOutputMixin):
     _correlations = Heading("Correlations")
     correlations = Family(floats(f"rho_{one}_{other}") for one, other in combinations(LABELS, 2))
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor, accessor_kwargs=APOGEE_GRID, unit="Angstrom", help_text="In vacuum"
-    )
-    model_flux = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Flux density of the best model",
-    )
-    continuum = PixelArray(
-        accessor_class=PickledArrayAccessor,
-        accessor_kwargs={"unpack": model_flux_and_continuum},
-        unit=FLUX_UNIT,
-        help_text="Continuum of the spectrum, which the model is multiplied by",
-    )
+    wavelength = log_wavelength(APOGEE_GRID)
 
     @hybrid_property
     def flag_warn(self) -> Any:
