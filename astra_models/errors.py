@@ -93,6 +93,10 @@ class UnrecognizedFileError(AstraError, ValueError):
     """A file that is none of the kinds that can be ingested."""
 
 
+class UnknownKindError(UnrecognizedFileError):
+    """A file that is whole, as far as it was looked at, and of no kind that is known."""
+
+
 class UnknownPipelineError(AstraError, LookupError):
     """A name that no pipeline has."""
 

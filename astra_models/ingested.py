@@ -1,5 +1,7 @@
 """Which result files have been ingested."""
 
+from typing import Literal
+
 from astra_models.base import BaseModel
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, FloatField, IntegerField, TextField, utc_now
 
@@ -26,3 +28,23 @@ class IngestedFile(BaseModel):
 
     class Meta:
         indexes = ((("name",), False),)
+
+
+def ingested_before(name: str, sha256: str) -> Literal["same", "other"] | None:
+    """Tell whether a file was ingested before, or another of its name.
+
+    Parameters
+    ----------
+    name : str
+        Its name, without folder.
+    sha256 : str
+        Its checksum.
+
+    Returns
+    -------
+    {"same", "other"} or None
+        "same" if these contents were, whatever their name was; "other" if other contents of this name were.
+    """
+    if IngestedFile.select().where(IngestedFile.sha256 == sha256).exists():
+        return "same"
+    return "other" if IngestedFile.select().where(IngestedFile.name == name).exists() else None

@@ -24,8 +24,10 @@ from astra_orchestration.terminal import (
 
 COUNTS = ("inserted", "updated", "unchanged")
 REASONS_SHOWN = 5
-LARGEST_GZIPPED_SPECTRUM = 20_000_000
-"""Bytes. A gzipped file that is larger isn't looked at as a spectrum: that is done in memory."""
+BEFORE = {
+    "same": "it was ingested before: without --again, nothing would be written",
+    "other": "a file of this name with other contents was ingested before: this one would update it",
+}
 
 
 class IngestGroup(AstraGroup):
@@ -40,11 +42,12 @@ class IngestGroup(AstraGroup):
 
 
 class Sorted(NamedTuple):
-    """What files were given: those of results, as far as is known, of spectra, and none."""
+    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown."""
 
     results: list[str]
     spectra: list[str]
     refused: list[str]
+    unknown: list[str]
 
 
 ingest_commands = typer.Typer(cls=IngestGroup, help="Read files into the database.")
@@ -68,12 +71,11 @@ def ingest_files(
         connect_to_configured()
     given = _sort(files, mapping)
     for path in given.results:
-        _ingest_results(path, given.refused, mapping=mapping, dry_run=dry_run, again=again)
+        _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again)
     if given.spectra:
-        given.refused.extend(_ingest_spectra(given.spectra, dry_run))
-    for reason in given.refused:
-        complain(f"[yellow]refused[/] {escaped(reason)}")
-    if given.refused:
+        given.refused.extend(_preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra))
+    _complain_of(given)
+    if given.refused or given.unknown:
         raise typer.Exit(1)
 
 
@@ -86,7 +88,7 @@ def ingest_spectra_files(
 
     connect_to_configured()
     paths = find_files(files)
-    refused = _ingest_spectra(paths, dry_run=False)
+    refused = _ingest_spectra(paths)
     for reason in refused:
         complain(f"[yellow]refused[/] {escaped(reason)}")
     if len(refused) == len(paths):
@@ -96,65 +98,71 @@ def ingest_spectra_files(
 def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     """Find files, and tell those of spectra, which are quick to recognise, from the others."""
     from astra_models.errors import MissingFileError
+    from astra_models.ingest.recognise import why_no_spectrum
     from astra_orchestration.assets.spectra import find_files
 
     found: dict[str, None] = {}
-    given = Sorted([], [], [])
+    given = Sorted([], [], [], [])
     for pattern in patterns:
         try:
             found.update(dict.fromkeys(find_files([pattern])))
         except MissingFileError as error:
             given.refused.append(str(error))
     for path in found:
-        is_spectrum = mapping is None and _why_no_spectrum(path) is None
+        is_spectrum = mapping is None and why_no_spectrum(path) is None
         (given.spectra if is_spectrum else given.results).append(path)
     return given
 
 
-def _why_no_spectrum(path: str) -> str | None:
-    from astra_models.errors import UnrecognizedFileError
-    from astra_models.ingest.byte_stream import GZIP_MAGIC
-    from astra_models.ingest.recognise import read_spectrum_file
-
-    try:
-        with open(path, "rb") as file:
-            if file.read(2) == GZIP_MAGIC and os.path.getsize(path) > LARGEST_GZIPPED_SPECTRUM:
-                return "it is too large"
-        read_spectrum_file(path)
-    except (OSError, UnrecognizedFileError) as error:
-        return str(error)
-    return None
-
-
-def _ingest_results(path: str, refused: list[str], **options: Any) -> None:
-    from astra_models.errors import UnrecognizedFileError
-    from astra_models.ingest.result_files import LOOKED_FOR, MappingError
+def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
+    from astra_models.errors import UnknownKindError, UnrecognizedFileError
+    from astra_models.ingest.recognise import what_is_in, why_no_spectrum
+    from astra_models.ingest.result_files import MappingError, SpectrumFileError
     from astra_models.ingest.results import ingest_result_file
 
     try:
-        with rows_bar(os.path.basename(path)) as progress:
-            report = ingest_result_file(path, progress=progress, **options)
+        with rows_bar(os.path.basename(path)) as (checking, progress):
+            report = ingest_result_file(path, checking=checking, progress=progress, **options)
+    except (UnknownKindError, SpectrumFileError) as error:
+        problem = why_no_spectrum(path)
+        if isinstance(problem, UnknownKindError):
+            given.unknown.append(
+                f"{path}: it has neither results nor spectra that are known; it has {what_is_in(path)}"
+            )
+        else:
+            given.refused.append(f"{error}; {problem}")
     except (UnrecognizedFileError, MappingError) as error:
-        is_unknown = LOOKED_FOR in str(error)
-        refused.append(f"{error}; {_why_no_spectrum(path)}" if is_unknown else str(error))
+        given.refused.append(str(error))
     else:
         _show(report)
+
+
+def _complain_of(given: Sorted) -> None:
+    from astra_models.ingest import recognise, result_files
+
+    for reason in (*given.refused, *given.unknown):
+        complain(f"[yellow]refused[/] {escaped(reason)}")
+    if given.unknown:
+        complain(f"results that are known: {escaped(result_files.LOOKED_FOR)}, and tables with a mapping (--mapping)")
+        complain(f"spectra that are known: {escaped(recognise.LOOKED_FOR)}")
 
 
 def _show(report: Any) -> None:
     name = escaped(os.path.basename(report.path))
     say(f"[bold]{name}[/]: {escaped(report.kind)}, {_number(report.rows, 'row')}{_what_was_done(report)}")
-    if report.tables:
-        console.print(table(*_counts(report)))
+    if report.tables and report.dry_run:
+        _show_what_would_be({name: counts["rows"] for name, counts in report.tables.items()}, report.columns)
+    elif report.tables:
+        console.print(table(("table", *COUNTS), _counts(report.tables)))
     if report.superseded:
-        say(f"rows that a later one of the same spectrum and version took the place of: {report.superseded:,}")
+        say(f"{_number(report.superseded, 'row')} of something that a later row has again; the later one is taken")
     if report.rejected:
         _show_rejected(report)
     if report.unplaced:
         say("columns that have nowhere to go:")
     for where, columns in _by_reason(report.unplaced).items():
         say(f"  {escaped(where)}: {escaped(', '.join(columns))}")
-    for note in report.notes:
+    for note in (*report.notes, *_known_before(report)):
         say(f"note: {escaped(note)}")
 
 
@@ -167,10 +175,37 @@ def _what_was_done(report: Any) -> str:
     return speed + ("; replaces a file of this name with other contents" if report.replaces else "")
 
 
-def _counts(report: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    names = ("rows",) if report.dry_run else COUNTS
-    rows = [(name, *(f"{counts[column]:,}" for column in names)) for name, counts in report.tables.items()]
-    return ("table", *names), rows
+def _counts(tables: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [(name, *(f"{counts[column]:,}" for column in COUNTS)) for name, counts in tables.items()]
+
+
+def _show_what_would_be(rows: dict[str, int], columns: dict[str, dict[str, str]]) -> None:
+    """Show how many rows would go into each table, and which columns."""
+    counts = [(name, f"{n_rows:,}", len(columns.get(name, ()))) for name, n_rows in rows.items()]
+    console.print(table(("table", "rows", "columns"), counts))
+    for name in rows:
+        named = (ours if ours == theirs else f"{theirs} as {ours}" for ours, theirs in columns.get(name, {}).items())
+        say(f"  {name}: {escaped(', '.join(named))}")
+
+
+def _known_before(report: Any) -> list[str]:
+    """Say what a dry run can't know without a database, if there is one: whether the file was ingested before."""
+    from astra_models.base import database
+    from astra_models.database.config import is_in_memory
+    from astra_models.database.connection import existing_tables
+    from astra_models.errors import DatabaseUnavailableError
+    from astra_models.ingested import IngestedFile, ingested_before
+
+    if not report.dry_run or is_in_memory(database.obj):
+        return []
+    try:
+        connect_to_configured()
+    except DatabaseUnavailableError as error:
+        return [f"nobody can tell whether it was ingested before: {error}"]
+    if IngestedFile._meta.table_name not in existing_tables():
+        return ["there are no tables to ingest it into yet: `astra init` makes them"]
+    before = ingested_before(os.path.basename(report.path), report.sha256)
+    return [BEFORE[before]] if before else []
 
 
 def _show_rejected(report: Any) -> None:
@@ -193,13 +228,21 @@ def _number(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _ingest_spectra(paths: Sequence[str], dry_run: bool) -> list[str]:
+def _preview_spectra(paths: Sequence[str]) -> list[str]:
+    """Tell what files of spectra would become; give those that would be refused, with the reasons."""
+    from astra_models.ingest.preview import preview_spectra
+
+    preview = preview_spectra(paths)
+    _show_what_would_be(preview.rows, preview.columns)
+    ingested = preview.files - len(preview.refused)
+    say(f"{_number(ingested, 'file')} of spectra would be ingested; nothing is written")
+    return [f"{path}: {reason}" for path, reason in preview.refused]
+
+
+def _ingest_spectra(paths: Sequence[str]) -> list[str]:
     """Ingest files of spectra; give those that were refused, with the reasons."""
     from astra_models.ingest import ingest_spectra
 
-    if dry_run:
-        say(f"{_number(len(paths), 'file')} of spectra would be ingested")
-        return []
     with progress_bar("files", len(paths)) as advance:
         report = ingest_spectra(paths, progress=advance)
     rows = [(name, *(getattr(counts, count) for count in COUNTS)) for name, counts in report.tables.items()]

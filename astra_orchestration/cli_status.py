@@ -80,14 +80,21 @@ def _show(found: Any) -> None:
     listed.columns[-1].justify, listed.columns[-1].overflow = "left", "fold"
     console.print(listed)
     if found.files:
-        say(f"other files: {escaped(_names(found.files))}")
+        say(f"other files: {escaped(_names(found.files))}{_rejected_of(found.files)}")
 
 
 def _row(status: Any) -> tuple[str, ...]:
-    origin = ["computed here"] * status.computed + [escaped(_names(status.files))] * bool(status.files)
+    # Of an older version that a file has brought, this installation has computed nothing, as far as it knows.
+    is_computed = status.computed and (status.due is not None or not status.files)
+    origin = ["computed here"] * is_computed + [escaped(_names(status.files))] * bool(status.files)
     counts = (status.done, status.failed, status.rejected)
     due = "" if status.due is None else str(status.due)
     return status.pipeline, status.version or "", due, *map(str, counts), shown_time(status.last), ", ".join(origin)
+
+
+def _rejected_of(files: Any) -> str:
+    rejected = sum(file.rejected for file in files)
+    return f" ({rejected:,} {'row' if rejected == 1 else 'rows'} rejected)" if rejected else ""
 
 
 def _names(files: Any) -> str:

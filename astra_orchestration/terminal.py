@@ -122,18 +122,32 @@ def progress_bar(what: str, total: int) -> Iterator[Any]:
 
 
 @contextmanager
-def rows_bar(what: str) -> Iterator[Any]:
-    """Show a bar with the speed; gives a function that is told how many rows are done, and how many there are."""
+def rows_bar(what: str) -> Iterator[tuple[Any, Any]]:
+    """Show a bar with the speed.
+
+    Gives two functions: one is told how many bytes of a file are checked, and how many there are; the other, how many
+    rows are done, and how many there are.
+    """
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:
+            unit, size = task.fields["unit"], task.fields["size"]
             speed = task.finished_speed or task.speed
-            done = "" if task.total is None else f"{task.completed:,.0f} of {task.total:,.0f} rows"
-            return Text(done if speed is None else f"{done}, {speed:,.0f} rows/s")
+            done = "" if task.total is None else f"{task.completed / size:,.0f} of {task.total / size:,.0f} {unit}"
+            return Text(done if speed is None else f"{done}, {speed / size:,.0f} {unit}/s")
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)
+        checking = bar.add_task(f"checking {what}", total=None, unit="MB", size=1_000_000)
+        rows = bar.add_task(what, total=None, visible=False, start=False, unit="rows", size=1)
+
+        def checked(done: int, total: int) -> None:
+            bar.update(checking, completed=done, total=total)
+            if done == total:
+                bar.update(checking, visible=False)
+                bar.update(rows, visible=True)
+                bar.start_task(rows)
+
+        yield checked, lambda done, total: bar.update(rows, completed=done, total=total)

@@ -262,7 +262,7 @@ def _read_header(stream: ByteStream, number: int) -> bytearray | None:
 
 def _require_fits(block: bytearray) -> None:
     if not block:
-        raise UnrecognizedFileError("it is empty")
+        raise UnrecognizedFileError("it is empty; fetch it again")
     if not block.startswith(b"SIMPLE  ="):
         raise NotFitsError("it is not a FITS file: it doesn't begin with SIMPLE")
 

@@ -91,9 +91,9 @@ def link_spectra(
     careful : bool
         Whether to ask the database about every spectrum and key.
     """
-    ranks = [np.unique(_comparable(columns[name]), return_inverse=True)[1] for name in natural_key]
-    group = np.unique(np.stack(ranks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    links = _links(group)
+    numbers: dict[tuple[Any, ...], int] = {}
+    names = zip(*(_comparable(columns[name]).tolist() for name in natural_key), strict=True)
+    links = _links(np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int))
     keys = {model._meta.fields[name]: columns[name].take(links.row).values for name in natural_key}
     if careful or find_a_few(model, keys)[0]:
         for place, spectrum_pk in find_rows(model, keys, [model._meta.fields["spectrum_pk"]]):

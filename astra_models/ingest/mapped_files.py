@@ -1,15 +1,16 @@
 """Tables of any kind, read as a mapping says: FITS in bounded memory, everything else by astropy."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.byte_stream import ByteStream
 from astra_models.ingest.fits_stream import FitsScan, TableHdu
 from astra_models.ingest.mapping import ColumnRule, Mapping, MappingError, nearest
 from astra_models.ingest.placing import Layout
@@ -20,9 +21,13 @@ from astra_models.ingest.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingest.units import match_units
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
+from astra_models.version import installed_version
 
 NOT_MAPPED = "the mapping doesn't name it"
+NO_VERSION = "of which version the results are isn't said: they are kept under"
 _KINDS = {"S": "text", "U": "text", "O": "text", "b": "bool", "i": "int", "u": "int", "f": "float", "M": "time"}
+NO_FORMAT = "its format can't be told; let its name end as its format does (.csv, .ecsv, .vot, .dat)"
+_BYTE_ORDER_MARK = "\ufeff"
 _TYPICAL_ROW = 2000
 
 
@@ -111,8 +116,9 @@ def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
         raise UnrecognizedFileError("it has no binary table")
     wanted = mapping.table
     if wanted is None:
-        fitting = (table for table in file.tables if table.n_rows)
-        return next(fitting, file.tables[0])
+        recognised = (table for table in file.tables if mapping.recognises(column.name for column in table.columns))
+        with_rows = (table for table in file.tables if table.n_rows)
+        return next(chain(recognised, with_rows), file.tables[0])
     for table in file.tables:
         if wanted in (table.number, table.name):
             return table
@@ -165,6 +171,8 @@ def _plan(mapping: Mapping, columns: Sequence[Any]) -> Plan:
     unplaced |= {column.name: NOT_MAPPED for column in columns if column.name not in used | unplaced.keys()}
     layout = Layout(spectrum, result)
     readers += _constants(mapping, layout, {(reader.model, reader.name) for reader in readers})
+    if result is not None and (result, "v_astra") not in {(reader.model, reader.name) for reader in readers}:
+        notes.append(f"{NO_VERSION} {installed_version()}, the installed one; `v_astra` in the mapping names another")
     return Plan(layout, readers, list(unplaced.items()), list(dict.fromkeys(notes)))
 
 
@@ -188,7 +196,10 @@ def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapp
         return column.unreadable, None
     length = column.shape[0] if len(column.shape) == 1 else 1
     if rule.element is not None and not 0 <= rule.element < length:
-        raise MappingError(f"{rule.title}: {column.name} has {length} elements; there is no element {rule.element}")
+        reason = f"{rule.title}: {column.name} has {length} elements; there is no element {rule.element}"
+        if mapping.strict:
+            raise MappingError(reason)
+        return reason, None
     field = rule.model._meta.fields[rule.name]
     match = match_units(column.name, rule.unit or column.unit, getattr(field, "unit", None))
     if rule.transform is not None and rule.unit is None:
@@ -199,6 +210,7 @@ def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapp
     rules = Rules(
         missing=tuple(value for value in missing if isinstance(value, int | float)),
         missing_words=frozenset(str(value) for value in missing if isinstance(value, str)),
+        declared=getattr(column, "null", None) is not None,
         factor=match.factor * rule.scale,
         element=rule.element,
         transform=TRANSFORMS[rule.transform] if rule.transform else None,
@@ -226,28 +238,33 @@ def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Any, str]]) ->
 
 
 def _read_table(path: str) -> tuple[Any, list[str]]:
+    from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             table = Table.read(path, **_format_of(path))
+        except IORegistryError as error:
+            raise UnrecognizedFileError(NO_FORMAT) from error
         except Exception as error:  # of any reader of astropy's: each raises what it likes
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise UnrecognizedFileError(f"astropy can't read it as a table: {reason}") from error
+    if table.colnames and table.colnames[0].startswith(_BYTE_ORDER_MARK):  # spreadsheets put it there
+        table.rename_column(table.colnames[0], table.colnames[0].removeprefix(_BYTE_ORDER_MARK))
     notes = dict.fromkeys(" ".join(str(warning.message).split())[:200] for warning in caught)
     return table, [f"astropy: {note}" for note in notes]
 
 
 def _format_of(path: str) -> dict[str, str]:
     """Tell the format by the first bytes; what isn't told by them is by the name, or tried as plain text."""
-    with open(path, "rb") as file:
-        begins = file.read(512).lstrip()
+    with ByteStream(path) as stream:
+        begins = stream.read(512).lstrip()
     if begins.startswith(b"<?xml") or b"<VOTABLE" in begins:
         return {"format": "votable"}
     if b"%ECSV" in begins:
         return {"format": "ascii.ecsv"}
-    return {"format": "ascii.csv"} if os.path.splitext(path)[1].lower() == ".csv" else {}
+    return {"format": "ascii.csv"} if path.lower().removesuffix(".gz").endswith(".csv") else {}
 
 
 def _columns_of(table: Any) -> tuple[list[TableColumn], dict[str, np.ndarray]]:

@@ -18,7 +18,7 @@ __all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mapping
 
 NAMES_SHOWN = 12
 FOLDER = Path(__file__).parent / "mappings"
-_KEYS = ("name", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
+_KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
 
 
@@ -135,6 +135,7 @@ def load_mapping(given: Mapping | dict[str, Any] | str | os.PathLike[str]) -> Ma
     where = "the mapping" if isinstance(given, dict) else f"the mapping {os.fspath(given)}"
     content = given if isinstance(given, dict) else _read(given, where)
     try:
+        content = _with_what_it_is_like(content)
         return _mapping(content, "mapping" if isinstance(given, dict) else Path(given).stem)
     except MappingError as error:
         raise MappingError(f"{where}: {error}") from error
@@ -168,8 +169,21 @@ def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     return content
 
 
-def _mapping(content: dict[str, Any], name: str) -> Mapping:
+def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a mapping doesn't say from the one that it is like: keys of the file, and columns of each table."""
     _require_known("key", content, _KEYS)
+    if "like" not in content:
+        return content
+    _require_known("mapping to be like", [content["like"]], [path.stem for path in sorted(FOLDER.glob("*.yaml"))])
+    path = FOLDER / f"{content['like']}.yaml"
+    other = _with_what_it_is_like(_read(path, f"the mapping {path}"))
+    tables = dict(other["tables"])
+    for table, columns in (content.get("tables") or {}).items():
+        tables[table] = {**tables.get(table, {}), **columns} if isinstance(columns, dict) else columns
+    return {**other, **content, "tables": tables}
+
+
+def _mapping(content: dict[str, Any], name: str) -> Mapping:
     tables = content.get("tables")
     if not isinstance(tables, dict) or not tables:
         raise MappingError("it needs 'tables': by the name of a model, our columns and where they come from")

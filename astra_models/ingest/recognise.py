@@ -3,15 +3,19 @@
 import os
 import struct
 
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import UnknownKindError, UnrecognizedFileError
 from astra_models.ingest.apogee_files import AP_STAR
 from astra_models.ingest.apogee_visit_files import AP_VISIT
 from astra_models.ingest.boss_files import TEMPLATE, VISIT
+from astra_models.ingest.byte_stream import GZIP_MAGIC
 from astra_models.ingest.content import FileContent
 from astra_models.ingest.fits_file import FitsFile
 from astra_models.ingest.mwm_files import MWM_STAR, MWM_VISIT
 
 KINDS = (MWM_STAR, MWM_VISIT, AP_STAR, AP_VISIT, VISIT, TEMPLATE)
+LOOKED_FOR = ", ".join(kind.looked_for for kind in KINDS)
+LARGEST_GZIPPED = 20_000_000
+"""Bytes. Whether a gzipped file that is larger is a spectrum isn't looked at: that is done in memory."""
 
 
 def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
@@ -44,5 +48,30 @@ def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
         raise UnrecognizedFileError(f"it is damaged ({type(error).__name__}: {error}); fetch it again") from error
     if not file.hdus[-1].is_complete:
         raise UnrecognizedFileError(f"the file is truncated in the data of HDU {len(file.hdus) - 1}; fetch it again")
-    looked_for = ", ".join(kind.looked_for for kind in KINDS)
-    raise UnrecognizedFileError(f"it is no spectrum that is known: looked for {looked_for}; found {file.describe()}")
+    raise UnknownKindError(f"it is no spectrum that is known: looked for {LOOKED_FOR}; found {file.describe()}")
+
+
+def why_no_spectrum(path: str | os.PathLike[str]) -> UnrecognizedFileError | None:
+    """Tell why a file can't be read as one of spectra; None if it can.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        if is_gzip and os.path.getsize(path) > LARGEST_GZIPPED:
+            return UnrecognizedFileError("it is too large for the file of a spectrum")
+        read_spectrum_file(path)
+    except UnrecognizedFileError as error:
+        return error
+    except OSError as error:
+        return UnrecognizedFileError(f"it can't be read: {error.strerror or error}")
+    return None
+
+
+def what_is_in(path: str | os.PathLike[str]) -> str:
+    """Say which HDUs a FITS file has."""
+    return FitsFile(os.path.abspath(path)).describe()

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
-from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.byte_stream import ByteStream
+from astra_models.errors import UnknownKindError, UnrecognizedFileError
+from astra_models.ingest.byte_stream import ByteStream, TruncatedGzipError
 from astra_models.ingest.fits_stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.mapped_files import open_mapped_fits, open_mapped_table
 from astra_models.ingest.mapping import Mapping, MappingError, load_mapping, own_mappings
@@ -32,6 +32,8 @@ LOOKED_FOR = (
     "a summary of Astra (astraAllStar*, astraAllVisit*, astraMWMLite, mwmAllStar, mwmAllVisit, mwmTargets), APOGEE's "
     "allStar and allVisit, BOSS's spAll"
 )
+NEEDS_MAPPING = "a table of another format needs a mapping of its columns (--mapping)"
+AGAIN = "fetch it again"
 
 
 def open_result_file(
@@ -79,12 +81,15 @@ def _open(path: str, mapping: Any, damaged: str, progress: Callable[[int], None]
     told = None if mapping is None else load_mapping(mapping)
     try:
         found = scan(path, progress)
-    except NotFitsError:
+    except NotFitsError as error:
         if told is None:
-            raise
+            raise NotFitsError(f"{error}; {NEEDS_MAPPING}") from error
         return open_mapped_table(path, told, *file_sha256(path, progress))
+    except TruncatedGzipError as error:
+        raise UnrecognizedFileError(f"{error}; {AGAIN}") from error
     if found.problems and damaged == "refuse":
-        raise UnrecognizedFileError("; ".join(found.problems))
+        problems = "; ".join(found.problems)
+        raise UnrecognizedFileError(problems if problems.endswith(AGAIN) else f"{problems}; {AGAIN}")
     file = open_mapped_fits(found, told) if told else open_summary(found) or _by_own_mapping(found)
     file.notes += found.problems
     return file
@@ -98,7 +103,7 @@ def _by_own_mapping(found: FitsScan) -> ResultFile:
         f"HDU {table.number}: {table.n_rows} rows ({', '.join(column.name for column in table.columns[:4])}, ...)"
         for table in found.tables[:4]
     )
-    raise UnrecognizedFileError(
+    raise UnknownKindError(
         f"it is no file of results that is known: looked for {LOOKED_FOR}; found {shown or 'no table'}. A mapping can "
         "say which columns go where"
     )

@@ -66,7 +66,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Reader:
-    """One column of ours, and how it is made: of one of the file's (or the sum of two), or of a constant."""
+    """One column of ours, and how it is made: of one of the file's (or the sum of two), or of a constant.
+
+    A constant beside a column is for whole numbers, where the column has none.
+    """
 
     model: Any
     name: str
@@ -91,6 +94,8 @@ class Reader:
             values[:] = self.constant
             return values, []
         values, problems = self.converter(block.values(self.column))
+        if self.constant is not None:
+            values = np.ma.filled(values, self.constant)
         if self.plus is None:
             return values, problems
         others, more = self.converter(block.values(self.plus))

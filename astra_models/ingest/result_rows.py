@@ -5,7 +5,8 @@ database refuses is found by halving the chunk, and kept with the reason; good r
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,6 +30,9 @@ from astra_models.upsert.sqlite import SqliteWriter
 from astra_models.upsert.writer import Writer
 
 NO_IDENTIFIER = f"it has no identifier of a source ({', '.join(IDENTIFIERS)})"
+NO_VERSION = "neither the row nor the file says of which version it is (v_astra)"
+MAY_BE_EMPTY = ("field", "prefix", "reduction", "plate")
+"""Text of natural keys that some kinds of spectra, or some releases, don't have."""
 _LINKS = ("pk", "source_pk", "spectrum_pk", "task_pk")
 
 
@@ -43,7 +47,7 @@ class Outcome:
     problems : list of (int, str)
         Rows that can't be stored, by their number in the file, and why.
     superseded : int
-        Rows that a later one of the same spectrum and version took the place of.
+        Rows that a later one of the same thing took the place of: result, or else spectrum, or source.
     """
 
     tables: dict[str, Counter[str]] = field(default_factory=dict)
@@ -90,6 +94,28 @@ class Rows:
         return len(self.numbers)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one table, of which either all are new or none is."""
+
+    writer: Writer
+    batch: Batch
+    are_new: bool
+    superseded: int
+
+    def prepare(self) -> None:
+        self.writer.prepare(self.batch)
+
+    def write(self) -> Outcome:
+        if self.are_new:
+            self.writer.insert(self.batch)
+            counts = Counter(inserted=len(self.batch))
+        else:
+            written = self.writer.write(self.batch)
+            counts = Counter(inserted=written.inserted, updated=written.updated, unchanged=written.unchanged)
+        return Outcome({self.batch.plan.model._meta.table_name: counts}, superseded=self.superseded)
+
+
 def check_rows(columns: Mapping[Any, Mapping[str, Any]], numbers: np.ndarray, spectrum: Any = None) -> Rows:
     """Convert columns of a file to their types, and take out the rows that can't be stored.
 
@@ -111,9 +137,11 @@ def check_rows(columns: Mapping[Any, Mapping[str, Any]], numbers: np.ndarray, sp
             messages.setdefault(refusal.row, []).append(refusal.message)
     for row in _without_identifier(batches[Source], n_rows):
         messages.setdefault(row, []).append(NO_IDENTIFIER)
+    for row, message in (*_without_version(columns), *_without_name(batches)):
+        messages.setdefault(row, []).append(message)
     good = np.ones(n_rows, bool)
     good[list(messages)] = False
-    kept = {model: batch.take(np.flatnonzero(good[batch.rows])) for model, batch in batches.items()}
+    kept = {model: _taken(batch, np.flatnonzero(good[batch.rows])) for model, batch in batches.items()}
     wanted = {name: column.take(good) for name, column in _own_numbers(columns).items()}
     problems = [(int(numbers[row]), "; ".join(some)) for row, some in sorted(messages.items())]
     return Rows(numbers[good], kept, wanted, spectrum, problems)
@@ -161,6 +189,22 @@ def _without_identifier(batch: Batch, n_rows: int) -> list[int]:
     return batch.rows[np.all(null, axis=0)].tolist() if null else list(range(n_rows))
 
 
+def _without_version(columns: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
+    for given in columns.values():
+        for row in np.flatnonzero(np.ma.getmask(given.get("v_astra", ()))).tolist():
+            yield row, NO_VERSION
+
+
+def _without_name(batches: Mapping[Any, Batch]) -> Iterator[tuple[int, str]]:
+    """Find rows of which the spectrum can't be told from others."""
+    for model in filter(_is_spectrum, batches):
+        for name in [name for name in model.natural_key if name not in MAY_BE_EMPTY]:
+            column = batches[model].columns.get(name)
+            if column is not None and column.values.dtype == object:
+                for row in batches[model].rows[column.values == ""].tolist():
+                    yield row, f"its spectrum can't be told from others: {name} is empty"
+
+
 def _write(rows: Rows) -> Outcome:
     if is_postgresql(database.obj):  # SQLite has only one writer at a time
         database.execute_sql(f"LOCK TABLE {quoted_table(Source)} IN SHARE ROW EXCLUSIVE MODE")
@@ -188,11 +232,22 @@ def _write_good(rows: Rows, careful: bool) -> Outcome:
 
 
 def _write_all(rows: Rows, careful: bool) -> Outcome:
+    """Link rows, and write table after table; while one is written, the next ones are made ready."""
     outcome = Outcome()
+    parts = list(_linked(rows, careful))
+    with ThreadPoolExecutor(1, "astra-prepare") as thread:
+        for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
+            ready.result()
+            outcome += part.write()
+    return outcome
+
+
+def _linked(rows: Rows, careful: bool) -> Iterator[_Part]:
+    """Give the rows of each table with the keys that link them, in the order in which they are to be written."""
     batch = rows.batches[Source]
     columns = {name: replace(column, null=column.null.copy()) for name, column in batch.columns.items()}
     links = link_sources(columns, rows.wanted.get("source_pk"), careful)
-    outcome += _write_linked(replace(batch, columns=columns), links, {"pk": links.key})
+    yield from _parts(replace(batch, columns=columns), links, {"pk": links.key}, _repeated(rows, Source, links))
     keys = {"source_pk": links.keys_of_rows}
     made_of: np.ndarray | None = None
     for model in sorted(filter(_is_spectrum, rows.batches), key=lambda model: model is rows.spectrum):
@@ -200,36 +255,31 @@ def _write_all(rows: Rows, careful: bool) -> Outcome:
         links = link_spectra(model, model.natural_key, batch.columns, rows.wanted.get(model), careful)
         _insert_spectra(links)
         linked = {"source_pk": keys["source_pk"][links.row], "spectrum_pk": links.key}
-        outcome += _write_linked(batch, links, linked)
+        yield from _parts(batch, links, linked, _repeated(rows, model, links))
         keys["spectrum_pk"] = made_of = links.keys_of_rows
     for model, batch in rows.batches.items():
         if model is not Source and not _is_spectrum(model):
-            outcome += _write_results(batch, keys, rows.wanted.get("task_pk"), careful)
-    return outcome
+            yield from _results(batch, keys, rows.wanted.get("task_pk"), careful)
 
 
-def _write_linked(batch: Batch, links: Links, keys: Mapping[str, np.ndarray]) -> Outcome:
-    """Write the last row of each thing, with the keys that it was given."""
-    batch = _with_keys(batch.take(links.row), keys)
-    written = Counter[str]()
-    for some, write in ((links.is_new, _insert), (~links.is_new, _update)):
-        part = last_of_each_key(batch.take(np.flatnonzero(some)))
-        if len(part):
-            written += write(_writer(batch.plan), part)
-    return Outcome({batch.plan.model._meta.table_name: written})
+def _repeated(rows: Rows, model: Any, links: Links) -> int:
+    """Count rows that a later one of the same thing takes the place of, if it is that thing that the rows are for."""
+    results = [model for model in rows.batches if model is not Source and not _is_spectrum(model)]
+    is_what_they_are_for = not results and model is (rows.spectrum or list(rows.batches)[-1])
+    return len(rows) - len(links.row) if is_what_they_are_for else 0
 
 
-def _insert(writer: Writer, batch: Batch) -> Counter[str]:
-    writer.insert(batch)
-    return Counter(inserted=len(batch))
+def _parts(batch: Batch, links: Links, keys: Mapping[str, np.ndarray], superseded: int = 0) -> Iterator[_Part]:
+    """Give the last row of each thing, with the keys that it was given: those that are new, and those that aren't."""
+    batch = _with_keys(_taken(batch, links.row), keys)
+    for is_new in (True, False):
+        some = last_of_each_key(_taken(batch, np.flatnonzero(links.is_new == is_new)))
+        if len(some):
+            yield _Part(_writer(batch.plan, is_new), some, is_new, superseded)
+            superseded = 0
 
 
-def _update(writer: Writer, batch: Batch) -> Counter[str]:
-    written = writer.write(batch)
-    return Counter(inserted=written.inserted, updated=written.updated, unchanged=written.unchanged)
-
-
-def _write_results(batch: Batch, keys: Mapping[str, np.ndarray], wanted: Column | None, careful: bool) -> Outcome:
+def _results(batch: Batch, keys: Mapping[str, np.ndarray], wanted: Column | None, careful: bool) -> Iterator[_Part]:
     known = {name: values for name, values in keys.items() if name in batch.columns}
     batch = _with_keys(batch, known)
     if "spectrum_pk" in batch.columns and "spectrum_pk" not in keys:
@@ -237,9 +287,7 @@ def _write_results(batch: Batch, keys: Mapping[str, np.ndarray], wanted: Column 
     places = replace(batch, rows=np.arange(len(batch)))
     last = last_of_each_key(places)
     links = link_results(last, None if wanted is None else wanted.take(last.rows), careful)
-    primary_key = batch.plan.primary_key.name
-    outcome = _write_linked(last, links, {primary_key: links.key})
-    return replace(outcome, superseded=last.superseded)
+    yield from _parts(last, links, {batch.plan.primary_key.name: links.key}, last.superseded)
 
 
 def _insert_spectra(links: Links) -> None:
@@ -274,6 +322,11 @@ def _with_visits(batch: Batch, source_pk: np.ndarray, visits: np.ndarray | None)
     return replace(batch, columns=batch.columns | {name: replace(column, null=null)})
 
 
-def _writer(plan: UpsertPlan) -> Writer:
+def _taken(batch: Batch, places: np.ndarray) -> Batch:
+    is_all = len(places) == len(batch) and bool((places == np.arange(len(batch))).all())
+    return batch if is_all else batch.take(places)
+
+
+def _writer(plan: UpsertPlan, are_new: bool = True) -> Writer:
     writer_class: Callable[..., Writer] = PostgresqlWriter if is_postgresql(database.obj) else SqliteWriter
-    return writer_class(plan, False, True, returning=False)
+    return writer_class(plan, False, not are_new, returning=False)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import peewee
 
-from astra_models.errors import VersionError
 from astra_models.fields import BitField, BytesField, DateTimeField, DoubleField, FloatArrayField, FloatField
 from astra_models.ingest.values import MISSING_WORDS
 from astra_models.products.fits_text import unescape
@@ -22,7 +21,7 @@ Problems = list[tuple[int, str]]
 _LONGEST_PLAIN_TIME = 26
 _TRUE_WORDS, _FALSE_WORDS = {"t", "true", "yes", "1"}, {"f", "false", "no", "0"}
 _A_TIME = "not a time in ISO 8601 format"
-_MEMO_SIZE = 100_000
+_MEMO_SIZE = 20_000
 
 
 class Converted(NamedTuple):
@@ -42,6 +41,8 @@ class Rules:
         Numbers that stand for a missing one.
     survey_fill : bool
         Whether the survey's fill values are such: -1 in whole numbers that may be missing, and for keys also 0.
+    declared : bool
+        Whether the file says itself, by a TNULL, which whole numbers are missing: then no others are.
     escaped : bool
         Whether text is written as in a string literal of Python, as our own products have it.
     factor : float
@@ -60,6 +61,7 @@ class Rules:
 
     missing: tuple[float, ...] = ()
     survey_fill: bool = False
+    declared: bool = False
     escaped: bool = False
     factor: float = 1.0
     element: int | None = None
@@ -147,12 +149,27 @@ class Converter:
                 mask = mask | (data == -1)
         return Converted(_masked(data, mask), problems)
 
+    def versions(self, raw: np.ndarray) -> Converted:
+        """Make whole numbers of versions, in text or encoded already; there is none of 0 or below."""
+        if raw.dtype.kind not in "SUO":
+            values, problems = self._whole(raw)
+        else:
+            distinct, of_row = np.unique([_text(value) or "" for value in raw.tolist()], return_inverse=True)
+            parsed, wrong = self._parsed(distinct, version_of, np.int64, "not a version, such as 0.8.1 or 8001")
+            values = np.ma.MaskedArray(parsed, np.ma.getmaskarray(parsed))[of_row]
+            problems = [(int(row), why) for place, why in wrong for row in np.flatnonzero(of_row == place)]
+        data = np.ma.getdata(values)
+        return Converted(_masked(data, np.ma.getmaskarray(values) | (data <= 0)), problems)
+
     def flags(self, raw: np.ndarray) -> Converted:
         """Make sets of flags; none set where missing."""
         bits = raw.dtype.itemsize * 8 if raw.dtype.kind == "i" else 64
         values, problems = self._whole(raw)
         mask, data = np.ma.getmaskarray(values), np.ma.getdata(values)
-        mask = mask | (np.isin(data, self.rules.missing) if self.rules.missing else data == -1)
+        if self.rules.missing:
+            mask = mask | np.isin(data, self.rules.missing)
+        elif not self.rules.declared:
+            mask = mask | (data == -1)
         if bits < 64:  # the highest bit of a narrower number is its sign
             data = np.where(data < 0, data & ((1 << bits) - 1), data)
         if not self.field.null:
@@ -286,6 +303,8 @@ def is_key(field: Any) -> bool:
 
 
 def _converter_of(field: Any) -> Callable[[Converter, np.ndarray], Converted]:
+    if field.name == "v_astra":
+        return Converter.versions
     for field_type, convert in _CONVERTERS:
         if isinstance(field, field_type):
             return convert
@@ -361,17 +380,9 @@ def _plain_times(raw: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def versions_to_integers(raw: np.ndarray) -> np.ndarray:
-    """Make integers of versions in text: 6000 of 0.6.0; masked where there is none."""
-    known: dict[Any, int | None] = {}
-    for value in set(raw.tolist()):
-        text = _text(value) or ""
-        try:
-            known[value] = version_string_to_integer(text) if text else None
-        except VersionError:
-            known[value] = int(text) if text.isdigit() else None
-    integers = [known[value] for value in raw.tolist()]
-    return np.ma.MaskedArray([value or 0 for value in integers], [value is None for value in integers], dtype=np.int64)
+def version_of(word: str) -> int:
+    """Give the integer of a version: 8001 of 0.8.1, and of 8001."""
+    return int(word) if word.isdigit() else version_string_to_integer(word)
 
 
 def _boolean(word: str) -> bool:

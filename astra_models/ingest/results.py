@@ -5,6 +5,7 @@ ingested before is known by its checksum, and nothing is written; what of a new 
 is left alone.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -47,10 +48,12 @@ class ResultFileReport:
         Its checksum, as in ``ingested_file``.
     tables : dict of str to Counter
         Per table, how many rows were inserted, updated, or found as they are.
+    columns : dict of str to dict of str to str
+        Per table, by our column, the file's.
     rejected : int
         Rows that couldn't be stored; they are in ``rejected_result``.
     superseded : int
-        Rows that a later one of the same spectrum and version took the place of.
+        Rows that a later one of the same thing took the place of: result, or else spectrum, or source.
     reasons : Counter
         Why rows were rejected.
     unplaced : list of (str, str, str)
@@ -72,6 +75,7 @@ class ResultFileReport:
     rows: int
     sha256: str
     tables: dict[str, Counter[str]] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
     rejected: int = 0
     superseded: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -94,6 +98,7 @@ def ingest_result_file(
     run_id: str | None = None,
     dry_run: bool = False,
     again: bool = False,
+    checking: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResultFileReport:
     """Ingest a file of results, of spectra, or of sources.
@@ -110,6 +115,8 @@ def ingest_result_file(
         Whether to read and check everything, and write nothing.
     again : bool, optional
         Whether to go through a file that has been ingested before.
+    checking : callable, optional
+        Called, while the file is checked before its rows are read, with the numbers of bytes done and of all bytes.
     progress : callable, optional
         Called after each chunk with the numbers of rows done and of all rows.
 
@@ -131,7 +138,8 @@ def ingest_result_file(
         known = _as_known(path)
         if known is not None:
             return known
-    file = open_result_file(path, mapping)
+    told = None if checking is None else lambda done: checking(done, os.path.getsize(path))
+    file = open_result_file(path, mapping, progress=told)
     report = ResultFileReport(
         str(file.path), file.kind, file.n_rows, file.sha256, dry_run=dry_run, notes=list(file.notes)
     )
@@ -144,8 +152,7 @@ def ingest_result_file(
             done += n_rows
             if progress is not None:
                 progress(done, report.rows)
-        report.notes += [f"{part.name}: {note}" for note in part.notes]
-        report.unplaced += [(part.name, column, why) for column, why in part.unplaced]
+        _tell_of_columns(part, report)
     report.seconds = time.monotonic() - started
     if not dry_run:
         _remember(file, report, run_id)
@@ -156,8 +163,11 @@ def _as_known(path: str | Path) -> ResultFileReport | None:
     """Report on a file of which every row was dealt with before; None if it is new."""
     require_tables(IngestedFile)
     try:
+        of_its_size = IngestedFile.select().where(IngestedFile.size == os.path.getsize(path))
+        if not of_its_size.exists():
+            return None
         sha256, _ = file_sha256(path)
-    except UnrecognizedFileError:
+    except (OSError, UnrecognizedFileError):
         return None  # what is wrong is told when it is opened
     row = IngestedFile.get_or_none(IngestedFile.sha256 == sha256)
     return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
@@ -185,6 +195,13 @@ def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id:
         if problems and not report.dry_run:
             _keep_rejected(file, part, chunk, problems, run_id)
         yield len(chunk.rows)
+
+
+def _tell_of_columns(part: Part, report: ResultFileReport) -> None:
+    report.notes += [f"{part.name}: {note}" for note in part.notes]
+    report.unplaced += [(part.name, column, why) for column, why in part.unplaced]
+    for model, columns in part.targets.items():
+        report.columns.setdefault(model._meta.table_name, {}).update(columns)
 
 
 def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:

@@ -162,16 +162,27 @@ def ingest_spectra(
     return report
 
 
+def read_checked(path: str | Path) -> FileContent:
+    """Read what a file says of its spectra and their source, if the tables can hold it.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If it isn't a file of spectra that can be ingested.
+    """
+    content = read_spectrum_file(path)
+    for model, values in content.spectra:
+        _check_range(model, values)
+    _check_range(Source, content.source or {})
+    return content
+
+
 def _read(path: str, report: IngestReport) -> FileContent | None:
     try:
-        content = read_spectrum_file(path)
-        for model, values in content.spectra:
-            _check_range(model, values)
-        _check_range(Source, content.source or {})
+        return read_checked(path)
     except UnrecognizedFileError as error:
         report.refused.append((path, str(error)))
         return None
-    return content
 
 
 def _check_range(model: type[peewee.Model], values: Values) -> None:

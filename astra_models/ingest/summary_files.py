@@ -1,6 +1,7 @@
 """The survey's own summary files: FITS tables, each with rows of sources, spectra and results together."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,12 +9,13 @@ import numpy as np
 
 from astra_models.apogee import ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import VersionError
 from astra_models.ingest.fits_columns import FitsColumn
 from astra_models.ingest.fits_stream import FitsScan, TableHdu, read_rows
 from astra_models.ingest.placing import Placement, place
 from astra_models.ingest.recognise_results import kind_of_file, layout_of
 from astra_models.ingest.result_parts import Block, Part, Plan, Reader, ResultFile
-from astra_models.ingest.result_values import Converter, Rules, versions_to_integers
+from astra_models.ingest.result_values import Converter, Rules, version_of
 from astra_models.ingest.row_kinds import RowKind, RowKinds
 from astra_models.ingest.units import match_units
 
@@ -109,7 +111,7 @@ def conventions_of(file: FitsScan, table: TableHdu) -> Rules:
     comments = [str(comment) for comment in file.primary.get("COMMENT", [])]
     is_escaped = any(_ESCAPED in comment for comment in comments)
     says_what_is_missing = is_escaped or any(column.null is not None for column in table.columns)
-    return Rules(survey_fill=not says_what_is_missing, escaped=is_escaped)
+    return Rules(survey_fill=not says_what_is_missing, declared=says_what_is_missing, escaped=is_escaped)
 
 
 def _plan(table: TableHdu, model: Any, v_astra: int | None, conventions: Rules, kind: RowKind) -> Plan:
@@ -118,7 +120,7 @@ def _plan(table: TableHdu, model: Any, v_astra: int | None, conventions: Rules, 
     readers: list[Reader] = []
     notes: list[str] = []
     for placement in placed:
-        reader, remark = _reader(placement, conventions)
+        reader, remark = _reader(placement, conventions, v_astra)
         if isinstance(reader, str):
             unplaced.append((placement.column.name, reader))
         else:
@@ -130,18 +132,17 @@ def _plan(table: TableHdu, model: Any, v_astra: int | None, conventions: Rules, 
     return Plan(layout, readers, unplaced, list(dict.fromkeys(notes)))
 
 
-def _reader(placement: Placement, conventions: Rules) -> tuple[Reader | str, str | None]:
+def _reader(placement: Placement, conventions: Rules, v_astra: int | None) -> tuple[Reader | str, str | None]:
     """Make the reader of a column, or say why there can be none; and what is to be said about it."""
     column, field = placement.column, placement.model._meta.fields[placement.name]
     match = match_units(column.name, column.unit, getattr(field, "unit", None))
     if match.factor is None:
         return str(match.note), None
-    transform = versions_to_integers if placement.name == "v_astra" and column.kind == "text" else None
-    rules = replace(conventions, factor=match.factor, transform=transform, of_text=transform is not None)
-    converter = Converter(field, rules)
+    converter = Converter(field, replace(conventions, factor=match.factor))
     if reason := converter.refuses(column):
         return reason, None
-    return Reader(placement.model, placement.name, column, converter), match.note
+    otherwise = v_astra if placement.name == "v_astra" else None
+    return Reader(placement.model, placement.name, column, converter, otherwise), match.note
 
 
 def _constants(layout: Any, readers: list[Reader], v_astra: int | None) -> list[Reader]:
@@ -164,9 +165,8 @@ def _v_astra(file: FitsScan) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
         if isinstance(value, str) and value.strip():
-            found = versions_to_integers(np.array([value]))
-            if not np.ma.getmaskarray(found)[0]:
-                return int(found[0])
+            with suppress(VersionError):  # a row that has this one is told of when it is read
+                return version_of(value.strip())
     return None
 
 

@@ -25,6 +25,7 @@ from astra_models.fields import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_MOMENT, LAST_MOMENT = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 
 
 class Kind(NamedTuple):
@@ -168,7 +169,8 @@ def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
     refusals: list[Refusal] = []
     if column is None:
         if isinstance(raw, np.ndarray):
-            raw = raw.tolist() if raw.ndim <= 1 else list(raw)
+            # NumPy makes whole numbers of times to the nanosecond.
+            raw = raw.tolist() if raw.ndim <= 1 and raw.dtype.kind != "M" else list(raw)
         column = _from_list(kind, raw)
     if column is None:
         cleaned, refusals = _one_by_one(field, kind, raw)
@@ -190,6 +192,8 @@ def _as_stored(field: Any, stored: Kind, column: Column) -> Column:
 def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
     mask = np.ma.getmaskarray(raw) if isinstance(raw, np.ma.MaskedArray) else None
     data = np.ma.getdata(raw)
+    if kind is MOMENT and data.dtype.kind == "M" and data.ndim == 1:
+        return _moments_from_array(data, mask)
     if data.ndim > 1 or data.dtype.kind not in "fiub":
         return None
     if kind is FLOAT32 and data.dtype.kind == "f" and data.dtype.itemsize <= 4:
@@ -205,6 +209,14 @@ def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
     return _with_nulls(kind, values, mask)
 
 
+def _moments_from_array(data: np.ndarray, mask: np.ndarray | None) -> Column | None:
+    null = np.isnat(data) if mask is None else np.isnat(data) | mask
+    seconds = data.astype(FIRST_MOMENT.dtype)
+    if not ((seconds >= FIRST_MOMENT) & (seconds <= LAST_MOMENT) | null).all():
+        return None
+    return Column(MOMENT, data.astype(MOMENT.dtype), null)
+
+
 def _with_nulls(kind: Kind, values: np.ndarray, mask: np.ndarray | None) -> Column:
     null = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     return Column(kind, values, null if mask is None else null | mask)
@@ -216,7 +228,7 @@ def _from_list(kind: Kind, raw: Sequence[Any]) -> Column | None:
     if kind in (FLOAT32, FLOAT64):
         return _floats_at_once(kind, raw) if types <= FLOAT_TYPES else None
     convert = {INT32: _integers, INT64: _integers, BOOLEAN: _booleans, MOMENT: _moments, TEXT: _texts}.get(kind)
-    null = np.fromiter((value is None for value in raw), bool, len(raw)) if _NONE in types else None
+    null = np.array([value is None for value in raw]) if _NONE in types else None
     if convert is None:
         values = np.empty(len(raw), object)
         values[:] = [np.asarray(value, np.float32) if kind is FLOATS and value is not None else value for value in raw]
@@ -262,7 +274,7 @@ def _microseconds(moment: datetime) -> int:
 def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
     if not types <= {str, np.str_}:
         return None
-    together = "".join(value for value in raw if value is not None)
+    together = "".join(filter(None, raw))
     try:
         together.encode()
     except UnicodeEncodeError:

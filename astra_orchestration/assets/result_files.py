@@ -1,9 +1,10 @@
-"""Files of results as an asset: a partition for each file, by its name.
+"""Files of results, or of spectra, as an asset: a partition for each file, by its name.
 
 A file of the same name in another folder is the same partition, as it is the same file to the database: a later version
 of it. Which of them a run reads is in its configuration; the sensor puts it there.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -15,6 +16,7 @@ from pydantic import Field
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
+from astra_models.source import Source
 from astra_orchestration.assets.declared import MADE_FROM
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
@@ -50,7 +52,8 @@ class ResultFileConfig(dg.Config):
     group_name="result_files",
     kinds={"python", "file"},
     owners=["team:astra"],
-    description="Files of results of other installations, each ingested once: sources, spectra and results, linked.",
+    description="Files of results of other installations, each ingested once: sources, spectra and results, linked. "
+    "Files of one star's spectra, too.",
     pool=WRITERS,
 )
 def result_file(
@@ -61,26 +64,57 @@ def result_file(
 ) -> dg.MaterializeResult:
     """Ingest a file. What the database refuses of it is listed; a file that is refused as a whole fails the run."""
     from astra_models.ingest.result_files import MappingError
-    from astra_models.ingest.results import ingest_result_file
 
     database.connect(IngestedFile, RejectedResult)
     path = config.path or result_folders.find(context.partition_key)
     context.log.info(f"reading {path}")
-    pace = Pace()
     try:
-        report = ingest_result_file(
-            path,
-            mapping=config.mapping or mapping_beside(path),
-            run_id=context.run.run_id,
-            again=config.again,
-            progress=lambda done, total: context.log.info(f"{done} of {total} rows") if pace.is_due() else None,
-        )
+        report = _ingest(context, path, config)
     except (UnrecognizedFileError, MappingError) as error:
         raise dg.Failure(str(error), {"path": dg.MetadataValue.path(path)}) from None
     context.log.info("it was ingested before: nothing is written" if report.known else _in_words(report))
     for event in _events_of_tables(report, context.partition_key):
         context.log_event(event)
     return dg.MaterializeResult(metadata=_metadata(report))
+
+
+def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> Any:
+    """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
+    from astra_models.errors import UnknownKindError
+    from astra_models.ingest.recognise import why_no_spectrum
+    from astra_models.ingest.result_files import SpectrumFileError
+    from astra_models.ingest.results import ingest_result_file
+
+    mapping = config.mapping or mapping_beside(path)
+    no_spectrum = why_no_spectrum(path)
+    if mapping is None and no_spectrum is None:
+        return _ingest_spectra(path)
+    pace = Pace()
+    try:
+        return ingest_result_file(
+            path,
+            mapping=mapping,
+            run_id=context.run.run_id,
+            again=config.again,
+            progress=lambda done, total: context.log.info(f"{done} of {total} rows") if pace.is_due() else None,
+        )
+    except (UnknownKindError, SpectrumFileError) as error:
+        raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
+
+
+def _ingest_spectra(path: str) -> Any:
+    from astra_models.ingest import ingest_spectra
+    from astra_models.ingest.results import ResultFileReport
+
+    found = ingest_spectra([path])
+    for _, reason in found.refused:
+        raise UnrecognizedFileError(f"{path}: {reason}")
+    counted = {
+        name: Counter({count: getattr(counts, count) for count in COUNTS}) for name, counts in found.tables.items()
+    }
+    tables = {name: counts for name, counts in counted.items() if counts.total()}
+    n_rows = sum(counts.total() for name, counts in tables.items() if name != Source._meta.table_name)
+    return ResultFileReport(path, "spectra", n_rows, "", tables, seconds=found.seconds)
 
 
 def _in_words(report: Any) -> str:
@@ -131,7 +165,7 @@ def _metadata(report: Any) -> dict[str, Any]:
         metadata["columns with nowhere to go"] = dg.MetadataValue.md(_unplaced(report.unplaced))
     if report.notes:
         metadata["notes"] = dg.MetadataValue.md(_lines([f"- {_one_line(note)}" for note in report.notes]))
-    return metadata | _record_of(report.sha256)
+    return metadata | (_record_of(report.sha256) if report.sha256 else {"bytes": os.path.getsize(report.path)})
 
 
 def _record_of(sha256: str) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def find_files(patterns: Sequence[str]) -> list[str]:
         expanded = expand_path(pattern)
         matches = [expanded] if os.path.isfile(expanded) else sorted(glob.glob(expanded, recursive=True))
         files = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
+        if not files and os.path.isdir(expanded):
+            raise MissingFileError(f"{pattern}: it is a folder; name its files, such as '{pattern}/*.fits*'")
         if not files:
             raise MissingFileError(
                 f"no file matches {pattern!r} (seen from {Path.cwd()}); check the path, or make the sample survey by "

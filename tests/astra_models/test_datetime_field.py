@@ -14,6 +14,7 @@ from astra_models.errors import FieldValueError
 from astra_models.fields import utc_now
 from astra_models.rocket import Rocket
 from astra_models.source import Source
+from astra_models.upsert import upsert
 
 DENVER = timezone(timedelta(hours=-7))
 NOON = datetime(2024, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -176,3 +177,24 @@ def test_a_model_without_modified_is_updated_as_well(spectrum: BossVisitSpectrum
     from astra_models.spectrum import Spectrum
 
     assert Spectrum.update(spectrum_flags=1).execute() == 1
+
+
+# ---- whole columns
+
+
+@pytest.mark.parametrize("unit", ["us", "ns", "s"])
+def test_a_column_of_moments_is_stored_and_those_beyond_the_calendar_are_refused(
+    database: peewee.Database, make_spectra: Any, unit: str
+) -> None:
+    keys = [spectrum.spectrum_pk for spectrum in make_spectra(3)]
+    rows = np.zeros(3, dtype=[("spectrum_pk", "i8"), ("created", f"M8[{unit}]")])
+    rows["spectrum_pk"], rows["created"] = keys, np.datetime64("2024-07-01T12:00:00")
+    rows["created"][1] = np.datetime64("NaT")
+    if unit != "ns":  # which end in 2262
+        rows["created"][2] = np.datetime64("12000-01-01")
+    before = utc_now()
+    report = upsert(Rocket, rows)
+    assert report.rejected == (unit != "ns")
+    stored = {result.spectrum_pk: result.created for result in Rocket.select()}
+    assert stored[keys[0]] == NOON.replace(microsecond=0)
+    assert before <= stored[keys[1]] <= utc_now()

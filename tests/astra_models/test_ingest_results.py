@@ -1,6 +1,7 @@
 """Result files into the database: once each, whatever happens, with an account of every row."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.apogeenet import ApogeeNet
 from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest import results
+from astra_models.ingest import result_values, results
 from astra_models.ingest.results import ingest_result_file
 from astra_models.ingest.sample_files import Made, write_result_file
 from astra_models.ingested import IngestedFile
@@ -186,6 +187,33 @@ def test_progress_is_told(database: peewee.Database, file: Path) -> None:
     ingest_result_file(file, progress=lambda done, of: told.append((done, of)))
     assert told[-1] == (N_ROWS, N_ROWS)
     assert len(told) == 3
+
+
+def test_what_is_checked_is_told_before_the_first_row(database: peewee.Database, file: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    ingest_result_file(
+        file,
+        checking=lambda done, of: told.append(("bytes", done, of)),
+        progress=lambda done, of: told.append(("rows", done, of)),
+    )
+    size = file.stat().st_size
+    assert told[-4:] == [("bytes", size, size), ("rows", 100, N_ROWS), ("rows", 200, N_ROWS), ("rows", N_ROWS, N_ROWS)]
+
+
+def test_memory_does_not_grow_with_the_file(
+    database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_values, "_MEMO_SIZE", 100)
+    peaks = []
+    for n_rows, first in ((100, 1), (200, 1001), (1600, 2001)):  # the first only for what is imported
+        path = write_result_file(tmp_path / f"{n_rows}.fits.gz", ApogeeNet, n_rows, style="dr19", first=first)
+        tracemalloc.start()
+        try:
+            assert ingest_result_file(path).counts() == {"inserted": n_rows}
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 1.5e6  # rows that are kept would take 3.5 MB
 
 
 def test_a_file_need_not_be_packed(database: peewee.Database, file: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tables of any kind, by a mapping of their columns: FITS, ECSV, VOTable, CSV, and catalogues of APOGEE and BOSS."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
 
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
-from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.mapping import FOLDER, Mapping, MappingError, load_mapping, own_mappings
+from astra_models.ingest.mapping import FOLDER, MappingError, load_mapping, own_mappings
 from astra_models.ingest.result_files import Chunk, Part, open_result_file
 from astra_models.source import Source
+from astra_models.version import installed_version
 
 STARS = {
     "name": "stars",
@@ -183,6 +184,29 @@ def test_wrong_mappings_are_refused_with_what_is_meant(tables: dict[str, Any], m
         load_mapping({"tables": tables})
 
 
+def test_a_mapping_that_is_like_one_of_ours_says_what_is_different(tmp_path: Path) -> None:
+    theirs = load_mapping(FOLDER / "apogee_allstar.yaml")
+    given = {"name": "like it", "like": "apogee_allstar", "release": "mine", "tables": {"ASPCAP": {"teff": "TEFF_2"}}}
+    mine = load_mapping(given)
+
+    assert (mine.name, mine.release, mine.v_astra, mine.strict) == ("like it", "mine", theirs.v_astra, False)
+    rules = {rule.title: rule for rule in mine.rules}
+    assert rules.pop("ASPCAP.teff").sources == ("TEFF_2",)
+    assert list(rules.values()) == [rule for rule in theirs.rules if rule.title != "ASPCAP.teff"]
+    with pytest.raises(MappingError, match="there is no mapping to be like 'allstar'; did you mean apogee_allstar"):
+        load_mapping({"like": "allstar"})
+
+
+def test_results_of_which_nobody_says_the_version_are_noted(tmp_path: Path) -> None:
+    Table({"STAR": ["a"], "T": [1.0]}).write(tmp_path / "t.fits")
+    tables = {"Source": {"sdss4_apogee_id": "STAR"}, "ASPCAP": {"teff": "T"}}
+    part, _ = read(tmp_path / "t.fits", {"tables": tables})
+    [note] = part.notes
+    assert note.startswith("of which version the results are isn't said: they are kept under " + installed_version())
+    part, _ = read(tmp_path / "t.fits", {"v_astra": "0.0.1", "tables": tables})
+    assert part.notes == []
+
+
 def test_wrong_files_of_mappings(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     for content, message in (
@@ -230,6 +254,26 @@ def test_what_astropy_can_not_read(tmp_path: Path) -> None:
         open_result_file(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"\xef\xbb\xbfID,NAME,RA,PARALLAX,PARALLAX_ERROR\n5,a,0.5,1,1\n"),  # as spreadsheets write it
+        ("t.CSV.gz", gzip.compress(b"ID,NAME,RA,PARALLAX,PARALLAX_ERROR\n5,a,0.5,1,1\n")),
+    ],
+)
+def test_csv_as_it_is_found(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    _, chunk = read(tmp_path / name, STARS)
+    assert chunk.columns[Source]["sdss_id"].tolist() == [5]
+
+
+def test_a_format_that_nobody_can_tell(tmp_path: Path) -> None:
+    (tmp_path / "stars").write_bytes(b"ID\n5\n")
+    message = r"stars: its format can't be told; let its name end as its format does \(.csv, .ecsv, .vot, .dat\)"
+    with pytest.raises(UnrecognizedFileError, match=message):
+        open_result_file(tmp_path / "stars", STARS)
+
+
 def test_a_table_without_rows(tmp_path: Path) -> None:
     stars()[:0].write(tmp_path / "t.fits")
     file = open_result_file(tmp_path / "t.fits", STARS)
@@ -240,43 +284,15 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
 
 
 def test_own_mappings_are_sound() -> None:
-    assert [mapping.name for mapping in own_mappings()] == ["APOGEE allStar", "APOGEE allVisit", "BOSS spAll"]
+    assert [mapping.name for mapping in own_mappings()] == [
+        *("APOGEE allStar", "APOGEE allStar of DR16", "APOGEE allVisit", "APOGEE allVisit of SDSS-V", "BOSS spAll")
+    ]
     for path in FOLDER.glob("*.yaml"):
         mapping = load_mapping(path)
         assert Source in mapping.models
         for model in mapping.models[1:2]:
             ours = {rule.name for rule in mapping.rules if rule.model is model} | {"release"}
             assert set(model.natural_key) <= ours
-
-
-def test_catalogues_of_apogee_and_boss_are_recognised(tmp_path: Path) -> None:
-    for mapping, model, kind in (
-        (FOLDER / "apogee_allstar.yaml", ASPCAP, ApogeeCoaddedSpectrumInApStar),
-        (FOLDER / "apogee_allvisit.yaml", None, ApogeeVisitSpectrum),
-        (FOLDER / "boss_spall.yaml", None, BossVisitSpectrum),
-    ):
-        path = tmp_path / f"{mapping.stem}.fits"
-        write_catalogue(path, load_mapping(mapping))
-        file = open_result_file(path)
-        (part,) = file.parts
-        assert (file.kind, part.output_model, part.spectrum_model) == (load_mapping(mapping).name, model, kind)
-        (chunk,) = part.chunks()
-        key = {name: chunk.columns[kind][name].tolist() for name in kind.natural_key}
-        assert all(None not in values for values in key.values()), key
-        assert chunk.problems == []
-
-
-def write_catalogue(path: Path, mapping: Mapping) -> None:
-    """Write a table with all columns that a mapping names, and a little in them."""
-    columns = []
-    named = [name for rule in mapping.rules for name in (*rule.sources, rule.plus) if name]
-    for name in dict.fromkeys([*named, *mapping.recognised_by]):
-        rules = [rule for rule in mapping.rules if name in (*rule.sources, rule.plus)]
-        fields = [type(rule.model._meta.fields[rule.name]).__name__ for rule in rules]
-        is_text = bool({"TextField", "DateTimeField"}.intersection(fields))
-        value = {"TELESCOPE": "lco25m", "OBS": "LCO", "DATEOBS": "2017-01-01T00:00:00"}.get(name, "1" if is_text else 1)
-        columns.append(fits.Column(name, "23A" if isinstance(value, str) else "J", array=[value, value]))
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
 
 
 # ---- real files

@@ -253,6 +253,27 @@ def test_versions_are_text_or_integers(path: Path) -> None:
         assert chunk.columns[BossNet]["v_astra"].dtype == np.int64
 
 
+@pytest.mark.parametrize(("style", "given"), [("dr20", [-1, 0, 7002]), ("dr19", ["", "  ", "0.7.2"])])
+def test_a_row_without_a_version_is_of_that_of_the_file(path: Path, style: str, given: list[Any]) -> None:
+    write_result_file(path, BossNet, 3, style=style, change=setting(v_astra=given))
+    chunk = chunk_of(path)
+    of_file = {"dr19": 6000, "dr20": 8001}[style]
+    assert chunk.columns[BossNet]["v_astra"].tolist() == [of_file, of_file, 7002]
+    assert chunk.problems == []
+
+
+def test_a_version_that_is_none_is_a_problem_of_its_row(path: Path) -> None:
+    write_result_file(path, ApogeeNet, 3, style="dr19", change=setting(v_astra=["0.6.0", "0.x.0"]))
+    assert chunk_of(path).problems == [(1, "v_astra: '0.x.0' is not a version, such as 0.8.1 or 8001")]
+
+
+def test_a_file_that_does_not_say_of_which_version_it_is(path: Path) -> None:
+    given = {"v_astra": [0, 8001, 0]}
+    write_result_file(path, ApogeeNet, 3, header={"V_ASTRA": None}, change=setting(**given))
+    chunk = chunk_of(path)
+    assert np.ma.getmaskarray(chunk.columns[ApogeeNet]["v_astra"]).tolist() == [True, False, True]
+
+
 def test_targeting_flags_keep_their_length(path: Path) -> None:
     for style, length in (("dr19", 57), ("dr20", 71)):
         bits = np.zeros((3, length), np.uint8)

@@ -177,6 +177,41 @@ def test_of_the_same_spectrum_twice_the_last_row_counts(database: peewee.Databas
     assert [row[-1] for row in stored()] == [4000.0, 4003.0, 4002.0, 4004.0, 4005.0]
 
 
+@pytest.mark.parametrize("name", ["obj", "telescope", "apred"])
+def test_a_spectrum_of_which_a_part_of_its_name_is_missing_is_told(database: peewee.Database, name: str) -> None:
+    given = columns()
+    spectra = given[ApogeeCoaddedSpectrumInApStar]
+    spectra[name] = np.array(["", "", *spectra[name][2:]])
+    outcome = ingest(given)
+    message = f"its spectrum can't be told from others: {name} is empty"
+    assert outcome.problems == [(0, message), (1, message)]
+    assert Source.select().count() == Spectrum.select().count() == ApogeeNet.select().count() == N_ROWS - 2
+
+
+def test_a_result_of_no_version_is_told(database: peewee.Database) -> None:
+    version = np.ma.MaskedArray(np.full(N_ROWS, 6000), np.arange(N_ROWS) == 2)
+    given = columns(v_astra=version)
+    outcome = ingest(given)
+    assert outcome.problems == [(2, "neither the row nor the file says of which version it is (v_astra)")]
+    assert ApogeeNet.select().count() == N_ROWS - 1
+
+
+def test_rows_of_the_same_source_are_told_where_it_is_what_the_rows_are_for(database: peewee.Database) -> None:
+    given = {Source: columns()[Source]}
+    given[Source]["sdss_id"] = np.array([50, 51, 50, 53, 50, 55])
+    given[Source]["sdss4_apogee_id"] = np.full(N_ROWS, "")
+    outcome = ingest(given)
+    assert (outcome.tables["source"], outcome.superseded) == ({"inserted": 4}, 2)
+    assert Source.get(Source.sdss_id == 50).ra == pytest.approx(4 / 7)
+
+
+def test_rows_of_the_same_spectrum_are_told_where_there_are_no_results(database: peewee.Database) -> None:
+    given = columns()
+    del given[ApogeeNet]
+    given[ApogeeCoaddedSpectrumInApStar]["obj"][3] = given[ApogeeCoaddedSpectrumInApStar]["obj"][2]
+    assert ingest(given).superseded == 1
+
+
 def test_a_row_without_any_identifier_is_told_and_takes_no_other_along(database: peewee.Database) -> None:
     given = columns()
     for name in ("sdss_id", "sdss4_apogee_id"):

@@ -5,24 +5,31 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peewee
 import pytest
+from astropy.io import fits
 from click.testing import Result
 from typer.testing import CliRunner
 
+from astra_models import base
 from astra_models.aspcap import ASPCAP
+from astra_models.astronn_dist import AstroNNdist
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
+from astra_models.database.config import postgresql_database
 from astra_models.ingest.results import ResultFileReport
 from astra_models.ingest.sample_files import write_result_file
 from astra_models.ingest.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
+from astra_models.spectrum import Spectrum
 from astra_orchestration import cli_ingest
 from astra_orchestration.cli import app
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
+OLD: Any = {"renamed": {"dist": "nn_dist", "e_dist": "nn_dist_err"}}
 one_database = pytest.mark.sqlite_only(reason="what is said does not depend on the database")
 
 
@@ -82,24 +89,150 @@ def test_files_of_all_kinds_are_told_apart_by_their_content(
 
 
 @one_database
+def test_what_is_known_is_listed_once_however_many_files_are_none_of_it(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    image = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 4)))])
+    for name in ("one.fits", "two.fits"):
+        image.writeto(tmp_path / name)
+
+    done = astra("ingest", tmp_path / "*.fits")
+
+    assert done.exit_code == 1
+    refused = [line for line in done.output.splitlines() if line.startswith("refused")]
+    assert [line.split(":")[0] for line in refused] == [f"refused {tmp_path}/{name}.fits" for name in ("one", "two")]
+    assert all(
+        "it has neither results nor spectra that are known; it has HDU 0: header only; HDU 1: image of 3 x 4" in line
+        for line in refused
+    )
+    assert done.output.count("astraAllStar*") == done.output.count("apVisit") == done.output.count("--mapping") == 1
+
+
+@one_database
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.fits", b"", "it is empty; fetch it again"),
+        ("notes.txt", b"some words", "a table of another format needs a mapping of its columns (--mapping)"),
+        ("stars.ecsv", b"# %ECSV 1.0\n", "a table of another format needs a mapping of its columns (--mapping)"),
+    ],
+)
+def test_a_file_that_is_refused_says_what_to_do(
+    database: peewee.Database, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    done = astra("ingest", tmp_path / name)
+
+    assert done.exit_code == 1
+    assert f"refused {tmp_path / name}: " in done.output
+    assert message in done.output
+
+
+@one_database
+def test_a_folder_is_refused_with_the_pattern_that_is_meant(database: peewee.Database, tmp_path: Path) -> None:
+    done = astra("ingest", tmp_path)
+
+    assert done.exit_code == 1
+    assert f"refused {tmp_path}: it is a folder; name its files, such as '{tmp_path}/*.fits*'" in done.output
+
+
+@one_database
+@pytest.mark.parametrize("part", ["last bytes", "first bytes", "header", "data", "a bit"])
+def test_damage_of_any_kind_is_refused_with_what_to_do(database: peewee.Database, tmp_path: Path, part: str) -> None:
+    path = write_result_file(tmp_path / NAME, ASPCAP, 20)
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "last bytes": whole[:-4],
+            "first bytes": whole[:5],
+            "header": whole[:400],
+            "data": whole[: len(whole) // 2],
+            "a bit": whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:],
+        }[part]
+    )
+
+    done = astra("ingest", path)
+
+    assert done.exit_code == 1
+    assert f"refused {path}: it" in done.output
+    assert "fetch it again" in done.output
+    assert not Source.select().exists()
+
+
+@one_database
 def test_a_dry_run_says_what_would_happen_and_needs_no_database(tmp_path: Path, sample_visits: list[Path]) -> None:
-    path = write_result_file(tmp_path / NAME, ASPCAP, 5, change=without_identifiers)
+    path = write_result_file(tmp_path / "dist.fits", AstroNNdist, 5, style="dr19", change=without_identifiers, **OLD)
 
     done = astra("ingest", "--dry-run", path, *sample_visits)
 
     assert done.exit_code == 0, done.output
     assert "5 rows read" in done.output
     assert "nothing is written" in done.output
-    assert rows_of(done)["aspcap"] == ["4"]
+    n_columns = len(AstroNNdist._meta.fields)
+    assert rows_of(done)["astro_nn_dist"][0] == "4"
+    assert 10 < int(rows_of(done)["astro_nn_dist"][1]) < n_columns
+    [columns] = re.findall(r"^  astro_nn_dist: (.*)$", done.output, re.M)
+    assert {"task_pk", "v_astra", "nn_dist as dist"} < set(columns.split(", "))
     assert "1 row would be rejected" in done.output
-    assert "of spectra would be ingested" in done.output
 
 
 @one_database
-def test_a_dry_run_writes_nothing(database: peewee.Database, tmp_path: Path) -> None:
-    astra("ingest", "--dry-run", write_result_file(tmp_path / NAME, ASPCAP, 5, change=without_identifiers))
+def test_a_dry_run_of_spectra_says_what_would_become_of_them(tmp_path: Path, sample_visits: list[Path]) -> None:
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(sample_visits[0].read_bytes()[:-8_000])
 
-    assert not any(model.select().exists() for model in (Source, ASPCAP, IngestedFile, RejectedResult))
+    done = astra("ingest", "--dry-run", *sample_visits, sample_visits[0])
+    refused = astra("ingest", "--dry-run", broken)
+
+    n_files = len(sample_visits)
+    assert done.exit_code == 0, done.output
+    assert rows_of(done)["boss_visit_spectrum"][0] == str(n_files)
+    assert rows_of(done)["source"][0] == "1"
+    assert re.search(r"^  source: .*\bsdss_id\b", done.output, re.M)
+    assert re.search(r"^  boss_visit_spectrum: .*\brun2d\b", done.output, re.M)
+    assert f"{n_files} files of spectra would be ingested; nothing is written" in done.output
+    assert refused.exit_code == 1
+    assert "truncated" in refused.output
+
+
+@one_database
+def test_a_dry_run_says_whether_the_file_was_ingested_before(database: peewee.Database, tmp_path: Path) -> None:
+    path = write_result_file(tmp_path / NAME, ASPCAP, 4)
+    before = astra("ingest", "--dry-run", path)
+    astra("ingest", path)
+    same = astra("ingest", "--dry-run", path)
+    write_result_file(path, ASPCAP, 6)
+    other = astra("ingest", "--dry-run", path)
+
+    assert "before" not in before.output
+    assert "it was ingested before: without --again, nothing would be written" in same.output
+    assert "a file of this name with other contents was ingested before: this one would update it" in other.output
+
+
+@one_database
+def test_a_dry_run_does_without_a_database_that_cannot_be_reached(
+    memory_database: peewee.Database, tmp_path: Path
+) -> None:
+    path = write_result_file(tmp_path / NAME, ASPCAP, 4)
+    before = base.database.obj, base.bound_schema()
+    base.bind(postgresql_database(dbname="survey", host="127.0.0.1", port=1), None)
+    try:
+        done = astra("ingest", "--dry-run", path)
+    finally:
+        base.bind(*before)
+
+    assert done.exit_code == 0
+    assert rows_of(done)["aspcap"][0] == "4"
+    assert "note: nobody can tell whether it was ingested before: " in done.output
+
+
+@one_database
+def test_a_dry_run_writes_nothing(database: peewee.Database, tmp_path: Path, sample_visits: list[Path]) -> None:
+    path = write_result_file(tmp_path / NAME, ASPCAP, 5, change=without_identifiers)
+    astra("ingest", "--dry-run", path, *sample_visits)
+
+    assert not any(model.select().exists() for model in (Source, ASPCAP, Spectrum, IngestedFile, RejectedResult))
 
 
 @one_database
@@ -146,7 +279,7 @@ def test_all_columns_are_named_and_reasons_beyond_a_few_counted(capsys: pytest.C
     cli_ingest._show(report)
 
     said = capsys.readouterr()
-    assert "rows that a later one of the same spectrum and version took the place of: 1,234" in said.out
+    assert "1,234 rows of something that a later row has again; the later one is taken" in said.out
     assert "columns that have nowhere to go:\n  1, no table has it: column_0, column_1, column_2\n" in said.out
     assert "note: [odd] unit\n" in said.out
     assert "70 rows rejected" in said.err

@@ -76,7 +76,17 @@ def test_the_state_of_a_survey(star: Source) -> None:
     [aspcap] = [row for row in rows if row[0] == "aspcap"]
     assert aspcap[:6] == ["aspcap", "0.8", "", "1", "0", "0"]
     assert aspcap[-1] == "4.fits, 3.fits, 2.fits and 2 more"
-    assert "other files: mwmTargets-0.8.1.fits" in shown.output
+    assert "other files: mwmTargets-0.8.1.fits (1 row rejected)\n" in shown.output
+
+
+def test_results_of_an_older_version_that_a_file_brought_were_not_computed_here(star: Source) -> None:
+    Rocket.create(spectrum_pk=1, source_pk=star.pk, v_astra=8_001, teff=5_000)
+    Rocket.create(spectrum_pk=1, source_pk=star.pk, v_astra=7_000, teff=5_000)
+    ingested("rockets.fits", "astraAllVisitRocket", "Rocket")
+
+    from_ = {row[1]: row[-1] for row in rows_of(astra("status").output) if row[0] == "rocket"}
+
+    assert from_ == {"0.9": "computed here", "0.8": "rockets.fits", "0.7": "computed here"}
 
 
 def test_the_state_as_json(star: Source, database: peewee.Database) -> None:

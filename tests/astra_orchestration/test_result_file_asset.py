@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import peewee
 import pytest
+from astropy.io import fits
 
 from astra_models.aspcap import ASPCAP
+from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.ingest.sample_files import write_result_file
 from astra_models.ingest.sources import IDENTIFIERS
@@ -19,6 +22,7 @@ from astra_orchestration.assets.result_files import _reasons, _unplaced, result_
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import resources_for
 from astra_orchestration.result_folders import ResultFoldersResource
+from astra_orchestration.sample import make_sample
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 one_database = pytest.mark.sqlite_only(reason="what is said does not depend on the database")
@@ -132,6 +136,60 @@ def test_rows_that_are_rejected_do_not_fail_the_run_and_are_listed(
     assert (said["inserted"], said["rejected"]) == (4, 1)
     assert "| 1 | it has no identifier of a source" in said["reasons"]
     assert RejectedResult.get().run_id == result.run_id
+
+
+def test_a_file_of_spectra_lands_as_by_the_command(
+    database: peewee.Database, target: dict[str, Any], tmp_path: Path
+) -> None:
+    make_sample(tmp_path / "sample", stars=1)
+    [path, *_] = sorted((tmp_path / "sample" / "visits").glob("*.fits"))
+
+    first, again = (launch(target, path.name, [str(path.parent)]) for _ in range(2))
+
+    said = said_of(first)
+    assert first.success and again.success
+    assert BossVisitSpectrum.select().count() == Source.select().count() == 1
+    assert (said["path"], said["kind"], said["bytes"]) == (str(path), "spectra", path.stat().st_size)
+    assert (said["inserted"], said["updated"], said["unchanged"]) == (1, 0, 0)
+    assert said["tables"].splitlines()[2:] == ["| source | 1 | 0 | 0 |", "| boss_visit_spectrum | 1 | 0 | 0 |"]
+    assert observed(first)["boss_visit_spectrum"] == {
+        "result file": path.name,
+        "inserted": 1,
+        "updated": 0,
+        "unchanged": 0,
+        "dagster/row_count": 1,
+    }
+    assert said_of(again)["unchanged"] == 1
+    assert not observed(again)
+
+
+@one_database
+def test_a_spectrum_that_is_damaged_fails_the_run_with_the_reason(
+    database: peewee.Database, target: dict[str, Any], tmp_path: Path
+) -> None:
+    make_sample(tmp_path / "sample", stars=1)
+    [path, *_] = sorted((tmp_path / "sample" / "visits").glob("*.fits"))
+    path.write_bytes(path.read_bytes()[:-8_000])
+
+    result = launch(target, path.name, [str(path.parent)], raises=False)
+
+    assert not result.success
+    assert "truncated" in cause(result).user_failure_data.description
+    assert not BossVisitSpectrum.select().exists()
+
+
+@one_database
+def test_a_file_of_no_known_kind_fails_the_run_and_says_what_is_in_it(
+    database: peewee.Database, target: dict[str, Any], tmp_path: Path
+) -> None:
+    fits.HDUList([fits.PrimaryHDU(np.zeros((3, 4)))]).writeto(tmp_path / "image.fits")
+
+    result = launch(target, "image.fits", [str(tmp_path)], raises=False)
+
+    said = cause(result).user_failure_data.description
+    assert said.startswith(f"{tmp_path / 'image.fits'}: it is no file of results that is known")
+    assert "it is no spectrum that is known" in said
+    assert "HDU 0: image of 3 x 4" in said
 
 
 @one_database

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import peewee
 import pytest
 
 from astra_models.aspcap import ASPCAP
+from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import DatabaseUnavailableError
 from astra_models.ingest.results import ingest_result_file
 from astra_models.ingest.sample_files import write_result_file
@@ -21,6 +23,7 @@ from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import DatabaseResource, resources_for
 from astra_orchestration.result_folders import ResultFoldersResource
+from astra_orchestration.sample import make_sample
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 one_database = pytest.mark.sqlite_only(reason="what is decided from does not depend on the database")
@@ -200,6 +203,50 @@ def test_a_run_that_failed_is_asked_for_again_when_the_file_is_mended(observator
     assert nothing == "1 files are in the watched folders; all were dealt with"
     assert observatory.statuses() == {NAME: "MATERIALIZED"}
     assert ASPCAP.select().count() == 5
+
+
+@one_database
+def test_a_run_that_failed_for_another_cause_is_executed_again(
+    observatory: Observatory, database: peewee.Database, folder: Path
+) -> None:
+    write_result_file(folder / NAME, ASPCAP, 5)
+    [request] = observatory.settle()
+    assert isinstance(request, dg.RunRequest)
+    database.execute_sql("ALTER TABLE aspcap RENAME TO elsewhere")
+
+    failed, status = observatory.obey(request), observatory.statuses()
+    database.execute_sql("ALTER TABLE elsewhere RENAME TO aspcap")
+    again = observatory.obey(request)
+
+    assert (failed.success, status) == (False, {NAME: "FAILED"})
+    assert (again.success, observatory.statuses()) == (True, {NAME: "MATERIALIZED"})
+    assert ASPCAP.select().count() == 5
+
+
+@one_database
+def test_files_of_all_kinds_in_a_folder_have_a_status_each(observatory: Observatory, folder: Path) -> None:
+    make_sample(folder.parent / "sample", stars=1)
+    [visit, *_] = sorted((folder.parent / "sample" / "visits").glob("*.fits"))
+    shutil.copy(visit, folder / "visit.fits")
+    write_result_file(folder / NAME, ASPCAP, 5)
+    (folder / "broken.fits").write_bytes((folder / NAME).read_bytes()[:1_000])
+    (folder / "stars.csv").write_text("star,t\n2M00000002+7417074,5000\n2M1,hot\n")
+    (folder / "stars.csv.yaml").write_text("tables: {Source: {sdss4_apogee_id: star, zgr_teff: t}}")
+    (folder / "unmapped.csv").write_text("star,t\n")
+
+    for request in observatory.settle():
+        assert isinstance(request, dg.RunRequest)
+        observatory.obey(request)
+
+    assert observatory.statuses() == {
+        NAME: "MATERIALIZED",
+        "broken.fits": "FAILED",
+        "stars.csv": "MATERIALIZED",
+        "unmapped.csv": "FAILED",
+        "visit.fits": "MATERIALIZED",
+    }
+    assert (ASPCAP.select().count(), BossVisitSpectrum.select().count()) == (5, 1)
+    assert [file.rejected for file in IngestedFile.select().order_by(IngestedFile.name)] == [0, 1]
 
 
 @one_database
