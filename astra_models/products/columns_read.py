@@ -1,17 +1,20 @@
 """Values of columns, from what a database driver gives: typed arrays, and where they are NULL."""
 
+import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from astra_models.products.selection import ROWS_AT_ONCE, OutColumn, Selection, read_rows
+from astra_models.products.selection import OutColumn, Selection, read_rows
 from astra_models.upsert.columns import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
 
-NO_MOMENT = ""
+VALUES_AT_ONCE = 100_000
+"""As many as the processor's cache holds: more take longer each."""
 
 
-def read_columns(selection: Selection, at_once: int = ROWS_AT_ONCE) -> Iterator[list[Column]]:
+def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[list[Column]]:
     """Read a selection, some rows at a time.
 
     Parameters
@@ -19,7 +22,7 @@ def read_columns(selection: Selection, at_once: int = ROWS_AT_ONCE) -> Iterator[
     selection : Selection
         What to read; in a `snapshot`.
     at_once : int, optional
-        Rows at a time.
+        Rows at a time; the fewer, the more columns there are, by default.
 
     Yields
     ------
@@ -30,7 +33,7 @@ def read_columns(selection: Selection, at_once: int = ROWS_AT_ONCE) -> Iterator[
     read = [column for column in selection.columns if column.expression is not None]
     converters = [_converter(column) for column in selection.columns]
     query = selection.ordered(*[column.expression for column in read])
-    for rows in read_rows(query, at_once):
+    for rows in read_rows(query, at_once or max(VALUES_AT_ONCE // len(selection.columns), 1)):
         given = iter(zip(*rows, strict=True))
         nothing = (None,) * len(rows)
         raw = [nothing if column.expression is None else next(given) for column in selection.columns]
@@ -45,7 +48,7 @@ def _converter(column: OutColumn) -> Any:
         if kind.dtype.kind == "f":
             values = np.array(raw, dtype=np.float64)  # None becomes NaN
             return Column(kind, values.astype(kind.dtype), np.isnan(values))
-        null = np.fromiter((value is None for value in raw), bool, len(raw))
+        null = np.fromiter(map(operator.is_, raw, itertools.repeat(None)), bool, len(raw))
         if kind in (INT32, INT64, BOOLEAN):
             if getattr(field, "stored_type", None) is not None:
                 raw = tuple(map(field.python_value, raw))

@@ -6,15 +6,18 @@ Nobody ever sees half a file: what stands under the final name is whole, and its
 import gzip
 import hashlib
 import os
-import shutil
+import struct
 import tempfile
 import threading
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +29,11 @@ from astra_models.products.fits_rows import stream_rows
 from astra_models.products.selection import Selection, snapshot
 
 COPIED_AT_ONCE = 1 << 20
-GZIP_LEVEL = 4
-"""Compresses nearly as well as 6, the default, in half of the time."""
+GZIP_LEVEL = 2
+"""A real catalogue becomes a tenth larger than by 6, the default, in less than half of the time."""
+GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+GZIP_END = zlib.compressobj(wbits=-zlib.MAX_WBITS).flush()
+MOST_WAITING = 8
 
 CONVENTIONS = (
     "A value that is missing (NULL) is the column's TNULL if it is an integer or",
@@ -140,8 +146,21 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
+        _flush(temporary)
         refuse_existing(path, overwrite)
         temporary.replace(path)
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk and not only on its way there."""
+    if path.is_dir() and os.name == "nt":  # can't be opened there
+        return
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> None:
@@ -252,29 +271,30 @@ class TableData:
 
 
 def _compress(plain: Path, path: Path) -> None:
-    # Neither a time nor a name goes into the file: the same rows give the same bytes.
-    with (
-        open(plain, "rb") as source,
-        open(path, "wb") as target,
-        gzip.GzipFile("", "wb", GZIP_LEVEL, target, mtime=0) as compressed,
-    ):
-        shutil.copyfileobj(source, compressed, COPIED_AT_ONCE)
+    """Compress a file by all cores, into one member of blocks that don't refer to each other.
+
+    Neither a time nor a name goes into it: the same rows give the same bytes.
+    """
+    total, size = 0, 0
+    with open(plain, "rb") as source, open(path, "wb") as target, ThreadPoolExecutor(os.cpu_count()) as pool:
+        target.write(GZIP_HEADER)
+        waiting: deque[Future[bytes]] = deque()
+        while block := source.read(COPIED_AT_ONCE):
+            total, size = zlib.crc32(block, total), size + len(block)
+            waiting.append(pool.submit(_deflated, block))
+            if len(waiting) > MOST_WAITING:
+                target.write(waiting.popleft().result())
+        for deflated in waiting:
+            target.write(deflated.result())
+        target.write(GZIP_END + struct.pack("<II", total, size % 2**32))
+
+
+def _deflated(block: bytes) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)
 
 
 # ---- reading back
-
-
-class _Hashing:
-    """A file that is read, and what the checksum of all its bytes is."""
-
-    def __init__(self, stream: IO[bytes]):
-        self._stream = stream
-        self.sha256 = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.sha256.update(data)
-        return data
 
 
 def verify(path: str | Path, n_hdus: int | None = None) -> str:
@@ -297,20 +317,23 @@ def verify(path: str | Path, n_hdus: int | None = None) -> str:
     DamagedProductError
         If a checksum is wrong, or the file ends too early.
     """
-    with open(path, "rb") as file:
-        hashing: Any = _Hashing(file)
-        stream = gzip.GzipFile(fileobj=hashing) if str(path).endswith(".gz") else hashing
+    with open(path, "rb") as file, ThreadPoolExecutor(1) as pool:
+        sha256 = pool.submit(_sha256, path)
+        stream = gzip.GzipFile(fileobj=file) if str(path).endswith(".gz") else file
         found = 0
         try:
             while _verify_hdu(stream, f"{path}, HDU {found}"):
                 found += 1
         except (EOFError, OSError) as error:
             raise DamagedProductError(f"{path} doesn't read back: {error}; write it again") from error
-        while hashing.read(COPIED_AT_ONCE):
-            pass
     if n_hdus is not None and found != n_hdus:
         raise DamagedProductError(f"{path} has {found} HDUs, and not {n_hdus}; write it again")
-    return hashing.sha256.hexdigest()
+    return sha256.result()
+
+
+def _sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _verify_hdu(stream: Any, what: str) -> bool:

@@ -141,7 +141,8 @@ def _smallest(column: OutColumn) -> int:
 
 
 def _all(query: Any) -> list[tuple[Any, ...]]:
-    return [row for rows in read_rows(query) for row in rows]
+    """Give the few rows of a query; not by a cursor, for which PostgreSQL would use one process alone."""
+    return database.execute_sql(*query.sql()).fetchall()
 
 
 def _length(column: OutColumn) -> Any:

@@ -145,7 +145,7 @@ class _Columns:
         self.given = given
 
     def _is_taken(self, name: str) -> bool:
-        return any(column.name == name for column in self.given)
+        return any(column.name.lower() == name.lower() for column in self.given)  # FITS makes no difference
 
     def _add(self, column: OutColumn, prefix: str) -> None:
         if self._is_taken(column.name):

@@ -252,6 +252,18 @@ def share_snapshot() -> str:
     return database.execute_sql("SELECT pg_export_snapshot()").fetchone()[0]
 
 
+_FOR_WIDE_ROWS = (
+    "SET LOCAL enable_sort = off",
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+    "SELECT octet_length(repeat(repeat(' ', 1024), 16384))",
+)
+"""What makes a connection of PostgreSQL read rows of hundreds of columns several times faster.
+
+An index gives them in their order sooner than they are sorted, and to hand them on from process to process costs more
+than it saves. A process that has once freed 16 MB no longer gives its memory back to the system after every row.
+"""
+
+
 @contextmanager
 def shared_snapshot(name: str) -> Iterator[None]:
     """See, by a connection of this thread's own, what the thread of a `snapshot` sees."""
@@ -260,6 +272,8 @@ def shared_snapshot(name: str) -> Iterator[None]:
         with database.atomic():
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             database.execute_sql("SET TRANSACTION SNAPSHOT %s", (name,))
+            for statement in _FOR_WIDE_ROWS:
+                database.execute_sql(statement)
             yield
     finally:
         database.close()

@@ -155,6 +155,13 @@ def test_there_is_a_product_of_every_pipeline() -> None:
     assert "astraAllStarMWMBest" not in names
 
 
+@pytest.mark.parametrize("name", list(products()))
+def test_names_of_columns_differ_by_more_than_capitals(memory_database: peewee.Database, name: str) -> None:
+    for table in product_named(name).tables(9):
+        names = [column.name.lower() for column in table.selection.columns]
+        assert sorted(set(names)) == sorted(names)
+
+
 def test_no_product_without_rows(database: peewee.Database, tmp_path: Path) -> None:
     with pytest.raises(NothingToWriteError, match="there are no rows for astraAllStarCorv of version"):
         write_product("astraAllStarCorv", tmp_path)
