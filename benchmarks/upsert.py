@@ -9,6 +9,7 @@ medians over the rounds. After every measurement the table is compared with what
 import argparse
 import contextlib
 import gc
+import itertools
 import os
 import statistics
 import tempfile
@@ -39,6 +40,7 @@ from astra_models.upsert.sqlite import as_rows
 
 INCUMBENT_SHARE = 10
 N_SOURCES = 1000
+CHECKED_AT_ONCE = 500
 
 
 def result_model(name: str, n_columns: int) -> Any:
@@ -194,15 +196,19 @@ def _executemany(statement: str, rows: list[Any]) -> None:
 
 
 def check_table(job: Job, n_rows: int) -> None:
-    """Compare the whole table with the rows that went in."""
+    """Compare the whole table with the rows that went in, some at a time, so that memory stays as it was."""
     names = list(job.columns.dtype.names or ())
     query = job.model.select(*[job.model._meta.fields[name] for name in names]).order_by(job.model.spectrum_pk).tuples()
     expected = np.sort(job.columns[:n_rows], order="spectrum_pk")
-    stored = list(zip(*query.iterator(), strict=True))
-    for name, values in zip(names, stored, strict=True):
-        kind = expected[name].dtype
-        found = np.array(values, dtype=kind if kind.kind != "f" else "f8").astype(kind)
-        np.testing.assert_array_equal(found, expected[name], err_msg=name)
+    rows = iter(query.iterator())
+    for start in range(0, n_rows, CHECKED_AT_ONCE):
+        some = expected[start : start + CHECKED_AT_ONCE]
+        stored = list(zip(*itertools.islice(rows, len(some)), strict=True))
+        for name, values in zip(names, stored, strict=True):
+            kind = some[name].dtype
+            found = np.array(values, dtype=kind if kind.kind != "f" else "f8").astype(kind)
+            np.testing.assert_array_equal(found, some[name], err_msg=name)
+    assert next(rows, None) is None, "there are more rows than went in"
 
 
 CANDIDATES: dict[str, Callable[[Job], int]] = {
