@@ -5,7 +5,6 @@ row per pixel has, or those that are said to belong together, as flux and invers
 What the user has set is the user's: reading never replaces it.
 """
 
-import threading
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import Any
@@ -20,11 +19,9 @@ Extension = int | str | Callable[[Any], int | str]
 RowOf = int | Callable[[Any, Any], int]
 
 _BITS = {4: np.uint32, 8: np.uint64}
-_INFINITY = {4: 0x7F800000, 8: 0x7FF0000000000000}
 
 HUGE_ERROR = 1e10
 SMALLEST_ERROR = 1e-18
-SCRATCH_SHAPES = 8
 
 
 class PixelArrayAccessorFITS:
@@ -248,13 +245,10 @@ def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ER
 def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
     """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
     low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
-    usable, other = _scratch.of(error.shape)
-    np.greater(error, low, usable)
-    np.less(error, high, other)
-    np.logical_and(usable, other, usable)
+    usable = np.greater(error, low)
+    np.logical_and(usable, np.less(error, high), usable)
     if flux is not None:
-        np.not_equal(flux, no_flux, other)
-        np.logical_and(usable, other, usable)
+        np.logical_and(usable, np.not_equal(flux, no_flux), usable)
     np.copyto(error, infinity, where=np.logical_not(usable, usable))
     np.square(error, error)
     return np.divide(one, error, error)
@@ -266,31 +260,18 @@ def _limits(size: int, huge: float) -> list[Array]:
     return [np.array(number, dtype=f"f{size}") for number in (SMALLEST_ERROR, huge, 0, 1, np.inf)]
 
 
-class _Scratch(threading.local):
-    """Arrays of a thread that are used again: making them takes longer than filling them."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[tuple[int, ...], tuple[Array, Array]] = {}
-
-    def of(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Give two arrays of booleans."""
-        found = self._arrays.get(shape)
-        if found is None:
-            if len(self._arrays) >= SCRATCH_SHAPES:
-                self._arrays.clear()
-            found = self._arrays[shape] = np.empty(shape, bool), np.empty(shape, bool)
-        return found
-
-
-_scratch = _Scratch()
-
-
 def usable_ivar(ivar: Array) -> Array:
     """Give inverse variances, in the same memory if it can, with 0 for what is negative, infinite or not a number."""
     if ivar.dtype.kind != "f" or ivar.dtype.itemsize not in _BITS:
         return np.where(np.isfinite(ivar) & (ivar > 0), ivar, np.zeros_like(ivar))
-    bits = ivar.view(_BITS[ivar.dtype.itemsize])
-    infinity = _INFINITY[ivar.dtype.itemsize]
-    if bits.max(initial=0) >= infinity:
-        np.copyto(ivar, 0, where=bits >= infinity)
+    bits, infinity = _infinity(ivar.dtype.itemsize)
+    # The bits of what is negative, infinite or not a number are those of numbers above infinity's.
+    unusable = np.greater_equal(ivar.view(bits), infinity)
+    if np.count_nonzero(unusable):
+        np.copyto(ivar, 0, where=unusable)
     return ivar
+
+
+@cache
+def _infinity(size: int) -> tuple[Any, Array]:
+    return _BITS[size], np.array(np.inf, dtype=f"f{size}").view(_BITS[size])

@@ -61,6 +61,9 @@ def ingest_files(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would happen, and write nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Go through files that were ingested before.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Read the whole rows of a truncated file, and one with a wrong checksum.")
+    ] = False,
 ) -> None:
     """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
 
@@ -71,7 +74,9 @@ def ingest_files(
         connect_to_configured()
     given = _sort(files, mapping)
     for path in given.results:
-        _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again)
+        _ingest_results(
+            path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
+        )
     if given.spectra:
         given.refused.extend(_preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra))
     _complain_of(given)

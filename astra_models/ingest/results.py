@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -98,6 +98,7 @@ def ingest_result_file(
     run_id: str | None = None,
     dry_run: bool = False,
     again: bool = False,
+    damaged: Literal["refuse", "read"] = "refuse",
     checking: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResultFileReport:
@@ -115,6 +116,8 @@ def ingest_result_file(
         Whether to read and check everything, and write nothing.
     again : bool, optional
         Whether to go through a file that has been ingested before.
+    damaged : {"refuse", "read"}, optional
+        What to do about a truncated file and a wrong checksum: refuse it, or read the rows that are whole.
     checking : callable, optional
         Called, while the file is checked before its rows are read, with the numbers of bytes done and of all bytes.
     progress : callable, optional
@@ -128,8 +131,8 @@ def ingest_result_file(
     Raises
     ------
     UnrecognizedFileError
-        If the file isn't one that is known, or is damaged; nothing was written then, or whole chunks were, and
-        ingesting the mended file completes them.
+        If the file isn't one that is known, or is damaged and to be refused; nothing was written then, or whole
+        chunks were, and ingesting the mended file completes them.
     MissingTableError
         If the database doesn't have the tables.
     """
@@ -139,7 +142,7 @@ def ingest_result_file(
         if known is not None:
             return known
     told = None if checking is None else lambda done: checking(done, os.path.getsize(path))
-    file = open_result_file(path, mapping, progress=told)
+    file = open_result_file(path, mapping, damaged=damaged, progress=told)
     report = ResultFileReport(
         str(file.path), file.kind, file.n_rows, file.sha256, dry_run=dry_run, notes=list(file.notes)
     )

@@ -45,6 +45,9 @@ class ResultFileConfig(dg.Config):
         "the one that has the file's name with .yaml after it, if there is one",
     )
     again: bool = Field(default=False, description="Go through a file that was ingested before")
+    damaged: bool = Field(
+        default=False, description="Read the whole rows of a truncated file, and one with a wrong checksum"
+    )
 
 
 @dg.asset(
@@ -96,6 +99,7 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
             mapping=mapping,
             run_id=context.run.run_id,
             again=config.again,
+            damaged="read" if config.damaged else "refuse",
             progress=lambda done, total: context.log.info(f"{done} of {total} rows") if pace.is_due() else None,
         )
     except (UnknownKindError, SpectrumFileError) as error:

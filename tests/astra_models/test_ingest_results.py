@@ -108,6 +108,22 @@ def test_a_truncated_file_is_a_clear_error_and_nothing_is_written(database: peew
     assert n_rows() == [0] * 4
 
 
+def test_whole_rows_of_a_truncated_file_land_if_asked_for_and_the_file_completes_them(
+    database: peewee.Database, file: Path
+) -> None:
+    whole = file.read_bytes()
+    content = gzip.decompress(whole)
+    file.write_bytes(gzip.compress(content[: len(content) * 2 // 3], 1))
+    report = ingest_result_file(file, damaged="read")
+    assert 0 < report.rows < N_ROWS
+    assert n_rows() == [report.rows] * 4
+    assert "truncated in HDU 2" in report.notes[-1]
+    file.write_bytes(whole)
+    completed = ingest_result_file(file)
+    assert (completed.replaces, completed.rejected, n_rows()) == (True, 0, [N_ROWS] * 4)
+    assert completed.counts() == {"unchanged": report.rows, "inserted": N_ROWS - report.rows}
+
+
 def test_a_bad_row_is_kept_with_its_values_and_takes_no_other_along(database: peewee.Database, file: Path) -> None:
     write_result_file(file, ApogeeNet, N_ROWS, style="dr19", change=without_identifiers(120))
     report = ingest_result_file(file, run_id="a run")
