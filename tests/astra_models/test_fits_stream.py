@@ -188,6 +188,7 @@ def test_truncation_is_told_with_what_is_missing(tmp_path: Path, suffix: str) ->
         (gzip.compress(b"SIMPLE  =  ".ljust(2880))[:-9], "its gzip data end before they are complete"),
         (gzip.compress(b"x" * 9000)[:40] + b"oops" * 20, "its gzip data are damaged"),
     ],
+    ids=["empty", "no END", "cut header", "cut gzip", "damaged gzip"],  # gzip's own bytes hold the time
 )
 def test_what_can_not_be_read_at_all(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.fits"

@@ -260,6 +260,7 @@ def test_what_astropy_can_not_read(tmp_path: Path) -> None:
         ("t.csv", b"\xef\xbb\xbfID,NAME,RA,PARALLAX,PARALLAX_ERROR\n5,a,0.5,1,1\n"),  # as spreadsheets write it
         ("t.CSV.gz", gzip.compress(b"ID,NAME,RA,PARALLAX,PARALLAX_ERROR\n5,a,0.5,1,1\n")),
     ],
+    ids=["byte order mark", "gzipped"],
 )
 def test_csv_as_it_is_found(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
