@@ -34,6 +34,7 @@ LOOKED_FOR = (
 )
 NEEDS_MAPPING = "a table of another format needs a mapping of its columns (--mapping)"
 AGAIN = "fetch it again"
+OR_READ = ", or read what is whole of it (--damaged)"
 
 
 def open_result_file(
@@ -89,7 +90,7 @@ def _open(path: str, mapping: Any, damaged: str, progress: Callable[[int], None]
         raise UnrecognizedFileError(f"{error}; {AGAIN}") from error
     if found.problems and damaged == "refuse":
         problems = "; ".join(found.problems)
-        raise UnrecognizedFileError(problems if problems.endswith(AGAIN) else f"{problems}; {AGAIN}")
+        raise UnrecognizedFileError(f"{problems.removesuffix(AGAIN).rstrip('; ')}; {AGAIN}{OR_READ}")
     file = open_mapped_fits(found, told) if told else open_summary(found) or _by_own_mapping(found)
     file.notes += found.problems
     return file
