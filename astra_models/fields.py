@@ -290,6 +290,9 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
 
     def _moment(self, value: Any) -> datetime | None:
         if isinstance(value, np.datetime64):
+            # Microseconds of the far future overflow without notice; seconds are a whole number beyond the year 9999.
+            if isinstance(value.astype("datetime64[s]").item(), int):
+                raise FieldValueError(f"{self.name}: {value} is not a datetime of the years 1 to 9999")
             value = value.astype("datetime64[us]").item()
         if value is None or value is np.ma.masked:
             return None

@@ -104,9 +104,11 @@ class _Part:
     superseded: int
 
     def prepare(self) -> None:
+        """Encode the rows, which needs no database; it may be done in another thread."""
         self.writer.prepare(self.batch)
 
     def write(self) -> Outcome:
+        """Write the rows, in the transaction that is open."""
         if self.are_new:
             self.writer.insert(self.batch)
             counts = Counter(inserted=len(self.batch))

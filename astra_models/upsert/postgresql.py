@@ -123,7 +123,7 @@ class PostgresqlWriter(Writer):
         table.
         """
         keys = batch.key_values()
-        if keys[0].dtype.kind != "i" or keys[0][-1] - keys[0][0] >= NEAR * len(batch):
+        if keys[0].dtype.kind != "i" or int(keys[0][-1]) - int(keys[0][0]) >= NEAR * len(batch):
             return ""
         return " AND ".join(
             f"old.{name} BETWEEN {values.min()} AND {values.max()}"

@@ -98,7 +98,7 @@ def test_the_parts_of_a_moment_can_be_asked_for(database: peewee.Database) -> No
     assert Source.select().where(Source.created.hour == 12).count() == 1
 
 
-@pytest.mark.parametrize("value", ["yesterday", 59_900, 59_900.5, ["2024-07-01"]], ids=repr)
+@pytest.mark.parametrize("value", ["yesterday", 59_900, 59_900.5, ["2024-07-01"], np.datetime64(2**60, "s")], ids=repr)
 def test_what_is_no_moment_is_an_error_that_names_the_column(database: peewee.Database, value: Any) -> None:
     with pytest.raises(FieldValueError, match=r"created: .*is not a (moment|datetime)"):
         Source.create(created=value)

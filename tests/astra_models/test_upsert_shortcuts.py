@@ -92,6 +92,12 @@ def test_rows_are_compared_with_those_of_their_own_version(keys: list[int], firs
     assert Rocket.select().where(Rocket.teff == 2).count() == N_ROWS + 1
 
 
+def test_keys_may_be_as_far_apart_as_they_can(keys: list[int]) -> None:
+    upsert(Rocket, rows(keys, 1.0))
+    report = upsert(Rocket, rows([-(2**63), keys[0], 2**63 - 1], 2.0))
+    assert (report.updated, report.rejected) == (1, 2)
+
+
 def test_new_rows_among_batches_of_identical_ones_are_inserted(keys: list[int]) -> None:
     upsert(Rocket, rows(keys[:100] + keys[200:], 1.0))
     report = upsert(Rocket, rows(keys, 1.0), unchanged="skip", batch_size=50)
