@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -134,20 +134,16 @@ def _one_by_one(prepare: Callable[[Any], Batch], parts: Iterable[Any]) -> Iterat
 
 def _one_ahead(prepare: Callable[[Any], Batch], parts: Iterable[Any]) -> Iterator[tuple[Batch, float]]:
     """Prepare each part while the one before it is being written; gives also the seconds that were waited for it."""
+    batches = map(prepare, parts)
     with ThreadPoolExecutor(1, "astra-upsert") as thread:
-        upcoming: Future[Batch] | None = None
-        for part in parts:
-            following = thread.submit(prepare, part)
-            if upcoming is not None:
-                yield _waited_for(upcoming)
-            upcoming = following
-        if upcoming is not None:
-            yield _waited_for(upcoming)
-
-
-def _waited_for(upcoming: Future[Batch]) -> tuple[Batch, float]:
-    started = time.monotonic()
-    return upcoming.result(), time.monotonic() - started
+        upcoming = thread.submit(next, batches, None)
+        while True:
+            started = time.monotonic()
+            batch = upcoming.result()
+            if batch is None:
+                return
+            upcoming = thread.submit(next, batches, None)
+            yield batch, time.monotonic() - started
 
 
 def _write(writer: Writer, batch: Batch, run_id: str | None) -> tuple[UpsertReport, Stored]:

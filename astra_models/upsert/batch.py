@@ -19,8 +19,9 @@ import peewee
 from astra_models.database.layout import require_no_value
 from astra_models.errors import FieldValueError, UnknownColumnError
 from astra_models.fields import Flag, GeneratedField, utc_now
-from astra_models.upsert.binary_copy import binary_copy, binary_rows
+from astra_models.upsert.binary_copy import binary_copy
 from astra_models.upsert.columns import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
+from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.plan import UpsertPlan
 
 ROWS_SORTED_AT_ONCE = 500_000
@@ -68,14 +69,12 @@ class Batch:
         return list(binary_copy(list(self.columns.values())))
 
     @cached_property
-    def encoded_as_compared(self) -> list[bytes]:
-        """Of each row, the columns that make it the same as a stored one, as PostgreSQL's binary COPY gives them."""
+    def places(self) -> dict[tuple[Any, ...], int]:
+        """The rows' places, by what makes each the same as a stored one, as PostgreSQL's driver fetches it."""
         null = np.zeros(len(self), bool)
-        keys = [
-            Column(kind_of(key), values.astype(kind_of(key).dtype, copy=False), null)
-            for key, values in self.keys().items()
-        ]
-        return binary_rows([*keys, *(self.columns[column.name] for column in self.plan.compared_beside_key)])
+        keys = [Column(kind_of(key), values, null) for key, values in self.keys().items()]
+        others = [self.columns[column.name] for column in self.plan.compared_beside_key]
+        return {row: place for place, row in enumerate(compared_rows([*keys, *others]))}
 
     def take(self, places: np.ndarray) -> "Batch":
         """Give the batch of some of the rows, in the order asked for."""

@@ -51,34 +51,6 @@ def binary_copy(columns: Sequence[Column]) -> Iterator[memoryview]:
     yield memoryview(TRAILER)
 
 
-def binary_rows(columns: Sequence[Column]) -> list[bytes]:
-    """Encode rows one by one, as ``COPY ... TO STDOUT (FORMAT BINARY)`` gives them.
-
-    Parameters
-    ----------
-    columns : sequence of Column, each of length n_rows
-        The columns, in the order in which the COPY names them.
-
-    Returns
-    -------
-    list of bytes, length n_rows
-        The rows.
-    """
-    _, *pieces, _ = binary_copy(columns)
-    stream = b"".join(pieces)
-    ends = np.cumsum(2 + sum(map(_lengths_in_stream, columns))).tolist()
-    return [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _lengths_in_stream(column: Column) -> Any:
-    if column.kind in _ANY_LENGTH:
-        pieces = _pieces(column)
-        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    else:
-        lengths = _wire_type(column.kind).itemsize
-    return 4 + np.where(column.null, 0, lengths)
-
-
 class CopyStream:
     """The pieces of a COPY as a file to read from.
 
@@ -98,31 +70,6 @@ class CopyStream:
             self._rest = next(self._pieces, self._rest)
         chunk, self._rest = self._rest[:size], self._rest[size:]
         return bytes(chunk)
-
-
-class RowFinder:
-    """A file to which a ``COPY ... TO STDOUT (FORMAT BINARY)`` writes row by row, and that looks for some of them.
-
-    Parameters
-    ----------
-    rows : sequence of bytes
-        What is looked for.
-
-    Attributes
-    ----------
-    places : list of int
-        The places, among `rows`, of those that came.
-    """
-
-    def __init__(self, rows: Sequence[bytes]):
-        self._places = {row: place for place, row in enumerate(rows)}
-        self.places: list[int] = []
-
-    def write(self, row: bytes) -> None:
-        """Take a row; the stream's header comes with the first one."""
-        place = self._places.get(row.removeprefix(HEADER))
-        if place is not None:
-            self.places.append(place)
 
 
 @dataclass(frozen=True)
@@ -164,9 +111,14 @@ class _Group:
 def _fixed_length(kind: Kind, columns: Sequence[Column]) -> _Group:
     values = np.empty((len(columns), len(columns[0].values)), _wire_type(kind))
     for row, column in zip(values, columns, strict=True):
-        row[:] = column.values.view(np.int64) - _POSTGRESQL_EPOCH if kind is MOMENT else column.values
+        row[:] = as_sent(column)
     some_null = any(column.null.any() for column in columns)
     return _Group(values, np.array([column.null for column in columns]) if some_null else None)
+
+
+def as_sent(column: Column) -> np.ndarray:
+    """Give values of a type of fixed length as numbers that PostgreSQL takes."""
+    return column.values.view(np.int64) - _POSTGRESQL_EPOCH if column.kind is MOMENT else column.values
 
 
 def _wire_type(kind: Kind) -> np.dtype:

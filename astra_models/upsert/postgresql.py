@@ -5,8 +5,8 @@ A few keys of a batch tell which shorter way may do: if none of them exists, the
 table; if all do, the stage updates the table. Where that turns out to be wrong for some row, the batch takes the usual
 way.
 
-Rows that are to be left alone if they are as before are compared here first, byte for byte, with what is stored:
-reading is faster than staging. Only those that differ are staged.
+Rows that are to be left alone if they are as before are compared here first with what is stored, floats by a hash that
+the server makes: reading is faster than staging. Only those that differ are staged.
 
 A stage is made once per connection and is empty after each transaction: making a table of hundreds of columns for
 every batch would take a tenth of the time and leave the catalogues full of dead rows.
@@ -22,8 +22,9 @@ import peewee
 from astra_models.database.sql import driver_errors, quote
 from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.binary_copy import CopyStream, RowFinder
+from astra_models.upsert.binary_copy import CopyStream
 from astra_models.upsert.columns import kind_of
+from astra_models.upsert.compare import compared_in_sql
 from astra_models.upsert.keys import next_key
 from astra_models.upsert.lookup import find_a_few
 from astra_models.upsert.plan import UpsertPlan
@@ -45,7 +46,7 @@ class PostgresqlWriter(Writer):
 
     def prepare(self, batch: Batch) -> None:
         """Encode a batch, which takes time but no database."""
-        _ = batch.encoded_as_compared if self.expects_unchanged else batch.encoded
+        _ = batch.places if self.expects_unchanged else batch.encoded
 
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
@@ -71,7 +72,7 @@ class PostgresqlWriter(Writer):
         return Written(inserted=len(batch))
 
     def _write_changed(self, batch: Batch, all_known: bool) -> Written:
-        """Write what is not, byte for byte, as it is stored, if most rows are expected to be; else all rows."""
+        """Write what is not as it is stored, if most rows are expected to be; else all rows."""
         near = self._range_of(batch)
         if not (self.expects_unchanged and near):
             return self._through_stage(batch, all_known)
@@ -81,13 +82,11 @@ class PostgresqlWriter(Writer):
         return written + Written(unchanged=len(unchanged))
 
     def _find_unchanged(self, batch: Batch, near: str) -> list[int]:
-        """Give the places of rows that equal the stored ones; of those that do in another way, some may be missing."""
-        columns = (f"old.{quote(column.column_name)}" for column in (*self.plan.key, *self.plan.compared_beside_key))
-        stored = f"SELECT {', '.join(columns)} FROM {self.table} AS old WHERE {near}"
-        rows = RowFinder(batch.encoded_as_compared)
-        with driver_errors:
-            self.database.cursor().copy_expert(f"COPY ({stored}) TO STDOUT (FORMAT BINARY)", rows)
-        return rows.places
+        """Give the places of rows that equal the stored ones; some of them may be missing."""
+        columns = [*self.plan.key, *self.plan.compared_beside_key]
+        compared = compared_in_sql([(f"old.{quote(column.column_name)}", kind_of(column)) for column in columns])
+        stored = self._run(f"SELECT {compared} FROM {self.table} AS old WHERE {near}").fetchall()
+        return [place for place in map(batch.places.get, stored) if place is not None]
 
     def _through_stage(self, batch: Batch, all_known: bool) -> Written:
         self._run(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.stage} ({self._stage_columns()}) ON COMMIT DELETE ROWS")

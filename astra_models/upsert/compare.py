@@ -1,0 +1,58 @@
+"""What makes a row the same as a stored one: as a batch has it, and as the server gives it.
+
+Integers and text are compared as they are, floats by a hash of all of them. Both sides must agree on each value's form;
+where they don't, rows look different that aren't.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from astra_models.upsert.binary_copy import as_sent
+from astra_models.upsert.columns import BYTES, FLOAT32, FLOAT64, FLOATS, LOCAL_MOMENT, MOMENT, Column, Kind
+from astra_models.upsert.digest import digest_in_sql, digest_of_arrays, digest_of_row
+
+_FLOAT = (FLOAT32, FLOAT64)
+_AS_HEX = {
+    BYTES: "encode({}, 'hex')",
+    MOMENT: "encode(timestamptz_send({}), 'hex')",
+    LOCAL_MOMENT: "encode(timestamp_send({}), 'hex')",
+}
+_IN_SQL = {FLOATS: digest_in_sql("{}"), **_AS_HEX}
+
+
+def compared_in_sql(columns: Sequence[tuple[str, Kind]]) -> str:
+    """Give what is selected of a stored row, to be compared with `compared_rows`.
+
+    Parameters
+    ----------
+    columns : sequence of (str, Kind)
+        Quoted names of columns, and what they hold.
+    """
+    floats = [name for name, kind in columns if kind in _FLOAT]
+    others = [_IN_SQL.get(kind, "{}").format(name) for name, kind in columns if kind not in _FLOAT]
+    return ", ".join([*others, *([digest_in_sql(f"ARRAY[{', '.join(floats)}]")] if floats else [])])
+
+
+def compared_rows(columns: Sequence[Column]) -> Iterable[tuple[Any, ...]]:
+    """Give what is compared of each row, as the driver fetches `compared_in_sql`.
+
+    Parameters
+    ----------
+    columns : sequence of Column, each of length n_rows
+        The columns, in the same order.
+    """
+    floats = [column for column in columns if column.kind in _FLOAT]
+    others = [_fetched(column) for column in columns if column.kind not in _FLOAT]
+    return zip(*others, *([_fetched(digest_of_row(floats))] if floats else []), strict=True)
+
+
+def _fetched(column: Column) -> list[Any]:
+    if column.kind is FLOATS:
+        return _fetched(digest_of_arrays(column))
+    values = as_sent(column).astype(">i8").view("V8") if column.kind in (MOMENT, LOCAL_MOMENT) else column.values
+    listed = values.tolist()
+    if column.kind in _AS_HEX:
+        listed = [value.hex() if value else "" for value in listed]
+    if not column.null.any():
+        return listed
+    return [None if null else value for value, null in zip(listed, column.null, strict=True)]
