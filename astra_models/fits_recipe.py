@@ -7,13 +7,12 @@ parsed anew.
 
 import os
 import re
-import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from astra_models.fits_reader import BLOCK, CARD, END, FitsReader, Header, Place, end_of_header, native_type
+from astra_models.fits_reader import CARD, END, FitsReader, Header, Place, end_of_header, native_type
 
 __all__ = ["Recipe", "Recipes"]
 
@@ -34,16 +33,6 @@ class _Piece(NamedTuple):
     arrays: list[tuple[str, Any, int, np.dtype, np.dtype, tuple[int, ...], tuple[int, ...]]]
 
 
-class _Buffer(threading.local):
-    """Where a thread's files are read into: memory that is used again costs nothing."""
-
-    def __init__(self) -> None:
-        self.content = bytearray(64 * BLOCK)  # of the thread, which an attribute of the class would not be
-
-
-_buffer = _Buffer()
-
-
 class Recipe:
     """How to read some arrays of a file.
 
@@ -55,6 +44,14 @@ class Recipe:
         Where its arrays were.
     labels : mapping of str to anything
         What is given with each array.
+
+    Attributes
+    ----------
+    told_at : tuple of int
+        The bytes, from where to where, by which files of this recipe are told from those of others: the cards of a
+        header that say how large its data are.
+    told : bytes
+        What they are.
     """
 
     def __init__(self, reader: FitsReader, places: dict[str, Place], labels: dict[str, Any]):
@@ -73,6 +70,9 @@ class Recipe:
         self._rows_at = last.start + N_ROWS[0]
         self._row_size, self._data = last.row_size, last.data
         self._pieces = list(_pieces(same, places, labels, SLACK if self._varies else 1))
+        told_by = [header for header in headers if header.start < self._pieces[0].size][-1]
+        self.told_at = told_by.start, told_by.start + (4 if told_by is last and self._varies else 5) * CARD
+        self.told = told_by.content[: self.told_at[1] - self.told_at[0]]
 
     @staticmethod
     def is_possible(reader: FitsReader, places: dict[str, Place]) -> bool:
@@ -80,38 +80,32 @@ class Recipe:
         primary = reader.headers[0]
         return bool(places) and not primary.row_size * primary.n_rows + primary.heap
 
-    def largest_size(self) -> int:
-        """How many bytes are read at once at most."""
-        return max(piece.size for piece in self._pieces)
-
     def first_size(self) -> int:
         """How many bytes of the beginning of a file are looked at."""
         return self._pieces[0].size
 
-    def fits(self, content: bytearray) -> bool:
+    def fits(self, content: bytes) -> bool:
         """Tell whether a file may be alike, of which the beginning was read."""
         for at, piece in self._pieces[0].same:
             if not content.startswith(piece, at):
                 return False
         return content.find(END, 0, self._end_of_primary + CARD) == self._end_of_primary
 
-    def read(self, descriptor: int, content: bytearray, n_bytes: int) -> dict[str, tuple[np.ndarray, Any]] | None:
+    def read(self, descriptor: int, content: bytes) -> dict[str, tuple[np.ndarray, Any]] | None:
         """Read the arrays of a file, or give None if it is not alike.
 
         Parameters
         ----------
         descriptor : int
             The open file.
-        content : bytearray
-            Where so many bytes of its beginning are, and what else is read goes.
-        n_bytes : int
-            How many.
+        content : bytes
+            Its beginning.
         """
         found: dict[str, tuple[np.ndarray, Any]] = {}
         n_rows = 0
         for start, size, same, arrays in self._pieces:
             if start:
-                n_bytes = os.preadv(descriptor, [memoryview(content)[:size]], start)
+                content = os.pread(descriptor, size, start)
                 for at, piece in same:
                     if not content.startswith(piece, at):
                         return None
@@ -120,7 +114,7 @@ class Recipe:
                 digits = content[at : at + 20]
                 n_rows = int(digits) if digits.strip().isdigit() else 0
                 size = self._data - start + n_rows * self._row_size if n_rows else LARGEST_READ
-            if n_bytes < size:
+            if len(content) < size:
                 return None
             for name, label, at, dtype, here, shape, strides in arrays:
                 view = np.ndarray((n_rows,) if self._varies else shape, dtype, content, at, strides)
@@ -133,13 +127,17 @@ class Recipes:
 
     def __init__(self) -> None:
         self._recipes: list[Recipe] = []
-        self._first_size = self._largest = 0
+        self._told: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
+        self._first_size = 0
 
     def add(self, recipe: Recipe) -> None:
         """Keep a recipe, and forget the oldest of too many."""
         self._recipes = [recipe, *self._recipes[: MOST_RECIPES - 1]]
         self._first_size = max(recipe.first_size() for recipe in self._recipes)
-        self._largest = max(recipe.largest_size() for recipe in self._recipes)
+        told: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
+        for one in self._recipes:
+            told.setdefault(one.told_at, {}).setdefault(one.told, []).append(one)
+        self._told = told
 
     def read(self, path: str) -> dict[str, tuple[np.ndarray, Any]] | None:
         """Read a file by the recipe that fits, or give None.
@@ -154,17 +152,15 @@ class Recipes:
         OSError
             If it can't be opened.
         """
-        if not self._recipes:
+        if not self._told:
             return None
-        content = _buffer.content
-        if len(content) < self._largest:
-            content = _buffer.content = bytearray(2 * self._largest)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            n_bytes = os.preadv(descriptor, [memoryview(content)[: self._first_size]], 0)
-            for recipe in self._recipes:
-                if recipe.fits(content):
-                    return recipe.read(descriptor, content, n_bytes)
+            content = os.pread(descriptor, self._first_size, 0)
+            for (start, stop), recipes in self._told.items():
+                for recipe in recipes.get(content[start:stop], ()):
+                    if recipe.fits(content):
+                        return recipe.read(descriptor, content)
             return None
         finally:
             os.close(descriptor)

@@ -57,9 +57,12 @@ class Group:
             raw = self._read_with_astropy(path, row, name)
         if name not in raw:
             raw |= self._read_with_astropy(path, row, name)
-        row._pixels_raw.update(raw)
         for one, other in self._beside:
-            self._convert_both(row, one, other)
+            if one in raw and other in raw:
+                (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
+                row._pixels_read[one] = transform(values, beside)
+                row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
+        row._pixels_raw.update(raw)
 
     def _exts_of(self, row: Any) -> tuple[Any, ...]:
         return self._fixed_exts or tuple([ext(row) if callable(ext) else ext for ext in self._exts])
@@ -101,13 +104,6 @@ class Group:
                     places[name], transforms[name] = place, transform
                     break
         return places, transforms
-
-    def _convert_both(self, row: Any, one: str, other: str) -> None:
-        raw = row._pixels_raw
-        if one in raw and other in raw:
-            (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
-            row._pixels_read[one] = transform(values, beside)
-            row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
 
     def _read_with_astropy(self, path: str, row: Any, name: str) -> dict[str, tuple[Array, Any]]:
         from astropy.io import fits

@@ -245,11 +245,13 @@ def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ER
 def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
     """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
     low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
-    usable = np.greater(error, low)
-    np.logical_and(usable, np.less(error, high), usable)
+    if error.size and error.item(error.argmin()) > SMALLEST_ERROR:  # which is quick, and finds NaN before all else
+        unusable = np.greater_equal(error, high)
+    else:
+        unusable = np.logical_not(np.logical_and(np.greater(error, low), np.less(error, high)))
     if flux is not None:
-        np.logical_and(usable, np.not_equal(flux, no_flux), usable)
-    np.copyto(error, infinity, where=np.logical_not(usable, usable))
+        np.logical_or(unusable, np.equal(flux, no_flux), unusable)
+    np.copyto(error, infinity, where=unusable)
     np.square(error, error)
     return np.divide(one, error, error)
 
