@@ -244,8 +244,8 @@ def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ER
 
 def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
     """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
-    low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
-    if error.size and error.item(error.argmin()) > SMALLEST_ERROR:  # which is quick, and finds NaN before all else
+    smallest, low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
+    if error.size and error.item(error.argmin()) > smallest:  # which is quick, and finds NaN before all else
         unusable = np.greater_equal(error, high)
     else:
         unusable = np.logical_not(np.logical_and(np.greater(error, low), np.less(error, high)))
@@ -257,9 +257,10 @@ def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR)
 
 
 @cache
-def _limits(size: int, huge: float) -> list[Array]:
+def _limits(size: int, huge: float) -> tuple[float, Array, Array, Array, Array, Array]:
     # Arrays of no dimension: numbers are converted at each use, which takes a third of the time of the operation.
-    return [np.array(number, dtype=f"f{size}") for number in (SMALLEST_ERROR, huge, 0, 1, np.inf)]
+    low, high, zero, one, infinity = (np.array(n, dtype=f"f{size}") for n in (SMALLEST_ERROR, huge, 0, 1, np.inf))
+    return low.item(), low, high, zero, one, infinity
 
 
 def usable_ivar(ivar: Array) -> Array:

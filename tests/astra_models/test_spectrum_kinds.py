@@ -281,6 +281,17 @@ def test_errors_become_weights_without_a_warning(dtype: Any) -> None:
     assert error_to_ivar(error, flux)[0] == 0
 
 
+@pytest.mark.lesson(54)
+@pytest.mark.parametrize("bad", [0, -3, 1e-18, np.nan, -np.inf], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_weight_does_not_depend_on_the_other_errors(dtype: Any, bad: float) -> None:
+    error = np.array([2, 1e10, np.inf, 0.5], dtype=dtype)
+    flux = np.array([1, 1, 1, 0], dtype=dtype)
+    assert error_to_ivar(error, flux).tolist() == [0.25, 0, 0, 0]
+    assert error_to_ivar(np.append(error, dtype(bad)), np.append(flux, dtype(1))).tolist() == [0.25, 0, 0, 0, 0]
+    assert error_to_ivar(error[:0], flux[:0]).tolist() == []
+
+
 def test_whole_numbers_are_errors_too() -> None:
     assert error_to_ivar(np.array([[2, 0], [1, 4]])).tolist() == [[0.25, 0], [1, 0.0625]]
 
