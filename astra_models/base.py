@@ -74,8 +74,9 @@ class BaseModel(peewee.Model):
             super().__init__(*args, **({"__no_default__": bare} | kwargs))
             return
         if not bare:
-            for name, value in meta.get_default_dict().items():
-                kwargs.setdefault(name, value)
+            for field, default in meta.defaults.items():
+                if field.name not in kwargs:
+                    kwargs[field.name] = default() if callable(default) else default
         self.__data__ = kwargs
         self.__rel__ = {}
 
