@@ -12,6 +12,7 @@ import pytest
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.rocket import Rocket
+from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 
 N_ROWS = 300
@@ -27,8 +28,10 @@ def task_pks() -> dict[int, int]:
 
 
 @pytest.fixture(params=[1, 7], ids=["near", "far"])
-def keys(request: pytest.FixtureRequest, database: peewee.Database, make_spectra: Any) -> list[int]:
-    return [spectrum.spectrum_pk for spectrum in make_spectra(N_ROWS * request.param)[:: request.param]]
+def keys(request: pytest.FixtureRequest, database: peewee.Database) -> list[int]:
+    keys = [1 + request.param * place for place in range(N_ROWS)]
+    Spectrum.insert_many([{"pk": key, "spectrum_flags": 0} for key in keys]).execute()
+    return keys
 
 
 def size_of_table(database: peewee.Database) -> int:
