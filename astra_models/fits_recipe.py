@@ -84,13 +84,6 @@ class Recipe:
         """How many bytes of the beginning of a file are looked at."""
         return self._pieces[0].size
 
-    def fits(self, content: bytes) -> bool:
-        """Tell whether a file may be alike, of which the beginning was read."""
-        for at, piece in self._pieces[0].same:
-            if not content.startswith(piece, at):
-                return False
-        return content.find(END, 0, self._end_of_primary + CARD) == self._end_of_primary
-
     def read(self, descriptor: int, content: bytes) -> dict[str, tuple[np.ndarray, Any]] | None:
         """Read the arrays of a file, or give None if it is not alike.
 
@@ -102,14 +95,16 @@ class Recipe:
             Its beginning.
         """
         found: dict[str, tuple[np.ndarray, Any]] = {}
-        n_rows = 0
+        varies, n_rows = self._varies, 0
         for start, size, same, arrays in self._pieces:
             if start:
                 content = os.pread(descriptor, size, start)
-                for at, piece in same:
-                    if not content.startswith(piece, at):
-                        return None
-            if self._varies:
+            for at, piece in same:
+                if not content.startswith(piece, at):
+                    return None
+            if not start and content.find(END, 0, self._end_of_primary + CARD) != self._end_of_primary:
+                return None
+            if varies:
                 at = self._rows_at - start
                 digits = content[at : at + 20]
                 n_rows = int(digits) if digits.strip().isdigit() else 0
@@ -117,7 +112,7 @@ class Recipe:
             if len(content) < size:
                 return None
             for name, label, at, dtype, here, shape, strides in arrays:
-                view = np.ndarray((n_rows,) if self._varies else shape, dtype, content, at, strides)
+                view = np.ndarray((n_rows,) if varies else shape, dtype, content, at, strides)
                 found[name] = view.astype(here), label
         return found
 
@@ -159,8 +154,8 @@ class Recipes:
             content = os.pread(descriptor, self._first_size, 0)
             for (start, stop), recipes in self._told.items():
                 for recipe in recipes.get(content[start:stop], ()):
-                    if recipe.fits(content):
-                        return recipe.read(descriptor, content)
+                    if found := recipe.read(descriptor, content):
+                        return found
             return None
         finally:
             os.close(descriptor)

@@ -48,7 +48,7 @@ class Group:
         """
         path = row.absolute_path
         try:
-            raw = self._read_alike(path, row) or self._read_parsed(path, row)
+            raw = self._recipes[self._fixed_exts or self._exts_of(row)].read(path) or self._read_parsed(path, row)
         except DamagedFileError as error:
             raise MissingPixelsError(
                 f"{name}: can't read HDU {self._exts_of(row)[0]!r} of {path!r}: {error}"
@@ -60,16 +60,13 @@ class Group:
         for one, other in self._beside:
             if one in raw and other in raw:
                 (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
-                row._pixels_read[one] = transform(values, beside)
-                row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
-        row._pixels_raw.update(raw)
+                beside_it = beside if transform_beside is None else transform_beside(beside)
+                row.keep_pixels({one: transform(values, beside), other: beside_it})
+        if raw:
+            row._pixels_raw.update(raw)
 
     def _exts_of(self, row: Any) -> tuple[Any, ...]:
         return self._fixed_exts or tuple([ext(row) if callable(ext) else ext for ext in self._exts])
-
-    def _read_alike(self, path: str, row: Any) -> Raw | None:
-        """Read a file whose headers are those of one that was read before."""
-        return self._recipes[self._exts_of(row)].read(path)
 
     def _read_parsed(self, path: str, row: Any) -> Raw:
         """Read a file by its headers, and remember how."""

@@ -162,7 +162,7 @@ def test_a_pickle_of_something_else_is_an_error(root: Path, content: Any) -> Non
 
 def test_results_without_pixels_hold_none() -> None:
     row = Slam(**KEYS)
-    assert not {"_pixels_set", "_pixels_read"} & vars(row).keys()
+    assert not {"_pixels_read", "_pixels_raw"} & vars(row).keys()
 
 
 def test_a_result_of_ones_own_has_pixels(root: Path) -> None:
