@@ -284,10 +284,13 @@ class Hdu:
 
 def end_of_header(content: bytes | bytearray, start: int, stop: int) -> int:
     """Find the END card of the header that begins at `start`; -1 if there is none before `stop`."""
-    found = content.find(END, start, stop)
-    while found >= 0 and (found - start) % CARD:
-        found = content.find(END, found + 1, stop)
-    return found
+    initials = content[start:stop:CARD]
+    card = initials.find(b"E")
+    while card >= 0:
+        if content.startswith(END, start + card * CARD, stop):
+            return start + card * CARD
+        card = initials.find(b"E", card + 1)
+    return -1
 
 
 def _parse(start: int, content: bytes) -> Header:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from astra_models.fits_reader import CARD, END, FitsReader, Header, Place, end_of_header, native_type
+from astra_models.fits_reader import CARD, FitsReader, Header, Place, end_of_header, native_type
 
 __all__ = ["Recipe", "Recipes"]
 
@@ -102,7 +102,7 @@ class Recipe:
             for at, piece in same:
                 if not content.startswith(piece, at):
                     return None
-            if not start and content.find(END, 0, self._end_of_primary + CARD) != self._end_of_primary:
+            if not start and end_of_header(content, 0, self._end_of_primary + CARD) != self._end_of_primary:
                 return None
             if varies:
                 at = self._rows_at - start
