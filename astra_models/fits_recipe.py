@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from astra_models.fits_reader import CARD, FitsReader, Header, Place, end_of_header, native_type
+from astra_models.fits_reader import BLOCK, CARD, FitsReader, Header, Place, native_type
 
 __all__ = ["Recipe", "Recipes"]
 
@@ -20,6 +20,7 @@ SLACK = 1.1
 LARGEST_GAP = 1 << 14
 LARGEST_READ = 1 << 30
 MOST_RECIPES = 64
+EXTENSION = b"XTENSION="
 N_ROWS = (4 * CARD + 10, 4 * CARD + 30)
 _VARYING = re.compile(rb"(CHECKSUM|DATASUM )=")
 
@@ -57,7 +58,8 @@ class Recipe:
     def __init__(self, reader: FitsReader, places: dict[str, Place], labels: dict[str, Any]):
         headers = reader.headers
         primary = headers[0]
-        self._end_of_primary = end_of_header(primary.content, 0, len(primary.content))
+        # Should the primary header end earlier, another one begins at one of its blocks.
+        self._blocks = range(BLOCK, len(primary.content), BLOCK)
         # Columns of as many rows as there are may be longer or shorter in the next file, if nothing comes after them.
         last = headers[-1]
         self._varies = last.is_table and all(
@@ -94,6 +96,9 @@ class Recipe:
         content : bytes
             Its beginning.
         """
+        for at in self._blocks:
+            if content.startswith(EXTENSION, at):
+                return None
         found: dict[str, tuple[np.ndarray, Any]] = {}
         varies, n_rows = self._varies, 0
         for start, size, same, arrays in self._pieces:
@@ -102,8 +107,6 @@ class Recipe:
             for at, piece in same:
                 if not content.startswith(piece, at):
                     return None
-            if not start and end_of_header(content, 0, self._end_of_primary + CARD) != self._end_of_primary:
-                return None
             if varies:
                 at = self._rows_at - start
                 digits = content[at : at + 20]

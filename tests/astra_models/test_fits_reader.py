@@ -15,6 +15,7 @@ from spectrum_files import write_apstar, write_apvisit, write_mwm_star, write_mw
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import MissingPixelsError
 from astra_models.fits_reader import DamagedFileError, FitsReader, NotPlainError
 from astra_models.pixel_files import Group
 from astra_models.pixels import _group
@@ -251,6 +252,20 @@ def test_an_hdu_that_was_put_in_between_is_noticed(tmp_path: Path, groups: list[
     spectrum = ApogeeCoaddedSpectrumInApStar(path=str(tmp_path / "other.fits"))
     assert set(spectrum.flux) == {7}
     assert groups == ["apStar.fits", "other.fits"]
+
+
+def test_an_empty_hdu_in_place_of_a_part_of_the_first_header_is_noticed(tmp_path: Path, groups: list[str]) -> None:
+    cards = [("HISTORY", f"step {i}") for i in range(40)]  # a second block of the primary header
+    image = fits.ImageHDU(np.full(8575, 3, dtype=">f4"))
+    others = [fits.ImageHDU(np.full(8575, 0.5, dtype=">f4")), fits.ImageHDU(np.zeros(8575, dtype=">i2"))]
+    long, short = tmp_path / "long.fits", tmp_path / "short.fits"
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header(cards)), image, *others]).writeto(long)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(), image, *others]).writeto(short)
+    assert long.stat().st_size == short.stat().st_size
+    assert set(ApogeeCoaddedSpectrumInApStar(path=str(long)).flux) == {3}
+    with pytest.raises(MissingPixelsError, match="HDU 1"):
+        assert ApogeeCoaddedSpectrumInApStar(path=str(short)).flux
+    assert groups == ["long.fits", "short.fits"]
 
 
 def test_a_truncated_file_that_is_alike_is_an_error(tmp_path: Path, groups: list[str]) -> None:
