@@ -44,7 +44,7 @@ class FerreParametersAccessor:
         flux = _read_line(os.path.join(folder, "flux.input"), model[0], name)
         with np.errstate(divide="ignore", invalid="ignore"):
             continuum = (rectified_model[1] / model[1]) / (rectified[1] / flux)
-        row.keep_pixels({"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)})
+        row._pixels_read |= {"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)}
 
 
 class FerreAbundanceAccessor:
@@ -70,7 +70,7 @@ class FerreAbundanceAccessor:
         folder = os.path.join(_folder(row, name), "abundances", row.short_grid_name, self.element)
         path = os.path.join(folder, "rectified_model_flux.output")
         found = _find_line(path, row.spectrum_pk, name) if os.path.exists(path) else None
-        row.keep_pixels({name: on_all_pixels(np.nan if found is None else found[1])})
+        row._pixels_read[name] = on_all_pixels(np.nan if found is None else found[1])
 
 
 def on_all_pixels(values: Array | float) -> Array:

@@ -97,7 +97,7 @@ class PickledArrayAccessor:
         path = row.absolute_path
         content = _unpickle(path, name)
         try:
-            row.keep_pixels(self.unpack(content))
+            row._pixels_read.update(self.unpack(content))
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise MissingPixelsError(
                 f"{name}: {path!r} doesn't hold what {type(row).__name__} writes: {error}"

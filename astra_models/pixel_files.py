@@ -60,8 +60,8 @@ class Group:
         for one, other in self._beside:
             if one in raw and other in raw:
                 (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
-                beside_it = beside if transform_beside is None else transform_beside(beside)
-                row.keep_pixels({one: transform(values, beside), other: beside_it})
+                row._pixels_read[one] = transform(values, beside)
+                row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
         if raw:
             row._pixels_raw.update(raw)
 

@@ -80,10 +80,10 @@ class PixelArrayAccessorFITS:
         raw = row._pixels_raw
         if name not in raw:
             _group(type(row), name).read(row, name)
-            if name in row.__dict__:
+            if name in row._pixels_read:
                 return
         values, transform = raw.pop(name)
-        row.keep_pixels({name: values if transform is None else transform(values)})
+        row._pixels_read[name] = values if transform is None else transform(values)
 
 
 class LogLambdaArrayAccessor:
@@ -106,7 +106,7 @@ class LogLambdaArrayAccessor:
 
     def load(self, row: Any, name: str) -> None:
         """Compute the array, of shape ``(naxis,)``, into the row's cache."""
-        row.keep_pixels({name: _log_grid(self.crval, self.cdelt, self.naxis).copy()})
+        row._pixels_read[name] = _log_grid(self.crval, self.cdelt, self.naxis).copy()
 
 
 @cache
@@ -158,13 +158,14 @@ class PixelArray:
     def __get__(self, row: Any, model: type | None = None) -> Any:
         if row is None:
             return self
-        pixels = row.__dict__
+        if self.name in row.__dict__:
+            return row.__dict__[self.name]
+        pixels = row._pixels_read
         if self.name not in pixels:
             self.accessor.load(row, self.name)
         return pixels[self.name]
 
     def __set__(self, row: Any, value: Any) -> None:
-        row._pixels_read.discard(self.name)
         row.__dict__[self.name] = value
 
 
@@ -174,28 +175,18 @@ def log_wavelength(grid: Mapping[str, float], help_text: str = "In vacuum") -> P
 
 
 class PixelsMixin:
-    """What a model with pixel arrays needs: they are in the row's ``__dict__``, whether read or set by the user."""
+    """What a model with pixel arrays needs: a place for what was read. What the user sets is an attribute as any."""
 
     @cached_property
-    def _pixels_read(self) -> set[str]:
-        return set()
+    def _pixels_read(self) -> dict[str, Array]:
+        return {}
 
     @cached_property
     def _pixels_raw(self) -> dict[str, tuple[Array, Transform | None]]:
         return {}
 
-    def keep_pixels(self, pixels: Mapping[str, Array]) -> None:
-        """Take arrays that were read, by name, but for those that the user has set."""
-        known, read = self.__dict__, self._pixels_read
-        for name, values in pixels.items():
-            if name not in known:
-                known[name] = values
-                read.add(name)
-
     def release_pixels(self) -> None:
         """Forget the arrays that were read from the file; they are read again when next used."""
-        for name in self._pixels_read:
-            del self.__dict__[name]
         self._pixels_read.clear()
         self._pixels_raw.clear()
 

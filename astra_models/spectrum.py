@@ -97,7 +97,7 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         ConfigurationError
             If an environment variable in it isn't set.
         """
-        path = self.path
+        path = self.__data__.get("path")  # as `self.path`, which takes longer than expanding it
         return fill_path(self) if path is None else expand_path(path)
 
     @property
