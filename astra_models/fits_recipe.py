@@ -48,17 +48,17 @@ class Recipe:
 
     Attributes
     ----------
-    told_at : tuple of int
-        The bytes, from where to where, by which files of this recipe are told from those of others: the cards of a
-        header that say how large its data are.
-    told : bytes
+    key_at : tuple of int
+        From which byte to which a file has the key by which its recipe is found: the cards of a header that say what
+        its data are and how large.
+    key : bytes
         What they are.
     """
 
     def __init__(self, reader: FitsReader, places: dict[str, Place], labels: dict[str, Any]):
         headers = reader.headers
         primary = headers[0]
-        # Should the primary header end earlier, another one begins at one of its blocks.
+        # If another file's primary header ends earlier, its next header begins at one of these blocks.
         self._blocks = range(BLOCK, len(primary.content), BLOCK)
         # Columns of as many rows as there are may be longer or shorter in the next file, if nothing comes after them.
         last = headers[-1]
@@ -72,9 +72,10 @@ class Recipe:
         self._rows_at = last.start + N_ROWS[0]
         self._row_size, self._data = last.row_size, last.data
         self._pieces = list(_pieces(same, places, labels, SLACK if self._varies else 1))
-        told_by = [header for header in headers if header.start < self._pieces[0].size][-1]
-        self.told_at = told_by.start, told_by.start + (4 if told_by is last and self._varies else 5) * CARD
-        self.told = told_by.content[: self.told_at[1] - self.told_at[0]]
+        keyed = [header for header in headers if header.start < self._pieces[0].size][-1]
+        # XTENSION, BITPIX, NAXIS, NAXIS1, and NAXIS2, the number of rows, unless that varies.
+        size = (4 if keyed is last and self._varies else 5) * CARD
+        self.key_at, self.key = (keyed.start, keyed.start + size), keyed.content[:size]
 
     @staticmethod
     def is_possible(reader: FitsReader, places: dict[str, Place]) -> bool:
@@ -125,17 +126,17 @@ class Recipes:
 
     def __init__(self) -> None:
         self._recipes: list[Recipe] = []
-        self._told: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
+        self._by_key: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
         self._first_size = 0
 
     def add(self, recipe: Recipe) -> None:
         """Keep a recipe, and forget the oldest of too many."""
         self._recipes = [recipe, *self._recipes[: MOST_RECIPES - 1]]
         self._first_size = max(recipe.first_size() for recipe in self._recipes)
-        told: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
+        by_key: dict[tuple[int, int], dict[bytes, list[Recipe]]] = {}
         for one in self._recipes:
-            told.setdefault(one.told_at, {}).setdefault(one.told, []).append(one)
-        self._told = told
+            by_key.setdefault(one.key_at, {}).setdefault(one.key, []).append(one)
+        self._by_key = by_key
 
     def read(self, path: str) -> dict[str, tuple[np.ndarray, Any]] | None:
         """Read a file by the recipe that fits, or give None.
@@ -150,12 +151,12 @@ class Recipes:
         OSError
             If it can't be opened.
         """
-        if not self._told:
+        if not self._by_key:
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             content = os.pread(descriptor, self._first_size, 0)
-            for (start, stop), recipes in self._told.items():
+            for (start, stop), recipes in self._by_key.items():
                 for recipe in recipes.get(content[start:stop], ()):
                     if found := recipe.read(descriptor, content):
                         return found

@@ -144,6 +144,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")  # of arrays that Python 2 wrote
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        """Give what a pickle names, if it is one of the few that an array needs."""
         if module_name not in _ARRAYS.get(global_name, ()):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is no array")
         return super().find_class(module_name, global_name)

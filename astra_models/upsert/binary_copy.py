@@ -92,10 +92,12 @@ class _Group:
 
     @property
     def size(self) -> int:
+        """Bytes of a value."""
         return self.values.dtype.itemsize
 
     @property
     def width(self) -> int:
+        """Bytes of the group in a row, with the lengths of its values."""
         return len(self.values) * (4 + self.size)
 
     def layout(self) -> Any:

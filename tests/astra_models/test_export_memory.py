@@ -33,7 +33,7 @@ def peak_of_export(path: Path) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("suffix", ["fits.gz", "parquet"])
+@pytest.mark.parametrize("suffix", ["fits", "fits.gz", "parquet"])
 def test_eight_times_the_rows_take_no_more_memory(
     database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:

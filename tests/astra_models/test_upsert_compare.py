@@ -10,7 +10,7 @@ import pytest
 from astra_models.fields import BitField, BytesField, DateTimeField, DoubleField, FloatArrayField, FloatField, TextField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.upsert import upsert
-from astra_models.upsert.columns import FLOAT32, FLOAT64, Column
+from astra_models.upsert.columns import FLOAT32, FLOAT64, FLOATS, Column
 from astra_models.upsert.digest import digest_in_sql, digest_of_arrays, digest_of_row
 
 NIGHT = datetime(2024, 7, 1, 4, 5, 6, 789, UTC)
@@ -134,5 +134,5 @@ def test_arrays_of_any_length_have_the_servers_hash(database: peewee.Database) -
         database.execute_sql(f"SELECT {digest_in_sql('%s::real[]')}", ([*array.tolist()],)).fetchone()[0]
         for array in arrays
     ]
-    given = Column(FLOAT32, column, np.zeros(len(arrays), bool))
+    given = Column(FLOATS, column, np.zeros(len(arrays), bool))
     assert digest_of_arrays(given).values.tolist() == hashes

@@ -46,7 +46,10 @@ def test_the_shown_commands_print_what_the_page_says(
 def test_the_shown_configuration_is_one() -> None:
     [shown] = [block for block in blocks("yaml") if "ops:" in block]
 
-    config = ResultFileConfig(**yaml.safe_load(shown)["ops"]["result_file"]["config"])
+    op = yaml.safe_load(shown)["ops"]["result_file"]
+    config = ResultFileConfig(**op["config"])
 
+    assert op.keys() == {"config"}
+    assert op["config"].keys() == ResultFileConfig.model_fields.keys()
     assert config.path is not None
     assert not config.again
