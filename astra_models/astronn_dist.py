@@ -4,7 +4,7 @@ from typing import Any
 
 from playhouse.hybrid import hybrid_property
 
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
 from astra_models.pipeline import PipelineOutputMixin
 

@@ -152,7 +152,7 @@ class BaseModel(peewee.Model):
             `astropy.units` reads it, empty if there is none; ``description``; ``category``, the heading of its group;
             ``nullable``. Flags and pixel arrays are no columns: see `flag_table` and `pixel_array_table`.
         """
-        from astra_models.column_table import column_table
+        from astra_models.columns.headings import column_table
 
         return column_table(cls)
 
@@ -165,7 +165,7 @@ class BaseModel(peewee.Model):
         astropy.table.Table
             A row per flag: ``name``, ``column``, ``bit`` (its value is ``2**bit``), ``description``.
         """
-        from astra_models.column_table import flag_table
+        from astra_models.columns.headings import flag_table
 
         return flag_table(cls)
 
@@ -178,7 +178,7 @@ class BaseModel(peewee.Model):
         astropy.table.Table
             A row per array: ``name``, ``unit``, ``description``.
         """
-        from astra_models.column_table import pixel_array_table
+        from astra_models.columns.headings import pixel_array_table
 
         return pixel_array_table(cls)
 

@@ -1,6 +1,6 @@
 """Results of Clam: stellar labels and continuum of APOGEE co-adds, fitted together."""
 
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
 from astra_models.pipeline import PipelineOutputMixin
 

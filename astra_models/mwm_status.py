@@ -5,7 +5,7 @@ from typing import ClassVar
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import (
     AutoField,
     BitField,

@@ -1,6 +1,6 @@
 """Results of NMFRectify: continuum of a spectrum, with non-negative matrix factors as the model of its lines."""
 
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatArrayField, FloatField, IntegerField
 from astra_models.pipeline import PipelineOutputMixin
 

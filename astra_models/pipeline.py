@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import (
     AutoField,
     DateTimeField,

@@ -4,11 +4,11 @@ from typing import Any
 
 from playhouse.hybrid import hybrid_property
 
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, BooleanField, FloatField, IntegerField
 from astra_models.intermediate import FittedModelMixin
 from astra_models.mwm import BOSS_GRID
-from astra_models.pixels import log_wavelength
+from astra_models.pixels.arrays import log_wavelength
 
 
 class Slam(FittedModelMixin):

@@ -3,7 +3,7 @@
 Identifiers and targeting come from `targeting`; what catalogues say about the object is here.
 """
 
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, DateTimeField, DoubleField, FloatField, IntegerField, TextField, utc_now
 from astra_models.targeting import TargetingMixin
 

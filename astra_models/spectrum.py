@@ -10,13 +10,13 @@ import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import UnresolvedSpectrumError
 from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
-from astra_models.paths import expand_path, fill_path
-from astra_models.pixels import PixelsMixin
+from astra_models.pixels.paths import expand_path, fill_path
+from astra_models.pixels.arrays import PixelsMixin
 from astra_models.source import Source
 
 if TYPE_CHECKING:
@@ -118,20 +118,20 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         ax : matplotlib.axes.Axes or sequence of them, optional
             Where to plot; a new figure if not given.
         **options
-            ``model_flux``, ``continuum``, ``flags``: see `astra_models.plotting.plot_spectrum`.
+            ``model_flux``, ``continuum``, ``flags``: see `astra_models.pixels.plot.plot_spectrum`.
 
         Returns
         -------
         matplotlib.figure.Figure
             The figure. Needs the ``plot`` extra.
         """
-        from astra_models.plotting import plot_spectrum
+        from astra_models.pixels.plot import plot_spectrum
 
         return plot_spectrum(self, ax, **options)
 
     def to_specutils(self) -> "SpecutilsSpectrum":
         """Make a `specutils.Spectrum`, with units, uncertainty and mask. Needs the ``specutils`` extra."""
-        from astra_models.specutils_spectrum import make_specutils_spectrum
+        from astra_models.pixels.specutils_spectrum import make_specutils_spectrum
 
         return make_specutils_spectrum(self)
 

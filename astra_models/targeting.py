@@ -13,7 +13,7 @@ import peewee
 from playhouse.hybrid import hybrid_method
 
 from astra_models.base import BaseModel
-from astra_models.column_table import Heading
+from astra_models.columns.headings import Heading
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import FlagError
 from astra_models.fields import AutoField, BigIntegerField, BitField, BytesField, IntegerField, TextField

@@ -1,11 +1,11 @@
 """Results of The Cannon: stellar labels by a model that learnt from labelled spectra."""
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.column_table import Heading
-from astra_models.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
+from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.fields import BitField, FloatField, IntegerField
 from astra_models.intermediate import FittedModelMixin
-from astra_models.pixels import log_wavelength
+from astra_models.pixels.arrays import log_wavelength
 
 LABELS = (
     *("teff", "logg", "fe_h", "v_micro", "v_macro", "c_fe", "n_fe", "o_fe", "na_fe", "mg_fe", "al_fe"),

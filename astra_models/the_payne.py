@@ -6,11 +6,11 @@ from typing import Any
 from playhouse.hybrid import hybrid_property
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.column_table import Heading
-from astra_models.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
+from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.fields import BitField, FloatField
 from astra_models.intermediate import FittedModelMixin
-from astra_models.pixels import log_wavelength
+from astra_models.pixels.arrays import log_wavelength
 
 LABELS = (
     *("teff", "logg", "v_turb", "c_h", "n_h", "o_h", "na_h", "mg_h", "al_h", "si_h", "p_h", "s_h", "k_h", "ca_h"),

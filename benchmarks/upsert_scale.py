@@ -23,7 +23,7 @@ import numpy as np
 from upsert import Narrow, Wide, bound, make_columns
 
 from astra_models.base import database
-from astra_models.database.connection import create_tables
+from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.upsert import upsert
 from astra_models.upsert.plan import plan_for

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astra_models.products.fits_text import unescape
+from astra_models.fits.text import unescape
 
 FITSVERIFY = shutil.which("fitsverify")
 needs_fitsverify = pytest.mark.skipif(FITSVERIFY is None, reason="fitsverify is not installed (Debian: fitsverify)")

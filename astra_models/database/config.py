@@ -19,7 +19,7 @@ from sdsstools import get_config
 from astra_models.database.layout import TIMEZONE_VARIABLE
 from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.errors import ConfigurationError
-from astra_models.paths import expand_path
+from astra_models.pixels.paths import expand_path
 
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"

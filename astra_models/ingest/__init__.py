@@ -1,5 +1,5 @@
 """Files of the survey, recognised by their content, into rows."""
 
-from astra_models.ingest.spectra import IngestReport, TableCounts, ingest_spectra
+from astra_models.ingest.spectra.files import IngestReport, TableCounts, ingest_spectra
 
 __all__ = ["IngestReport", "TableCounts", "ingest_spectra"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import peewee
 
-from astra_models.column_table import categories
+from astra_models.columns.headings import categories
 from astra_models.fields import BooleanField
-from astra_models.products.selection import OutColumn, Selection, of_version
+from astra_models.products.query import OutColumn, Selection, of_version
 from astra_models.products.spectrum_columns import DRP_SPECTRUM, OTHERS, SpectrumColumns
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum

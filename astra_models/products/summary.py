@@ -17,9 +17,9 @@ from astra_models.errors import NothingToWriteError, UnknownProductError
 from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import joins
-from astra_models.products.fits_file import FitsReport, FitsTable, Progress, write_fits
+from astra_models.products.fits.file import FitsReport, FitsTable, Progress, write_fits
 from astra_models.products.provenance import provenance
-from astra_models.products.selection import major_minor_of, of_version
+from astra_models.products.query import major_minor_of, of_version
 from astra_models.products.spectrum_columns import ORIGINAL_VISITS, STARS, VISITS
 from astra_models.source import Source
 from astra_models.version import installed_v_astra, version_integer_to_string

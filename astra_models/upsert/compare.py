@@ -7,8 +7,8 @@ where they don't, rows look different that aren't.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from astra_models.upsert.binary_copy import as_sent
-from astra_models.upsert.columns import BYTES, FLOAT32, FLOAT64, FLOATS, LOCAL_MOMENT, MOMENT, Column, Kind
+from astra_models.columns.copy_format import as_sent
+from astra_models.columns.typed import BYTES, FLOAT32, FLOAT64, FLOATS, LOCAL_MOMENT, MOMENT, Column, Kind
 from astra_models.upsert.digest import digest_in_sql, digest_of_arrays, digest_of_row
 
 _FLOAT = (FLOAT32, FLOAT64)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.upsert.columns import INT64, Column
+from astra_models.columns.typed import INT64, Column
 
 SEED = 1
 """Zeros have it for a hash, and NULL has 0, so it can't be 0."""

@@ -8,7 +8,7 @@ import numpy as np
 import peewee
 
 from astra_models.database.sql import is_postgresql, quote, quoted_table
-from astra_models.upsert.columns import kind_of
+from astra_models.columns.typed import kind_of
 
 KEYS_LOOKED_UP = 64
 

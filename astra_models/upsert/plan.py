@@ -14,7 +14,7 @@ from astra_models.database.sql import quoted_table
 from astra_models.errors import AbstractModelError, ReadOnlyTableError
 from astra_models.fields import BitField, GeneratedField
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.upsert.columns import FLOAT32, FLOAT64, kind_of
+from astra_models.columns.typed import FLOAT32, FLOAT64, kind_of
 
 PRESERVED = ("created",)
 BYTES_PER_BATCH = 5_000_000

@@ -22,8 +22,8 @@ import peewee
 from astra_models.database.sql import driver_errors, quote
 from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.binary_copy import CopyStream
-from astra_models.upsert.columns import kind_of
+from astra_models.columns.copy_format import CopyStream
+from astra_models.columns.typed import kind_of
 from astra_models.upsert.compare import compared_in_sql
 from astra_models.upsert.keys import next_key
 from astra_models.upsert.lookup import find_a_few

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import peewee
 
-from astra_models.column_table import column_type
+from astra_models.columns.headings import column_type
 from astra_models.fields import BitField
 
 

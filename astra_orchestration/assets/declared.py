@@ -40,7 +40,7 @@ from astra_models.spectrum import SpectrumMixin
 from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import ThePayne
 from astra_orchestration.assets.columns import column_schema
-from astra_orchestration.io_manager import MODEL_METADATA
+from astra_orchestration.resources.io_manager import MODEL_METADATA
 
 __all__ = ["MADE_FROM", "declared_assets"]
 

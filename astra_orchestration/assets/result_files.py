@@ -20,9 +20,9 @@ from astra_models.source import Source
 from astra_orchestration.assets.declared import MADE_FROM
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
-from astra_orchestration.pace import Pace
-from astra_orchestration.resources import DatabaseResource
-from astra_orchestration.result_folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
+from astra_models.analysis.pace import Pace
+from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
 
 __all__ = ["ResultFileConfig", "result_file", "result_files"]
 
@@ -66,7 +66,7 @@ def result_file(
     result_folders: ResultFoldersResource,
 ) -> dg.MaterializeResult:
     """Ingest a file. What the database refuses of it is listed; a file that is refused as a whole fails the run."""
-    from astra_models.ingest.result_files import MappingError
+    from astra_models.ingest.tables.opening import MappingError
 
     database.connect(IngestedFile, RejectedResult)
     path = config.path or result_folders.find(context.partition_key)
@@ -84,9 +84,9 @@ def result_file(
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> Any:
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
     from astra_models.errors import UnknownKindError
-    from astra_models.ingest.recognise import why_no_spectrum
-    from astra_models.ingest.result_files import SpectrumFileError
-    from astra_models.ingest.results import ingest_result_file
+    from astra_models.ingest.spectra.recognise import why_no_spectrum
+    from astra_models.ingest.tables.opening import SpectrumFileError
+    from astra_models.ingest.rows.account import ingest_result_file
 
     mapping = config.mapping or mapping_beside(path)
     no_spectrum = why_no_spectrum(path)
@@ -108,7 +108,7 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
 
 def _ingest_spectra(path: str) -> Any:
     from astra_models.ingest import ingest_spectra
-    from astra_models.ingest.results import ResultFileReport
+    from astra_models.ingest.rows.account import ResultFileReport
 
     found = ingest_spectra([path])
     for _, reason in found.refused:

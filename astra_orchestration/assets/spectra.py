@@ -10,15 +10,15 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.errors import MissingFileError
-from astra_models.ingest.spectra import MODELS
-from astra_models.paths import expand_path
+from astra_models.ingest.spectra.files import MODELS
+from astra_models.pixels.paths import expand_path
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import column_schema
 from astra_orchestration.assets.pipelines import WRITERS
-from astra_orchestration.io_manager import qualified_name
-from astra_orchestration.pace import Pace
-from astra_orchestration.resources import DatabaseResource
+from astra_orchestration.resources.io_manager import qualified_name
+from astra_models.analysis.pace import Pace
+from astra_orchestration.resources.database import DatabaseResource
 
 __all__ = ["catalogue", "sample_survey"]
 

@@ -24,7 +24,7 @@ def load_pipeline(name: str) -> Any:
     Returns
     -------
     Task
-        The generator function decorated by `astra_models.task.task`.
+        The generator function decorated by `astra_models.analysis.task.task`.
 
     Raises
     ------

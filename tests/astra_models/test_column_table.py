@@ -9,7 +9,7 @@ from astropy.units import Unit
 
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
-from astra_models.column_table import Heading, categories
+from astra_models.columns.headings import Heading, categories
 from astra_models.corv import Corv
 from astra_models.fields import (
     AutoField,

@@ -22,10 +22,10 @@ from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult, payload_to_json
 from astra_models.rocket import Rocket
-from astra_models.selection import select_due
+from astra_models.analysis.due import select_due
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.star import Star
+from astra_models.status.star import Star
 from astra_models.status import Computed
 
 Spectra = Callable[..., list[BossVisitSpectrum]]

@@ -6,8 +6,12 @@ from pathlib import Path
 import peewee
 import pytest
 
-from astra_models.products import columns_read, copy_blocks, export, fits_file, fits_rows
-from astra_models.products.selection import select_model
+from astra_models.products import export
+from astra_models.products import reading as columns_read
+from astra_models.products.fits import copy_blocks
+from astra_models.products.fits import file as fits_file
+from astra_models.products.fits import rows as fits_rows
+from astra_models.products.query import select_model
 from astra_models.source import Source
 
 FEW = 1000

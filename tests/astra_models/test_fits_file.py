@@ -35,12 +35,13 @@ from astra_models.fields import (
     IntegerField,
     TextField,
 )
-from astra_models.products import fits_file, fits_rows
-from astra_models.products.checksum import Checksum
-from astra_models.products.fits_file import FitsReport, FitsTable, verify, write_fits
-from astra_models.products.fits_header import UNITS_BEYOND_FITS, FitsColumn, fits_unit, table_cards
-from astra_models.products.fits_text import escape, unescape
-from astra_models.products.selection import select_model
+from astra_models.products.fits import file as fits_file
+from astra_models.products.fits import rows as fits_rows
+from astra_models.fits.checksum import Checksum
+from astra_models.products.fits.file import FitsReport, FitsTable, verify, write_fits
+from astra_models.fits.written_header import UNITS_BEYOND_FITS, FitsColumn, fits_unit, table_cards
+from astra_models.fits.text import escape, unescape
+from astra_models.products.query import select_model
 from astra_models.source import Source
 from tests.conftest import own_models
 from tests.fits_readers import fitsverify, needs_fitsverify, opened, rows_of, without_padding

@@ -16,8 +16,8 @@ from spectrum_files import write_apstar, write_apvisit, write_mwm_star, write_mw
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import MissingPixelsError
-from astra_models.fits_reader import DamagedFileError, FitsReader, NotPlainError
-from astra_models.pixel_files import Group
+from astra_models.fits.arrays import DamagedFileError, FitsReader, NotPlainError
+from astra_models.pixels.groups import Group
 from astra_models.pixels import _group
 
 COLUMN_TYPES = ["u1", ">i2", ">i4", ">i8", ">f4", ">f8"]

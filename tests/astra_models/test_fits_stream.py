@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.byte_stream import ByteStream
-from astra_models.ingest.fits_stream import NotFitsError, read_rows, scan
+from astra_models.fits.byte_stream import ByteStream
+from astra_models.fits.stream import NotFitsError, read_rows, scan
 
 SEED = st.integers(0, 2**32 - 1)
 N_ROWS = 57

@@ -13,9 +13,10 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.apogeenet import ApogeeNet
 from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest import result_values, results
-from astra_models.ingest.results import ingest_result_file
-from astra_models.ingest.sample_files import Made, write_result_file
+from astra_models.ingest.tables import values as result_values
+from astra_models.ingest.rows import account as results
+from astra_models.ingest.rows.account import ingest_result_file
+from astra_orchestration.sample.summary_file import Made, write_result_file
 from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult, payload_from_json

@@ -13,8 +13,8 @@ from astropy.time import Time
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.mapping import FOLDER, MappingError, load_mapping, own_mappings
-from astra_models.ingest.result_files import Chunk, Part, open_result_file
+from astra_models.ingest.tables.mapping import FOLDER, MappingError, load_mapping, own_mappings
+from astra_models.ingest.tables.opening import Chunk, Part, open_result_file
 from astra_models.source import Source
 from astra_models.version import installed_version
 

@@ -12,11 +12,11 @@ from astra_models import base
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.database import migration
+from astra_models.schema import migration
 from astra_models.database.catalog import read_tables
-from astra_models.database.check import check_schema
+from astra_models.schema.check import check_schema
 from astra_models.database.config import postgresql_database
-from astra_models.database.migration import init, migrate, require_current, steps
+from astra_models.schema.migration import init, migrate, require_current, steps
 from astra_models.errors import (
     DatabaseUnavailableError,
     MigrationError,

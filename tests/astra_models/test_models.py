@@ -19,7 +19,7 @@ from astra_models.fields import (
     IntegerField,
     TextField,
 )
-from astra_models.glossary import look_up
+from astra_models.fields.glossary import look_up
 from astra_models.pixels import pixel_arrays
 
 MODELS = sorted(

@@ -19,10 +19,10 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.database.layout import layout_of
-from astra_models.database.migration import migrate, require_current
+from astra_models.schema.migration import migrate, require_current
 from astra_models.errors import ConfigurationError, MigrationError, MissingColumnError, ReadOnlyTableError
 from astra_models.mwm import BossCombinedSpectrum
-from astra_models.selection import newest_version, select_due
+from astra_models.analysis.due import newest_version, select_due
 from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, load_spectra
@@ -237,7 +237,7 @@ def test_what_is_due_compares_local_times(production: Callable[..., list[Any]]) 
 
 
 def test_what_failed_is_due_once_its_spectrum_changes(production: Callable[..., list[Any]]) -> None:
-    from astra_models.recording import record
+    from astra_models.analysis.recording import record
     from astra_models.rejected import NO_RESULT, RejectedResult
 
     failure = RejectedResult(model="Corv", spectrum_pk=2, v_astra=8000, reason=NO_RESULT, message="nothing")

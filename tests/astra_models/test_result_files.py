@@ -22,8 +22,8 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.result_files import Chunk, Part, ResultFile, SpectrumFileError, file_sha256, open_result_file
-from astra_models.ingest.sample_files import Made, write_result_file
+from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, SpectrumFileError, file_sha256, open_result_file
+from astra_orchestration.sample.summary_file import Made, write_result_file
 from astra_models.line_forest import LineForest
 from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
 from astra_models.snow_white import SnowWhite

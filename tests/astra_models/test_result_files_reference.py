@@ -13,13 +13,13 @@ import pytest
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
-from astra_models.ingest.fits_columns import FitsColumn
-from astra_models.ingest.placing import Placement, place
-from astra_models.ingest.recognise_results import SpectrumFileError, kind_of_file, layout_of
-from astra_models.ingest.renames import NO_COLUMN
-from astra_models.ingest.result_values import Converter, Rules
-from astra_models.ingest.row_kinds import RowKind
-from astra_models.ingest.units import match_units
+from astra_models.fits.columns import FitsColumn
+from astra_models.ingest.tables.placing import Placement, place
+from astra_models.ingest.tables.recognise import SpectrumFileError, kind_of_file, layout_of
+from astra_models.ingest.tables.renames import NO_COLUMN
+from astra_models.ingest.tables.values import Converter, Rules
+from astra_models.ingest.tables.row_kinds import RowKind
+from astra_models.ingest.tables.units import match_units
 from astra_models.mwm import BossCombinedSpectrum
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "reference" / "public_files"

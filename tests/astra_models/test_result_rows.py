@@ -8,7 +8,7 @@ import pytest
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
-from astra_models.ingest.result_rows import Outcome, check_rows, write_rows
+from astra_models.ingest.rows.writing import Outcome, check_rows, write_rows
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.source import Source

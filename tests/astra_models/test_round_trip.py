@@ -20,7 +20,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.config import sqlite_database
 from astra_models.fields import BitField
-from astra_models.ingest.results import ingest_result_file
+from astra_models.ingest.rows.account import ingest_result_file
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,
@@ -32,7 +32,7 @@ from astra_models.products.summary import write_product
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
-from astra_models.upsert.columns import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
+from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
 from tests.conftest import SCHEMA, _bound
 from tests.fits_readers import opened
 

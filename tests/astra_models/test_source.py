@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from astra_models import fields
 from astra_models.errors import FieldValueError, FlagError
-from astra_models.glossary import look_up
+from astra_models.fields.glossary import look_up
 from astra_models.source import Source
 
 LARGEST = float(np.finfo(np.float32).max)

@@ -19,7 +19,7 @@ from astra_models.mwm import BossCombinedSpectrum
 from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_models.selection import count_due
+from astra_models.analysis.due import count_due
 from astra_models.source import Source
 from astra_models.status import Computed, VersionStatus, major_minor, survey_status
 

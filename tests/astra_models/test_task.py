@@ -15,10 +15,10 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.errors import PipelineError, TaskError
 from astra_models.mwm import BossCombinedSpectrum
-from astra_models.recording import record
+from astra_models.analysis.recording import record
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_models.selection import select_due
+from astra_models.analysis.due import select_due
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
 

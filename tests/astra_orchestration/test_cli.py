@@ -16,7 +16,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.source import Source
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 COMMANDS = (
@@ -211,7 +211,7 @@ def test_dagster_needs_to_know_where_its_records_are(tmp_path: Path, command: st
 def memory_as_file(memory_database: peewee.Database, tmp_path: Path) -> peewee.Database:
     """Bind an empty SQLite file with all tables: the command line refuses what is in memory."""
     from astra_models.database.config import sqlite_database
-    from astra_models.database.connection import create_tables
+    from astra_models.schema.tables import create_tables
 
     base.bind(sqlite_database(tmp_path / "astra.db"))
     create_tables()

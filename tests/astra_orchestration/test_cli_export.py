@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 from astra_models.upsert import upsert
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 from tests.fits_readers import opened
 
 

@@ -13,7 +13,7 @@ from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 

@@ -14,7 +14,7 @@ from astra_models import base
 from astra_models.base import bind, bound_schema
 from astra_models.database.config import sqlite_database
 from astra_models.rocket import Rocket
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "schema.md"
 

@@ -14,7 +14,7 @@ from astra_models.base import bound_schema
 from astra_models.corv import Corv
 from astra_models.rocket import Rocket
 from astra_models.source import Source
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "writing-a-pipeline.md"

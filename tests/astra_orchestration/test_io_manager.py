@@ -15,9 +15,9 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ResultTypeError
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_orchestration.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
+from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
 from astra_orchestration.resources import DatabaseResource, resources_for
-from astra_orchestration.results import Progress, ResultStream, write
+from astra_models.analysis.stream import Progress, ResultStream, write
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 

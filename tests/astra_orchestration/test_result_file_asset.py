@@ -13,15 +13,15 @@ from astropy.io import fits
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.ingest.sample_files import write_result_file
-from astra_models.ingest.sources import IDENTIFIERS
+from astra_orchestration.sample.summary_file import write_result_file
+from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_orchestration.assets.result_files import _reasons, _unplaced, result_file
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import resources_for
-from astra_orchestration.result_folders import ResultFoldersResource
+from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.sample import make_sample
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"

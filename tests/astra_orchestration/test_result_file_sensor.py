@@ -15,14 +15,14 @@ import pytest
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import DatabaseUnavailableError
-from astra_models.ingest.results import ingest_result_file
-from astra_models.ingest.sample_files import write_result_file
+from astra_models.ingest.rows.account import ingest_result_file
+from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.ingested import IngestedFile
-from astra_orchestration import result_file_sensor as module
+from astra_orchestration.automation import file_sensor as module
 from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import DatabaseResource, resources_for
-from astra_orchestration.result_folders import ResultFoldersResource
+from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.sample import make_sample
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"

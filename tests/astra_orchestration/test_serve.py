@@ -18,7 +18,7 @@ from astra_models.base import bind
 from astra_models.database.config import sqlite_database
 from astra_models.errors import PortTakenError
 from astra_models.rocket import Rocket
-from astra_orchestration.serve import serve
+from astra_orchestration.cli.serve import serve
 
 ROOT = Path(__file__).parents[2]
 ASTRA = Path(sys.executable).with_name("astra")

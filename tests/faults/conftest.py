@@ -18,7 +18,7 @@ from ingesting import connect, prepare
 
 from astra_models import base
 from astra_models.base import bind, bound_schema
-from astra_models.database.connection import create_tables
+from astra_models.schema.tables import create_tables
 
 N_SPECTRA = 100_000
 SOAK = os.environ.get("ASTRA_SOAK") == "1"

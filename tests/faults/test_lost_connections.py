@@ -220,7 +220,7 @@ def test_what_no_retry_mends_fails_at_once(
 def test_sqlite_file_locked_by_another_process(tmp_path: Any, caplog: Any) -> None:
     import sqlite3
 
-    from astra_models.database.connection import create_tables
+    from astra_models.schema.tables import create_tables
     from astra_models.spectrum import Spectrum
 
     path = tmp_path / "locked.db"

@@ -13,7 +13,7 @@ from typing import Any
 
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.task import task
+from astra_models.analysis.task import task
 
 from .fit import CorvFit, fit_spectrum
 from .templates import TemplateError, TemplateGrid, balmer_family, load_grid

@@ -1,0 +1,122 @@
+"""Writing what pipelines give: results of any mixture of models, and failures, each to its own table."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from astra_models.schema.tables import require_tables
+from astra_models.database.retry import run_transaction
+from astra_models.rejected import RejectedResult
+from astra_models.upsert import UpsertReport, upsert
+from astra_models.upsert.batch import Batch
+from astra_models.upsert.failures import forget
+from astra_models.upsert.writer import Stored
+
+logger = logging.getLogger(__name__)
+
+
+def bulk_insert_or_replace_pipeline_results(results: Iterable[Any]) -> list[Any]:
+    """Write results, replacing those of the same spectrum and major.minor version.
+
+    Parameters
+    ----------
+    results : iterable of PipelineOutputMixin
+        Results, of one model or several.
+
+    Returns
+    -------
+    list of PipelineOutputMixin
+        The same objects, with ``task_pk`` and ``created`` as the database has them. A result that can't be stored is
+        left out, logged, and kept in ``rejected_result``.
+    """
+    stored: list[Any] = []
+    record(results, stored=stored)
+    return stored
+
+
+def record(
+    batch: Iterable[Any],
+    *,
+    keep_good: bool = False,
+    run_id: str | None = None,
+    stored: list[Any] | None = None,
+) -> UpsertReport:
+    """Write results, each to its model's table, and failures to ``rejected_result``.
+
+    Parameters
+    ----------
+    batch : iterable
+        Results of any mixture of models, and unsaved `RejectedResult` rows.
+    keep_good : bool, optional
+        As for `upsert`.
+    run_id : str, optional
+        The run, for what is rejected.
+    stored : list, optional
+        If given, it is filled with the results that are in the database now, in the order given, and these get
+        their ``task_pk`` and ``created``.
+
+    Returns
+    -------
+    UpsertReport
+        The counts; failures count as rejected.
+    """
+    items = list(batch)
+    by_model: dict[type, list[Any]] = {}
+    for item in items:
+        by_model.setdefault(type(item), []).append(item)
+    failures = by_model.pop(RejectedResult, [])
+    report = UpsertReport()
+    stored_ids: set[int] = set()
+    for model, results in by_model.items():
+        on_stored = _marking(stored_ids) if stored is not None else None
+        report += upsert(model, results, keep_good=keep_good, run_id=run_id, on_stored=on_stored)
+    report += _record_failures(failures, run_id)
+    if report.rejected:
+        logger.warning("%d of %d results were rejected: %s", report.rejected, report.rows, _grouped(report.reasons))
+    if stored is not None:
+        stored.extend(item for item in items if id(item) in stored_ids)
+    return report
+
+
+def _marking(stored_ids: set[int]) -> Any:
+    """Make a function that sets on a batch's results what the database assigned."""
+
+    def mark(batch: Batch, stored: Stored) -> None:
+        created = batch.plan.model._meta.fields["created"]
+        refused = {refusal.row for refusal in batch.refusals}
+        for row, result in enumerate(batch.source):
+            key = batch.plan.key_of(result) if row not in refused else None
+            if key in stored:
+                result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
+                result._dirty.clear()
+                stored_ids.add(id(result))
+
+    return mark
+
+
+def _record_failures(failures: list[RejectedResult], run_id: str | None) -> UpsertReport:
+    if not failures:
+        return UpsertReport()
+    require_tables()
+
+    def write() -> None:
+        by_version: dict[tuple[Any, Any], list[Any]] = {}
+        for failure in failures:
+            failure.run_id = run_id
+            by_version.setdefault((failure.model, failure.v_astra), []).append(failure.spectrum_pk)
+        for (model_name, v_astra), keys in by_version.items():
+            forget(model_name, "spectrum_pk", keys, v_astra)
+        RejectedResult.bulk_create(failures, batch_size=500)
+
+    run_transaction(RejectedResult._meta.database, write)
+    return UpsertReport(rejected=len(failures), reasons=Counter(_reason(failure) for failure in failures))
+
+
+def _reason(failure: RejectedResult) -> str:
+    return f"{failure.reason}: {failure.message.split(':', 1)[0]}"
+
+
+def _grouped(reasons: Counter[str]) -> str:
+    shown = [f"{reason} ({count})" for reason, count in reasons.most_common(5)]
+    return "; ".join(shown) + ("; ..." if len(reasons) > 5 else "")

@@ -1,0 +1,108 @@
+"""Trying refused rows again, once what made them unstorable is mended."""
+
+from typing import Any
+
+import peewee
+
+from astra_models.base import database
+from astra_models.schema.tables import require_tables
+from astra_models.database.retry import run_transaction
+from astra_models.database.sql import is_postgresql
+from astra_models.errors import NothingRejectedError
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import REFUSED, RejectedResult, payload_from_json
+from astra_models.upsert import UpsertReport, upsert
+
+ROWS_PER_TRANSACTION = 500
+
+
+def replay(run_id: str | None = None) -> UpsertReport:
+    """Upsert refused rows again, each at the version that it was made with.
+
+    Each batch leaves ``rejected_result`` in the transaction that stores it; what is refused again goes back.
+
+    Parameters
+    ----------
+    run_id : str, optional
+        The run, or the beginning of its id, whose rows to try; those of all runs if not given.
+
+    Returns
+    -------
+    UpsertReport
+        What became of the rows.
+
+    Raises
+    ------
+    NothingRejectedError
+        If there is nothing to try.
+    """
+    require_tables(RejectedResult)
+    last = _refused(run_id).select(peewee.fn.MAX(RejectedResult.pk)).scalar()
+    if last is None:
+        raise NothingRejectedError(f"no refused rows {_of_run(run_id)}; `astra rejected` lists what there is")
+    report, after = UpsertReport(), 0
+    while after < last:
+        some, after = run_transaction(database, lambda after=after: _replay_some(run_id, after, last))
+        report += some
+    return report
+
+
+def discard(run_id: str | None = None) -> int:
+    """Delete refused rows for good.
+
+    Returns
+    -------
+    int
+        How many.
+
+    Raises
+    ------
+    NothingRejectedError
+        If there are none.
+    """
+    require_tables(RejectedResult)
+    deleted = run_transaction(database, RejectedResult.delete().where(_condition(run_id)).execute)
+    if not deleted:
+        raise NothingRejectedError(f"no refused rows {_of_run(run_id)}; `astra rejected` lists what there is")
+    return deleted
+
+
+def _replay_some(run_id: str | None, after: int, last: int) -> tuple[UpsertReport, int]:
+    """Take some rows off the list and upsert them, in the open transaction; give the last key that was taken."""
+    query = _refused(run_id).where(RejectedResult.pk > after, RejectedResult.pk <= last)
+    query = query.order_by(RejectedResult.pk).limit(ROWS_PER_TRANSACTION)
+    if is_postgresql(database):
+        query = query.for_update(skip_locked=True)
+    rejected = list(query)
+    if not rejected:
+        return UpsertReport(), last
+    RejectedResult.delete().where(RejectedResult.pk.in_([row.pk for row in rejected])).execute()
+    report = UpsertReport()
+    groups: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for row in rejected:
+        payload = payload_from_json(row.payload)
+        payload["v_astra"] = payload.get("v_astra") or row.v_astra
+        groups.setdefault((row.model, row.run_id), []).append(payload)
+    for (model_name, run), rows in groups.items():
+        report += upsert(_output_model(model_name), rows, extra="ignore", run_id=run)
+    return report, rejected[-1].pk
+
+
+def _refused(run_id: str | None) -> Any:
+    return RejectedResult.select().where(_condition(run_id))
+
+
+def _condition(run_id: str | None) -> Any:
+    refused = (RejectedResult.reason == REFUSED) & RejectedResult.payload.is_null(False)
+    return refused if run_id is None else refused & RejectedResult.run_id.startswith(run_id)
+
+
+def _of_run(run_id: str | None) -> str:
+    return "are listed" if run_id is None else f"of run {run_id} are listed"
+
+
+def _output_model(name: str) -> Any:
+    for model in PipelineOutputMixin.concrete_models():
+        if model.__name__ == name:
+            return model
+    raise NothingRejectedError(f"rows of {name} were refused, but no such output model has been imported")

@@ -1,0 +1,1 @@
+"""Columns as data: typed values, families, headings, and PostgreSQL's format for them."""

@@ -1,0 +1,1 @@
+"""FITS files: headers, tables and images, read and written without holding a file in memory."""

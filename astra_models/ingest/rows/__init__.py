@@ -1,0 +1,1 @@
+"""Rows of files into linked tables."""

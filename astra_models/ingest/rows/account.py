@@ -1,0 +1,294 @@
+"""Result files into the database: once each, in bounded memory, with an account of what became of every row.
+
+A file is read a chunk at a time, in a thread of its own, while the chunk before is being written. A file that was
+ingested before is known by its checksum, and nothing is written; what of a new version of a file is the same as before
+is left alone.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import astra_models.outputs  # noqa: F401  any of the tables may be what a file is for
+from astra_models.base import database
+from astra_models.schema.tables import require_tables
+from astra_models.database.retry import run_transaction
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, file_sha256, open_result_file
+from astra_models.ingest.rows.writing import Outcome, Rows, check_rows, write_rows
+from astra_models.ingested import IngestedFile
+from astra_models.rejected import NOT_INGESTED, RejectedResult, payload_to_json
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum
+
+VALUES_PER_CHUNK = 2_000_000
+REASON_SHOWN = 120
+
+
+@dataclass
+class ResultFileReport:
+    """What became of a result file.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    kind : str
+        What it was recognised as.
+    rows : int
+        How many rows it has.
+    sha256 : str
+        Its checksum, as in ``ingested_file``.
+    tables : dict of str to Counter
+        Per table, how many rows were inserted, updated, or found as they are.
+    columns : dict of str to dict of str to str
+        Per table, by our column, the file's.
+    rejected : int
+        Rows that couldn't be stored; they are in ``rejected_result``.
+    superseded : int
+        Rows that a later one of the same thing took the place of: result, or else spectrum, or source.
+    reasons : Counter
+        Why rows were rejected.
+    unplaced : list of (str, str, str)
+        Part, column and reason of each column that has nowhere to go.
+    notes : list of str
+        What else there is to say.
+    known : bool
+        Whether it had been ingested before, so that nothing was written.
+    replaces : bool
+        Whether a file of this name, with other contents, had been ingested before.
+    dry_run : bool
+        Whether nothing was to be written.
+    seconds : float
+        How long it took.
+    """
+
+    path: str
+    kind: str
+    rows: int
+    sha256: str
+    tables: dict[str, Counter[str]] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    rejected: int = 0
+    superseded: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    unplaced: list[tuple[str, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    known: bool = False
+    replaces: bool = False
+    dry_run: bool = False
+    seconds: float = 0.0
+
+    def counts(self) -> Counter[str]:
+        """Count the rows of the table that the file is for: that of results, or else of spectra, or of sources."""
+        return next(reversed(self.tables.values()), Counter())
+
+
+def ingest_result_file(
+    path: str | Path,
+    *,
+    mapping: Any = None,
+    run_id: str | None = None,
+    dry_run: bool = False,
+    again: bool = False,
+    damaged: Literal["refuse", "read"] = "refuse",
+    checking: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ResultFileReport:
+    """Ingest a file of results, of spectra, or of sources.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file: any of the survey's summary files, or any table with a `mapping`.
+    mapping : mapping or str or Path, optional
+        What the columns of any other table are; see ``docs/mappings.md``.
+    run_id : str, optional
+        The run, for what is rejected.
+    dry_run : bool, optional
+        Whether to read and check everything, and write nothing.
+    again : bool, optional
+        Whether to go through a file that has been ingested before.
+    damaged : {"refuse", "read"}, optional
+        What to do about a truncated file and a wrong checksum: refuse it, or read the rows that are whole.
+    checking : callable, optional
+        Called, while the file is checked before its rows are read, with the numbers of bytes done and of all bytes.
+    progress : callable, optional
+        Called after each chunk with the numbers of rows done and of all rows.
+
+    Returns
+    -------
+    ResultFileReport
+        What became of the rows, and what of the file has no place in the database.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If the file isn't one that is known, or is damaged and to be refused; nothing was written then, or whole
+        chunks were, and ingesting the mended file completes them.
+    MissingTableError
+        If the database doesn't have the tables.
+    """
+    started = time.monotonic()
+    if not (dry_run or again):
+        known = _as_known(path)
+        if known is not None:
+            return known
+    told = None if checking is None else lambda done: checking(done, os.path.getsize(path))
+    file = open_result_file(path, mapping, damaged=damaged, progress=told)
+    report = ResultFileReport(
+        str(file.path), file.kind, file.n_rows, file.sha256, dry_run=dry_run, notes=list(file.notes)
+    )
+    if not dry_run:
+        require_tables(Source, Spectrum, IngestedFile, *_models(file))
+        report.replaces = _has_namesake(file)
+    done = 0
+    for part in file.parts:
+        for n_rows in _ingest_part(file, part, report, run_id):
+            done += n_rows
+            if progress is not None:
+                progress(done, report.rows)
+        _tell_of_columns(part, report)
+    report.seconds = time.monotonic() - started
+    if not dry_run:
+        _remember(file, report, run_id)
+    return report
+
+
+def _as_known(path: str | Path) -> ResultFileReport | None:
+    """Report on a file of which every row was dealt with before; None if it is new."""
+    require_tables(IngestedFile)
+    try:
+        of_its_size = IngestedFile.select().where(IngestedFile.size == os.path.getsize(path))
+        if not of_its_size.exists():
+            return None
+        sha256, _ = file_sha256(path)
+    except (OSError, UnrecognizedFileError):
+        return None  # what is wrong is told when it is opened
+    row = IngestedFile.get_or_none(IngestedFile.sha256 == sha256)
+    return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
+
+
+def _models(file: ResultFile) -> list[Any]:
+    return list(dict.fromkeys(model for part in file.parts for model in part.targets))
+
+
+def _has_namesake(file: ResultFile) -> bool:
+    same_name = IngestedFile.name == Path(file.path).name
+    return IngestedFile.select().where(same_name, IngestedFile.sha256 != file.sha256).exists()
+
+
+def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id: str | None) -> Iterator[int]:
+    """Ingest a table of a file; gives the number of rows of each chunk when it has been dealt with."""
+    if not report.dry_run:
+        _forget_rejections(file, part)
+    n_columns = sum(len(columns) for columns in part.targets.values())
+    n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
+    for chunk, rows in _one_ahead(part.chunks(n_rows)):
+        outcome = _dry_outcome(rows) if report.dry_run else write_rows(rows)
+        problems = sorted([*chunk.problems, *outcome.problems])
+        _count(report, outcome, problems)
+        if problems and not report.dry_run:
+            _keep_rejected(file, part, chunk, problems, run_id)
+        yield len(chunk.rows)
+
+
+def _tell_of_columns(part: Part, report: ResultFileReport) -> None:
+    report.notes += [f"{part.name}: {note}" for note in part.notes]
+    report.unplaced += [(part.name, column, why) for column, why in part.unplaced]
+    for model, columns in part.targets.items():
+        report.columns.setdefault(model._meta.table_name, {}).update(columns)
+
+
+def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
+    """Read and check each chunk while the one before it is being written."""
+    iterator = iter(chunks)
+
+    def following() -> tuple[Chunk, Rows] | None:
+        chunk = next(iterator, None)
+        return None if chunk is None else (chunk, _checked(chunk))
+
+    with ThreadPoolExecutor(1, "astra-ingest") as thread:
+        upcoming: Future[tuple[Chunk, Rows] | None] = thread.submit(following)
+        while (chunk := upcoming.result()) is not None:
+            upcoming = thread.submit(following)
+            yield chunk
+
+
+def _checked(chunk: Chunk) -> Rows:
+    good = ~np.isin(chunk.rows, [row for row, _ in chunk.problems])
+    columns = chunk.columns
+    if not good.all():
+        columns = {model: {name: values[good] for name, values in given.items()} for model, given in columns.items()}
+    return check_rows(columns, chunk.rows[good], chunk.spectrum_model)
+
+
+def _dry_outcome(rows: Rows) -> Outcome:
+    tables = {model._meta.table_name: Counter(rows=len(rows)) for model in rows.batches}
+    return Outcome(tables, rows.problems)
+
+
+def _count(report: ResultFileReport, outcome: Outcome, problems: list[tuple[int, str]]) -> None:
+    for table, counts in outcome.tables.items():
+        report.tables[table] = report.tables.get(table, Counter()) + counts
+    report.rejected += len(problems)
+    report.superseded += outcome.superseded
+    report.reasons.update(message[:REASON_SHOWN] for _, message in problems)
+
+
+def _keep_rejected(
+    file: ResultFile, part: Part, chunk: Chunk, problems: list[tuple[int, str]], run_id: str | None
+) -> None:
+    model = (part.output_model or part.spectrum_model or Source).__name__
+    rows = [
+        {
+            "model": model,
+            "v_astra": file.v_astra,
+            "reason": NOT_INGESTED,
+            "message": f"{_place_of_rows(file, part)} {row}: {message}",
+            "payload": payload_to_json(chunk.payload(row)),
+            "run_id": run_id,
+        }
+        for row, message in problems
+    ]
+    run_transaction(database.obj, RejectedResult.insert_many(rows).execute)
+
+
+def _forget_rejections(file: ResultFile, part: Part) -> None:
+    """Take rows of this file off the list: they are tried again now."""
+    of_file = RejectedResult.message.startswith(_place_of_rows(file, part))
+    query = RejectedResult.delete().where(RejectedResult.reason == NOT_INGESTED, of_file)
+    run_transaction(database.obj, query.execute)
+
+
+def _place_of_rows(file: ResultFile, part: Part) -> str:
+    return f"{Path(file.path).name} {part.name}, row"
+
+
+def _remember(file: ResultFile, report: ResultFileReport, run_id: str | None) -> None:
+    counts = report.counts()
+    values = {
+        "name": Path(file.path).name,
+        "sha256": file.sha256,
+        "size": file.size,
+        "kind": file.kind,
+        "model": next((part.output_model.__name__ for part in file.parts if part.output_model), None),
+        "release": file.release,
+        "v_astra": file.v_astra,
+        "rows": report.rows,
+        "inserted": counts["inserted"],
+        "updated": counts["updated"],
+        "unchanged": counts["unchanged"],
+        "rejected": report.rejected,
+        "seconds": report.seconds,
+        "run_id": run_id,
+    }
+    query = IngestedFile.insert(values).on_conflict(conflict_target=[IngestedFile.sha256], update=values)
+    run_transaction(database.obj, query.execute)

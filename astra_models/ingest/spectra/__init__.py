@@ -1,0 +1,1 @@
+"""Files of the spectra of one star."""

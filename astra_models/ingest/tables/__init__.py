@@ -1,0 +1,1 @@
+"""Files of many rows: summary files, and any table with a mapping."""

@@ -1,0 +1,295 @@
+"""Tables of any kind, read as a mapping says: FITS in bounded memory, everything else by astropy."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.byte_stream import ByteStream
+from astra_models.fits.stream import FitsScan, TableHdu
+from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError, nearest
+from astra_models.ingest.tables.placing import Layout
+from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
+from astra_models.ingest.tables.values import Converter, Rules
+from astra_models.ingest.tables.summaries import blocks_of, plain_value, provenance_of
+from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
+from astra_models.ingest.tables.units import match_units
+from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+from astra_models.version import installed_version
+
+NOT_MAPPED = "the mapping doesn't name it"
+NO_VERSION = "of which version the results are isn't said: they are kept under"
+_KINDS = {"S": "text", "U": "text", "O": "text", "b": "bool", "i": "int", "u": "int", "f": "float", "M": "time"}
+NO_FORMAT = "its format can't be told; let its name end as its format does (.csv, .ecsv, .vot, .dat)"
+_BYTE_ORDER_MARK = "\ufeff"
+_TYPICAL_ROW = 2000
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of an astropy table."""
+
+    name: str
+    kind: str
+    unit: str | None = None
+    shape: tuple[int, ...] = ()
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """Some rows of an astropy table."""
+
+    columns: dict[str, np.ndarray]
+    n_rows: int
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def values(self, column: TableColumn) -> np.ndarray:
+        """Give the values of a column."""
+        return self.columns[column.name]
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Give a row as the file has it."""
+        return {name: plain_value(values[place]) for name, values in self.columns.items()}
+
+
+def open_mapped_fits(file: FitsScan, mapping: Mapping) -> ResultFile:
+    """Read a table of a FITS file as a mapping says.
+
+    Parameters
+    ----------
+    file : FitsScan
+        The file, gone through once.
+    mapping : Mapping
+        Which columns go where.
+    """
+    table = _chosen_table(file, mapping)
+    part = _part(mapping, table.columns, table.n_rows, partial(blocks_of, file, table), table.number, table.name)
+    part.row_size = table.row_type.itemsize
+    result = ResultFile(
+        file.path, mapping.name, file.sha256, file.size, mapping.release, mapping.v_astra, provenance_of(file)
+    )
+    result.parts = [part] if part.n_rows else []
+    result.notes = [
+        f"HDU {other.number} is not read: the mapping is for one table"
+        for other in file.tables
+        if other is not table and other.n_rows
+    ]
+    if not part.n_rows:
+        result.notes.append(f"HDU {table.number} has no rows")
+    return result
+
+
+def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> ResultFile:
+    """Read any table that astropy knows, as a mapping says.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If astropy can't read it.
+    """
+    table, notes = _read_table(path)
+    columns, arrays = _columns_of(table)
+
+    def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
+        for start in range(0, len(table), n_rows):
+            some = {name: values[start : start + n_rows] for name, values in arrays.items()}
+            yield start, TableBlock(some, min(n_rows, len(table) - start))
+
+    part = _part(mapping, columns, len(table), blocks, 1, "")
+    result = ResultFile(path, mapping.name, sha256, size, mapping.release, mapping.v_astra)
+    result.parts = [part] if part.n_rows else []
+    result.notes = notes + ([] if part.n_rows else ["it has no rows"])
+    return result
+
+
+def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
+    if not file.tables:
+        raise UnrecognizedFileError("it has no binary table")
+    wanted = mapping.table
+    if wanted is None:
+        recognised = (table for table in file.tables if mapping.recognises(column.name for column in table.columns))
+        with_rows = (table for table in file.tables if table.n_rows)
+        return next(chain(recognised, with_rows), file.tables[0])
+    for table in file.tables:
+        if wanted in (table.number, table.name):
+            return table
+    there = ", ".join(f"{table.number} {table.name}".strip() for table in file.tables)
+    raise MappingError(f"the mapping {mapping.name!r} is for table {wanted!r}, which isn't there; there are {there}")
+
+
+def _part(
+    mapping: Mapping,
+    columns: Sequence[Any],
+    n_rows: int,
+    blocks: Callable[[int], Iterator[tuple[int, Block]]],
+    number: int,
+    name: str,
+) -> Part:
+    plan = _plan(mapping, columns)
+    return Part(
+        name=name or str(number),
+        hdu=number,
+        n_rows=n_rows,
+        row_size=_TYPICAL_ROW,
+        columns=columns,
+        blocks=blocks,
+        split=lambda block: [(None, np.arange(len(block)))],
+        plan=lambda _: plan,
+    )
+
+
+def _plan(mapping: Mapping, columns: Sequence[Any]) -> Plan:
+    spectrum = next((model for model in mapping.models if issubclass(model, SpectrumMixin)), None)
+    result = next((model for model in mapping.models if model is not Source and model is not spectrum), None)
+    readers: list[Reader] = []
+    unplaced: dict[str, str] = {}
+    notes: list[str] = []
+    for rule in mapping.rules:
+        if not rule.sources:
+            readers.append(Reader(rule.model, rule.name, None, None, rule.value))
+            continue
+        column = _find(columns, rule.sources, rule, mapping, notes)
+        if column is None:
+            continue
+        reader, note = _reader(rule, column, columns, mapping)
+        if isinstance(reader, str):
+            unplaced[column.name] = reader
+        else:
+            readers.append(reader)
+        notes += [note] if note else []
+    used = {name for reader in readers for name in (reader.names or ())}
+    unplaced = {name: why for name, why in unplaced.items() if name not in used}
+    unplaced |= {column.name: NOT_MAPPED for column in columns if column.name not in used | unplaced.keys()}
+    layout = Layout(spectrum, result)
+    readers += _constants(mapping, layout, {(reader.model, reader.name) for reader in readers})
+    if result is not None and (result, "v_astra") not in {(reader.model, reader.name) for reader in readers}:
+        notes.append(f"{NO_VERSION} {installed_version()}, the installed one; `v_astra` in the mapping names another")
+    return Plan(layout, readers, list(unplaced.items()), list(dict.fromkeys(notes)))
+
+
+def _find(columns: Sequence[Any], names: Sequence[str], rule: ColumnRule, mapping: Mapping, notes: list[str]) -> Any:
+    """Find the first of some columns that there is; None, and a note, if there is none and that is no error."""
+    for name in names:
+        same = [column for column in columns if column.name == name]
+        same = same or [column for column in columns if column.name.lower() == name.lower()]
+        if same:
+            return same[0]
+    message = f"{rule.title} is to be made of {' or '.join(names)}, which the file doesn't have"
+    if mapping.strict:
+        hint = nearest(names[0], [column.name for column in columns])
+        raise MappingError(f"the mapping {mapping.name!r} doesn't fit: {message}; {hint}")
+    notes.append(message)
+    return None
+
+
+def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapping) -> tuple[Reader | str, str | None]:
+    if column.unreadable:
+        return column.unreadable, None
+    length = column.shape[0] if len(column.shape) == 1 else 1
+    if rule.element is not None and not 0 <= rule.element < length:
+        reason = f"{rule.title}: {column.name} has {length} elements; there is no element {rule.element}"
+        if mapping.strict:
+            raise MappingError(reason)
+        return reason, None
+    field = rule.model._meta.fields[rule.name]
+    match = match_units(column.name, rule.unit or column.unit, getattr(field, "unit", None))
+    if rule.transform is not None and rule.unit is None:
+        match = match._replace(factor=1.0, note=None)  # what a transform gives is ours
+    if match.factor is None:
+        return str(match.note), None
+    missing = (*mapping.missing, *rule.missing)
+    rules = Rules(
+        missing=tuple(value for value in missing if isinstance(value, int | float)),
+        missing_words=frozenset(str(value) for value in missing if isinstance(value, str)),
+        declared=getattr(column, "null", None) is not None,
+        factor=match.factor * rule.scale,
+        element=rule.element,
+        transform=TRANSFORMS[rule.transform] if rule.transform else None,
+        of_text=rule.transform in OF_TEXT,
+        values=rule.values,
+    )
+    converter = Converter(field, rules)
+    if reason := converter.refuses(column):
+        return reason, None
+    other = _find(columns, [rule.plus], rule, mapping, []) if rule.plus else None
+    return Reader(rule.model, rule.name, column, converter, plus=other), match.note
+
+
+def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Any, str]]) -> list[Reader]:
+    given = {"release": mapping.release, "v_astra": mapping.v_astra}
+    return [
+        Reader(model, name, None, None, value)
+        for model in layout.models
+        for name, value in given.items()
+        if value is not None and name in model._meta.fields and (model, name) not in there
+    ]
+
+
+# ---- astropy tables
+
+
+def _read_table(path: str) -> tuple[Any, list[str]]:
+    from astropy.io.registry import IORegistryError
+    from astropy.table import Table
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            table = Table.read(path, **_format_of(path))
+        except IORegistryError as error:
+            raise UnrecognizedFileError(NO_FORMAT) from error
+        except Exception as error:  # of any reader of astropy's: each raises what it likes
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise UnrecognizedFileError(f"astropy can't read it as a table: {reason}") from error
+    if table.colnames and table.colnames[0].startswith(_BYTE_ORDER_MARK):  # spreadsheets put it there
+        table.rename_column(table.colnames[0], table.colnames[0].removeprefix(_BYTE_ORDER_MARK))
+    notes = dict.fromkeys(" ".join(str(warning.message).split())[:200] for warning in caught)
+    return table, [f"astropy: {note}" for note in notes]
+
+
+def _format_of(path: str) -> dict[str, str]:
+    """Tell the format by the first bytes; what isn't told by them is by the name, or tried as plain text."""
+    with ByteStream(path) as stream:
+        begins = stream.read(512).lstrip()
+    if begins.startswith(b"<?xml") or b"<VOTABLE" in begins:
+        return {"format": "votable"}
+    if b"%ECSV" in begins:
+        return {"format": "ascii.ecsv"}
+    return {"format": "ascii.csv"} if path.lower().removesuffix(".gz").endswith(".csv") else {}
+
+
+def _columns_of(table: Any) -> tuple[list[TableColumn], dict[str, np.ndarray]]:
+    columns, arrays = [], {}
+    for name in table.colnames:
+        values, unit, why = _array_of(table[name])
+        kind = _KINDS.get(values.dtype.kind, "")
+        if values.dtype.kind == "u" and values.dtype.itemsize == 1 and values.ndim > 1:
+            kind = "bytes"
+        if not kind and not why:
+            why = f"values of type {values.dtype}, for which there are no columns"
+        columns.append(TableColumn(name, kind, unit, values.shape[1:], why))
+        arrays[name] = values
+    return columns, arrays
+
+
+def _array_of(column: Any) -> tuple[np.ndarray, str | None, str | None]:
+    """Give a column's values, its unit, and why it can't be read, if it can't."""
+    if hasattr(column, "datetime64"):  # a Time
+        return np.ma.getdata(column.utc.datetime64), None, None
+    if not isinstance(column, np.ndarray):
+        return np.full(len(column), None, object), None, f"a {type(column).__name__}, for which there are no columns"
+    unit = getattr(column, "unit", None)
+    unit = None if unit is None else str(unit)
+    values = np.ma.asarray(column) if np.ma.isMA(column) else np.asarray(column)
+    if values.dtype.kind == "O" and any(isinstance(value, np.ndarray | list) for value in values[:10]):
+        return values, unit, "arrays of variable length, which are not read"
+    return values, unit, None

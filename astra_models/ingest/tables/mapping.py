@@ -1,0 +1,279 @@
+"""Which columns of a table go where, said in a YAML file (docs/mappings.md)."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from astra_models.errors import AstraError, VersionError
+from astra_models.ingest.tables.transforms import TRANSFORMS
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+from astra_models.version import version_string_to_integer
+
+__all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mappings"]
+
+NAMES_SHOWN = 12
+FOLDER = Path(__file__).parent / "mappings"
+_KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
+_RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
+
+
+class MappingError(AstraError, ValueError):
+    """A mapping that is wrong, or that doesn't fit the file."""
+
+
+@dataclass(frozen=True)
+class ColumnRule:
+    """What one of our columns is made of.
+
+    Parameters
+    ----------
+    model, name : type, str
+        Our column.
+    sources : tuple of str
+        The file's column; the first of several that there is.
+    plus : str or None
+        A column that is added to it.
+    element : int or None
+        Which element of its array, from 0.
+    unit : str or None
+        Its unit, if the file doesn't say it, or wrongly.
+    scale : float
+        What it is multiplied by.
+    transform : str or None
+        A function of `transforms` that is applied to it.
+    missing : tuple
+        What stands for a missing value, besides what does in all columns.
+    value : object
+        A constant, instead of a column.
+    values : dict
+        By what the file says, what we say; what isn't there stays as it is.
+    """
+
+    model: Any
+    name: str
+    sources: tuple[str, ...] = ()
+    plus: str | None = None
+    element: int | None = None
+    unit: str | None = None
+    scale: float = 1.0
+    transform: str | None = None
+    missing: tuple[Any, ...] = ()
+    value: Any = None
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Our column, for messages."""
+        return f"{self.model.__name__}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Which columns of a table go where.
+
+    Parameters
+    ----------
+    name : str
+        What a file with such a table is called.
+    rules : tuple of ColumnRule
+        Our columns.
+    recognised_by, not_with : tuple of str
+        Columns that a file of this kind has, and has not, for those that are recognised without being told.
+    table : int, str or None
+        Number or name of the HDU; the first with rows if not given.
+    release : str or None
+        The data release.
+    v_astra : int or None
+        The version that results are kept under.
+    missing : tuple
+        What stands for a missing value in any column: numbers, and text.
+    strict : bool
+        Whether a column that the file doesn't have is an error, and not only noted.
+    """
+
+    name: str
+    rules: tuple[ColumnRule, ...]
+    recognised_by: tuple[str, ...] = ()
+    not_with: tuple[str, ...] = ()
+    table: int | str | None = None
+    release: str | None = None
+    v_astra: int | None = None
+    missing: tuple[Any, ...] = ()
+    strict: bool = True
+
+    @property
+    def models(self) -> list[Any]:
+        """The models that it is for: sources, then spectra, then results."""
+        return sorted(dict.fromkeys(rule.model for rule in self.rules), key=_rank)
+
+    def recognises(self, names: Iterable[str]) -> bool:
+        """Tell whether a table with such columns is of this kind, without being told."""
+        known = set(names)
+        return bool(self.recognised_by) and known.issuperset(self.recognised_by) and known.isdisjoint(self.not_with)
+
+
+def load_mapping(given: Mapping | dict[str, Any] | str | os.PathLike[str]) -> Mapping:
+    """Read a mapping and check it against the models.
+
+    Parameters
+    ----------
+    given : str, Path or dict
+        A YAML file, or what is in one.
+
+    Raises
+    ------
+    MappingError
+        If it can't be read, or names tables, columns or transforms that there aren't.
+    """
+    if isinstance(given, Mapping):
+        return given
+    where = "the mapping" if isinstance(given, dict) else f"the mapping {os.fspath(given)}"
+    content = given if isinstance(given, dict) else _read(given, where)
+    try:
+        content = _with_what_it_is_like(content)
+        return _mapping(content, "mapping" if isinstance(given, dict) else Path(given).stem)
+    except MappingError as error:
+        raise MappingError(f"{where}: {error}") from error
+
+
+def own_mappings() -> list[Mapping]:
+    """Give the mappings of files that are recognised without being told."""
+    return [mapping for path in sorted(FOLDER.glob("*.yaml")) if (mapping := load_mapping(path)).recognised_by]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which names are close to one that isn't known."""
+    by_small_letters = {other.lower(): other for other in known}
+    close = [by_small_letters[one] for one in difflib.get_close_matches(name.lower(), by_small_letters, n=3)]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"there are {', '.join(list(by_small_letters.values())[:NAMES_SHOWN])}"
+
+
+def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MappingError(f"{where} can't be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MappingError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise MappingError(f"{where} has no keys; it needs at least 'tables'")
+    return content
+
+
+def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a mapping doesn't say from the one that it is like: keys of the file, and columns of each table."""
+    _require_known("key", content, _KEYS)
+    if "like" not in content:
+        return content
+    _require_known("mapping to be like", [content["like"]], [path.stem for path in sorted(FOLDER.glob("*.yaml"))])
+    path = FOLDER / f"{content['like']}.yaml"
+    other = _with_what_it_is_like(_read(path, f"the mapping {path}"))
+    tables = dict(other["tables"])
+    for table, columns in (content.get("tables") or {}).items():
+        tables[table] = {**tables.get(table, {}), **columns} if isinstance(columns, dict) else columns
+    return {**other, **content, "tables": tables}
+
+
+def _mapping(content: dict[str, Any], name: str) -> Mapping:
+    tables = content.get("tables")
+    if not isinstance(tables, dict) or not tables:
+        raise MappingError("it needs 'tables': by the name of a model, our columns and where they come from")
+    rules = [rule for table, columns in tables.items() for rule in _rules(str(table), columns)]
+    release = content.get("release")
+    return Mapping(
+        name=str(content.get("name", name)),
+        rules=tuple(_unique_models(rules)),
+        recognised_by=tuple(map(str, content.get("recognised_by") or ())),
+        not_with=tuple(map(str, content.get("not_with") or ())),
+        table=content.get("table"),
+        release=None if release is None else str(release),
+        v_astra=_version(content.get("v_astra")),
+        missing=_list(content.get("missing")),
+        strict=bool(content.get("strict", True)),
+    )
+
+
+def _rules(table: str, columns: Any) -> list[ColumnRule]:
+    models = {model.__name__: model for model in _models()}
+    if table not in models:
+        raise MappingError(f"there is no table {table!r}; {nearest(table, models)}")
+    if not isinstance(columns, dict):
+        raise MappingError(f"{table}: give our columns, and of each where it comes from")
+    return [_rule(models[table], str(name), given) for name, given in columns.items()]
+
+
+def _rule(model: Any, name: str, given: Any) -> ColumnRule:
+    title = f"{model.__name__}.{name}"
+    if name not in model._meta.fields:
+        raise MappingError(f"{model.__name__} has no column {name!r}; {nearest(name, model._meta.fields)}")
+    if not isinstance(given, dict):
+        given = {"from": given}
+    _require_known(f"key of {title}", given, _RULE_KEYS)
+    if ("from" in given) == ("value" in given):
+        raise MappingError(f"{title}: give either 'from', a column of the file, or 'value', a constant")
+    transform = given.get("transform")
+    if transform is not None:
+        _require_known(f"transform of {title}", [transform], TRANSFORMS)
+    element, scale, values = given.get("element"), given.get("scale", 1), given.get("values") or {}
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not isinstance(element, int | None):
+        raise MappingError(f"{title}: 'scale' is a number, and 'element' a whole one")
+    if not isinstance(values, dict):
+        raise MappingError(f"{title}: 'values' says by what the file has what we say")
+    return ColumnRule(
+        model=model,
+        name=name,
+        sources=tuple(map(str, _list(given.get("from")))),
+        plus=given.get("plus"),
+        element=element,
+        unit=given.get("unit"),
+        scale=float(scale),
+        transform=transform,
+        missing=_list(given.get("missing")),
+        value=given.get("value"),
+        values={str(theirs): str(ours) for theirs, ours in values.items()},
+    )
+
+
+def _unique_models(rules: list[ColumnRule]) -> list[ColumnRule]:
+    models = list(dict.fromkeys(rule.model for rule in rules))
+    for base, what in ((SpectrumMixin, "spectra"), (PipelineOutputMixin, "results")):
+        several = [model.__name__ for model in models if issubclass(model, base)]
+        if len(several) > 1:
+            raise MappingError(f"a row can be of one table of {what}, not of {' and '.join(several)}")
+    return rules
+
+
+def _models() -> list[Any]:
+    import astra_models.outputs  # noqa: F401  knows all results
+
+    return [Source, *SpectrumMixin.concrete_models(), *PipelineOutputMixin.concrete_models()]
+
+
+def _rank(model: Any) -> int:
+    return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2
+
+
+def _require_known(what: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise MappingError(f"there is no {what} {name!r}; {nearest(str(name), known)}")
+
+
+def _version(given: Any) -> int | None:
+    try:
+        return version_string_to_integer(given) if isinstance(given, str) else None if given is None else int(given)
+    except (VersionError, TypeError, ValueError) as error:
+        raise MappingError(f"v_astra {given!r} is no version: {error}") from error
+
+
+def _list(given: Any) -> tuple[Any, ...]:
+    return () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)

@@ -1,0 +1,273 @@
+"""What a file of results is made of: tables, and of each table its rows as columns of ours, some at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from astra_models.ingest.tables.placing import Layout
+from astra_models.ingest.tables.values import Converter, Problems
+from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+
+BYTES_AT_ONCE = 1 << 24
+Columns = dict[Any, dict[str, np.ndarray]]
+
+
+class Block(Protocol):
+    """Some rows of a file."""
+
+    def __len__(self) -> int: ...
+
+    def values(self, column: Any) -> np.ndarray:
+        """Give the values of a column, masked where the file says that they are missing."""
+        ...
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Give a row as the file has it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of a file, as columns of our tables.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (n_rows,)
+        Their numbers in the file's table, from 0.
+    columns : dict of type to dict of str to ndarray
+        By model and the name of our column, the values. Missing is NaN in floats, NaT in times (datetime64[us], in
+        UTC), None in text, bytes and lists (object), and masked in whole numbers and booleans.
+    spectrum_model : type or None
+        Which kind of spectrum the rows are of.
+    problems : list of (int, str)
+        Rows (by their number in the file's table) with a value that its column can't hold, and the reason.
+    """
+
+    rows: np.ndarray
+    columns: Columns
+    spectrum_model: Any
+    problems: Problems
+    _block: Block = field(repr=False)
+    _start: int = field(repr=False)
+
+    def payload(self, row: int) -> dict[str, Any]:
+        """Give a row's values as the file has them.
+
+        Parameters
+        ----------
+        row : int
+            Its number in the file's table, one of `rows`.
+        """
+        return self._block.row(row - self._start)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One column of ours, and how it is made: of one of the file's (or the sum of two), or of a constant.
+
+    A constant beside a column is for whole numbers, where the column has none.
+    """
+
+    model: Any
+    name: str
+    column: Any
+    converter: Converter | None = None
+    constant: Any = None
+    plus: Any = None
+
+    @property
+    def names(self) -> list[str]:
+        """The file's columns that it is made of."""
+        return [column.name for column in (self.column, self.plus) if column is not None]
+
+    def read(self, block: Block) -> tuple[np.ndarray, Problems]:
+        """Give the values of a block's rows."""
+        if self.converter is None:
+            values = (
+                np.empty(len(block), object)
+                if isinstance(self.constant, str)
+                else np.empty(len(block), type(self.constant))
+            )
+            values[:] = self.constant
+            return values, []
+        values, problems = self.converter(block.values(self.column))
+        if self.constant is not None:
+            values = np.ma.filled(values, self.constant)
+        if self.plus is None:
+            return values, problems
+        others, more = self.converter(block.values(self.plus))
+        return values + others, problems + more
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How rows of one kind are read."""
+
+    layout: Layout
+    readers: list[Reader]
+    unplaced: list[tuple[str, str]]
+    notes: list[str]
+
+    @property
+    def targets(self) -> dict[Any, dict[str, str]]:
+        """By model and the name of our column, the name of the file's."""
+        found: dict[Any, dict[str, str]] = {model: {} for model in self.layout.models}
+        for reader in self.readers:
+            if reader.column is not None:
+                found.setdefault(reader.model, {})[reader.name] = reader.column.name
+        return found
+
+
+@dataclass
+class Part:
+    """A table of a file.
+
+    Parameters
+    ----------
+    name : str
+        ``BOSS``, ``APOGEE``, the name that the file gives it, or its number.
+    hdu : int
+        Its number in the file.
+    n_rows : int
+        How many rows it has.
+    row_size : int
+        Bytes of a row, about.
+    columns : sequence of FileColumn
+        The file's columns.
+    blocks : callable
+        Gives the rows, some at a time.
+    split : callable
+        Tells what kinds of rows there are in a block, and which rows are of each.
+    plan : callable
+        Makes the plan for a kind of rows.
+    usual : object
+        The kind of its first row.
+    """
+
+    name: str
+    hdu: int
+    n_rows: int
+    row_size: int
+    columns: Sequence[Any]
+    blocks: Callable[[int], Iterator[tuple[int, Block]]] = field(repr=False)
+    split: Callable[[Block], Sequence[tuple[Any, np.ndarray]]] = field(repr=False)
+    plan: Callable[[Any], Plan] = field(repr=False)
+    usual: Any = None
+    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._plan_for(self.usual)
+
+    def _plan_for(self, kind: Any) -> Plan:
+        if kind not in self._plans:
+            self._plans[kind] = self.plan(kind)
+        return self._plans[kind]
+
+    @property
+    def output_model(self) -> Any:
+        """The model of the results, or None."""
+        return self._plans[self.usual].layout.result
+
+    @property
+    def spectrum_model(self) -> Any:
+        """The model of the spectrum of its first row, or None."""
+        return self._plans[self.usual].layout.spectrum
+
+    @property
+    def targets(self) -> dict[Any, dict[str, str]]:
+        """By model and the name of our column, the name of the file's: of the first row, and of those read so far."""
+        found: dict[Any, dict[str, str]] = {}
+        for plan in self._plans.values():
+            for model, columns in plan.targets.items():
+                found.setdefault(model, {}).update(columns)
+        return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+    @property
+    def unplaced(self) -> list[tuple[str, str]]:
+        """Columns that have nowhere to go in any of the rows seen so far, and why."""
+        plans = list(self._plans.values())
+        columns = [{name for name, _ in plan.unplaced} for plan in plans]
+        return [entry for entry in plans[0].unplaced if all(entry[0] in names for names in columns)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said about columns that are read."""
+        return list(dict.fromkeys(note for plan in self._plans.values() for note in plan.notes))
+
+    def chunks(self, n_rows: int | None = None) -> Iterator[Chunk]:
+        """Read the rows, in one pass over the file.
+
+        Parameters
+        ----------
+        n_rows : int, optional
+            Rows at a time, at most; if not given, as many as have 16 MB in the file.
+
+        Yields
+        ------
+        Chunk
+            In the order of the file; rows of different kinds of spectra in chunks of their own.
+        """
+        for start, block in self.blocks(n_rows or max(1, BYTES_AT_ONCE // max(1, self.row_size))):
+            for kind, places in self.split(block):
+                yield self._chunk(start, block, self._plan_for(kind), places)
+
+    def _chunk(self, start: int, block: Block, plan: Plan, places: np.ndarray) -> Chunk:
+        columns: Columns = {model: {} for model in plan.layout.models}
+        problems: Problems = []
+        is_all = len(places) == len(block)
+        for reader in plan.readers:
+            values, found = reader.read(block)
+            columns.setdefault(reader.model, {})[reader.name] = values if is_all else values[places]
+            problems += [(start + row, message) for row, message in found]
+        if not is_all:
+            ours = set((start + places).tolist())
+            problems = [problem for problem in problems if problem[0] in ours]
+        return Chunk(start + places, columns, plan.layout.spectrum, problems, block, start)
+
+
+@dataclass
+class ResultFile:
+    """A file that was recognised.
+
+    Parameters
+    ----------
+    path : str
+        The file, absolute.
+    kind : str
+        What it is, as the survey names it: ``astraAllStarASPCAP``, ``mwmTargets``...; or the name of a mapping.
+    sha256, size : str, int
+        Of the file as it is on disk.
+    release : str or None
+        The data release, if the file says it.
+    v_astra : int or None
+        The version of Astra that the results are of.
+    provenance : dict
+        Values of its header that say where it is from.
+    parts : list of Part
+        Its tables with rows.
+    notes : list of str
+        What is to be said about the file: tables without rows, damage that was let pass.
+    """
+
+    path: str
+    kind: str
+    sha256: str
+    size: int
+    release: str | None = None
+    v_astra: int | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all tables."""
+        return sum(part.n_rows for part in self.parts)
+
+
+def _order(model: Any) -> int:
+    """Put sources first, then spectra, then results."""
+    return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2

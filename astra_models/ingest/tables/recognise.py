@@ -1,0 +1,137 @@
+"""Which kind of summary file a file is, told by its content and never by its name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from astra_models import outputs
+from astra_models.best import MWMBest
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, place
+from astra_models.ingest.tables.renames import NO_COLUMN
+from astra_models.ingest.tables.row_kinds import RowKind
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.source import Source
+
+_PIXELS = {"wavelength", "flux", "ivar", "model_flux", "pixel_flags"}
+_SOURCE_ENOUGH = 0.5
+_NOT_PUBLISHED = (outputs.Rocket,)
+_COMMON = set(PipelineOutputMixin._meta.fields)
+
+
+class SpectrumFileError(UnrecognizedFileError):
+    """A file of one star's spectra, and not a summary of many results."""
+
+
+def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple[str, Any] | None:
+    """Recognise a summary file of Astra.
+
+    Parameters
+    ----------
+    tables : sequence of sequence of str
+        The names of the columns of each table.
+    pipeline : str or None
+        PIPELINE of the primary header.
+
+    Returns
+    -------
+    (str, type or None) or None
+        The kind, as the survey names it, and the model of the results in it; None if it is no such file.
+
+    Raises
+    ------
+    SpectrumFileError
+        If it is the file of one star.
+    UnrecognizedFileError
+        If it is of a pipeline that there is no table for.
+    """
+    names = [set(table) for table in tables]
+    with_spectra = [table for table in names if {"spectrum_pk", "spectrum_pk_id"} & table]
+    if any(table & _PIXELS or not _has_source(table) for table in with_spectra):
+        raise SpectrumFileError(
+            "it is the file of one star's spectra (mwmStar, mwmVisit, astraStar, astraVisit), not a summary of many: "
+            "ingest it as a spectrum"
+        )
+    if not all(_has_source(table) for table in names):
+        return None
+    level = "Visit" if any(_is_visit(table) for table in names) else "Star"
+    if not any("task_pk" in table for table in names):
+        return (f"mwmAll{level}" if with_spectra else "mwmTargets"), None
+    model = pipeline_model(pipeline) if pipeline else _likeliest([table for table in tables if "task_pk" in table])
+    if model is None:
+        known = ", ".join(model.__name__ for model in _result_models())
+        raise UnrecognizedFileError(
+            f"it has results of {pipeline or 'a pipeline'}, for which there is no table (there is for {known})"
+        )
+    return ("astraMWMLite" if model is MWMBest else f"astraAll{level}{model.__name__}"), model
+
+
+def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
+    """Tell which tables the rows of a table are of.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Its columns.
+    result : type or None
+        The model of the results in the file.
+    kind : RowKind
+        What the rows say themselves.
+    """
+    known = set(names)
+    result = result if "task_pk" in known else None
+    if not {"spectrum_pk", "spectrum_pk_id"} & known:
+        return Layout(result=result)
+    level = "visit" if _is_visit(known) else "star"
+    models = SPECTRUM_MODELS["BOSS" if kind.is_boss or "apred" not in known else "APOGEE", level]
+    if kind.is_in_star:
+        return Layout(models["apStar"], result, reduced=models["apVisit"])
+    return Layout(models.get(kind.filetype, next(iter(models.values()))), result)
+
+
+def pipeline_model(name: str | None) -> Any:
+    """Find the model of a pipeline by its name, in whatever case; None if there is none."""
+    wanted = (name or "").strip().lower().replace("_", "")
+    return next((model for model in _result_models() if model.__name__.lower() == wanted), None)
+
+
+def _result_models() -> list[Any]:
+    models = [getattr(outputs, name) for name in outputs.__all__]
+    return [model for model in models if issubclass(model, PipelineOutputMixin)]
+
+
+def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
+    """Choose the pipeline that leaves the fewest columns without a place, and lacks the fewest of its own.
+
+    None if the best of them leaves more of its columns without a place than not.
+    """
+    columns = [_Named(name) for name in tables[0]]
+
+    def cost(model: Any) -> tuple[int, int, int]:
+        placed, unplaced = place(columns, layout_of(tables[0], model, RowKind()))
+        own = set(model._meta.fields) - _COMMON
+        measured = {placement.name for placement in placed if placement.model is model} & own
+        unknown = sum(reason == NO_COLUMN for _, reason in unplaced)
+        return unknown, len(own - measured), len(measured)
+
+    costs = {model: cost(model) for model in _result_models() if model not in _NOT_PUBLISHED}
+    best = min(costs, key=lambda model: costs[model][:2])
+    unknown, _, measured = costs[best]
+    return best if unknown < measured else None
+
+
+class _Named:
+    """A column of which only the name is known."""
+
+    kind, unit, unreadable = "float", None, None
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+def _has_source(names: set[str]) -> bool:
+    own = {name for name in Source._meta.fields if name not in ("pk", "created", "modified")}
+    return "sdss_id" in names and len(own & names) >= _SOURCE_ENOUGH * len(own)
+
+
+def _is_visit(names: set[str]) -> bool:
+    return "mjd" in names and bool({"fiber", "fieldid"} & names)

@@ -1,0 +1,128 @@
+"""Pixel arrays of an ASPCAP result, from the text files that FERRE read and wrote.
+
+Below the folder of a result (``pwd``) are ``params/GRID`` and ``abundances/GRID/ELEMENT``. In each file a spectrum has
+a line of 7514 numbers, the pixels of the three chips. FERRE's own lines start with a name,
+``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``, by which they are found, because their order isn't that of the input.
+``INDEX`` is the spectrum's line in ``flux.input``, which has no names.
+"""
+
+import itertools
+import os
+from typing import Any
+
+import numpy as np
+
+from astra_models.errors import MissingPixelsError
+from astra_models.pixels.paths import expand_path
+from astra_models.pixels.arrays import Array
+
+N_PIXELS = 8575
+CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
+"""Where the pixels that FERRE fits are in those of an apStar."""
+
+_N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
+
+
+class FerreParametersAccessor:
+    """Reads the model flux at the stellar parameters, and the continuum that the spectrum has over it."""
+
+    def load(self, row: Any, name: str) -> None:
+        """Read both into the row's cache.
+
+        Raises
+        ------
+        MissingPixelsError
+            If a file isn't there, is damaged, or has no line of the row's spectrum.
+        """
+        folder = os.path.join(_folder(row, name), "params", row.short_grid_name)
+        model, rectified_model, rectified = (
+            _find_line(os.path.join(folder, f"{kind}.output"), row.spectrum_pk, name)
+            for kind in ("model_flux", "rectified_model_flux", "rectified_flux")
+        )
+        if model is None or rectified_model is None or rectified is None:
+            raise MissingPixelsError(f"{name}: the files in {folder!r} have no line of spectrum_pk {row.spectrum_pk}")
+        flux = _read_line(os.path.join(folder, "flux.input"), model[0], name)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            continuum = (rectified_model[1] / model[1]) / (rectified[1] / flux)
+        row._pixels_read |= {"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)}
+
+
+class FerreAbundanceAccessor:
+    """Reads the model flux at one abundance; NaN if that was not fitted.
+
+    Parameters
+    ----------
+    element : str
+        Name of the folder: Al, C_12_13.
+    """
+
+    def __init__(self, element: str):
+        self.element = element
+
+    def load(self, row: Any, name: str) -> None:
+        """Read it into the row's cache.
+
+        Raises
+        ------
+        MissingPixelsError
+            If the row doesn't say where its files are, or the file is damaged.
+        """
+        folder = os.path.join(_folder(row, name), "abundances", row.short_grid_name, self.element)
+        path = os.path.join(folder, "rectified_model_flux.output")
+        found = _find_line(path, row.spectrum_pk, name) if os.path.exists(path) else None
+        row._pixels_read[name] = on_all_pixels(np.nan if found is None else found[1])
+
+
+def on_all_pixels(values: Array | float) -> Array:
+    """Put FERRE's pixels where they are in an apStar; NaN between the chips."""
+    fitted = np.broadcast_to(values, (_N_FITTED,))
+    pixels = np.full(N_PIXELS, np.nan)
+    start = 0
+    for chip in CHIPS:
+        stop = start + chip.stop - chip.start
+        pixels[chip] = fitted[start:stop]
+        start = stop
+    return pixels
+
+
+def _folder(row: Any, wanted: str) -> str:
+    if not row.pwd or not row.short_grid_name:
+        raise MissingPixelsError(
+            f"{wanted}: the result of spectrum_pk {row.spectrum_pk} has no pwd or no short_grid_name, which say where "
+            f"FERRE's files are"
+        )
+    return expand_path(row.pwd)
+
+
+def _find_line(path: str, spectrum_pk: int, wanted: str) -> tuple[int, Array] | None:
+    """Give the index in the input and the pixels of a spectrum, of one of FERRE's own files."""
+    with _open(path, wanted) as file:
+        for line in file:
+            name, _, numbers = line.strip().partition(" ")
+            parts = name.split("_")
+            if len(parts) > 2 and parts[2] == str(spectrum_pk):
+                return int(parts[0]), _parse(numbers, path, wanted)
+    return None
+
+
+def _read_line(path: str, index: int, wanted: str) -> Array:
+    with _open(path, wanted) as file:
+        line = next(itertools.islice(file, index, None), "")
+    return _parse(line, path, wanted)
+
+
+def _open(path: str, wanted: str) -> Any:
+    try:
+        return open(path, encoding="ascii", errors="replace")
+    except FileNotFoundError as error:
+        raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
+
+
+def _parse(numbers: str, path: str, wanted: str) -> Array:
+    try:
+        pixels = np.array(numbers.split(), dtype=np.float64)
+    except ValueError as error:
+        raise MissingPixelsError(f"{wanted}: {path!r} has a line that isn't all numbers: {error}") from error
+    if len(pixels) != _N_FITTED:
+        raise MissingPixelsError(f"{wanted}: {path!r} has a line of {len(pixels)} pixels instead of {_N_FITTED}")
+    return pixels

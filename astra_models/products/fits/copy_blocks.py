@@ -1,0 +1,260 @@
+"""Rows as PostgreSQL sends them, made into rows as FITS has them, a block at a time.
+
+PostgreSQL's binary COPY has integers and floats big-endian, as FITS wants them. Once NULLs are replaced and text is
+padded all rows are of one length, so that a block of them is a NumPy array already, whose fields have to be copied and
+nothing else. What takes time is that the server sends value by value: four floats are made into one, a line segment
+between two points, which are numbers of double precision, and hold these exactly.
+"""
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import peewee
+
+from astra_models.errors import DamagedProductError
+from astra_models.products.fits.encode import encode
+from astra_models.fits.written_header import FitsColumn
+from astra_models.products.fits.layout import LENGTH_OF_MOMENT
+from astra_models.fits.text import escape
+from astra_models.products.query import OutColumn
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+
+COPY_HEADER = 19
+END_OF_COPY = b"\xff\xff"
+NO_MOMENT = np.iinfo(np.int64).min  # "-infinity", as PostgreSQL sends it
+POSTGRESQL_EPOCH = np.datetime64("2000-01-01", "us")
+ARRAY_HEADER = 20
+NUMBERS = (INT32, INT64, FLOAT32, FLOAT64)
+TOGETHER = 4
+ROWS_IN_CACHE = 256
+
+Take = Callable[[np.ndarray], None]
+Convert = Callable[[np.ndarray], np.ndarray]
+
+
+class Sent(NamedTuple):
+    """A column as PostgreSQL sends it, and as FITS has it."""
+
+    column: OutColumn
+    fits: FitsColumn
+    plain: bool
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it is asked for; it is NULL in every row otherwise."""
+        return self.column.expression is not None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is a number of single precision."""
+        return self.is_sent and self.column.kind is FLOAT32
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of a number that is sent as FITS has it; None if it is anything else."""
+        return self.fits.dtype.itemsize if self.is_sent and self.column.kind in NUMBERS else None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of its values as they are sent."""
+        kind, width = self.column.kind, self.fits.width
+        if kind is MOMENT:
+            return np.dtype(">i8")
+        if kind is FLOATS:
+            items = np.dtype([("length", ">i4"), ("value", ">f4")])
+            return np.dtype([("header", f"V{ARRAY_HEADER}"), ("items", items, (width,))])
+        return self.fits.dtype
+
+    @property
+    def expression(self) -> Any:
+        """What is asked for: never NULL, and always of the same length."""
+        value, kind, width = self.column.expression, self.column.kind, self.fits.width
+        if kind is BOOLEAN and self.fits.code == "L":
+            return _sql("(CASE WHEN ", value, " THEN 'T' ELSE 'F' END)::\"char\"")
+        if kind is BOOLEAN:  # of eight bits and signed, -1 is 255
+            return _sql("(CASE WHEN ", value, " THEN 1 WHEN NOT ", value, ' THEN 0 ELSE -1 END)::"char"')
+        if kind is TEXT and self.plain:
+            return _sql("COALESCE(", value, f", '')::character({width})")
+        if kind is TEXT:
+            return _padded_bytes(_sql("convert_to(COALESCE(", value, ", ''), 'UTF8')"), width)
+        if kind is BYTES:
+            return _padded_bytes(_sql("COALESCE(", value, ", ''::bytea)"), width)
+        if kind is FLOATS:
+            given = _sql("array_replace(COALESCE(", value, ", '{}'::real[]), NULL, 'NaN'::real)")
+            missing = _sql(f"ARRAY[{width} - COALESCE(cardinality(", value, "), 0)]")
+            return _sql("(", given, " || array_fill('NaN'::real, ", missing, "))")
+        if not self.column.nullable:
+            return value
+        instead = "-infinity" if kind is MOMENT else "NaN" if self.fits.null is None else self.fits.null
+        return _sql("COALESCE(", value, f", '{instead}'::{kind.sql})")
+
+    @property
+    def convert(self) -> Convert | None:
+        """What makes values that FITS has of those that are sent, if they aren't the same."""
+        if self.column.kind is MOMENT:
+            return _moments_as_text
+        return self._escaped if self.column.kind is TEXT and not self.plain else None
+
+    def values(self, sent: np.ndarray) -> np.ndarray:
+        """Give the values among what is sent."""
+        if self.column.kind is FLOATS:
+            items = sent["items"]["value"]
+            return items[..., 0] if self.fits.is_single else items
+        return sent
+
+    def _escaped(self, sent: np.ndarray) -> np.ndarray:
+        escaped = [escape(text.decode()) for text in sent.tolist()]
+        return np.char.ljust(np.array(escaped, self.fits.dtype), self.fits.width)
+
+
+def _sql(*parts: Any) -> Any:
+    return peewee.NodeList([peewee.SQL(part) if isinstance(part, str) else part for part in parts], glue="")
+
+
+def _padded_bytes(value: Any, width: int) -> Any:
+    return _sql("(", value, f" || decode(repeat('00', {width} - octet_length(", value, ")), 'hex'))")
+
+
+def _moments_as_text(sent: np.ndarray) -> np.ndarray:
+    microseconds = sent.astype(np.int64)
+    null = microseconds == NO_MOMENT
+    moments = POSTGRESQL_EPOCH + np.where(null, 0, microseconds).astype("timedelta64[us]")
+    return np.where(null, b" " * LENGTH_OF_MOMENT, np.datetime_as_string(moments).astype(f"S{LENGTH_OF_MOMENT}"))
+
+
+def _line_segment(four: list[Sent]) -> Any:
+    a, b, c, d = (each.expression for each in four)
+    return _sql("lseg(point(", a, ", ", b, "), point(", c, ", ", d, "))")
+
+
+def _blank(each: Sent) -> Any:
+    """Give what stands for NULL in every row."""
+    null = Column(each.column.kind, np.full(1, None if each.column.kind.dtype == object else 0), np.ones(1, bool))
+    if each.column.kind.dtype.kind == "f":
+        return np.nan
+    return encode(null, each.fits, each.plain)[0]
+
+
+class Run(NamedTuple):
+    """Columns that are copied at once: numbers that follow each other, or a single one of anything else."""
+
+    name: str
+    is_together: bool
+    columns: list[Sent]
+
+    @property
+    def first(self) -> Sent:
+        """The first of them, which the others are like."""
+        return self.columns[0]
+
+    @property
+    def sent(self) -> tuple[str, Any, tuple[int]]:
+        """Their field of a row as it is sent, of numbers that aren't sent with others."""
+        return self.name, [("length", ">i4"), ("value", self._number or self.first.dtype)], (len(self.columns),)
+
+    @property
+    def fits(self) -> tuple[str, Any, tuple[int]]:
+        """Their field of a row as FITS has it."""
+        dtype = self.first.fits.dtype if self.is_together else self._number or self.first.fits.dtype
+        return self.name, dtype, (len(self.columns),)
+
+    @property
+    def _number(self) -> str | None:
+        return f">u{self.first.size}" if self.first.size else None
+
+
+def _runs(columns: list[Sent], together: list[Sent]) -> list[Run]:
+    names = {each.fits.name for each in together}
+
+    def kind(place: int) -> Any:
+        each = columns[place]
+        return (each.fits.name in names, each.size or f"column {place}")
+
+    runs = [(key, [columns[place] for place in places]) for key, places in groupby(range(len(columns)), kind)]
+    return [Run(f"run {number}", key[0], run) for number, (key, run) in enumerate(runs)]
+
+
+class CopyBlocks:
+    """Where a binary COPY is written to: rows are gathered, and handed on as FITS has them, some at a time.
+
+    Parameters
+    ----------
+    columns : list of Sent
+        The columns of a row.
+    take : callable
+        Takes arrays of rows; it is done with one when it returns.
+
+    Attributes
+    ----------
+    expressions : list
+        What the COPY has to be of.
+    """
+
+    def __init__(self, columns: list[Sent], take: Take):
+        floats = [each for each in columns if each.is_float]
+        fours = [floats[n : n + TOGETHER] for n in range(0, len(floats) - TOGETHER + 1, TOGETHER)]
+        runs = _runs(columns, [each for four in fours for each in four])
+        alone = [run for run in runs if run.first.is_sent and not run.is_together]
+        self.expressions = [*map(_line_segment, fours), *(each.expression for run in alone for each in run.columns)]
+        segment = ("segments", [("length", ">i4"), ("floats", ">f8", (TOGETHER,))], (len(fours),))
+        self._sent = np.empty(ROWS_IN_CACHE, [("columns", ">i2"), segment, *(run.sent for run in alone)])
+        self._floats = np.empty((ROWS_IN_CACHE, len(fours), TOGETHER), ">f4")
+        self._rows = np.empty(ROWS_IN_CACHE, [run.fits for run in runs])
+        self._fields = self._copied(runs)
+        self._bytes = memoryview(self._sent.view(np.uint8).data)
+        self._filled = 0
+        self._skip = COPY_HEADER
+        self._take = take
+
+    def write(self, data: bytes) -> int:
+        """Take what comes next of the COPY."""
+        rest = memoryview(data)[self._skip :]
+        self._skip = max(self._skip - len(data), 0)
+        while rest:
+            room = self._bytes[self._filled : self._filled + len(rest)]
+            room[:] = rest[: len(room)]
+            self._filled += len(room)
+            rest = rest[len(room) :]
+            if self._filled == len(self._bytes):
+                self._hand_on(len(self._rows))
+                self._filled = 0
+        return len(data)
+
+    def finish(self) -> None:
+        """Hand on the last rows.
+
+        Raises
+        ------
+        DamagedProductError
+            If the COPY doesn't end where it should.
+        """
+        n_rows, left = divmod(self._filled, self._sent.itemsize)
+        self._hand_on(n_rows)
+        if self._bytes[self._filled - left : self._filled] != END_OF_COPY:
+            raise DamagedProductError("PostgreSQL's COPY ended in the middle of a row; run it again")
+
+    def _copied(self, runs: list[Run]) -> list[tuple[np.ndarray, np.ndarray, Convert | None]]:
+        """Give where values go, where they are from, and what is done to them; and blank those that aren't sent."""
+        fields: list[tuple[np.ndarray, np.ndarray, Convert | None]] = []
+        floats, place = self._floats.reshape(ROWS_IN_CACHE, -1), 0
+        for run in runs:
+            rows, first = self._rows[run.name], run.first
+            if run.is_together:
+                fields.append((rows, floats[:, place : place + len(run.columns)], None))
+                place += len(run.columns)
+            elif not first.is_sent:
+                rows[...] = _blank(first)
+            else:
+                sent = first.values(self._sent[run.name]["value"])
+                fields.append((rows, sent, None) if first.convert is None else (rows[:, 0], sent[:, 0], first.convert))
+        return fields
+
+    def _hand_on(self, n_rows: int) -> None:
+        if np.any(self._sent["columns"][:n_rows] != len(self.expressions)):
+            raise DamagedProductError("a row of PostgreSQL's COPY is not of the length that was asked for")
+        self._floats[:n_rows] = self._sent["segments"]["floats"][:n_rows]
+        for rows, sent, convert in self._fields:
+            rows[:n_rows] = sent[:n_rows] if convert is None else convert(sent[:n_rows])
+        self._take(self._rows[:n_rows])

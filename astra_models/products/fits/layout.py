@@ -1,0 +1,202 @@
+"""How wide the columns of a FITS table have to be, and which values stand for NULL: asked of the rows beforehand.
+
+The header of a FITS table comes first, so everything that it says has to be known before the first row is read. One
+query over all rows finds it.
+"""
+
+import functools
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import peewee
+
+from astra_models.base import database
+from astra_models.database.sql import is_postgresql
+from astra_models.fits.written_header import FitsColumn
+from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
+from astra_models.products.query import OutColumn, Selection, read_rows
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT
+
+LENGTH_OF_MOMENT = 26
+UNKNOWN = 255
+MOST_COLUMNS = 999
+MOST_ARGUMENTS = 50
+_CODES = {"i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_WIDE = (TEXT, FLOATS, BYTES)
+
+
+@dataclass
+class Asked:
+    """What is known about one column of the rows.
+
+    Parameters
+    ----------
+    uses_smallest : bool
+        Whether the smallest integer that its type holds may be among its values.
+    has_null : bool
+        Whether a boolean is missing somewhere.
+    width : int
+        Length of the longest list or text, in bytes.
+    plain : bool
+        Whether all text is such that FITS can hold it as it is.
+    """
+
+    uses_smallest: bool = False
+    has_null: bool = False
+    width: int = 0
+    plain: bool = True
+
+
+@dataclass
+class FitsLayout:
+    """How a selection is written as a FITS table.
+
+    Parameters
+    ----------
+    columns : list of FitsColumn
+        One for each column of the selection.
+    plain : list of bool
+        Whether the text of a column needs no escaping.
+    n_rows : int
+        How many rows there are.
+    """
+
+    columns: list[FitsColumn]
+    plain: list[bool]
+    n_rows: int
+
+
+def lay_out(selection: Selection) -> FitsLayout:
+    """Ask what a FITS table of these rows has to be like; in the `snapshot` that they are read in."""
+    n_rows, asked = _ask(selection)
+    columns = [_fits_column(selection, column, asked[i]) for i, column in enumerate(selection.columns)]
+    return FitsLayout(columns, [answer.plain for answer in asked], n_rows)
+
+
+def _fits_column(selection: Selection, column: OutColumn, asked: Asked) -> FitsColumn:
+    labels: dict[str, Any] = {"unit": column.unit, "description": column.description, "heading": column.heading}
+    if column.kind in (INT32, INT64):
+        null = _null_value(selection, column, asked.uses_smallest) if column.nullable else None
+        return FitsColumn(column.name, _CODES[column.kind.dtype.str[1:]], null=null, **labels)
+    if column.kind is BOOLEAN:  # readers warn of an L that is neither true nor false
+        code, null = ("B", UNKNOWN) if asked.has_null else ("L", None)
+        return FitsColumn(column.name, code, null=null, **labels)
+    if column.kind is MOMENT:
+        return FitsColumn(column.name, "A", LENGTH_OF_MOMENT, **labels)
+    if column.kind in _WIDE:
+        code = {TEXT.sql: "A", FLOATS.sql: "E", BYTES.sql: "B"}[column.kind.sql]
+        return FitsColumn(column.name, code, max(asked.width, 1), **labels)
+    return FitsColumn(column.name, _CODES[column.kind.dtype.str[1:]], **labels)
+
+
+def _ask(selection: Selection) -> tuple[int, list[Asked]]:
+    """Ask everything by one query, and more about columns that have what hardly any column has."""
+    answers = [Asked(has_null=not _is_there(column)) for column in selection.columns]
+    there = [(column, answer) for column, answer in zip(selection.columns, answers, strict=True) if _is_there(column)]
+    wide = [(column, answer) for column, answer in there if column.kind in _WIDE]
+    booleans = [(column, answer) for column, answer in there if column.kind is BOOLEAN]
+    texts = [(column, answer) for column, answer in wide if column.kind is TEXT]
+    whole = [[(c, answer) for c, answer in there if c.kind is kind and _may_be_null(c)] for kind in (INT32, INT64)]
+    questions: dict[str, Any] = {"rows": peewee.fn.COUNT(peewee.SQL("*"))}
+    questions |= {column.name: peewee.fn.MAX(_length(column)) for column, _ in wide}
+    questions |= {column.name: peewee.fn.COUNT(column.expression) for column, _ in booleans}
+    questions |= {f"smallest {n}": peewee.fn.MIN(_least(columns)) for n, columns in enumerate(whole) if columns}
+    if texts:
+        questions["not plain"] = _how_many_not_plain([column.expression for column, _ in texts])
+    [found] = _all(selection.select(*questions.values()))
+    told = dict(zip(questions, found, strict=True))
+    for column, answer in wide:
+        answer.width = told[column.name] or 0
+    for column, answer in booleans:
+        answer.has_null = told[column.name] < told["rows"]
+    for n, columns in enumerate(whole):
+        for column, answer in columns:
+            answer.uses_smallest = told[f"smallest {n}"] == _smallest(column)
+    for column, answer in texts if told.get("not plain") else ():
+        _ask_escaped(selection, column, answer)
+    return told["rows"], answers
+
+
+def _is_there(column: OutColumn) -> bool:
+    return column.expression is not None
+
+
+def _may_be_null(column: OutColumn) -> bool:
+    return column.nullable and getattr(column.field, "stored_type", None) is None
+
+
+def _least(columns: list[tuple[OutColumn, Asked]]) -> Any:
+    """Give the smallest of several columns, which is much faster than to aggregate each."""
+    values = [column.expression for column, _ in columns]
+    if is_postgresql(database):
+        return peewee.fn.LEAST(*values)
+    largest = (1 << 63) - 1  # SQLite's MIN of several is NULL if any of them is
+    given = [peewee.fn.COALESCE(value, largest) for value in values]
+    return peewee.fn.MIN(*(peewee.fn.MIN(*some, largest) for some in peewee.chunked(given, MOST_ARGUMENTS)), largest)
+
+
+def _smallest(column: OutColumn) -> int:
+    return -(1 << 8 * column.kind.dtype.itemsize - 1)
+
+
+def _all(query: Any) -> list[tuple[Any, ...]]:
+    """Give the few rows of a query; not by a cursor, for which PostgreSQL would use one process alone."""
+    return database.execute_sql(*query.sql()).fetchall()
+
+
+def _length(column: OutColumn) -> Any:
+    """Length of a value in bytes, or in elements."""
+    value = column.expression
+    if is_postgresql(database):
+        return peewee.fn.CARDINALITY(value) if column.kind is FLOATS else peewee.fn.OCTET_LENGTH(value)
+    if column.kind is FLOATS:
+        # Counted by its commas: NaN, which may be among the numbers, is no JSON to SQLite.
+        return peewee.fn.LENGTH(value) - peewee.fn.LENGTH(peewee.fn.REPLACE(value, ",", "")) + 1
+    return peewee.fn.LENGTH(peewee.fn.CAST(peewee.NodeList((value, peewee.SQL("AS BLOB")))))
+
+
+def _how_many_not_plain(values: list[Any]) -> Any:
+    """Count the rows with text to be escaped: on PostgreSQL with all columns put together, which is much faster."""
+    if is_postgresql(database):
+        together = [peewee.fn.CONCAT_WS(peewee.SQL("'|'"), *some) for some in peewee.chunked(values, MOST_ARGUMENTS)]
+        pattern = NOT_PLAIN_ON_POSTGRESQL.replace("$", r"(\||$)")
+        tests = [_matches(text, pattern) for text in together]
+    else:
+        tests = [_is_not_plain(value) for value in values]
+    return peewee.fn.SUM(peewee.Case(None, [(functools.reduce(operator.or_, tests), 1)], 0))
+
+
+def _is_not_plain(value: Any) -> Any:
+    if is_postgresql(database):
+        return _matches(value, NOT_PLAIN_ON_POSTGRESQL)
+    return functools.reduce(operator.or_, (_binary(value, "GLOB", pattern) for pattern in NOT_PLAIN_ON_SQLITE))
+
+
+def _matches(value: Any, pattern: str) -> Any:
+    return _binary(peewee.NodeList((value, peewee.SQL('COLLATE "C"'))), "~", pattern)
+
+
+def _binary(value: Any, symbol: str, pattern: str) -> Any:
+    return peewee.Expression(value, symbol, peewee.Value(pattern, converter=str), flat=False)
+
+
+def _ask_escaped(selection: Selection, column: OutColumn, answer: Asked) -> None:
+    """Find how long the escaped text of a column is, if it has any."""
+    not_plain = selection.select(column.expression).where(_is_not_plain(column.expression)).distinct()
+    for rows in read_rows(not_plain):
+        answer.plain = False
+        answer.width = max(answer.width, *(len(escape(text)) for (text,) in rows))
+
+
+def _null_value(selection: Selection, column: OutColumn, uses_smallest: bool) -> int:
+    """Find a value that a column doesn't use: the smallest that there is, which hardly any does."""
+    smallest = _smallest(column)
+    if not uses_smallest:
+        return smallest
+    return next(value for value in range(smallest, -smallest) if not _is_used(selection, column, value))
+
+
+def _is_used(selection: Selection, column: OutColumn, value: int) -> bool:
+    condition = column.expression == peewee.Value(value, converter=int)
+    return bool(_all(selection.select(peewee.SQL("1")).where(condition).limit(1)))

@@ -1,0 +1,309 @@
+"""What is written into a table or a file: columns, and the query that their rows come from.
+
+Everything that leaves the database goes through a `Selection`, whether it is one model's rows or the join of sources,
+spectra and results that a summary product is made of.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import peewee
+
+from astra_models.base import BaseModel, database
+from astra_models.columns.headings import categories
+from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
+from astra_models.errors import SelectionError
+from astra_models.fields import IntegerField
+from astra_models.source import Source
+from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
+from astra_models.version import as_v_astra, version_string_to_integer
+
+CURSOR = "astra_products"
+ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class OutColumn:
+    """A column of what is written.
+
+    Parameters
+    ----------
+    name : str
+        Its name there.
+    field : peewee.Field
+        The model's column that says what it holds.
+    expression : object
+        What is selected; None if it is NULL in every row.
+    heading : str
+        The group of columns that it is in.
+    nullable : bool
+        Whether it can be NULL.
+    """
+
+    name: str
+    field: Any
+    expression: Any
+    heading: str
+    nullable: bool
+
+    @cached_property
+    def kind(self) -> Kind:
+        """How its values are held here."""
+        return kind_read(self.field)
+
+    @property
+    def unit(self) -> str:
+        """Its unit, empty if there is none."""
+        return getattr(self.field, "unit", None) or ""
+
+    @property
+    def description(self) -> str:
+        """What it holds."""
+        return self.field.help_text or ""
+
+
+class Selection(NamedTuple):
+    """Columns, and the rows that they are of.
+
+    Parameters
+    ----------
+    columns : list of OutColumn
+        In their order.
+    base : peewee.Select
+        The query, with its joins and conditions, of whatever columns.
+    order : sequence
+        What the rows are ordered by, so that the same rows always give the same file.
+    is_key : bool
+        Whether the first of these is never NULL and different in every row, so that the rows can be read in parts.
+    """
+
+    columns: list[OutColumn]
+    base: Any
+    order: Sequence[Any] = ()
+    is_key: bool = False
+
+    def select(self, *expressions: Any) -> Any:
+        """Make the query of something else of the same rows, in no order."""
+        return self.base.clone().columns(*expressions)
+
+    def ordered(self, *expressions: Any) -> Any:
+        """Make the query of something else of the same rows, in their order."""
+        return self.select(*expressions).order_by(*self.order)
+
+
+def kind_read(field: Any) -> Kind:
+    """Tell how a field's values are held once they have been read."""
+    target = field
+    while isinstance(target, peewee.ForeignKeyField):
+        target = target.rel_field
+    kind = kind_of(field if target is field else target)
+    if kind is LOCAL_MOMENT:
+        return MOMENT
+    if kind is TEXT and isinstance(target, IntegerField):  # a version, as production has it
+        return INT64 if target.bits == 64 else INT32
+    return kind
+
+
+def select_model(
+    model: Any,
+    *,
+    where: Any = None,
+    v_astra: str | int | None = None,
+    sdss_ids: Iterable[int] | None = None,
+    latest: bool = False,
+    limit: int | None = None,
+) -> Selection:
+    """Select rows of one model, with all columns of its table.
+
+    Parameters
+    ----------
+    model : type
+        A model that is a table.
+    where : peewee.Expression, optional
+        A condition.
+    v_astra : str or int, optional
+        Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
+    sdss_ids : iterable of int, optional
+        Only rows of these sources.
+    latest : bool, optional
+        Only rows of the newest version that there is of each spectrum.
+    limit : int, optional
+        At most so many rows.
+
+    Raises
+    ------
+    SelectionError
+        If the model has no column that this asks for.
+    """
+    database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
+    headings = categories(model)
+    columns = [
+        OutColumn(field.name, field, field, headings[field.name], bool(field.null))
+        for field in model._meta.sorted_fields
+    ]
+    query = model.select()
+    if where is not None:
+        query = query.where(where)
+    if v_astra is not None:
+        query = query.where(of_version(model, v_astra))
+    if sdss_ids is not None:
+        query = query.where(_of_sources(model, sdss_ids))
+    if latest:
+        query = query.where(_require(model, "is_latest", "versions to take the newest of")())
+    key = model._meta.primary_key
+    # A limit is of rows in their order, whatever is then asked of them.
+    if limit is not None:
+        query = model.select().where(key.in_(query.columns(key).order_by(key).limit(limit)))
+    return Selection(columns, query, (key,), is_key=True)
+
+
+def of_version(model: Any, v_astra: str | int) -> Any:
+    """Make the condition that a row is of a version's major.minor.
+
+    Raises
+    ------
+    SelectionError
+        If the model's rows have no version.
+    """
+    field = _require(model, "v_astra", "column v_astra, so none of its rows is of a version")
+    major_minor = major_minor_of(v_astra)
+    if "v_astra_major_minor" in model._meta.fields:
+        return model.v_astra_major_minor == major_minor
+    return field.between(major_minor * 1000, major_minor * 1000 + 999)
+
+
+def major_minor_of(v_astra: str | int) -> int:
+    """Give the major.minor of a version as the database keeps it: 9 for ``"0.9"``, ``"0.9.1"`` and 9001."""
+    integer = version_string_to_integer(v_astra) if isinstance(v_astra, str) else as_v_astra(v_astra)
+    return integer // 1000
+
+
+def model_named(name: str) -> type[BaseModel]:
+    """Find a model by its name, or that of its table, in capitals or not.
+
+    Raises
+    ------
+    SelectionError
+        If there is none, with those whose names are close.
+    """
+    import difflib
+
+    import astra_models.ingest  # knows all kinds of spectra
+    import astra_models.outputs  # noqa: F401  and this all results
+
+    models = {model.__name__: model for model in BaseModel.concrete_models()}
+    for model in models.values():
+        if name.lower() in (model.__name__.lower(), model._meta.table_name):
+            return model
+    folded = {known.lower(): known for known in models}
+    close = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3)]
+    known = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(sorted(models))}"
+    raise SelectionError(f"there is no model {name!r}; {known}")
+
+
+def _of_sources(model: Any, sdss_ids: Iterable[int]) -> Any:
+    if "source_pk" in model._meta.fields:
+        return model.source_pk.in_(Source.select(Source.pk).where(is_any_of(Source.sdss_id, sdss_ids)))
+    return is_any_of(_require(model, "sdss_id", "source, so none of its rows is of an sdss_id"), sdss_ids)
+
+
+def _require(model: Any, name: str, what: str) -> Any:
+    found = getattr(model, name, None)
+    if found is None:
+        raise SelectionError(f"{model.__name__} has no {what}; leave that condition out")
+    return found
+
+
+# ---- reading
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """See the bound database as it is now, until the end of the block, whatever others write meanwhile."""
+    database.connect(reuse_if_open=True)
+    if database.in_transaction():  # the caller's, whose view of the database is the caller's choice
+        yield
+        return
+    with database.atomic():
+        if is_postgresql(database):
+            database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        token = _is_shareable.set(is_postgresql(database))
+        try:
+            yield
+        finally:
+            _is_shareable.reset(token)
+
+
+_is_shareable: ContextVar[bool] = ContextVar("_is_shareable", default=False)
+
+
+def can_be_shared() -> bool:
+    """Tell whether other connections can see what this one's `snapshot` sees."""
+    return _is_shareable.get()
+
+
+def share_snapshot() -> str:
+    """Give the name by which other connections can join this `snapshot`."""
+    return database.execute_sql("SELECT pg_export_snapshot()").fetchone()[0]
+
+
+_FOR_WIDE_ROWS = (
+    "SET LOCAL enable_sort = off",
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+    "SELECT octet_length(repeat(repeat(' ', 1024), 16384))",
+)
+"""What makes a connection of PostgreSQL read rows of hundreds of columns several times faster.
+
+An index gives them in their order sooner than they are sorted, and to hand them on from process to process costs more
+than it saves. A process that has once freed 16 MB no longer gives its memory back to the system after every row.
+"""
+
+
+@contextmanager
+def shared_snapshot(name: str) -> Iterator[None]:
+    """See, by a connection of this thread's own, what the thread of a `snapshot` sees."""
+    database.connect(reuse_if_open=True)
+    try:
+        with database.atomic():
+            database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            database.execute_sql("SET TRANSACTION SNAPSHOT %s", (name,))
+            for statement in _FOR_WIDE_ROWS:
+                database.execute_sql(statement)
+            yield
+    finally:
+        database.close()
+
+
+def read_rows(query: Any, at_once: int = ROWS_AT_ONCE) -> Iterator[list[tuple[Any, ...]]]:
+    """Read a query's rows as the driver gives them, some at a time, by a cursor that stays with the server.
+
+    Parameters
+    ----------
+    query : peewee.Select
+        What to read. It has to be in a transaction: see `snapshot`.
+    at_once : int, optional
+        Rows per list.
+    """
+    sql, parameters = query.sql()
+    with driver_errors, closing(database.connection().cursor()) as cursor:
+        if not is_postgresql(database):
+            cursor.execute(sql, tuple(parameters))
+            while rows := cursor.fetchmany(at_once):
+                yield rows
+            return
+        name = f"{CURSOR}_{next(_numbers)}"
+        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", tuple(parameters))
+        while True:
+            cursor.execute(f"FETCH FORWARD {at_once} FROM {name}")
+            if not (rows := cursor.fetchall()):
+                break
+            yield rows
+        cursor.execute(f"CLOSE {name}")
+
+
+_numbers = itertools.count()

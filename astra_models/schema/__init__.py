@@ -1,0 +1,1 @@
+"""Tables of the bound database: making them, moving them to a new release, comparing them with the models."""

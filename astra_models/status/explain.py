@@ -1,0 +1,310 @@
+"""Everything about one star: its spectra, the results of all versions, what is due and why, what failed and why.
+
+The number of queries is that of the tables, whatever is in them.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from astra_models.base import database
+from astra_models.schema.tables import existing_tables, require_tables
+from astra_models.database.sql import is_any_of
+from astra_models.errors import AstraError, UnknownSourceError
+from astra_models.fields import BitField
+from astra_models.rejected import FAILURES, NOT_INGESTED, RejectedResult
+from astra_models.analysis.due import select_due
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
+from astra_models.status.survey import Computed, FileStatus, ingested_files, major_minor, result_models
+from astra_models.version import installed_v_astra, version_integer_to_string
+
+__all__ = ["HEADLINES", "explain_star", "find_star"]
+
+HEADLINES = ("teff", "logg", "fe_h", "m_h", "v_rad", "dist", "element", "classification", "spectral_type", "sub_type")
+"""Columns of results that are told, of those that a model has; of numbers, with their errors."""
+
+ON_THE_SKY = ("ra", "dec", "l", "b")
+IDENTIFIERS = (
+    *("sdss_id", "sdss4_apogee_id", "gaia_dr2_source_id", "gaia_dr3_source_id", "tic_v8_id"),
+    *("catalogid", "catalogid21", "catalogid25", "catalogid31", "healpix"),
+)
+
+
+def find_star(
+    sdss_id: int | None = None,
+    *,
+    apogee_id: str | None = None,
+    gaia_id: int | None = None,
+    spectrum_pk: int | None = None,
+) -> Any:
+    """Find a source by one of its identifiers.
+
+    Parameters
+    ----------
+    sdss_id : int, optional
+        SDSS-V identifier.
+    apogee_id : str, optional
+        SDSS-IV APOGEE identifier, such as ``"2M00000002+7417074"``.
+    gaia_id : int, optional
+        Gaia source identifier, of DR3 or of DR2.
+    spectrum_pk : int, optional
+        Key of one of its spectra.
+
+    Returns
+    -------
+    Source
+        The source.
+
+    Raises
+    ------
+    TypeError
+        If it isn't exactly one identifier that is given.
+    UnknownSourceError
+        If there is none.
+    """
+    given = {"sdss_id": sdss_id, "apogee_id": apogee_id, "gaia_id": gaia_id, "spectrum_pk": spectrum_pk}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise TypeError(f"find_star() takes one identifier, {len(named)} were given: {', '.join(named) or 'none'}")
+    ((name, value),) = named.items()
+    require_tables(Source, Spectrum)
+    found = next(_candidates(name, value), None)
+    if found is None:
+        raise UnknownSourceError(
+            f"there is no star of {name} {value} in the database; `astra status` shows what there is, and "
+            "`astra ingest` brings in more"
+        )
+    return found
+
+
+def explain_star(source: Any, computed: Iterable[Computed] = ()) -> Star:
+    """Collect everything that the database has about a source.
+
+    Parameters
+    ----------
+    source : Source
+        The source.
+    computed : iterable of Computed
+        The pipelines that are computed here: only these can be due.
+
+    Returns
+    -------
+    Star
+        What there is.
+    """
+    there = existing_tables()
+    computed = list(computed)
+    with database.atomic():
+        rows = [row for kind in _kinds(there) for row in _rows_of(kind, source.pk)]
+        keys = [row.spectrum_pk for row in rows if row.spectrum_pk is not None]
+        results = [row for model in result_models(there) for row in _results_of(model, source.pk, keys)]
+        listed = _listed(source, keys)
+        due = {(pipeline.name, key) for pipeline in computed for key in _due_keys(pipeline, source.pk, there)}
+        files = ingested_files(there)
+    return Star(
+        source_pk=source.pk,
+        identifiers=_set(source, IDENTIFIERS),
+        position=_set(source, ON_THE_SKY),
+        spectra=[_spectrum(row) for row in rows],
+        results=_told(results, computed, files),
+        analyses=[
+            analysis
+            for pipeline in computed
+            for row in rows
+            if isinstance(row, pipeline.spectrum_models) and row.spectrum_pk is not None
+            for analysis in [_analysis(pipeline, row, results, listed, (pipeline.name, row.spectrum_pk) in due)]
+        ],
+        rejected=[_rejected(row) for row in listed],
+    )
+
+
+# ---- finding it
+
+
+def _candidates(name: str, value: Any) -> Iterator[Any]:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return  # no column holds it
+    if name == "spectrum_pk":
+        for kind in _kinds(existing_tables()):
+            rows: Any = kind.select(kind.source_pk).where(kind.spectrum_pk == value).tuples()
+            yield from (Source.get_by_id(source_pk) for (source_pk,) in rows if source_pk is not None)
+        return
+    columns = {
+        "sdss_id": (Source.sdss_id,),
+        "apogee_id": (Source.sdss4_apogee_id,),
+        "gaia_id": (Source.gaia_dr3_source_id, Source.gaia_dr2_source_id),
+    }
+    for column in columns[name]:
+        yield from Source.select().where(column == value)
+
+
+def _kinds(there: set[str]) -> list[Any]:
+    kinds: Iterator[Any] = SpectrumMixin.concrete_models()
+    return sorted((kind for kind in kinds if kind._meta.table_name in there), key=lambda kind: kind._meta.table_name)
+
+
+# ---- reading the rows
+
+
+def _rows_of(kind: Any, source_pk: int) -> list[Any]:
+    return list(kind.select().where(kind.source_pk == source_pk).order_by(kind.spectrum_pk))
+
+
+def _results_of(model: Any, source_pk: int, spectrum_pks: list[int]) -> list[Any]:
+    fields = model._meta.fields
+    condition = model.source_pk == source_pk
+    if "spectrum_pk" in fields:
+        condition |= is_any_of(model.spectrum_pk, spectrum_pks)
+    names = ("task_pk", "source_pk", "spectrum_pk", "v_astra", "modified", *_measured(model))
+    flags = [name for name, column in fields.items() if isinstance(column, BitField)]
+    columns = [fields[name] for name in dict.fromkeys((*names, *model.upsert_key, *flags)) if name in fields]
+    rows = list(model.select(*columns).where(condition))
+    return sorted(rows, key=lambda row: (getattr(row, "spectrum_pk", None) or 0, -row.v_astra, row.task_pk))
+
+
+def _measured(model: Any) -> list[str]:
+    return [name for headline in HEADLINES for name in (headline, f"e_{headline}") if name in model._meta.fields]
+
+
+def _listed(source: Any, spectrum_pks: list[int]) -> list[Any]:
+    condition = (RejectedResult.source_pk == source.pk) | is_any_of(RejectedResult.spectrum_pk, spectrum_pks)
+    for pattern in _in_payload(source):  # rows of files have no keys of ours
+        condition |= (RejectedResult.reason == NOT_INGESTED) & (RejectedResult.payload**pattern)
+    return list(RejectedResult.select().where(condition).order_by(RejectedResult.pk))
+
+
+def _in_payload(source: Any) -> Iterator[str]:
+    """Give patterns of what a row of a file, as JSON, says of this source."""
+    if source.sdss_id is not None:
+        yield from (f'%"sdss_id": {source.sdss_id}{end}%' for end in ",}")
+    if source.sdss4_apogee_id is not None:
+        yield f'%"{source.sdss4_apogee_id}"%'
+    for gaia_id in {source.gaia_dr3_source_id, source.gaia_dr2_source_id} - {None}:
+        yield from (f"%: {gaia_id}{end}%" for end in ",}")
+
+
+def _due_keys(pipeline: Computed, source_pk: int, there: set[str]) -> Iterator[int]:
+    model = pipeline.output_models[0]
+    for kind in pipeline.spectrum_models:
+        if {model._meta.table_name, kind._meta.table_name} <= there:
+            yield from select_due(model, kind, where=kind.source_pk == source_pk)
+
+
+# ---- telling of them
+
+
+def _set(row: Any, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None and _is_finite(value)}
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _spectrum(row: Any) -> SpectrumOfStar:
+    file, problem = None, None
+    try:
+        file = row.absolute_path
+    except AstraError as error:
+        problem = str(error)
+    return SpectrumOfStar(
+        spectrum_pk=row.spectrum_pk,
+        kind=row._meta.table_name,
+        key=_set(row, row.natural_key),
+        telescope=getattr(row, "telescope", None),
+        snr=_set(row, ["snr"]).get("snr"),
+        modified=row.modified,
+        file=file,
+        is_there=file is not None and Path(file).is_file(),
+        problem=problem,
+    )
+
+
+def _told(rows: list[Any], computed: list[Computed], files: Any) -> list[Result]:
+    names: dict[Any, str] = {model: pipeline.name for pipeline in computed for model in pipeline.output_models}
+    newest: dict[Any, int] = {}
+    for row in rows:
+        newest[_same(row)] = max(row.v_astra, newest.get(_same(row), 0))
+    return [
+        Result(
+            pipeline=names.get(type(row)) or row._meta.table_name,
+            table=row._meta.table_name,
+            task_pk=row.task_pk,
+            spectrum_pk=getattr(row, "spectrum_pk", None),
+            version=version_integer_to_string(row.v_astra),
+            is_newest=row.v_astra == newest[_same(row)],
+            values=_set(row, _measured(row)),
+            units={name: unit for name in _set(row, _measured(row)) if (unit := row._meta.fields[name].unit)},
+            flags=list(_flags(row)),
+            modified=row.modified,
+            files=_file_names(files.get(type(row).__name__, {}), row.v_astra // 1000),
+        )
+        for row in rows
+    ]
+
+
+def _same(row: Any) -> tuple[Any, ...]:
+    """Give what the results of all versions have in common."""
+    return type(row), *(getattr(row, name) for name in row.upsert_key if name != "v_astra_major_minor")
+
+
+def _flags(row: Any) -> Iterator[str]:
+    for name, column in row._meta.fields.items():
+        if not isinstance(column, BitField):
+            continue
+        bits: int = getattr(row, name) or 0
+        named = {flag: bit.value for flag, bit in column.flags.items() if bits & bit.value}
+        yield from named
+        if unnamed := bits & ~sum(named.values()):
+            yield f"{name} {unnamed:#x}"
+
+
+def _file_names(files: dict[int | None, list[FileStatus]], version: int) -> list[str]:
+    return list(dict.fromkeys(file.name for file in (*files.get(version, ()), *files.get(None, ()))))
+
+
+def _analysis(pipeline: Computed, row: Any, results: list[Any], listed: list[Any], is_due: bool) -> Analysis:
+    model = pipeline.output_models[0]
+    own = [result for result in results if type(result) is model and result.spectrum_pk == row.spectrum_pk]
+    failures = [
+        failure
+        for failure in listed
+        if (failure.model, failure.spectrum_pk, failure.v_astra)
+        == (model.__name__, row.spectrum_pk, installed_v_astra())
+    ]
+    state, why = ("due", _why_due(row, own)) if is_due else _why_not_due(own, failures)
+    if is_due and failures:
+        why += "; the last time: " + failures[-1].message
+    return Analysis(pipeline.name, row.spectrum_pk, state, why)
+
+
+def _why_due(row: Any, results: list[Any]) -> str:
+    installed = installed_v_astra()
+    result = next((result for result in results if result.v_astra // 1000 == installed // 1000), None)
+    if result is None:
+        older = [version_integer_to_string(result.v_astra) for result in results if result.v_astra < installed]
+        return f"no result of {major_minor(installed // 1000)}" + (f", only of {', '.join(older)}" if older else "")
+    if row.modified > result.modified:
+        return f"the spectrum changed on {row.modified:%Y-%m-%d %H:%M:%S}, after its result"
+    version, wanted = map(version_integer_to_string, (result.v_astra, installed))
+    return f"its result is of {version}, and {wanted} is installed"
+
+
+def _why_not_due(results: list[Any], failures: list[Any]) -> tuple[str, str]:
+    wanted = installed_v_astra() // 1000
+    result = next((result for result in results if result.v_astra // 1000 == wanted), None)
+    failed = [failure for failure in failures if failure.reason in FAILURES]
+    if failed:
+        return "failed", f"{failed[-1].reason}: {failed[-1].message}"
+    if result is None:
+        return "done", f"not due at {major_minor(wanted)}"
+    return "done", f"result of {version_integer_to_string(result.v_astra)}"
+
+
+def _rejected(row: Any) -> Listed:
+    version = None if row.v_astra is None else version_integer_to_string(row.v_astra)
+    return Listed(row.model, row.spectrum_pk, version, row.reason, row.message, row.created, row.run_id)

@@ -1,0 +1,262 @@
+"""How far a survey is: per pipeline and version, what is due, what is done, what failed, and where results come from.
+
+A pipeline that is computed here has an end: spectra that are due. Results that come in files have none; they come when
+somebody ingests the next file.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import peewee
+
+import astra_models.outputs  # noqa: F401  all tables of results are told of
+from astra_models.base import BaseModel, database
+from astra_models.schema.tables import existing_tables, require_tables
+from astra_models.ingested import IngestedFile
+from astra_models.latest import LatestMixin
+from astra_models.rejected import FAILURES, RejectedResult
+from astra_models.analysis.due import count_due
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.version import installed_v_astra
+
+__all__ = [
+    "Computed",
+    "FileStatus",
+    "Status",
+    "VersionStatus",
+    "major_minor",
+    "result_models",
+    "survey_status",
+]
+
+Value = TypeVar("Value")
+ByVersion = dict[int | None, Value]
+"""By major.minor version, as ``v_astra_major_minor`` has it; None stands for one that isn't known."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A pipeline that is computed here.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    spectrum_models : tuple of type
+        The kinds of spectra that it takes.
+    output_models : tuple of type
+        The models of its results. What is due is told by the first.
+    """
+
+    name: str
+    spectrum_models: tuple[Any, ...]
+    output_models: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """A result file that was ingested.
+
+    Attributes
+    ----------
+    name, sha256, kind : str
+        Its name, its checksum, and what it was recognised as.
+    rows, rejected : int
+        How many rows it has, and how many of them could not be stored.
+    ingested : datetime
+        When.
+    """
+
+    name: str
+    sha256: str
+    kind: str
+    rows: int
+    rejected: int
+    ingested: datetime
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """A pipeline at one major.minor version.
+
+    Attributes
+    ----------
+    pipeline : str
+        Its name; that of the table, if it isn't computed here.
+    table : str
+        The table of the results.
+    computed : bool
+        Whether it is computed here; else its results come in files.
+    version : str or None
+        Major and minor version, such as ``"0.9"``; None for rows of files that couldn't be stored, as nobody knows
+        whose they are.
+    v_astra : int or None
+        The newest version among the results; the installed one if there is none yet.
+    due : int or None
+        How many spectra are due, at the installed version; None for other versions, and for what isn't computed here.
+    done : int
+        How many results there are.
+    failed : int
+        How many spectra failed or gave no result.
+    rejected : int
+        How many results, or rows of files, couldn't be stored.
+    last : datetime or None
+        When a result was last written or changed.
+    files : tuple of FileStatus
+        The result files that were ingested, oldest first.
+    """
+
+    pipeline: str
+    table: str
+    computed: bool
+    version: str | None
+    v_astra: int | None
+    due: int | None = None
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0
+    last: datetime | None = None
+    files: tuple[FileStatus, ...] = ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a database holds.
+
+    Attributes
+    ----------
+    tables : dict of str to int
+        Rows of the tables of sources and of spectra.
+    pipelines : list of VersionStatus
+        What is computed here first, then what comes in files; by name, newest version first.
+    files : list of FileStatus
+        Result files that are of no single pipeline: sources, spectra, tables with a mapping.
+    """
+
+    tables: dict[str, int]
+    pipelines: list[VersionStatus] = field(default_factory=list)
+    files: list[FileStatus] = field(default_factory=list)
+
+
+def survey_status(computed: Iterable[Computed] = ()) -> Status:
+    """Count what is in the bound database.
+
+    Parameters
+    ----------
+    computed : iterable of Computed
+        The pipelines that are computed here.
+
+    Returns
+    -------
+    Status
+        Pipelines without anything to tell of are left out, unless they are computed here.
+
+    Raises
+    ------
+    MissingTableError
+        If there are no tables of sources and spectra.
+    """
+    require_tables(Source, Spectrum)
+    with database.atomic():  # one state of everything, without SQLite's lock for writers
+        return _status(list(computed), existing_tables())
+
+
+def result_models(there: Iterable[str]) -> list[Any]:
+    """Give the models of results, as far as they have a table: one row per spectrum, or the like, and version."""
+    tables = set(there)
+    models = [model for model in BaseModel.concrete_models() if model._meta.table_name in tables]
+    return sorted(filter(_is_of_results, models), key=lambda model: model._meta.table_name)
+
+
+def _is_of_results(model: Any) -> bool:
+    return issubclass(model, LatestMixin)
+
+
+def major_minor(version: int | None) -> str | None:
+    """Name a major.minor version: 9 is 0.9, 1002 is 1.2."""
+    return None if version is None else f"{version // 1000}.{version % 1000}"
+
+
+def _status(computed: list[Computed], there: set[str]) -> Status:
+    spectra: list[Any] = sorted(SpectrumMixin.concrete_models(), key=lambda model: model._meta.table_name)
+    counted = [model for model in (Source, Spectrum, *spectra) if model._meta.table_name in there]
+    tables = {model._meta.table_name: model.select().count() for model in counted}
+    makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
+    listed, files = _count_rejected(), ingested_files(there)
+    pipelines: list[VersionStatus] = []
+    for model in result_models(there):
+        name = model.__name__
+        pipelines += _versions(model, makers.get(model), listed.get(name, {}), files.pop(name, {}), there)
+    pipelines.sort(key=lambda status: (not status.computed, status.pipeline))
+    return Status(tables, pipelines, [file for some in files.values() for many in some.values() for file in many])
+
+
+def _versions(
+    model: Any, maker: Computed | None, listed: ByVersion[Counter[str]], files: ByVersion[list[FileStatus]], there: Any
+) -> Iterator[VersionStatus]:
+    """Tell of a model's versions, newest first; what belongs to none that is known comes last."""
+    stored = _count_results(model)
+    if maker is not None:
+        stored.setdefault(installed_v_astra() // 1000, (installed_v_astra(), 0, None))
+    for version in sorted({*stored, *listed, *files}, key=lambda version: (version is None, -(version or 0))):
+        v_astra, done, last = stored.get(version, (None, 0, None))
+        counts = listed.get(version, Counter())
+        failed = sum(counts[reason] for reason in FAILURES)
+        yield VersionStatus(
+            pipeline=maker.name if maker else model._meta.table_name,
+            table=model._meta.table_name,
+            computed=maker is not None,
+            version=major_minor(version),
+            v_astra=v_astra,
+            due=_count_due(maker, model, version, there),
+            done=done,
+            failed=failed,
+            rejected=counts.total() - failed,
+            last=last,
+            files=tuple(files.get(version, ())),
+        )
+
+
+def _count_due(maker: Computed | None, model: Any, version: int | None, there: set[str]) -> int | None:
+    if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
+        return None
+    return sum(count_due(model, kind) for kind in maker.spectrum_models if kind._meta.table_name in there)
+
+
+def _count_results(model: Any) -> ByVersion[tuple[int, int, datetime | None]]:
+    """Give by major.minor version the newest ``v_astra``, how many results there are, and when the last was written."""
+    counts = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(model.modified)  # one pass over the table for both
+    query = model.select(model.v_astra, *counts).group_by(model.v_astra).order_by(model.v_astra).tuples()
+    found: ByVersion[tuple[int, int, datetime | None]] = {}
+    for v_astra, count, last in query:
+        _, before, last_before = found.get(v_astra // 1000, (0, 0, None))
+        found[v_astra // 1000] = v_astra, before + count, max(filter(None, (last, last_before)), default=None)
+    return found
+
+
+def _count_rejected() -> dict[str, ByVersion[Counter[str]]]:
+    """Count what is listed, by model, major.minor version and reason."""
+    columns = RejectedResult.model, RejectedResult.v_astra, RejectedResult.reason
+    found: dict[str, ByVersion[Counter[str]]] = {}
+    query: Any = RejectedResult.select(*columns, peewee.fn.COUNT(peewee.SQL("*"))).group_by(*columns).tuples()
+    for model, v_astra, reason, count in query:
+        version = None if v_astra is None else v_astra // 1000
+        found.setdefault(model, {}).setdefault(version, Counter())[reason] += count
+    return found
+
+
+def ingested_files(there: set[str]) -> dict[str | None, ByVersion[list[FileStatus]]]:
+    """Give the files that were ingested, by the name of their model and major.minor version."""
+    found: dict[str | None, ByVersion[list[FileStatus]]] = {}
+    if IngestedFile._meta.table_name not in there:  # made by an older release
+        return found
+    files: Any = IngestedFile.select().order_by(IngestedFile.pk)
+    for file in files:
+        version = None if file.v_astra is None else file.v_astra // 1000
+        status = FileStatus(file.name, file.sha256, file.kind, file.rows, file.rejected, file.created)
+        found.setdefault(file.model, {}).setdefault(version, []).append(status)
+    return found

@@ -1,0 +1,160 @@
+"""Asking for a run for every file that is dropped into a watched folder.
+
+A file has to be the same, in size and time, at two evaluations: then it is whole, as far as anyone can tell. A file
+that was ingested before is known by its checksum, and needs no run. What was asked for is remembered as long as the
+file is there; when it changes, it is asked for again. A run that failed is executed again by who has mended the cause:
+asking for it every half minute would mend nothing.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from astra_models.errors import UnrecognizedFileError
+from astra_models.ingested import IngestedFile
+from astra_orchestration.assets.result_files import result_file, result_files
+from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, WatchedFile
+
+__all__ = ["result_file_sensor"]
+
+INTERVAL = 30  # seconds
+MOST_REQUESTS = 10
+"""Requests per evaluation: one that takes longer than a minute is ended."""
+MOST_FILES = 5_000
+MOST_BYTES_HASHED = 2_000_000_000
+"""Bytes per evaluation. Of files beyond that, the run finds out itself whether they are known."""
+
+SEEN, DONE = "?", "="
+
+
+@dataclass
+class Round:
+    """One evaluation: what was remembered of files, and what is from now on.
+
+    Files are remembered by digests of their path and of their state, so that the cursor stays small.
+    """
+
+    before: dict[str, str]
+    after: dict[str, str] = field(default_factory=dict)
+    due: list[WatchedFile] = field(default_factory=list)
+    unsettled: int = 0
+    known: int = 0
+    hashed: int = 0
+
+    def look(self, file: WatchedFile) -> None:
+        """Take a file up if it is as it was the last time, and wasn't taken up before."""
+        key, state = _digest(file.path), _digest(file.state)
+        before = self.before.get(key)
+        is_done = before == DONE + state
+        if before == SEEN + state and len(self.due) < MOST_REQUESTS:
+            self._take_up(file)
+            is_done = True
+        self.unsettled += not is_done
+        self.after[key] = (DONE if is_done else SEEN) + state
+
+    def _take_up(self, file: WatchedFile) -> None:
+        if self._is_known(file):
+            self.known += 1
+        else:
+            self.due.append(file)
+
+    def _is_known(self, file: WatchedFile) -> bool:
+        from astra_models.ingest.tables.opening import file_sha256
+
+        same_size: Any = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size).tuples()
+        checksums = {checksum for (checksum,) in same_size}
+        if not checksums or self.hashed + file.size > MOST_BYTES_HASHED:
+            return False
+        self.hashed += file.size
+        try:
+            return file_sha256(file.path)[0] in checksums
+        except UnrecognizedFileError:  # the run will say why it can't be read
+            return False
+
+
+@dg.sensor(
+    target=[result_file],
+    minimum_interval_seconds=INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=f"Ingests files that are dropped into the folders of {FOLDERS_VARIABLE}, once they have settled.",
+)
+def result_file_sensor(
+    context: dg.SensorEvaluationContext, database: DatabaseResource, result_folders: ResultFoldersResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for a run for each file that is new or has changed."""
+    if not result_folders.paths():
+        return dg.SkipReason(f"no folder is watched: name some by {FOLDERS_VARIABLE} in the code server's environment")
+    listing = result_folders.look()
+    files, problems = _usable(listing.files)
+    problems = listing.problems + problems
+    for problem in problems:
+        context.log.warning(problem)
+    now = Round(_remembered(context.cursor))
+    if any(_digest(file.path) in now.before for file in files):
+        database.connect(IngestedFile)
+    for file in files:
+        now.look(file)
+    return _asked_for(now, problems)
+
+
+def _usable(files: list[WatchedFile]) -> tuple[list[WatchedFile], list[str]]:
+    """Leave out what can't be a partition, and what is too much."""
+    named, problems = [], []
+    for file in files:
+        if file.name.isprintable() and "..." not in file.name:
+            named.append(file)
+        else:
+            problems.append(
+                f"the name {file.name!r} can't be a partition's: it has '...', or what can't be printed; rename it"
+            )
+    if len(named) > MOST_FILES:
+        problems.append(
+            f"{len(named)} files are in the watched folders, and only the {MOST_FILES} newest are looked at: move "
+            "elsewhere what is done"
+        )
+        named = sorted(named, key=lambda file: file.mtime_ns)[-MOST_FILES:]
+    return named, problems
+
+
+def _remembered(cursor: str | None) -> dict[str, str]:
+    try:
+        found = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _asked_for(now: Round, problems: list[str]) -> dg.SensorResult:
+    names = list(dict.fromkeys(file.name for file in now.due))
+    return dg.SensorResult(
+        run_requests=[_request(file) for file in now.due],
+        skip_reason=None if now.due else _why_nothing(now, problems),
+        cursor=json.dumps(now.after, separators=(",", ":")),
+        dynamic_partitions_requests=[result_files.build_add_request(names)] if names else [],
+    )
+
+
+def _request(file: WatchedFile) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{file.name}:{file.state}",
+        partition_key=file.name,
+        run_config={"ops": {"result_file": {"config": {"path": file.path}}}},
+    )
+
+
+def _why_nothing(now: Round, problems: list[str]) -> str:
+    n_files = len(now.after)
+    said = [*problems, f"{n_files or 'no'} files are in the watched folders"]
+    if now.unsettled:
+        said.append(f"{now.unsettled} of them are new or still being written: they are looked at again")
+    elif n_files:
+        said.append("all were dealt with" + (f", {now.known} of them ingested before" if now.known else ""))
+    return "; ".join(said)

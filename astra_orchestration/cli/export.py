@@ -1,0 +1,74 @@
+"""``astra export``: rows of a model as a file, or a summary product."""
+
+from typing import Annotated
+
+import typer
+
+from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, escaped, progress_bar, say
+
+export_commands = typer.Typer(cls=AstraGroup)
+
+FOLDER_VARIABLE = "ASTRA_PRODUCTS"
+
+
+@export_commands.command(
+    epilog="Examples: [bold]astra export Corv --latest --output corv.ecsv[/]   "
+    "[bold]astra export --product astraAllStarASPCAP[/]"
+)
+def export(
+    model: Annotated[str | None, typer.Argument(help="A model or its table, such as Corv or source.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="The file: .fits, .fits.gz, .parquet, .ecsv, .csv or .vot.")
+    ] = None,
+    product: Annotated[str | None, typer.Option(help="A summary product instead: `--product list` names them.")] = None,
+    output_dir: Annotated[str, typer.Option(envvar=FOLDER_VARIABLE, help="Where products go.")] = "var/products",
+    v_astra: Annotated[str | None, typer.Option(help="Only this version's major.minor, such as 0.9.")] = None,
+    sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+    latest: Annotated[bool, typer.Option("--latest", help="Only the newest result of each spectrum.")] = False,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most this many rows.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write rows of a model into a file, or a summary product as the survey publishes it."""
+    if (model is None) == (product is None):
+        raise typer.BadParameter("give a MODEL and --output, or a --product")
+    if product is not None:
+        if output or sdss_id or latest or limit is not None:
+            raise typer.BadParameter("a product is always whole; --v-astra, --output-dir and --overwrite go with it")
+        _export_product(product, output_dir, v_astra, overwrite)
+        return
+    if output is None:
+        raise typer.BadParameter("--output says which file to write")
+    _export_model(str(model), output, overwrite, v_astra=v_astra, sdss_ids=sdss_id, latest=latest, limit=limit)
+
+
+def _export_model(name: str, output: str, overwrite: bool, **conditions: object) -> None:
+    from astra_models.products.export import export, writer_for
+    from astra_models.products.query import model_named, select_model
+
+    model = model_named(name)
+    writer_for(output)
+    connect_to_configured(model)
+    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
+    with progress_bar("rows", selection.base.count()) as advance:
+        written = export(model, selection, output, overwrite=overwrite, progress=advance)
+    say(f"{escaped(written.path)}: {written.rows} rows of {model.__name__}, {_megabytes(written.size)}")
+
+
+def _export_product(name: str, folder: str, v_astra: str | None, overwrite: bool) -> None:
+    from astra_models.products.summary import product_named, products, write_product
+
+    if name == "list":
+        for product in products().values():
+            say(f"[bold]{product.name:<36}[/] {escaped(product.description)}")
+        return
+    product = product_named(name)
+    connect_to_configured(*product.models)
+    report = write_product(product, folder, v_astra, overwrite=overwrite)
+    rows = ", ".join(f"{table} {count}" for table, count in report.file.rows.items())
+    say(f"{escaped(report.file.path)}: {rows} rows, {_megabytes(report.file.size)}, SHA-256 {report.file.sha256}")
+    if report.elsewhere:
+        say(f"{report.elsewhere} more results of {report.version} are of other spectra: not in this product")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,257 @@
+"""``astra ingest``: files into the database, whatever they are.
+
+A file of results or the file of one star's spectra: which it is, is told by its content. A file that is refused takes
+no other along.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from astra_orchestration.cli.terminal import (
+    AstraGroup,
+    complain,
+    connect_to_configured,
+    console,
+    escaped,
+    progress_bar,
+    rows_bar,
+    say,
+    table,
+)
+
+COUNTS = ("inserted", "updated", "unchanged")
+REASONS_SHOWN = 5
+BEFORE = {
+    "same": "it was ingested before: without --again, nothing would be written",
+    "other": "a file of this name with other contents was ingested before: this one would update it",
+}
+
+
+class IngestGroup(AstraGroup):
+    """A group whose usual command needs no name: ``astra ingest FILE...`` is ``astra ingest files FILE...``."""
+
+    usual = "files"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Put the usual command's name in front, unless a command is named."""
+        args = args or ["--help"]
+        return super().parse_args(ctx, args if args[0] in self.commands else [self.usual, *args])
+
+
+class Sorted(NamedTuple):
+    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown."""
+
+    results: list[str]
+    spectra: list[str]
+    refused: list[str]
+    unknown: list[str]
+
+
+ingest_commands = typer.Typer(cls=IngestGroup, help="Read files into the database.")
+
+
+@ingest_commands.command("files", epilog="Example: [bold]astra ingest astraAllStarASPCAP-0.6.0.fits.gz[/]")
+def ingest_files(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, or patterns.")],
+    mapping: Annotated[
+        str | None, typer.Option(metavar="YAML", help="What the columns are, for a table that isn't the survey's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would happen, and write nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Go through files that were ingested before.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Read the whole rows of a truncated file, and one with a wrong checksum.")
+    ] = False,
+) -> None:
+    """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
+
+    What a file is, is told by its content. One that was ingested before is known by its checksum, and left alone.
+    [bold]astra ingest spectra FILE...[/] takes files of spectra alone.
+    """
+    if not dry_run:
+        connect_to_configured()
+    given = _sort(files, mapping)
+    for path in given.results:
+        _ingest_results(
+            path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
+        )
+    if given.spectra:
+        given.refused.extend(_preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra))
+    _complain_of(given)
+    if given.refused or given.unknown:
+        raise typer.Exit(1)
+
+
+@ingest_commands.command("spectra", epilog='Example: [bold]astra ingest spectra "var/sample/**/*.fits"[/]')
+def ingest_spectra_files(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="FITS files, or patterns.")],
+) -> None:
+    """Make sources and spectra of FITS files; what is there already stays as it is."""
+    from astra_orchestration.assets.spectra import find_files
+
+    connect_to_configured()
+    paths = find_files(files)
+    refused = _ingest_spectra(paths)
+    for reason in refused:
+        complain(f"[yellow]refused[/] {escaped(reason)}")
+    if len(refused) == len(paths):
+        raise typer.Exit(1)
+
+
+def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
+    """Find files, and tell those of spectra, which are quick to recognise, from the others."""
+    from astra_models.errors import MissingFileError
+    from astra_models.ingest.spectra.recognise import why_no_spectrum
+    from astra_orchestration.assets.spectra import find_files
+
+    found: dict[str, None] = {}
+    given = Sorted([], [], [], [])
+    for pattern in patterns:
+        try:
+            found.update(dict.fromkeys(find_files([pattern])))
+        except MissingFileError as error:
+            given.refused.append(str(error))
+    for path in found:
+        is_spectrum = mapping is None and why_no_spectrum(path) is None
+        (given.spectra if is_spectrum else given.results).append(path)
+    return given
+
+
+def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
+    from astra_models.errors import UnknownKindError, UnrecognizedFileError
+    from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
+    from astra_models.ingest.tables.opening import MappingError, SpectrumFileError
+    from astra_models.ingest.rows.account import ingest_result_file
+
+    try:
+        with rows_bar(os.path.basename(path)) as (checking, progress):
+            report = ingest_result_file(path, checking=checking, progress=progress, **options)
+    except (UnknownKindError, SpectrumFileError) as error:
+        problem = why_no_spectrum(path)
+        if isinstance(problem, UnknownKindError):
+            given.unknown.append(
+                f"{path}: it has neither results nor spectra that are known; it has {what_is_in(path)}"
+            )
+        else:
+            given.refused.append(f"{error}; {problem}")
+    except (UnrecognizedFileError, MappingError) as error:
+        given.refused.append(str(error))
+    else:
+        _show(report)
+
+
+def _complain_of(given: Sorted) -> None:
+    from astra_models.ingest.spectra.files import recognise
+    from astra_models.ingest.tables import opening as result_files
+
+    for reason in (*given.refused, *given.unknown):
+        complain(f"[yellow]refused[/] {escaped(reason)}")
+    if given.unknown:
+        complain(f"results that are known: {escaped(result_files.LOOKED_FOR)}, and tables with a mapping (--mapping)")
+        complain(f"spectra that are known: {escaped(recognise.LOOKED_FOR)}")
+
+
+def _show(report: Any) -> None:
+    name = escaped(os.path.basename(report.path))
+    say(f"[bold]{name}[/]: {escaped(report.kind)}, {_number(report.rows, 'row')}{_what_was_done(report)}")
+    if report.tables and report.dry_run:
+        _show_what_would_be({name: counts["rows"] for name, counts in report.tables.items()}, report.columns)
+    elif report.tables:
+        console.print(table(("table", *COUNTS), _counts(report.tables)))
+    if report.superseded:
+        say(f"{_number(report.superseded, 'row')} of something that a later row has again; the later one is taken")
+    if report.rejected:
+        _show_rejected(report)
+    if report.unplaced:
+        say("columns that have nowhere to go:")
+    for where, columns in _by_reason(report.unplaced).items():
+        say(f"  {escaped(where)}: {escaped(', '.join(columns))}")
+    for note in (*report.notes, *_known_before(report)):
+        say(f"note: {escaped(note)}")
+
+
+def _what_was_done(report: Any) -> str:
+    if report.known:
+        return "; known already, nothing is written (--again goes through it again)"
+    speed = f" in {report.seconds:.1f} s ({report.rows / max(report.seconds, 1e-9):,.0f} rows/s)"
+    if report.dry_run:
+        return f" read{speed}; nothing is written"
+    return speed + ("; replaces a file of this name with other contents" if report.replaces else "")
+
+
+def _counts(tables: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [(name, *(f"{counts[column]:,}" for column in COUNTS)) for name, counts in tables.items()]
+
+
+def _show_what_would_be(rows: dict[str, int], columns: dict[str, dict[str, str]]) -> None:
+    """Show how many rows would go into each table, and which columns."""
+    counts = [(name, f"{n_rows:,}", len(columns.get(name, ()))) for name, n_rows in rows.items()]
+    console.print(table(("table", "rows", "columns"), counts))
+    for name in rows:
+        named = (ours if ours == theirs else f"{theirs} as {ours}" for ours, theirs in columns.get(name, {}).items())
+        say(f"  {name}: {escaped(', '.join(named))}")
+
+
+def _known_before(report: Any) -> list[str]:
+    """Say what a dry run can't know without a database, if there is one: whether the file was ingested before."""
+    from astra_models.base import database
+    from astra_models.database.config import is_in_memory
+    from astra_models.schema.tables import existing_tables
+    from astra_models.errors import DatabaseUnavailableError
+    from astra_models.ingested import IngestedFile, ingested_before
+
+    if not report.dry_run or is_in_memory(database.obj):
+        return []
+    try:
+        connect_to_configured()
+    except DatabaseUnavailableError as error:
+        return [f"nobody can tell whether it was ingested before: {error}"]
+    if IngestedFile._meta.table_name not in existing_tables():
+        return ["there are no tables to ingest it into yet: `astra init` makes them"]
+    before = ingested_before(os.path.basename(report.path), report.sha256)
+    return [BEFORE[before]] if before else []
+
+
+def _show_rejected(report: Any) -> None:
+    where = "would be rejected" if report.dry_run else "rejected, and kept in rejected_result (`astra rejected`)"
+    complain(f"[yellow]{_number(report.rejected, 'row')} {where}[/]")
+    for reason, count in report.reasons.most_common(REASONS_SHOWN):
+        complain(f"  {count:,}: {escaped(reason)}")
+    if others := sum(report.reasons.values()) - sum(n for _, n in report.reasons.most_common(REASONS_SHOWN)):
+        complain(f"  {others:,}: other reasons")
+
+
+def _by_reason(unplaced: Sequence[tuple[str, str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for part, column, why in unplaced:
+        found.setdefault(f"{part}, {why}", []).append(column)
+    return found
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _preview_spectra(paths: Sequence[str]) -> list[str]:
+    """Tell what files of spectra would become; give those that would be refused, with the reasons."""
+    from astra_models.ingest.spectra.preview import preview_spectra
+
+    preview = preview_spectra(paths)
+    _show_what_would_be(preview.rows, preview.columns)
+    ingested = preview.files - len(preview.refused)
+    say(f"{_number(ingested, 'file')} of spectra would be ingested; nothing is written")
+    return [f"{path}: {reason}" for path, reason in preview.refused]
+
+
+def _ingest_spectra(paths: Sequence[str]) -> list[str]:
+    """Ingest files of spectra; give those that were refused, with the reasons."""
+    from astra_models.ingest import ingest_spectra
+
+    with progress_bar("files", len(paths)) as advance:
+        report = ingest_spectra(paths, progress=advance)
+    rows = [(name, *(getattr(counts, count) for count in COUNTS)) for name, counts in report.tables.items()]
+    console.print(table(("table", *COUNTS), rows))
+    say(f"{report.ingested} of {_number(report.files, 'file')} of spectra ingested, {len(report.refused)} refused")
+    return [f"{path}: {reason}" for path, reason in report.refused]

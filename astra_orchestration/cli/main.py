@@ -1,0 +1,154 @@
+"""``astra``: the project from a terminal."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from astra_orchestration.cli.explain import explain_commands
+from astra_orchestration.cli.export import export_commands
+from astra_orchestration.cli.ingest import ingest_commands
+from astra_orchestration.cli.rejected import rejected_commands
+from astra_orchestration.cli.schema import schema_commands
+from astra_orchestration.cli.status import status_commands
+from astra_models.analysis.rerun import Rerun
+from astra_orchestration.cli.terminal import (
+    AstraGroup,
+    complain,
+    connect_to_configured,
+    console,
+    escaped,
+    make_tables,
+    progress_bar,
+    say,
+    table,
+)
+
+app = typer.Typer(
+    cls=AstraGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Analyse stellar spectra, and keep the results.",
+)
+app.add_typer(ingest_commands, name="ingest")
+app.add_typer(schema_commands)
+app.add_typer(rejected_commands)
+app.add_typer(export_commands)
+app.add_typer(status_commands)
+app.add_typer(explain_commands)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command(epilog="Example: [bold]astra sample --stars 200 --seed 1[/]")
+def sample(
+    stars: Annotated[int, typer.Option(min=1, help="Number of stars.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same survey.")] = 1,
+    folder: Annotated[str, typer.Option(help="Where the files go.")] = "var/sample",
+) -> None:
+    """Write a small survey of one's own: FITS files of the real formats, with known truth."""
+    from astra_orchestration.sample import make_sample
+
+    with progress_bar("stars", stars) as advance:
+        summary = make_sample(folder, stars=stars, seed=seed, progress=advance)
+    say(
+        f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
+        f"{len(summary.broken)} files that are broken on purpose "
+        f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
+    )
+    say(f"the truth is in {summary.truth}")
+
+
+@app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
+    limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
+    sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+    rerun: Annotated[Rerun, typer.Option(help="What is due, only what failed, or everything again.")] = Rerun.due,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
+) -> None:
+    """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
+    from astra_models.rejected import RejectedResult
+    from astra_orchestration.pipelines import load_pipeline
+    from astra_models.analysis.stream import analyse, write
+
+    task = load_pipeline(pipeline)
+    connect_to_configured(*task.output_models, *task.spectrum_models, RejectedResult)
+    stream = analyse(task, limit=limit, sdss_ids=sdss_id, rerun=rerun.value, batch_size=batch_size)
+    if not stream.due:
+        say(f"{pipeline}: nothing is due")
+        return
+    with progress_bar("spectra", stream.due) as advance:
+        report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
+    say(f"{pipeline}: {stream.due} due, {counts}")
+    for reason, count in report.reasons.most_common(5):
+        complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
+
+
+@app.command(epilog="Example: [bold]astra version[/]")
+def version() -> None:
+    """Print the installed version, and the integer that results carry."""
+    from astra_models.version import installed_v_astra, installed_version
+
+    say(f"astra {installed_version()} (v_astra {installed_v_astra()})")
+
+
+@app.command(epilog='Example: [bold]astra materialize --spectra "data/*.fits"[/]')
+def materialize(
+    spectra: Annotated[
+        list[str] | None, typer.Option(envvar="ASTRA_SPECTRA", help="Files or patterns, instead of the sample survey.")
+    ] = None,
+    stars: Annotated[int | None, typer.Option(min=1, help="Size of the sample survey.")] = None,
+) -> None:
+    """Make the tables, and materialize every asset once, in this process; the Dagster UI shows the run."""
+    make_tables()
+    from astra_orchestration.cli.materialize import materialize_everything
+
+    outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
+    columns = ("due", "inserted", "updated", "unchanged", "rejected")
+    rows = [
+        (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
+    ]
+    console.print(table(("asset", *columns, "seconds"), rows))
+    if failed := [outcome.asset for outcome in outcomes if outcome.failed]:
+        complain(
+            f"[bold red]failed:[/] {', '.join(failed)}; `make dev` shows the run in the Dagster UI", soft_wrap=True
+        )
+        raise typer.Exit(1)
+    due = [outcome.counts["due"] for outcome in outcomes if "due" in outcome.counts]
+    if due and not any(due):
+        say("nothing is due")
+
+
+@app.command(epilog="Example: [bold]astra ui --port 3001[/]")
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for everyone.")] = "127.0.0.1",
+) -> None:
+    """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
+    from astra_orchestration.cli.serve import serve
+
+    say("starting the Dagster UI ...")
+    code = serve(host, port, lambda address: say(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"))
+    say("the Dagster UI has ended")
+    raise typer.Exit(code)
+
+
+def _say(asset: str, text: str) -> None:
+    say(f"[bold]{asset:<14}[/] {escaped(text)}")
+
+
+def _seconds(outcome: Any) -> str:
+    if outcome.failed:
+        return "[red]failed[/]"
+    return "" if outcome.seconds is None else f"{outcome.seconds:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

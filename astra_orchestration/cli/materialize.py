@@ -1,0 +1,123 @@
+"""Every asset, once, in this process: what ``make run`` does before it serves the UI.
+
+The run is recorded in the Dagster instance like any other, so that the UI shows it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from astra_orchestration.cli.serve import require_dagster_home
+
+__all__ = ["Outcome", "materialize_everything"]
+
+COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an asset.
+
+    Attributes
+    ----------
+    asset : str
+        Its key.
+    counts : dict of str to int
+        ``due``, ``inserted``, ``updated``, ``unchanged``, ``rejected``, as far as they apply.
+    seconds : float or None
+        How long it took; None if it was not materialized.
+    failed : bool
+        Whether it was not materialized.
+    """
+
+    asset: str
+    counts: Mapping[str, int]
+    seconds: float | None
+    failed: bool = False
+
+
+def materialize_everything(
+    *, paths: Sequence[str] = (), stars: int | None = None, say: Callable[[str, str], None] = lambda asset, text: None
+) -> list[Outcome]:
+    """Materialize all assets but the summary products, and record that in the Dagster instance of ``DAGSTER_HOME``.
+
+    Parameters
+    ----------
+    paths : sequence of str, optional
+        Files and patterns to ingest instead of the sample survey, which is then not made.
+    stars : int, optional
+        Size of the sample survey.
+    say : callable, optional
+        Called with an asset's name and what it has to say.
+
+    Returns
+    -------
+    list of Outcome
+        One per asset, upstream ones first.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``DAGSTER_HOME`` isn't set.
+    """
+    from astra_orchestration.definitions import defs
+
+    require_dagster_home()
+    loud = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": _logger(say)}))
+    config: dict[str, Any] = {"loggers": {"console": {"config": {}}}, "ops": {}}
+    selection = dg.AssetSelection.all().materializable() - dg.AssetSelection.groups("products")
+    if paths:
+        selection -= dg.AssetSelection.groups("sample")
+        config["ops"]["catalogue"] = {"config": {"paths": list(paths)}}
+    elif stars is not None:
+        config["ops"]["sample_survey"] = {"config": {"stars": stars}}
+    job = loud.resolve_implicit_global_asset_job_def()
+    graph = loud.resolve_asset_graph()
+    # A partition is a file or a part of something: which one there is to be, nobody has said.
+    wanted = {key for key in selection.resolve(graph) if not graph.get(key).is_partitioned}
+    with dg.DagsterInstance.get() as instance:
+        result = job.execute_in_process(
+            run_config=config, instance=instance, asset_selection=list(wanted), raise_on_error=False
+        )
+    done = {event.asset_key: event for event in result.get_asset_materialization_events()}
+    return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
+
+
+def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:
+    if event is None:
+        return Outcome(key.to_user_string(), {}, None, failed=True)
+    values: dict[str, Any] = {name: entry.value for name, entry in event.materialization.metadata.items()}
+    counts = {name: values[name] for name in COUNTS if name in values}
+    return Outcome(key.to_user_string(), counts, values.get("seconds"))
+
+
+def _logger(say: Callable[[str, str], None]) -> dg.LoggerDefinition:
+    """Make a logger that passes on what assets say themselves, and failures, but not Dagster's account of its steps."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            meta = getattr(record, "dagster_meta", {})
+            event = getattr(record, "dagster_event", None) or meta.get("dagster_event")
+            if event is None:
+                say(meta.get("step_key") or "", meta.get("orig_message") or record.getMessage())
+            elif event.is_step_failure:
+                say(event.step_key or "", _cause(event))
+
+    @dg.logger(config_schema={})
+    def console(context: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("astra.console", level=logging.INFO)
+        logger.addHandler(Handler())
+        return logger
+
+    return console
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """Give the error that a step failed by, without those that wrap it."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"failed: {error.message.strip()}" if error else "failed"

@@ -1,0 +1,88 @@
+"""``astra rejected`` and ``astra replay``: what has no result and why, and trying refused rows again."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from astra_orchestration.cli.terminal import (
+    AstraGroup,
+    complain,
+    connect_to_configured,
+    console,
+    escaped,
+    load_all_models,
+    say,
+    table,
+)
+
+rejected_commands = typer.Typer(cls=AstraGroup)
+
+ROWS_SHOWN = 50
+
+
+class Reason(StrEnum):
+    """Why something is listed."""
+
+    exception = "exception"
+    no_result = "no_result"
+    refused = "refused"
+    not_ingested = "not_ingested"
+
+
+@rejected_commands.command(epilog="Example: [bold]astra rejected --pipeline corv --reason exception[/]")
+def rejected(
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only what is listed for this reason.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
+) -> None:
+    """List what failed, gave no result or could not be stored, and why."""
+    from astra_models.rejected import RejectedResult, select_rejected
+
+    connect_to_configured(RejectedResult)
+    query = select_rejected(model=pipeline, reason=reason, run_id=run)
+    total = query.count()
+    if not total:
+        say("nothing is rejected")
+        return
+    columns = ("when", "pipeline", "spectrum_pk", "version", "reason", "run", "message")
+    listed = table(columns, map(_shown, query.order_by(RejectedResult.pk.desc()).limit(limit)))
+    for column in listed.columns[1:]:
+        column.justify = "left"
+    console.print(listed)
+    say(f"{min(total, limit)} of {total} shown" if total > limit else f"{total} in all")
+
+
+@rejected_commands.command(epilog="Example: [bold]astra replay 5f1c2a[/]")
+def replay(
+    run: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="The run: its id, or how the id begins.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The refused rows of all runs.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Drop the rows instead.")] = False,
+) -> None:
+    """Try to store refused rows again, at the version that they were made with."""
+    from astra_models.analysis import replay as replaying
+    from astra_models.rejected import RejectedResult
+
+    if (run is None) != every:
+        raise typer.BadParameter("give a RUN_ID, or --all")
+    connect_to_configured(RejectedResult)
+    load_all_models()
+    if discard:
+        say(f"{replaying.discard(run)} refused rows dropped")
+        return
+    report = replaying.replay(run)
+    say(f"{report.rows} tried: {report.inserted} inserted, {report.updated} updated, {report.rejected} refused again")
+    for why, count in report.reasons.most_common(5):
+        complain(f"[yellow]refused[/] {count}: {escaped(why)}")
+    if report.rejected:
+        raise typer.Exit(1)
+
+
+def _shown(row: Any) -> tuple[str, ...]:
+    from astra_models.version import version_integer_to_string
+
+    version = "" if row.v_astra is None else version_integer_to_string(row.v_astra)
+    key = "" if row.spectrum_pk is None else str(row.spectrum_pk)
+    when = row.created.isoformat(" ", "seconds").removesuffix("+00:00")
+    return when, row.model, key, version, row.reason, (row.run_id or "")[:8], escaped(row.message)

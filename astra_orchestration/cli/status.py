@@ -1,0 +1,104 @@
+"""``astra status``: which database is used, and how far the survey in it is."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from astra_orchestration.cli.terminal import (
+    AstraGroup,
+    connect_to_configured,
+    console,
+    escaped,
+    load_all_models,
+    say,
+    table,
+    where,
+)
+
+status_commands = typer.Typer(cls=AstraGroup)
+
+
+@status_commands.command(epilog="Example: [bold]astra status --json[/]")
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Show which database is used, what it holds, and per pipeline and version what is due, done and failed."""
+    connect_to_configured()
+    load_all_models()
+    from astra_models.status.survey import survey_status
+
+    found = survey_status(computed_pipelines())
+    if as_json:
+        print_json(_described() | asdict(found))
+    else:
+        _show(found)
+
+
+def computed_pipelines() -> list[Any]:
+    """Tell which pipelines are computed here, of which spectra."""
+    from astra_models.status.survey import Computed
+    from astra_orchestration.pipelines import load_pipeline, pipeline_names
+
+    tasks = [load_pipeline(name) for name in pipeline_names()]
+    return [Computed(task.name, task.spectrum_models, task.output_models) for task in tasks]
+
+
+def print_json(content: Any) -> None:
+    """Print JSON; times are in UTC, as ISO 8601 has them."""
+    print(json.dumps(content, indent=2, default=_plain))  # noqa: T201  rich would wrap it
+
+
+def shown_time(moment: datetime | None) -> str:
+    """Give a time in UTC, to the second; nothing for none."""
+    return "" if moment is None else moment.isoformat(" ", "seconds").removesuffix("+00:00")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} can't be written as JSON")
+
+
+def _described() -> dict[str, Any]:
+    from astra_models.base import bound_schema, database
+    from astra_models.database.retry import describe
+    from astra_models.version import installed_v_astra, installed_version
+
+    version = {"version": installed_version(), "v_astra": installed_v_astra()}
+    return {"database": describe(database), "schema": bound_schema()} | version
+
+
+def _show(found: Any) -> None:
+    say(where())
+    rows = [(name, count) for name, count in found.tables.items() if count or name in ("source", "spectrum")]
+    console.print(table(("table", "rows"), rows))
+    columns = ("pipeline", "version", "due", "done", "failed", "rejected", "last written (UTC)", "from")
+    listed = table(columns, map(_row, found.pipelines))
+    listed.columns[-1].justify, listed.columns[-1].overflow = "left", "fold"
+    console.print(listed)
+    if found.files:
+        say(f"other files: {escaped(_names(found.files))}{_rejected_of(found.files)}")
+
+
+def _row(status: Any) -> tuple[str, ...]:
+    # Of an older version that a file has brought, this installation has computed nothing, as far as it knows.
+    is_computed = status.computed and (status.due is not None or not status.files)
+    origin = ["computed here"] * is_computed + [escaped(_names(status.files))] * bool(status.files)
+    counts = (status.done, status.failed, status.rejected)
+    due = "" if status.due is None else str(status.due)
+    return status.pipeline, status.version or "", due, *map(str, counts), shown_time(status.last), ", ".join(origin)
+
+
+def _rejected_of(files: Any) -> str:
+    rejected = sum(file.rejected for file in files)
+    return f" ({rejected:,} {'row' if rejected == 1 else 'rows'} rejected)" if rejected else ""
+
+
+def _names(files: Any) -> str:
+    """Name a few files, the newest first."""
+    names = list(dict.fromkeys(file.name for file in reversed(files)))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,153 @@
+"""What all commands share in a terminal: how they print, how their errors look, and the configured database."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+# Each command that needs a database says so itself, by an error.
+warnings.filterwarnings("ignore", message="no database is configured")
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+errors = Console(stderr=True, highlight=False)
+say = partial(console.print, soft_wrap=True)
+complain = partial(errors.print, soft_wrap=True)
+
+
+class AstraGroup(TyperGroup):
+    """Commands whose errors, as far as users can cause them, are one line and not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; exit with 1 if it fails."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not is_user_error(error):
+                raise
+            complain(f"[bold red]error:[/] {escaped(str(error))}")
+            raise typer.Exit(1) from error
+
+
+def is_user_error(error: Exception) -> bool:
+    """Tell whether an error is one that a user can cause."""
+    # By name: when the configuration is wrong, the import that would give the class is what failed.
+    return any(base.__name__ == "AstraError" for base in type(error).__mro__)
+
+
+def escaped(text: str) -> str:
+    """Give text that rich prints as it is."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def connect_to_configured(*models: Any) -> None:
+    """Make sure that the configured database can be used, and is not one that vanishes."""
+    from astra_orchestration.resources.database import connect
+
+    require_configured()
+    connect(*models)
+
+
+def require_configured() -> None:
+    """Make sure that a database is configured, and not one that vanishes."""
+    from astra_models.base import database
+    from astra_models.database.config import is_in_memory
+    from astra_models.errors import ConfigurationError
+
+    if is_in_memory(database.obj):
+        raise ConfigurationError(
+            "no database is configured; name a SQLite file by `export ASTRA_DATABASE_PATH=var/astra.db`, or a database "
+            "in ~/.config/sdss/astra/astra.yml"
+        )
+
+
+def make_tables() -> list[str]:
+    """Make the tables of all kinds of spectra and of all pipelines, as far as they are missing; name them."""
+    connect_to_configured()
+    from astra_models.schema.migration import init
+
+    load_all_models()
+    return init()
+
+
+def load_all_models() -> None:
+    """Import the models of all kinds of spectra and of all pipelines."""
+    import astra_models.ingest  # noqa: F401  knows all kinds of spectra
+    from astra_orchestration.pipelines import load_pipeline, pipeline_names
+
+    for name in pipeline_names():
+        load_pipeline(name)
+
+
+def where() -> str:
+    """Name the configured database."""
+    from astra_models.base import bound_schema, database
+    from astra_models.database.retry import describe
+
+    schema = f", schema {bound_schema()!r}" if bound_schema() else ""
+    return escaped(f"{describe(database)}{schema}")
+
+
+def table(columns: Any, rows: Any) -> Table:
+    """Make a table of a first column of names and further ones of numbers."""
+    table = Table()
+    table.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Any]:
+    """Show a bar; gives a function that is told how many are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task(what, total=total)
+        yield lambda done: bar.update(shown, completed=done)
+        bar.update(shown, completed=total)
+
+
+@contextmanager
+def rows_bar(what: str) -> Iterator[tuple[Any, Any]]:
+    """Show a bar with the speed.
+
+    Gives two functions: one is told how many bytes of a file are checked, and how many there are; the other, how many
+    rows are done, and how many there are.
+    """
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            unit, size = task.fields["unit"], task.fields["size"]
+            speed = task.finished_speed or task.speed
+            done = "" if task.total is None else f"{task.completed / size:,.0f} of {task.total / size:,.0f} {unit}"
+            return Text(done if speed is None else f"{done}, {speed / size:,.0f} {unit}/s")
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        checking = bar.add_task(f"checking {what}", total=None, unit="MB", size=1_000_000)
+        rows = bar.add_task(what, total=None, visible=False, start=False, unit="rows", size=1)
+
+        def checked(done: int, total: int) -> None:
+            bar.update(checking, completed=done, total=total)
+            if done == total:
+                bar.update(checking, visible=False)
+                bar.update(rows, visible=True)
+                bar.start_task(rows)
+
+        yield checked, lambda done, total: bar.update(rows, completed=done, total=total)

@@ -1,0 +1,323 @@
+"""Summary files as the survey publishes them, with made-up values: for tests, benchmarks and the tutorial.
+
+Rows are the columns of a source, of a spectrum and of a result; a name that two of them have is there once, where it
+comes first. The table of the instrument that isn't used has no rows, and columns without width.
+"""
+
+import gzip
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import peewee
+
+from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum
+from astra_models.boss import BossVisitSpectrum
+from astra_models.fields import BytesField, DateTimeField, DoubleField, FloatArrayField
+from astra_models.fits.stream import BLOCK
+from astra_models.ingest.tables.values import is_key
+from astra_models.mwm import BossCombinedSpectrum
+from astra_models.fits.written_header import card, with_checksums
+from astra_models.source import Source
+from astra_models.version import version_string_to_integer
+
+ROWS_AT_ONCE = 20_000
+SPECTRA: dict[tuple[str, str], Any] = {
+    ("star", "BOSS"): BossCombinedSpectrum,
+    ("star", "APOGEE"): ApogeeCoaddedSpectrumInApStar,
+    ("visit", "BOSS"): BossVisitSpectrum,
+    ("visit", "APOGEE"): ApogeeVisitSpectrum,
+}
+FILETYPES = {
+    BossCombinedSpectrum: "mwmStar",
+    ApogeeCoaddedSpectrumInApStar: "apStar",
+    BossVisitSpectrum: "specFull",
+    ApogeeVisitSpectrum: "apVisit",
+}
+_NOT_PUBLISHED = {"pk", "modified", "path", "v_astra_major_minor", "spec_file", "starver", "created"}
+_SPECTRUM_UNITS = {"K": (3500, 7500), "mag": (7, 19), "km / s": (-120, 120), "dex(cm / s2)": (0.2, 5), "deg": (0, 90)}
+_TEXTS = {"release": 5, "filetype": 8, "run2d": 6, "apred": 3, "telescope": 6, "obj": 18, "sdss4_apogee_id": 18}
+_EPOCH = np.datetime64("2024-03-01T00:00:00", "us")
+
+
+class Style(NamedTuple):
+    """How a release writes its files."""
+
+    version: str
+    target_bytes: int
+    version_is_text: bool
+
+
+STYLES = {"dr19": Style("0.6.0", 57, True), "dr20": Style("0.8.1", 71, False)}
+
+
+class Made(NamedTuple):
+    """A column of a file: its name, field, type in a row, and format."""
+
+    name: str
+    field: Any
+    dtype: Any
+    form: str
+
+
+def write_result_file(
+    path: str | Path,
+    model: Any = None,
+    n_rows: int = 100,
+    *,
+    level: str = "star",
+    instrument: str | None = None,
+    style: str = "dr20",
+    columns: Sequence[str] | None = None,
+    first: int = 1,
+    change: Callable[[np.ndarray, int], None] | None = None,
+    header: dict[str, Any] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    more: Sequence[Made] = (),
+    checksums: bool = True,
+) -> Path:
+    """Write a summary file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where; gzipped if it ends with ``.gz``.
+    model : type, optional
+        The model of the results; without one it is an mwmAllStar, mwmAllVisit or mwmTargets.
+    n_rows : int, optional
+        How many rows.
+    level : {"star", "visit", "target"}, optional
+        What the spectra are of; "target" for none.
+    instrument : {"BOSS", "APOGEE"}, optional
+        Which table has rows; by the model if not given.
+    style : {"dr19", "dr20"}, optional
+        The release: how versions and targeting flags are written.
+    columns : sequence of str, optional
+        Columns to write; all if not given. Keys are always written.
+    first : int, optional
+        The first key of the rows: sdss_id, spectrum_pk, task_pk count from it.
+    change : callable, optional
+        Called with some of the rows, a structured array, and the number of the first, to change their values.
+    header : dict, optional
+        More cards of the primary header; None takes one away.
+    renamed : mapping of str to str, optional
+        Names that columns have in the file instead of ours.
+    more : sequence of Made, optional
+        Columns that none of the tables has, at the end of a row; zero unless `change` sets them.
+    checksums : bool, optional
+        Whether to write CHECKSUM and DATASUM.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path, look = Path(path), STYLES[style]
+    instrument = instrument or _usual_instrument(model)
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    cards = {"V_ASTRA": look.version, "CREATED": "2024-03-01"} | (header or {})
+    if model is not None:
+        cards = {"PIPELINE": model.__name__} | cards
+    cards = {keyword: value for keyword, value in cards.items() if value is not None}
+    with plain.open("wb") as file:
+        file.write(_header(None, cards))
+        for name in ("BOSS", "APOGEE") if level != "target" else ("",):
+            spectrum = SPECTRA[level, name] if name else None
+            made = file_columns(model, spectrum, look, columns, is_empty=name not in ("", instrument))
+            named = [column._replace(name=(renamed or {}).get(column.name, column.name)) for column in made]
+            made = list({column.name: column for column in reversed([*named, *more])}.values())[::-1]
+            _write_table(file, made, n_rows if name in ("", instrument) else 0, first, look, change, checksums)
+    if plain != path:
+        with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        plain.unlink()
+    return path
+
+
+def file_columns(
+    model: Any, spectrum: Any, style: Style, names: Sequence[str] | None = None, is_empty: bool = False
+) -> list[Made]:
+    """List the columns of a table: of the source, of the spectrum, of the result, each name once."""
+    of_source = [field for field in Source._meta.sorted_fields if field.name not in _NOT_PUBLISHED]
+    found: dict[str, Any] = {field.name: field for field in of_source}
+    if spectrum is not None:
+        found["spectrum_pk"] = spectrum._meta.fields["spectrum_pk"]
+        found["source"] = spectrum._meta.fields["source_pk"]
+        for field in spectrum._meta.sorted_fields:
+            if field.name not in _NOT_PUBLISHED | {"source_pk"}:
+                found.setdefault(field.name, field)
+    if model is not None:
+        for field in model._meta.sorted_fields:
+            if field.name not in _NOT_PUBLISHED - {"created"}:
+                found.setdefault(field.name, field)
+    chosen = {name: field for name, field in found.items() if names is None or name in names or _is_needed(name, field)}
+    return [_made(name, field, style, is_empty) for name, field in chosen.items()]
+
+
+def _is_needed(name: str, field: Any) -> bool:
+    natural_key = getattr(field.model, "natural_key", ())
+    return name in ("sdss_id", "spectrum_pk", "source", "task_pk", "source_pk", "filetype", "v_astra", *natural_key)
+
+
+def _usual_instrument(model: Any) -> str:
+    boss = ("BossNet", "Corv", "LineForest", "MDwarfType", "Slam", "SnowWhite")
+    return "BOSS" if model is not None and model.__name__ in boss else "APOGEE"
+
+
+def _made(name: str, field: Any, style: Style, is_empty: bool) -> Made:
+    if isinstance(field, BytesField):
+        n_bytes = 1 if is_empty else style.target_bytes
+        return Made(name, field, ("u1", (n_bytes,)), f"{n_bytes}B")
+    if isinstance(field, FloatArrayField):
+        length = 0 if is_empty else 3 if "percentiles" in name else 18
+        return Made(name, field, (">f4", (length,)), f"{length}E")
+    if isinstance(field, DateTimeField):
+        return _text(name, field, 1 if is_empty else 26)
+    if name == "v_astra" and style.version_is_text:
+        return _text(name, field, 1 if is_empty else 5)
+    if isinstance(field, peewee.TextField):
+        return _text(name, field, 1 if is_empty else _TEXTS.get(name, 12))
+    if isinstance(field, peewee.BooleanField):
+        return Made(name, field, "u1", "L")
+    if isinstance(field, DoubleField):  # positions, too: the survey publishes single precision
+        return Made(name, field, ">f4", "E")
+    is_wide = isinstance(field, peewee.BigIntegerField | peewee.BigAutoField | peewee.ForeignKeyField)
+    return Made(name, field, ">i8", "K") if is_wide else Made(name, field, ">i4", "J")
+
+
+def _text(name: str, field: Any, width: int) -> Made:
+    return Made(name, field, f"S{width}", f"{width}A")
+
+
+# ---- rows
+
+
+def _rows(made: Sequence[Made], start: int, n_rows: int, first: int, style: Style) -> np.ndarray:
+    """Make up some rows; the same for the same place in the file."""
+    random = np.random.default_rng([start, first])
+    rows = np.zeros(n_rows, [(column.name, column.dtype) for column in made])
+    numbers = np.arange(start, start + n_rows) + first
+    for column in made:
+        if rows.dtype[column.name].itemsize and column.field is not None:
+            rows[column.name] = _values(column, numbers, random, style)
+    return rows
+
+
+def _values(column: Made, numbers: np.ndarray, random: np.random.Generator, style: Style) -> Any:
+    field, name = column.field, column.field.name
+    if isinstance(field, BytesField):
+        return np.where(random.random((len(numbers), style.target_bytes)) < 0.1, 1 << random.integers(0, 8), 0)
+    if isinstance(field, FloatArrayField):
+        values = random.random((len(numbers), column.dtype[1][0]), np.float32)
+        values[:, -1][numbers % 2 == 0] = np.nan
+        return values
+    if isinstance(field, DateTimeField):
+        return (_EPOCH + numbers.astype("timedelta64[s]")).astype(str).astype("S")
+    if name == "v_astra":
+        return style.version if style.version_is_text else version_string_to_integer(style.version)
+    if isinstance(field, peewee.TextField):
+        return _words(field, name, numbers)
+    if isinstance(field, peewee.BooleanField):
+        return np.where(numbers % 3 == 0, ord("T"), ord("F"))
+    if isinstance(field, DoubleField):
+        return _floats(field, name, len(numbers), random)
+    return _integers(field, name, numbers, random)
+
+
+def _words(field: Any, name: str, numbers: np.ndarray) -> Any:
+    fixed = {
+        "release": "sdss5",
+        "filetype": FILETYPES.get(field.model, "mwmStar"),
+        "run2d": "v6_1_3",
+        "apred": "1.3",
+        "apstar": "stars",
+        "telescope": "apo25m",
+        "prefix": "ap",
+        "plate": "15000",
+    }
+    if name in fixed:
+        return fixed[name]
+    if name in ("obj", "sdss4_apogee_id"):
+        return np.char.add("2M", np.char.zfill(numbers.astype(str), 16))
+    return np.where(numbers % 4 == 0, "", np.char.add("t", (numbers % 7).astype(str)))
+
+
+def _floats(field: Any, name: str, n_rows: int, random: np.random.Generator) -> np.ndarray:
+    low, high = _SPECTRUM_UNITS.get(field.unit or "", (0, 1))
+    if name.startswith(("e_", "raw_e_")) or "_e_" in name:
+        low, high = 0, 0.02 * (high - low)
+    values = random.random(n_rows, np.float32) * np.float32(high - low) + np.float32(low)
+    values[random.random(n_rows, np.float32) < 0.05] = np.nan
+    return values
+
+
+def _integers(field: Any, name: str, numbers: np.ndarray, random: np.random.Generator) -> Any:
+    if name in ("sdss_id", "spectrum_pk", "source_pk", "task_pk", "catalogid"):
+        return numbers
+    if is_key(field):
+        return np.where(numbers % 10 == 0, -1, numbers + 10_000_000_000)
+    if name.endswith("flags"):
+        return np.where(numbers % 3 == 0, 1 << random.integers(0, 20, len(numbers)), 0)
+    if "mjd" in name:
+        return 59_000 + numbers % 1000
+    values = random.integers(0, 50, len(numbers))
+    return np.where((numbers % 9 == 0) & bool(field.null), -1, values)
+
+
+# ---- the file
+
+
+def _write_table(
+    file: Any,
+    made: Sequence[Made],
+    n_rows: int,
+    first: int,
+    style: Style,
+    change: Callable[[np.ndarray, int], None] | None,
+    checksums: bool,
+) -> None:
+    row_size = np.dtype([(column.name, column.dtype) for column in made]).itemsize
+    cards: dict[str, Any] = {"NAXIS1": row_size, "NAXIS2": n_rows, "TFIELDS": len(made)}
+    for number, column in enumerate(made, 1):
+        cards |= {f"TTYPE{number}": column.name, f"TFORM{number}": column.form}
+        if unit := getattr(column.field, "unit", None):
+            cards[f"TUNIT{number}"] = {"dex(cm / s2)": "log10(cm/s^2)", "km / s": "km/s"}.get(unit, unit)
+    start, total = file.tell(), 0
+    file.write(_header("BINTABLE", cards, 0 if checksums else None))
+    for place in range(0, n_rows, ROWS_AT_ONCE):
+        rows = _rows(made, place, min(ROWS_AT_ONCE, n_rows - place), first, style)
+        if change is not None:
+            change(rows, place)
+        file.write(rows.tobytes())
+    file.write(b"\0" * (-(row_size * n_rows) % BLOCK))
+    if checksums:
+        file.flush()
+        total = _sum_of_file(file.name, start + len(_header("BINTABLE", cards, 0)))
+        end = file.tell()
+        file.seek(start)
+        file.write(_header("BINTABLE", cards, total))
+        file.seek(end)
+
+
+def _header(extension: str | None, cards: dict[str, Any], data_sum: int | None = None) -> bytes:
+    begin: dict[str, Any] = {"SIMPLE": True} if extension is None else {"XTENSION": extension}
+    begin |= {"BITPIX": 8, "NAXIS": 0 if extension is None else 2}
+    begin |= {"EXTEND": True} if extension is None else {"NAXIS1": 0, "NAXIS2": 0, "PCOUNT": 0, "GCOUNT": 1}
+    written = [card(keyword, value) for keyword, value in (begin | cards).items()]
+    if data_sum is not None:
+        return with_checksums(written, data_sum)
+    text = "".join([*written, f"{'END':80}"]).encode()
+    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+
+
+def _sum_of_file(name: str, start: int) -> int:
+    total = 0
+    with open(name, "rb") as file:
+        file.seek(start)
+        while piece := file.read(1000 * BLOCK):
+            total += int(np.frombuffer(piece, ">u4").sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFF_FFFF) + (total >> 32)
+    return total
