@@ -20,9 +20,9 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
+from astra_models.pixels.arrays import RowOf, into_ivar, log_wavelength
 from astra_models.pixels.paths import APOGEE_STAR, APOGEE_VISIT
 from astra_models.pixels.rows import visit_in_apstar
-from astra_models.pixels.arrays import RowOf, into_ivar, log_wavelength
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
 APOGEE_GRID = {"crval": 4.179, "cdelt": 6e-6, "naxis": 8575}

@@ -6,14 +6,14 @@ from playhouse.hybrid import hybrid_property
 
 from astra_models.apogee import APOGEE_GRID
 from astra_models.boss import FLUX_UNIT
+from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
 from astra_models.errors import MissingPixelsError
-from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.ferre import fit_problems, initial_guesses
-from astra_models.pixels.ferre import FerreAbundanceAccessor, FerreParametersAccessor
 from astra_models.fields import BitField, FloatField, IntegerField, PixelArray, TextField
 from astra_models.intermediate import IntermediateOutputMixin
 from astra_models.pixels.arrays import log_wavelength
+from astra_models.pixels.ferre import FerreAbundanceAccessor, FerreParametersAccessor
 
 PARAMETERS = ("teff", "logg", "v_micro", "v_sini", "m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm")
 ABUNDANCES = (

@@ -4,8 +4,8 @@ from typing import Any
 
 from playhouse.hybrid import hybrid_property
 
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField
 from astra_models.pipeline import PipelineOutputMixin
 

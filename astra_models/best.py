@@ -5,8 +5,8 @@ from typing import ClassVar
 import peewee
 
 from astra_models.aspcap import PARAMETERS, abundance
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats, like
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField, ForeignKeyField, IntegerField, TextField
 from astra_models.mdwarftype import MDwarfType
 from astra_models.mwm import BossCombinedSpectrum

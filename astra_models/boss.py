@@ -13,8 +13,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.paths import BOSS_VISIT
 from astra_models.pixels.arrays import error_to_ivar, usable_ivar
+from astra_models.pixels.paths import BOSS_VISIT
 from astra_models.spectrum import SpectrumMixin
 
 FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"

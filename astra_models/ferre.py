@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import peewee
 
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField, ForeignKeyField, IntegerField, TextField
 from astra_models.pipeline import PipelineOutputMixin
 

@@ -13,10 +13,11 @@ from typing import Any, BinaryIO, ClassVar, Self
 import numpy as np
 
 from astra_models.boss import FLUX_UNIT
+from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError
-from astra_models.pixels.paths import ROOTS, expand_path, product_root
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pixels.arrays import Array, PixelArray, PixelsMixin
+from astra_models.pixels.paths import ROOTS, product_root
 from astra_models.version import version_integer_to_string
 
 _ARRAYS = {

@@ -5,8 +5,8 @@ The columns of a line are declared once and expanded by its name.
 
 from typing import Any
 
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import FloatArrayField
 from astra_models.pipeline import PipelineOutputMixin
 

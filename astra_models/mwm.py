@@ -21,9 +21,9 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
+from astra_models.pixels.arrays import RowOf, log_wavelength, usable_ivar
 from astra_models.pixels.paths import MWM_STAR, MWM_VISIT
 from astra_models.pixels.rows import apogee_hdu, boss_hdu, row_of_apogee_visit, row_of_boss_visit
-from astra_models.pixels.arrays import RowOf, log_wavelength, usable_ivar
 from astra_models.spectrum import SpectrumMixin
 
 ONLY_ROW = 0

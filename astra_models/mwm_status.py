@@ -17,7 +17,7 @@ from astra_models.fields import (
     TextField,
     utc_now,
 )
-from astra_models.latest import LatestMixin
+from astra_models.pipeline import LatestMixin
 from astra_models.source import Source
 from astra_models.version import installed_v_astra
 

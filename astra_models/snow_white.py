@@ -1,8 +1,8 @@
 """Results of SnowWhite: classes of white dwarfs, and the parameters of those of class DA."""
 
 from astra_models.boss import FLUX_UNIT
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray, TextField
 from astra_models.intermediate import IntermediateOutputMixin
 

@@ -11,12 +11,13 @@ import peewee
 
 from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
+from astra_models.configuration import expand_path
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import UnresolvedSpectrumError
 from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
-from astra_models.pixels.paths import expand_path, fill_path
 from astra_models.pixels.arrays import PixelsMixin
+from astra_models.pixels.paths import fill_path
 from astra_models.source import Source
 
 if TYPE_CHECKING:

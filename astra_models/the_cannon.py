@@ -1,8 +1,8 @@
 """Results of The Cannon: stellar labels by a model that learnt from labelled spectra."""
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField, IntegerField
 from astra_models.intermediate import FittedModelMixin
 from astra_models.pixels.arrays import log_wavelength

@@ -6,8 +6,8 @@ from typing import Any
 from playhouse.hybrid import hybrid_property
 
 from astra_models.apogee import APOGEE_GRID
-from astra_models.columns.headings import Heading
 from astra_models.columns.families import Family, WithFamilies, floats
+from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
 from astra_models.intermediate import FittedModelMixin
 from astra_models.pixels.arrays import log_wavelength

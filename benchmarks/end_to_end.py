@@ -26,9 +26,9 @@ from dagster import materialize
 from astra_models import task
 from astra_models.base import bind, database
 from astra_models.boss import BossVisitSpectrum
-from astra_models.schema.tables import create_tables
 from astra_models.database.sql import is_postgresql
 from astra_models.rocket import Rocket
+from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_orchestration.assets.pipelines import pipeline_asset
 from astra_orchestration.resources import DatabaseResource, resources_for

@@ -30,15 +30,15 @@ from astropy.io import fits
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.base import bind, database
-from astra_models.schema.tables import create_tables
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, INT32, INT64, MOMENT, TEXT, kind_of
 from astra_models.database.sql import quoted_table
 from astra_models.fields import BitField, FloatArrayField, GeneratedField
 from astra_models.products import joins
 from astra_models.products.fits.file import FitsTable, write_fits
 from astra_models.products.spectrum_columns import APOGEE_STARS
+from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, INT32, INT64, MOMENT, TEXT, kind_of
 
 INCUMBENT_SHARE = 10
 VERSION = 9000

@@ -33,14 +33,14 @@ from upsert import bound, write_figures
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.base import database
-from astra_models.schema.tables import create_tables
 from astra_models.database.sql import is_postgresql, quote, quoted_table
 from astra_models.fields import BytesField, GeneratedField
 from astra_models.ingest.rows.account import ingest_result_file
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.ingested import IngestedFile
+from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
+from astra_orchestration.sample.summary_file import write_result_file
 
 TABLES: tuple[Any, ...] = (Source, Spectrum, ApogeeCoaddedSpectrumInApStar, ASPCAP)
 ROWS_AT_ONCE = 10_000

@@ -25,16 +25,16 @@ import numpy as np
 import peewee
 
 from astra_models.base import bind, database
+from astra_models.columns.copy_format import binary_copy
 from astra_models.database.config import sqlite_database
-from astra_models.schema.tables import create_tables
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.fields import BitField, FloatField, TextField, utc_now
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 from astra_models.upsert.batch import make_batch
-from astra_models.columns.copy_format import binary_copy
 from astra_models.upsert.plan import plan_for
 from astra_models.upsert.sqlite import as_rows
 

@@ -15,8 +15,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")  # no database is asked
 
 import astra_models
 from astra_models.base import BaseModel
-from astra_models.latest import VERSIONS
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import VERSIONS, PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 

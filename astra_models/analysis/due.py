@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import peewee
 
-from astra_models.schema.tables import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import UnknownSourceError
 from astra_models.rejected import FAILURES, RejectedResult
+from astra_models.schema.tables import require_tables
 from astra_models.source import Source
 from astra_models.version import as_v_astra
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from astra_models.schema.tables import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.rejected import RejectedResult
+from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.failures import forget

@@ -5,12 +5,12 @@ from typing import Any
 import peewee
 
 from astra_models.base import database
-from astra_models.schema.tables import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import NothingRejectedError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import REFUSED, RejectedResult, payload_from_json
+from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 
 ROWS_PER_TRANSACTION = 500

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from astra_models.analysis.recording import record
 from astra_models.analysis.due import select_due
-from astra_models.spectrum import load_spectra
-from astra_models.analysis.task import Task
-from astra_models.upsert import UpsertReport
 from astra_models.analysis.pace import Pace
+from astra_models.analysis.recording import record
+from astra_models.analysis.task import Task
+from astra_models.spectrum import load_spectra
+from astra_models.upsert import UpsertReport
 
 __all__ = ["Progress", "ResultStream", "analyse", "write"]
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from astra_models.analysis.annotations import input_models, output_models
-from astra_models.errors import MissingPixelsError, PipelineError, TaskError
 from astra_models.analysis.recording import record
+from astra_models.errors import MissingPixelsError, PipelineError, TaskError
 from astra_models.rejected import EXCEPTION, NO_RESULT, RejectedResult
 from astra_models.version import installed_v_astra
 

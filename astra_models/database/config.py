@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import peewee
-from sdsstools import get_config
 
+from astra_models.configuration import USER_FILES, expand_path, read_configuration
 from astra_models.database.layout import TIMEZONE_VARIABLE
 from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.errors import ConfigurationError
-from astra_models.pixels.paths import expand_path
 
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"
@@ -35,8 +34,6 @@ SQLITE_PRAGMAS = {
     "busy_timeout": 30_000,
     "synchronous": 0,
 }
-
-USER_FILES = "~/.config/sdss/astra.yml, ~/.config/sdss/astra/astra.yml, ~/.astra/astra.yml"
 
 
 def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[peewee.Database, str | None]:
@@ -80,28 +77,6 @@ def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[pe
         )
         return sqlite_database(IN_MEMORY), None
     return _database_from_section(config["database"])
-
-
-def read_configuration() -> Mapping[str, Any]:
-    """Read the configuration files: the user's over the package's default.
-
-    Raises
-    ------
-    ConfigurationError
-        If a file can't be read.
-    """
-    import yaml
-
-    default = Path(__file__).parents[1] / "etc" / "astra.yml"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # sdsstools doesn't close what it reads
-        try:
-            return get_config("astra", config_file=str(default))
-        except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
-            where = os.environ.get("ASTRA_CONFIG_PATH", USER_FILES)
-            raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error.with_traceback(
-                None
-            )
 
 
 def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) -> peewee.SqliteDatabase:

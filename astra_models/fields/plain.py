@@ -5,7 +5,6 @@ given comes from the `glossary` by the column's name. NumPy scalars are accepted
 infinity is kept, and times are aware and in UTC.
 """
 
-import copy
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -15,34 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import peewee
 
+from astra_models.errors import FieldValueError
 from astra_models.fields import glossary
-from astra_models.errors import FieldValueError, FlagError
-from astra_models.pixels.arrays import LogLambdaArrayAccessor, PixelArray, PixelArrayAccessorFITS
 
 __all__ = [
     "AutoField",
     "BigIntegerField",
-    "BitField",
     "BooleanField",
     "BytesField",
     "DateTimeField",
     "DoubleField",
-    "Flag",
     "FloatArrayField",
     "FloatField",
     "ForeignKeyField",
     "GeneratedField",
     "IntegerField",
-    "LogLambdaArrayAccessor",
-    "PixelArray",
-    "PixelArrayAccessorFITS",
     "TextField",
     "utc_now",
 ]
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-HIGHEST_BIT = 62
-_BITS = frozenset(1 << n for n in range(HIGHEST_BIT + 1))
 
 
 def utc_now() -> datetime:
@@ -369,82 +360,3 @@ class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
         self.column_name = self.column_name or name
         self.declared_backref = self.declared_backref or "+"  # peewee forgets it when a field is inherited
         super().bind(model, name, set_attribute)
-
-
-class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
-    """One named bit of a `BitField`: a boolean attribute of rows, a condition in queries.
-
-    Parameters
-    ----------
-    field_name : str
-        Name of the bit field.
-    value : int
-        The bit's value, ``2**n``.
-    help_text : str or None
-        What it means when the bit is set.
-    model : type, optional
-        The model whose column a condition is about.
-    """
-
-    def __init__(self, field: "BitField", value: int, help_text: str | None, model: Any = None):
-        super().__init__()
-        self.field = field
-        self.value = value
-        self.help_text = help_text
-        self.model = model
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        self.field.flags[name] = self
-
-    def __get__(self, row: Any, model: Any = None) -> Any:
-        if row is None:
-            bound = copy.copy(self)
-            bound.model = model
-            return bound
-        return bool((getattr(row, self.field.name) or 0) & self.value)
-
-    def __set__(self, row: Any, is_set: bool) -> None:
-        bits = getattr(row, self.field.name) or 0
-        setattr(row, self.field.name, bits | self.value if is_set else bits & ~self.value)
-
-    def __sql__(self, ctx: Any) -> Any:
-        column = getattr(self.model, self.field.name)
-        return ctx.sql(column.bin_and(self.value) != 0)
-
-
-class BitField(peewee.BitwiseMixin, BigIntegerField):
-    """Up to 63 booleans in one integer column.
-
-    Declare each with ``flag_low_snr = result_flags.flag(2**0, help_text="S/N below 3")`` in the model's body.
-    ``row.flag_low_snr = True`` sets the bit, ``Model.flag_low_snr`` is a condition for queries.
-    """
-
-    def __init__(self, *args: Any, default: int | Callable[[], int] | None = 0, **kwargs: Any):
-        kwargs.setdefault("unit", "")
-        super().__init__(*args, default=default, **kwargs)
-        self.flags: dict[str, Flag] = {}
-        self._taken = 0
-
-    def flag(self, value: int, help_text: str | None = None) -> Any:
-        """Declare a named bit.
-
-        Parameters
-        ----------
-        value : int
-            ``2**n`` with n from 0 to 62.
-        help_text : str, optional
-            What it means when the bit is set.
-
-        Raises
-        ------
-        FlagError
-            If `value` is not a single bit in range, or the bit has a name already.
-        """
-        if not isinstance(value, int | np.integer) or int(value) not in _BITS:
-            raise FlagError(f"flag value {value!r} is not 2**n with n from 0 to {HIGHEST_BIT}")
-        value = int(value)
-        if self._taken & value:
-            raise FlagError(f"bit {value.bit_length() - 1} (2**{value.bit_length() - 1}) already has a flag")
-        self._taken |= value
-        return Flag(self, value, help_text)

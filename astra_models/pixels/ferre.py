@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError
-from astra_models.pixels.paths import expand_path
 from astra_models.pixels.arrays import Array
 
 N_PIXELS = 8575

@@ -11,13 +11,12 @@ Templates are chosen by release; the first whose pattern fits counts.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from astra_models.configuration import expand_path, read_configuration
 from astra_models.errors import ConfigurationError, MissingPixelsError
 from astra_models.version import version_integer_to_string
 
@@ -27,7 +26,6 @@ __all__ = [
     "BOSS_VISIT",
     "MWM_STAR",
     "MWM_VISIT",
-    "expand_path",
     "fill_path",
     "product_root",
 ]
@@ -64,34 +62,11 @@ BOSS_VISIT = {
 MWM_STAR = {"*": "{astra}/{version}/spectra/star/{sdss_id_groups}/mwmStar-{version}-{sdss_id}.fits"}
 MWM_VISIT = {"*": "{astra}/{version}/spectra/visit/{sdss_id_groups}/mwmVisit-{version}-{sdss_id}.fits"}
 
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _DERIVED = {
     "version": ("v_astra", version_integer_to_string),
     "healpix_group": ("healpix", lambda healpix: str(healpix // 1000)),
     "sdss_id_groups": ("sdss_id", lambda sdss_id: f"{sdss_id // 100 % 100:02d}/{sdss_id % 100:02d}"),
 }
-
-
-def expand_path(path: str | Path) -> str:
-    """Replace ``~`` and environment variables.
-
-    Parameters
-    ----------
-    path : str or Path
-        For example ``$SAS_BASE_DIR/spec.fits``.
-
-    Raises
-    ------
-    ConfigurationError
-        If a variable isn't set; it would otherwise become a part of the name.
-    """
-    path = os.fspath(path)
-    if "$" not in path and not path.startswith("~"):
-        return path
-    expanded = os.path.expandvars(os.path.expanduser(path))
-    if unset := _VARIABLE.search(expanded):
-        raise ConfigurationError(f"path {path!r}: the environment variable {unset[1]} is not set")
-    return expanded
 
 
 def fill_path(row: Any) -> str:
@@ -168,8 +143,6 @@ def product_root(name: str) -> str:
 @lru_cache(maxsize=8)
 def _configured_roots(*_: str | None) -> dict[str, str]:
     """Read the roots from the configuration, once for every place that it may be in."""
-    from astra_models.database.config import read_configuration
-
     section = read_configuration().get("products") or {}
     if not isinstance(section, Mapping) or not ROOTS.keys() >= section.keys():
         raise ConfigurationError(f"products: {section!r} is not a mapping of {' and '.join(ROOTS)} to folders")

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column
 from astra_models.errors import OutputFormatError
-from astra_models.products.reading import read_columns
 from astra_models.products.fits.file import FitsTable, Progress, refuse_existing, replacing, write_fits
 from astra_models.products.provenance import provenance
 from astra_models.products.query import OutColumn, Selection, snapshot
+from astra_models.products.reading import read_columns
 from astra_models.products.table import table_of
-from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column
 
 ROWS_PER_GROUP = 20_000
 

@@ -16,11 +16,11 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.columns.headings import categories
+from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError
 from astra_models.fields import IntegerField
 from astra_models.source import Source
-from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.version import as_v_astra, version_string_to_integer
 
 CURSOR = "astra_products"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.products.query import OutColumn, Selection, read_rows
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.products.query import OutColumn, Selection, read_rows
 
 VALUES_AT_ONCE = 100_000
 """As many as the processor's cache holds: more take longer each."""

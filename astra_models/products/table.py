@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.products.reading import padded, read_columns
+from astra_models.columns.typed import BYTES, FLOATS, MOMENT, TEXT, Column
 from astra_models.products.provenance import provenance
 from astra_models.products.query import OutColumn, Selection, select_model, snapshot
-from astra_models.columns.typed import BYTES, FLOATS, MOMENT, TEXT, Column
+from astra_models.products.reading import padded, read_columns
 
 
 def to_table(

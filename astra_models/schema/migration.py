@@ -17,13 +17,13 @@ from playhouse.migrations import Runner
 
 import astra_models
 from astra_models.base import bound_schema, database
-from astra_models.schema.additions import own_models
 from astra_models.database.catalog import StoredTable, read_tables
-from astra_models.schema.tables import create_tables, existing_tables
 from astra_models.database.layout import declared_fields, layouts
 from astra_models.database.retry import describe, one_line, run_transaction
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import MigrationError, OutdatedSchemaError, SchemaPermissionError
+from astra_models.schema.additions import own_models
+from astra_models.schema.tables import create_tables, existing_tables
 
 __all__ = ["Step", "init", "migrate", "require_current", "steps"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from astra_models.analysis.due import select_due
 from astra_models.base import database
-from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.database.sql import is_any_of
 from astra_models.errors import AstraError, UnknownSourceError
 from astra_models.fields import BitField
 from astra_models.rejected import FAILURES, NOT_INGESTED, RejectedResult
-from astra_models.analysis.due import select_due
+from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import peewee
 
 import astra_models.outputs  # noqa: F401  all tables of results are told of
-from astra_models.base import BaseModel, database
-from astra_models.schema.tables import existing_tables, require_tables
-from astra_models.ingested import IngestedFile
-from astra_models.latest import LatestMixin
-from astra_models.rejected import FAILURES, RejectedResult
 from astra_models.analysis.due import count_due
+from astra_models.base import BaseModel, database
+from astra_models.ingested import IngestedFile
+from astra_models.pipeline import LatestMixin
+from astra_models.rejected import FAILURES, RejectedResult
+from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra

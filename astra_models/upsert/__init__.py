@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from astra_models.schema.tables import require_tables
+from astra_models.columns.typed import Refusal
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
+from astra_models.schema.tables import require_tables
 from astra_models.upsert.batch import Batch, is_table, make_batch, split_rows
-from astra_models.columns.typed import Refusal
 from astra_models.upsert.failures import forget_failures
 from astra_models.upsert.plan import plan_for
 from astra_models.upsert.postgresql import PostgresqlWriter
@@ -22,9 +22,8 @@ from astra_models.upsert.quarantine import (
     write_good_rows,
     write_whole,
 )
-from astra_models.upsert.report import UpsertReport
 from astra_models.upsert.sqlite import SqliteWriter
-from astra_models.upsert.writer import Stored, Writer, Written
+from astra_models.upsert.writer import Stored, UpsertReport, Writer, Written
 
 __all__ = ["UpsertReport", "upsert"]
 

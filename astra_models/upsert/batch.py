@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import peewee
 
+from astra_models.columns.copy_format import binary_copy
+from astra_models.columns.typed import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
 from astra_models.database.layout import require_no_value
 from astra_models.errors import FieldValueError, UnknownColumnError
 from astra_models.fields import Flag, GeneratedField, utc_now
-from astra_models.columns.copy_format import binary_copy
-from astra_models.columns.typed import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
 from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.plan import UpsertPlan
 

@@ -8,13 +8,13 @@ from typing import Any
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.columns.typed import FLOAT32, FLOAT64, kind_of
 from astra_models.database.layout import TableLayout, layout_of
 from astra_models.database.retry import describe
 from astra_models.database.sql import quoted_table
 from astra_models.errors import AbstractModelError, ReadOnlyTableError
 from astra_models.fields import BitField, GeneratedField
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.columns.typed import FLOAT32, FLOAT64, kind_of
 
 PRESERVED = ("created",)
 BYTES_PER_BATCH = 5_000_000

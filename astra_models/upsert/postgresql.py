@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import peewee
 
+from astra_models.columns.copy_format import CopyStream
+from astra_models.columns.typed import kind_of
 from astra_models.database.sql import driver_errors, quote
 from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
-from astra_models.columns.copy_format import CopyStream
-from astra_models.columns.typed import kind_of
 from astra_models.upsert.compare import compared_in_sql
-from astra_models.upsert.keys import next_key
-from astra_models.upsert.lookup import find_a_few
+from astra_models.upsert.lookup import find_a_few, next_key
 from astra_models.upsert.plan import UpsertPlan
 from astra_models.upsert.writer import Writer, Written
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import peewee
 
+from astra_models.columns.typed import Refusal
 from astra_models.database.retry import one_line, sqlstate
 from astra_models.database.sql import is_any_of, quoted_table
 from astra_models.rejected import REFUSED, RejectedResult, payload_to_json
 from astra_models.upsert.batch import Batch
-from astra_models.columns.typed import Refusal
 from astra_models.upsert.writer import Writer, Written
 from astra_models.version import installed_v_astra
 

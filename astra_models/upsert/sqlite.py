@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.database.sql import driver_errors
 from astra_models.upsert.batch import Batch
-from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
 

@@ -12,16 +12,16 @@ from functools import cache
 import dagster as dg
 from pydantic import Field
 
+from astra_models.analysis.rerun import Rerun
+from astra_models.analysis.stream import ResultStream, analyse
+from astra_models.analysis.task import Task
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
-from astra_models.analysis.task import Task
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import column_schema
-from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 from astra_orchestration.pipelines import load_pipeline, pipeline_names
-from astra_models.analysis.rerun import Rerun
 from astra_orchestration.resources.database import DatabaseResource
-from astra_models.analysis.stream import ResultStream, analyse
+from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
 __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
 
@@ -72,7 +72,7 @@ def pipeline_asset(
     Returns
     -------
     dagster.AssetsDefinition
-        It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.database.resources_for`.
+        It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.resources_for`.
     """
     model = task.output_models[0]
 

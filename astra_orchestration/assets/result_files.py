@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from astra_models.analysis.pace import Pace
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
@@ -20,7 +21,6 @@ from astra_models.source import Source
 from astra_orchestration.assets.declared import MADE_FROM
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
-from astra_models.analysis.pace import Pace
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
 
@@ -84,9 +84,9 @@ def result_file(
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> Any:
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
     from astra_models.errors import UnknownKindError
+    from astra_models.ingest.rows.account import ingest_result_file
     from astra_models.ingest.spectra.recognise import why_no_spectrum
     from astra_models.ingest.tables.opening import SpectrumFileError
-    from astra_models.ingest.rows.account import ingest_result_file
 
     mapping = config.mapping or mapping_beside(path)
     no_spectrum = why_no_spectrum(path)

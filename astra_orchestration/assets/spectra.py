@@ -1,24 +1,21 @@
 """The tables of sources and spectra, filled from files; and the sample survey, for those who have no files yet."""
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from astra_models.errors import MissingFileError
+from astra_models.analysis.pace import Pace
+from astra_models.configuration import find_files
 from astra_models.ingest.spectra.files import MODELS
-from astra_models.pixels.paths import expand_path
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import column_schema
 from astra_orchestration.assets.pipelines import WRITERS
-from astra_orchestration.resources.io_manager import qualified_name
-from astra_models.analysis.pace import Pace
 from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.io_manager import qualified_name
 
 __all__ = ["catalogue", "sample_survey"]
 
@@ -114,40 +111,6 @@ def catalogue(
         context.log.warning(f"refused {path}: {reason}")
     for model in CATALOGUE:
         yield dg.MaterializeResult(asset_key=model._meta.table_name, metadata=_metadata(model, report))
-
-
-def find_files(patterns: Sequence[str]) -> list[str]:
-    """Expand file names and patterns.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Paths with ``~``, environment variables, ``*``, ``?`` and ``**``.
-
-    Returns
-    -------
-    list of str
-        Absolute paths, each once, those of a pattern sorted.
-
-    Raises
-    ------
-    MissingFileError
-        If there is nothing that a pattern matches.
-    """
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        expanded = expand_path(pattern)
-        matches = [expanded] if os.path.isfile(expanded) else sorted(glob.glob(expanded, recursive=True))
-        files = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
-        if not files and os.path.isdir(expanded):
-            raise MissingFileError(f"{pattern}: it is a folder; name its files, such as '{pattern}/*.fits*'")
-        if not files:
-            raise MissingFileError(
-                f"no file matches {pattern!r} (seen from {Path.cwd()}); check the path, or make the sample survey by "
-                "`astra sample`"
-            )
-        found.update(dict.fromkeys(files))
-    return list(found)
 
 
 def _default_patterns() -> list[str]:

@@ -89,7 +89,7 @@ def ingest_spectra_files(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="FITS files, or patterns.")],
 ) -> None:
     """Make sources and spectra of FITS files; what is there already stays as it is."""
-    from astra_orchestration.assets.spectra import find_files
+    from astra_models.configuration import find_files
 
     connect_to_configured()
     paths = find_files(files)
@@ -102,9 +102,9 @@ def ingest_spectra_files(
 
 def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     """Find files, and tell those of spectra, which are quick to recognise, from the others."""
+    from astra_models.configuration import find_files
     from astra_models.errors import MissingFileError
     from astra_models.ingest.spectra.recognise import why_no_spectrum
-    from astra_orchestration.assets.spectra import find_files
 
     found: dict[str, None] = {}
     given = Sorted([], [], [], [])
@@ -121,9 +121,9 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
 
 def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     from astra_models.errors import UnknownKindError, UnrecognizedFileError
+    from astra_models.ingest.rows.account import ingest_result_file
     from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
     from astra_models.ingest.tables.opening import MappingError, SpectrumFileError
-    from astra_models.ingest.rows.account import ingest_result_file
 
     try:
         with rows_bar(os.path.basename(path)) as (checking, progress):
@@ -143,13 +143,13 @@ def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
 
 
 def _complain_of(given: Sorted) -> None:
-    from astra_models.ingest.spectra.files import recognise
-    from astra_models.ingest.tables import opening as result_files
+    from astra_models.ingest.spectra import recognise
+    from astra_models.ingest.tables import opening
 
     for reason in (*given.refused, *given.unknown):
         complain(f"[yellow]refused[/] {escaped(reason)}")
     if given.unknown:
-        complain(f"results that are known: {escaped(result_files.LOOKED_FOR)}, and tables with a mapping (--mapping)")
+        complain(f"results that are known: {escaped(opening.LOOKED_FOR)}, and tables with a mapping (--mapping)")
         complain(f"spectra that are known: {escaped(recognise.LOOKED_FOR)}")
 
 
@@ -198,9 +198,9 @@ def _known_before(report: Any) -> list[str]:
     """Say what a dry run can't know without a database, if there is one: whether the file was ingested before."""
     from astra_models.base import database
     from astra_models.database.config import is_in_memory
-    from astra_models.schema.tables import existing_tables
     from astra_models.errors import DatabaseUnavailableError
     from astra_models.ingested import IngestedFile, ingested_before
+    from astra_models.schema.tables import existing_tables
 
     if not report.dry_run or is_in_memory(database.obj):
         return []

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from astra_models.analysis.rerun import Rerun
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.rejected import rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
-from astra_models.analysis.rerun import Rerun
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -73,9 +73,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
+    from astra_models.analysis.stream import analyse, write
     from astra_models.rejected import RejectedResult
     from astra_orchestration.pipelines import load_pipeline
-    from astra_models.analysis.stream import analyse, write
 
     task = load_pipeline(pipeline)
     connect_to_configured(*task.output_models, *task.spectrum_models, RejectedResult)

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from astra_models.analysis.task import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.rocket import Rocket
-from astra_models.analysis.task import task
 
 WIEN = 2.897771955e7  # Wien's displacement constant, angstrom kelvin
 SMOOTHING = 301  # pixels, far wider than any line

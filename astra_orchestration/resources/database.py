@@ -17,7 +17,6 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from astra_models import base
 from astra_models.base import BaseModel
 from astra_models.database.config import (
-    IN_MEMORY,
     PATH_VARIABLE,
     get_database_and_schema,
     is_in_memory,
@@ -25,10 +24,10 @@ from astra_models.database.config import (
     read_configuration,
     sqlite_database,
 )
-from astra_models.schema.tables import create_tables, existing_tables, require_tables
-from astra_models.schema.migration import require_current
 from astra_models.database.retry import describe, one_line
 from astra_models.errors import ConfigurationError, DatabaseUnavailableError
+from astra_models.schema.migration import require_current
+from astra_models.schema.tables import existing_tables, require_tables
 
 __all__ = [
     "ConfiguredTarget",
@@ -36,8 +35,6 @@ __all__ = [
     "PostgresTarget",
     "SqliteTarget",
     "connect",
-    "in_memory_resources",
-    "resources_for",
 ]
 
 # What a run computed is to survive a power cut; development's synchronous=0 doesn't promise that.
@@ -269,37 +266,3 @@ def _identity(database: peewee.Database) -> tuple[Any, ...]:
         return ("in memory",)
     pragmas = dict(getattr(database, "_pragmas", ()))
     return type(database), database.database, database.connect_params, getattr(database, "timezone", None), pragmas
-
-
-def resources_for(target: Mapping[str, Any] | Target | None = None) -> dict[str, Any]:
-    """Give the resources that all our assets need.
-
-    Parameters
-    ----------
-    target : mapping or Target, optional
-        Where the database is, see `DatabaseResource`; by default as the configuration files say.
-
-    Returns
-    -------
-    dict
-        ``database``, ``pipeline_results`` and ``result_folders``, for `dagster.Definitions` or `dagster.materialize`.
-    """
-    from astra_orchestration.resources.io_manager import pipeline_result_io_manager
-    from astra_orchestration.resources.folders import ResultFoldersResource
-
-    # Given even where it is the default: the launchpad shows what was given.
-    database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
-    return {"database": database, "pipeline_results": pipeline_result_io_manager, "result_folders": folders}
-
-
-def in_memory_resources() -> dict[str, Any]:
-    """Give the resources on a new, empty in-memory database with the tables of all models, for a test.
-
-    Returns
-    -------
-    dict
-        As for `resources_for`. All models are bound to that database.
-    """
-    base.bind(sqlite_database(IN_MEMORY))
-    create_tables()
-    return resources_for({"sqlite": {"path": IN_MEMORY}})

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import dagster as dg
 from pydantic import Field
 
+from astra_models.configuration import expand_path
 from astra_models.errors import MissingFileError
-from astra_models.pixels.paths import expand_path
 
 __all__ = ["FOLDERS_VARIABLE", "Listing", "ResultFoldersResource", "WatchedFile", "mapping_beside"]
 

@@ -11,13 +11,13 @@ import dagster as dg
 import numpy as np
 import peewee
 
+from astra_models.analysis.stream import ResultStream, write
 from astra_models.errors import ResultTypeError
 from astra_models.fields import FloatField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_v_astra, installed_version
 from astra_orchestration.resources.database import DatabaseResource
-from astra_models.analysis.stream import ResultStream, write
 
 __all__ = ["PipelineResultIOManager", "ResultStream", "as_table", "pipeline_result_io_manager"]
 

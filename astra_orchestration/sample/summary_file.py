@@ -17,9 +17,9 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.boss import BossVisitSpectrum
 from astra_models.fields import BytesField, DateTimeField, DoubleField, FloatArrayField
 from astra_models.fits.stream import BLOCK
+from astra_models.fits.written_header import card, with_checksums
 from astra_models.ingest.tables.values import is_key
 from astra_models.mwm import BossCombinedSpectrum
-from astra_models.fits.written_header import card, with_checksums
 from astra_models.source import Source
 from astra_models.version import version_string_to_integer
 

@@ -12,8 +12,8 @@ from astra_models.apogee import APOGEE_GRID
 from astra_models.aspcap import ABUNDANCES, ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ConfigurationError, MissingPixelsError
-from astra_models.pixels.ferre import CHIPS, on_all_pixels
 from astra_models.pixels import pixel_arrays
+from astra_models.pixels.ferre import CHIPS, on_all_pixels
 from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import ThePayne
 

@@ -7,15 +7,15 @@ import pytest
 from production import statements
 
 from astra_models import base
+from astra_models.analysis.due import stored_versions
 from astra_models.base import BaseModel, bind, bound_schema
 from astra_models.database.catalog import StoredColumn, StoredIndex, StoredTable, declared_type, read_tables
-from astra_models.schema.check import Difference, check_schema, differences
 from astra_models.database.config import postgresql_database
 from astra_models.database.layout import declared_fields
 from astra_models.fields import BitField, IntegerField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rocket import Rocket
-from astra_models.analysis.due import stored_versions
+from astra_models.schema.check import Difference, check_schema, differences
 
 
 def own_models() -> list[Any]:

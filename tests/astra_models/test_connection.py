@@ -12,12 +12,12 @@ from astra_models import base
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database, sqlite_database
-from astra_models.schema.tables import create_tables, existing_tables, require_tables
 from astra_models.database.retry import describe, run_transaction
 from astra_models.errors import DatabaseUnavailableError, MissingTableError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
+from astra_models.schema.tables import create_tables, existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.upsert import upsert
 

@@ -129,7 +129,7 @@ def test_the_users_file_overrides_the_packages(home: Path, name: str) -> None:
 
 
 def test_the_packages_defaults_hold_where_the_user_says_nothing(home: Path) -> None:
-    from astra_models.database.config import read_configuration
+    from astra_models.configuration import read_configuration
 
     configure(home, f"database:\n  path: {home}/astra.db\n")
     assert read_configuration()["TESTING"] is False

@@ -10,6 +10,7 @@ import peewee
 import pytest
 
 from astra_models import base
+from astra_models.analysis.due import select_due
 from astra_models.aspcap import ASPCAP
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
@@ -22,11 +23,10 @@ from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult, payload_to_json
 from astra_models.rocket import Rocket
-from astra_models.analysis.due import select_due
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.status.star import Star
 from astra_models.status import Computed
+from astra_models.status.star import Star
 
 Spectra = Callable[..., list[BossVisitSpectrum]]
 ROCKET = Computed("rocket", (BossVisitSpectrum,), (Rocket,))

@@ -13,8 +13,8 @@ import astra_models
 from astra_models.aspcap import ABUNDANCES, ASPCAP
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
-from astra_models.errors import FamilyError
 from astra_models.columns.families import Family, floats, like
+from astra_models.errors import FamilyError
 from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray, TextField
 from astra_models.line_forest import LineForest
 from astra_models.mwm import BossCombinedSpectrum

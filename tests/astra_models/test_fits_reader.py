@@ -17,8 +17,8 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import MissingPixelsError
 from astra_models.fits.arrays import DamagedFileError, FitsReader, NotPlainError
+from astra_models.pixels.arrays import _group
 from astra_models.pixels.groups import Group
-from astra_models.pixels import _group
 
 COLUMN_TYPES = ["u1", ">i2", ">i4", ">i8", ">f4", ">f8"]
 

@@ -13,16 +13,16 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.apogeenet import ApogeeNet
 from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.tables import values as result_values
 from astra_models.ingest.rows import account as results
 from astra_models.ingest.rows.account import ingest_result_file
-from astra_orchestration.sample.summary_file import Made, write_result_file
+from astra_models.ingest.tables import values as result_values
 from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.the_payne import ThePayne
+from astra_orchestration.sample.summary_file import Made, write_result_file
 
 N_ROWS = 250
 

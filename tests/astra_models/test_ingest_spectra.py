@@ -14,10 +14,10 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.base import database as bound_database
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import MissingTableError
-from astra_models.ingest import IngestReport, ingest_spectra
-from astra_models.ingest.spectra.files import files as spectra
-from astra_models.ingest.spectra.files import values
 from astra_models.fits.star_file import FitsFile
+from astra_models.ingest import IngestReport, ingest_spectra
+from astra_models.ingest.spectra import files as spectra
+from astra_models.ingest.spectra import values
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum

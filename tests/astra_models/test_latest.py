@@ -10,8 +10,7 @@ from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.fields import FloatField, TextField
-from astra_models.latest import LatestMixin
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import LatestMixin, PipelineOutputMixin
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 

@@ -12,11 +12,8 @@ from astra_models import base
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.schema import migration
 from astra_models.database.catalog import read_tables
-from astra_models.schema.check import check_schema
 from astra_models.database.config import postgresql_database
-from astra_models.schema.migration import init, migrate, require_current, steps
 from astra_models.errors import (
     DatabaseUnavailableError,
     MigrationError,
@@ -24,6 +21,9 @@ from astra_models.errors import (
     SchemaPermissionError,
 )
 from astra_models.rocket import Rocket
+from astra_models.schema import migration
+from astra_models.schema.check import check_schema
+from astra_models.schema.migration import init, migrate, require_current, steps
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert

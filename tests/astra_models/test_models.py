@@ -11,7 +11,6 @@ from astra_models.fields import (
     AutoField,
     BitField,
     DateTimeField,
-    DescribedField,
     DoubleField,
     FloatArrayField,
     ForeignKeyField,
@@ -20,6 +19,7 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.fields.glossary import look_up
+from astra_models.fields.plain import DescribedField
 from astra_models.pixels import pixel_arrays
 
 MODELS = sorted(

@@ -111,7 +111,9 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.Monkey
 
 
 def test_matplotlib_and_specutils_are_not_imported_by_the_models() -> None:
-    code = "import sys, astra_models.mwm, astra_models.pixels.plot; print({'matplotlib', 'specutils'} & set(sys.modules))"
+    code = (
+        "import sys, astra_models.mwm, astra_models.pixels.plot; print({'matplotlib', 'specutils'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 

@@ -14,15 +14,15 @@ import pytest
 from production import statements
 
 from astra_models import base
+from astra_models.analysis.due import newest_version, select_due
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.database.layout import layout_of
-from astra_models.schema.migration import migrate, require_current
 from astra_models.errors import ConfigurationError, MigrationError, MissingColumnError, ReadOnlyTableError
 from astra_models.mwm import BossCombinedSpectrum
-from astra_models.analysis.due import newest_version, select_due
+from astra_models.schema.migration import migrate, require_current
 from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, load_spectra

@@ -9,9 +9,9 @@ import numpy as np
 import peewee
 import pytest
 
+from astra_models.analysis.recording import record
 from astra_models.boss import BossVisitSpectrum
 from astra_models.fields import utc_now
-from astra_models.analysis.recording import record
 from astra_models.rejected import RejectedResult, payload_from_json, payload_to_json
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert

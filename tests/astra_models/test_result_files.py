@@ -23,12 +23,12 @@ from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, SpectrumFileError, file_sha256, open_result_file
-from astra_orchestration.sample.summary_file import Made, write_result_file
 from astra_models.line_forest import LineForest
 from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.the_payne import ThePayne
+from astra_orchestration.sample.summary_file import Made, write_result_file
 
 N_ROWS = 40
 

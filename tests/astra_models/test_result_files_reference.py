@@ -17,9 +17,9 @@ from astra_models.fits.columns import FitsColumn
 from astra_models.ingest.tables.placing import Placement, place
 from astra_models.ingest.tables.recognise import SpectrumFileError, kind_of_file, layout_of
 from astra_models.ingest.tables.renames import NO_COLUMN
-from astra_models.ingest.tables.values import Converter, Rules
 from astra_models.ingest.tables.row_kinds import RowKind
 from astra_models.ingest.tables.units import match_units
+from astra_models.ingest.tables.values import Converter, Rules
 from astra_models.mwm import BossCombinedSpectrum
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "reference" / "public_files"

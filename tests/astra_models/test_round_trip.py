@@ -17,6 +17,7 @@ from astra_models.aspcap import ASPCAP
 from astra_models.base import bound_schema
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
+from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
 from astra_models.corv import Corv
 from astra_models.database.config import sqlite_database
 from astra_models.fields import BitField
@@ -32,7 +33,6 @@ from astra_models.products.summary import write_product
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
-from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
 from tests.conftest import SCHEMA, _bound
 from tests.fits_readers import opened
 

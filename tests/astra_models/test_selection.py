@@ -8,6 +8,7 @@ from typing import Any
 import peewee
 import pytest
 
+from astra_models.analysis.due import count_due, select_due
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -15,7 +16,6 @@ from astra_models.errors import MissingTableError, UnknownSourceError, VersionEr
 from astra_models.fields import utc_now
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_models.analysis.due import count_due, select_due
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert

@@ -8,6 +8,7 @@ import peewee
 import pytest
 
 from astra_models import base
+from astra_models.analysis.due import count_due
 from astra_models.aspcap import ASPCAP
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
@@ -19,7 +20,6 @@ from astra_models.mwm import BossCombinedSpectrum
 from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_models.analysis.due import count_due
 from astra_models.source import Source
 from astra_models.status import Computed, VersionStatus, major_minor, survey_status
 

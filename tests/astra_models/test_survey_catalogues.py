@@ -13,9 +13,9 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.rows.account import ingest_result_file
 from astra_models.ingest.tables.mapped import NOT_MAPPED
 from astra_models.ingest.tables.opening import ResultFile, open_result_file
-from astra_models.ingest.rows.account import ingest_result_file
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum

@@ -10,15 +10,15 @@ import peewee
 import pytest
 
 from astra_models import task
+from astra_models.analysis.due import select_due
+from astra_models.analysis.recording import record
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.errors import PipelineError, TaskError
 from astra_models.mwm import BossCombinedSpectrum
-from astra_models.analysis.recording import record
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_models.analysis.due import select_due
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
 

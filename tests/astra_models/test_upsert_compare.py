@@ -7,10 +7,10 @@ import numpy as np
 import peewee
 import pytest
 
+from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, Column
 from astra_models.fields import BitField, BytesField, DateTimeField, DoubleField, FloatArrayField, FloatField, TextField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.upsert import upsert
-from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, Column
 from astra_models.upsert.digest import digest_in_sql, digest_of_arrays, digest_of_row
 
 NIGHT = datetime(2024, 7, 1, 4, 5, 6, 789, UTC)

@@ -8,6 +8,7 @@ import peewee
 import pyarrow
 import pytest
 
+from astra_models.analysis.recording import bulk_insert_or_replace_pipeline_results
 from astra_models.base import BaseModel
 from astra_models.fields import (
     AutoField,
@@ -18,7 +19,6 @@ from astra_models.fields import (
     IntegerField,
     utc_now,
 )
-from astra_models.analysis.recording import bulk_insert_or_replace_pipeline_results
 from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.rocket import Rocket
 from astra_models.source import Source

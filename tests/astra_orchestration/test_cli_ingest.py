@@ -19,14 +19,14 @@ from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database
 from astra_models.ingest.rows.account import ResultFileReport
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_orchestration.cli.main import ingest as cli_ingest
+from astra_orchestration.cli import ingest as cli_ingest
 from astra_orchestration.cli.main import app
+from astra_orchestration.sample.summary_file import write_result_file
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 OLD: Any = {"renamed": {"dist": "nn_dist", "e_dist": "nn_dist_err"}}

@@ -18,8 +18,8 @@ from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.source import Source
-from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
 from astra_models.status import FileStatus, Status, VersionStatus
+from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
 from astra_orchestration.cli.main import app
 
 Visits = Callable[..., list[BossVisitSpectrum]]

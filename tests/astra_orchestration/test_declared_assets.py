@@ -12,7 +12,7 @@ import pytest
 import astra_models
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
-from astra_models.latest import LatestMixin
+from astra_models.pipeline import LatestMixin
 from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
 from astra_models.task import task

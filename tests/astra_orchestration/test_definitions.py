@@ -13,8 +13,8 @@ import yaml
 
 from astra_models.ingest.spectra.files import MODELS
 from astra_orchestration.assets.declared import declared_assets
-from astra_orchestration.definitions import defs, made
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
+from astra_orchestration.definitions import defs, made
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -10,9 +10,9 @@ import yaml
 from typer.testing import CliRunner
 
 from astra_models.aspcap import ASPCAP
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_orchestration.assets.result_files import ResultFileConfig
 from astra_orchestration.cli.main import app
+from astra_orchestration.sample.summary_file import write_result_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "ingesting.md"
 

@@ -11,13 +11,13 @@ from astropy import units
 from astropy.table import Table
 
 from astra_models import base
+from astra_models.analysis.stream import Progress, ResultStream, write
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ResultTypeError
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
-from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
 from astra_orchestration.resources import DatabaseResource, resources_for
-from astra_models.analysis.stream import Progress, ResultStream, write
+from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 

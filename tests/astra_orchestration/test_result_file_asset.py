@@ -13,7 +13,6 @@ from astropy.io import fits
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
@@ -23,6 +22,7 @@ from astra_orchestration.definitions import defs
 from astra_orchestration.resources import resources_for
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.sample import make_sample
+from astra_orchestration.sample.summary_file import write_result_file
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 one_database = pytest.mark.sqlite_only(reason="what is said does not depend on the database")

@@ -16,14 +16,14 @@ from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import DatabaseUnavailableError
 from astra_models.ingest.rows.account import ingest_result_file
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.ingested import IngestedFile
-from astra_orchestration.automation import file_sensor as module
 from astra_orchestration.assets.result_files import result_file, result_files
+from astra_orchestration.automation import file_sensor as module
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import DatabaseResource, resources_for
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.sample import make_sample
+from astra_orchestration.sample.summary_file import write_result_file
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 one_database = pytest.mark.sqlite_only(reason="what is decided from does not depend on the database")

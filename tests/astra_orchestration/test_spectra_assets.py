@@ -8,9 +8,10 @@ import peewee
 import pytest
 
 from astra_models.boss import BossVisitSpectrum
+from astra_models.configuration import find_files
 from astra_models.errors import MissingFileError
 from astra_models.source import Source
-from astra_orchestration.assets.spectra import catalogue, find_files, sample_survey
+from astra_orchestration.assets.spectra import catalogue, sample_survey
 from astra_orchestration.resources import resources_for
 
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from astra_models.aspcap import ASPCAP
 from astra_models.ingest.tables.mapping import FOLDER
-from astra_orchestration.sample.summary_file import write_result_file
 from astra_models.rejected import RejectedResult
 from astra_orchestration.cli.main import app
+from astra_orchestration.sample.summary_file import write_result_file
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()

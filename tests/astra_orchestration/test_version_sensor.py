@@ -14,9 +14,9 @@ from astra_models.corv import Corv
 from astra_models.errors import DatabaseUnavailableError
 from astra_models.rocket import Rocket
 from astra_orchestration.assets.pipelines import pipeline_asset
+from astra_orchestration.automation.version_sensor import version_sensor
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import DatabaseResource, resources_for
-from astra_orchestration.automation.version_sensor import version_sensor
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 

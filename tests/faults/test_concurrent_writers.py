@@ -6,9 +6,9 @@ import peewee
 import pytest
 from ingesting import Ingestion, finish, label
 
+from astra_models.analysis.replay import replay
 from astra_models.database.retry import run_transaction
 from astra_models.rejected import RejectedResult
-from astra_models.analysis.replay import replay
 from astra_models.rocket import Rocket
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert

@@ -18,13 +18,13 @@ import numpy as np
 
 import astra_models.outputs  # noqa: F401  any of the tables may be what a file is for
 from astra_models.base import database
-from astra_models.schema.tables import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, file_sha256, open_result_file
 from astra_models.ingest.rows.writing import Outcome, Rows, check_rows, write_rows
+from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, file_sha256, open_result_file
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import NOT_INGESTED, RejectedResult, payload_to_json
+from astra_models.schema.tables import require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 

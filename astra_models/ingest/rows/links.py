@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from astra_models.columns.typed import Column
 from astra_models.ingest.rows.sources import IDENTIFIERS, UNIQUE
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert.batch import Batch
-from astra_models.columns.typed import Column
-from astra_models.upsert.keys import hand_out_keys
-from astra_models.upsert.lookup import find_a_few, find_rows
+from astra_models.upsert.lookup import find_a_few, find_rows, hand_out_keys
 
 
 @dataclass

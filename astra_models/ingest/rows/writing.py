@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from astra_models.base import database
+from astra_models.columns.typed import Column, to_column
 from astra_models.database.retry import one_line, run_transaction
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.ingest.rows.links import Links, link_results, link_sources, link_spectra
@@ -21,7 +22,6 @@ from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
-from astra_models.columns.typed import Column, to_column
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import UpsertPlan, plan_for, plan_for_columns
 from astra_models.upsert.postgresql import PostgresqlWriter

@@ -9,9 +9,9 @@ from typing import Any
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.star_file import FitsFile, Hdu
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
-from astra_models.fits.star_file import FitsFile, Hdu
 from astra_models.pixels.rows import VisitName, parse_visit_name
 
 Visits = list[tuple[int, VisitName]]

@@ -9,10 +9,10 @@ from typing import Any
 
 from astra_models.apogee import ApogeeVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.star_file import FitsFile, Hdu, Row
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.apogee_star import OTHER_RELEASE, REDUCTION_RELEASES
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
-from astra_models.fits.star_file import FitsFile, Hdu, Row
 from astra_models.pixels.rows import parse_visit_name
 
 TABLE_HDU = 11

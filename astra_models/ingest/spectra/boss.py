@@ -21,9 +21,9 @@ import numpy as np
 
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.star_file import FitsFile, Row
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
-from astra_models.fits.star_file import FitsFile, Row
 
 SPECTRUM_COLUMNS = {"FLUX", "LOGLAM", "IVAR"}
 TEMPLATE_COLUMNS = {"FLUX", "LOGLAM", "PROPERR"}

@@ -26,20 +26,20 @@ from astra_models.apogee import (
 )
 from astra_models.base import database
 from astra_models.boss import BossVisitSpectrum
-from astra_models.schema.tables import require_tables
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fields import utc_now
+from astra_models.ingest.rows.sources import KnownSource, SourceMatcher
 from astra_models.ingest.spectra.content import FileContent, Values
 from astra_models.ingest.spectra.recognise import read_spectrum_file
-from astra_models.ingest.rows.sources import KnownSource, SourceMatcher
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,
     BossCombinedSpectrum,
     BossRestFrameVisitSpectrum,
 )
+from astra_models.schema.tables import require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 

@@ -10,9 +10,9 @@ from functools import cache
 
 from astra_models import fields
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.star_file import FitsFile, Row
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
-from astra_models.fits.star_file import FitsFile, Row
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,

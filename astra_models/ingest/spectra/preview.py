@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.rows.sources import SourceMatcher
+from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.files import MODELS, read_checked
 from astra_models.source import Source
 

@@ -4,12 +4,12 @@ import os
 import struct
 
 from astra_models.errors import UnknownKindError, UnrecognizedFileError
+from astra_models.fits.byte_stream import GZIP_MAGIC
+from astra_models.fits.star_file import FitsFile
 from astra_models.ingest.spectra.apogee_star import AP_STAR
 from astra_models.ingest.spectra.apogee_visit import AP_VISIT
 from astra_models.ingest.spectra.boss import TEMPLATE, VISIT
-from astra_models.fits.byte_stream import GZIP_MAGIC
 from astra_models.ingest.spectra.content import FileContent
-from astra_models.fits.star_file import FitsFile
 from astra_models.ingest.spectra.mwm import MWM_STAR, MWM_VISIT
 
 KINDS = (MWM_STAR, MWM_VISIT, AP_STAR, AP_VISIT, VISIT, TEMPLATE)

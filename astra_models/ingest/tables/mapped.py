@@ -13,12 +13,12 @@ from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.byte_stream import ByteStream
 from astra_models.fits.stream import FitsScan, TableHdu
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError, nearest
-from astra_models.ingest.tables.placing import Layout
 from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
-from astra_models.ingest.tables.values import Converter, Rules
+from astra_models.ingest.tables.placing import Layout
 from astra_models.ingest.tables.summaries import blocks_of, plain_value, provenance_of
 from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingest.tables.units import match_units
+from astra_models.ingest.tables.values import Converter, Rules
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 from astra_models.version import installed_version

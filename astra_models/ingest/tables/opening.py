@@ -13,8 +13,8 @@ from astra_models.fits.byte_stream import ByteStream, TruncatedGzipError
 from astra_models.fits.stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.tables.mapped import open_mapped_fits, open_mapped_table
 from astra_models.ingest.tables.mapping import Mapping, MappingError, load_mapping, own_mappings
-from astra_models.ingest.tables.recognise import SpectrumFileError
 from astra_models.ingest.tables.parts import Chunk, Part, ResultFile
+from astra_models.ingest.tables.recognise import SpectrumFileError
 from astra_models.ingest.tables.summaries import open_summary
 
 __all__ = [

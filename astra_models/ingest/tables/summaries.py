@@ -12,12 +12,12 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import VersionError
 from astra_models.fits.columns import FitsColumn
 from astra_models.fits.stream import FitsScan, TableHdu, read_rows
+from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Placement, place
 from astra_models.ingest.tables.recognise import kind_of_file, layout_of
-from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
-from astra_models.ingest.tables.values import Converter, Rules, version_of
 from astra_models.ingest.tables.row_kinds import RowKind, RowKinds
 from astra_models.ingest.tables.units import match_units
+from astra_models.ingest.tables.values import Converter, Rules, version_of
 
 _STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "COMMENT", "HISTORY", ""}
 _ESCAPED = "unicode_escape"

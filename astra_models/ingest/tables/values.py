@@ -13,8 +13,8 @@ import numpy as np
 import peewee
 
 from astra_models.fields import BitField, BytesField, DateTimeField, DoubleField, FloatArrayField, FloatField
-from astra_models.ingest.spectra.values import MISSING_WORDS
 from astra_models.fits.text import unescape
+from astra_models.ingest.spectra.values import MISSING_WORDS
 from astra_models.version import version_string_to_integer
 
 Problems = list[tuple[int, str]]

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import peewee
 
-from astra_models.errors import DamagedProductError
-from astra_models.products.fits.encode import encode
-from astra_models.fits.written_header import FitsColumn
-from astra_models.products.fits.layout import LENGTH_OF_MOMENT
-from astra_models.fits.text import escape
-from astra_models.products.query import OutColumn
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.errors import DamagedProductError
+from astra_models.fits.text import escape
+from astra_models.fits.written_header import FitsColumn
+from astra_models.products.fits.encode import encode
+from astra_models.products.fits.layout import LENGTH_OF_MOMENT
+from astra_models.products.query import OutColumn
 
 COPY_HEADER = 19
 END_OF_COPY = b"\xff\xff"

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.products.reading import padded
-from astra_models.fits.written_header import FitsColumn
-from astra_models.fits.text import escape
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.fits.text import escape
+from astra_models.fits.written_header import FitsColumn
+from astra_models.products.reading import padded
 
 
 def encode(column: Column, fits: FitsColumn, plain: bool) -> Any:

@@ -12,11 +12,11 @@ from typing import Any
 import peewee
 
 from astra_models.base import database
-from astra_models.database.sql import is_postgresql
-from astra_models.fits.written_header import FitsColumn
-from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
-from astra_models.products.query import OutColumn, Selection, read_rows
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT
+from astra_models.database.sql import is_postgresql
+from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
+from astra_models.fits.written_header import FitsColumn
+from astra_models.products.query import OutColumn, Selection, read_rows
 
 LENGTH_OF_MOMENT = 26
 UNKNOWN = 255

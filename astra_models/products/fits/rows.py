@@ -13,10 +13,9 @@ import peewee
 
 from astra_models.base import database
 from astra_models.database.sql import driver_errors, is_postgresql
-from astra_models.products.reading import read_columns
+from astra_models.fits.written_header import row_dtype
 from astra_models.products.fits.copy_blocks import CopyBlocks, Sent, Take
 from astra_models.products.fits.encode import encode
-from astra_models.fits.written_header import row_dtype
 from astra_models.products.fits.layout import FitsLayout
 from astra_models.products.query import (
     Selection,
@@ -25,6 +24,7 @@ from astra_models.products.query import (
     share_snapshot,
     shared_snapshot,
 )
+from astra_models.products.reading import read_columns
 
 ROWS_PER_PART = 5_000
 PARTS_PER_READER = 4

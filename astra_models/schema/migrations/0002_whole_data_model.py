@@ -3,8 +3,8 @@
 Indexes that no query uses are dropped.
 """
 
-from astra_models.schema.additions import add_what_is_missing
 from astra_models.database.sql import quote
+from astra_models.schema.additions import add_what_is_missing
 
 UNUSED_INDEXES = (
     "boss_combined_spectrum_release",

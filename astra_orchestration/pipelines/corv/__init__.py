@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from astra_models.analysis.task import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.analysis.task import task
 
 from .fit import CorvFit, fit_spectrum
 from .templates import TemplateError, TemplateGrid, balmer_family, load_grid

@@ -1,0 +1,21 @@
+"""How far a survey is, and everything about one star."""
+
+from astra_models.status.survey import (
+    Computed,
+    FileStatus,
+    Status,
+    VersionStatus,
+    major_minor,
+    result_models,
+    survey_status,
+)
+
+__all__ = [
+    "Computed",
+    "FileStatus",
+    "Status",
+    "VersionStatus",
+    "major_minor",
+    "result_models",
+    "survey_status",
+]
