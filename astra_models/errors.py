@@ -1,4 +1,48 @@
-"""Errors that a user can cause: one family, each also the built-in it refines."""
+"""Errors that a user can cause: one family, each also the built-in it refines; and the hint for a misspelt name."""
+
+import difflib
+from collections.abc import Iterable
+
+NAMES_SHOWN = 12
+
+
+def close_names(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Give the known names that are close to a given one, in capitals or not, the closest first.
+
+    Parameters
+    ----------
+    name : str
+        The name that was given.
+    known : iterable of str
+        The names that there are.
+    most : int, optional
+        At most so many.
+    cutoff : float, optional
+        How similar they are at least, from 0 to 1: see `difflib.get_close_matches`.
+    """
+    folded = {str(other).lower(): str(other) for other in known}
+    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=most, cutoff=cutoff)]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Say which known names are close to an unknown one, for the end of an error's message.
+
+    Parameters
+    ----------
+    name : str
+        The name that was given.
+    known : iterable of str
+        The names that there are.
+    otherwise : str, optional
+        What to say if none is close; by default, which names there are.
+    """
+    names = list(map(str, known))
+    if close := close_names(name, names):
+        return f"did you mean {' or '.join(close)}?"
+    if otherwise is not None:
+        return otherwise
+    more = ", ..." if len(names) > NAMES_SHOWN else ""
+    return f"known are {', '.join(names[:NAMES_SHOWN]) or 'none'}{more}"
 
 
 class AstraError(Exception):
@@ -99,6 +143,14 @@ class UnknownKindError(UnrecognizedFileError):
 
 class UnknownPipelineError(AstraError, LookupError):
     """A name that no pipeline has."""
+
+
+class PackageImportError(AstraError, ImportError):
+    """A package of pipelines that can't be imported, or gives something that is no pipeline."""
+
+
+class PackageClashError(AstraError, LookupError):
+    """A package of pipelines that uses a name of another package, or one of ours."""
 
 
 class ResultTypeError(AstraError, TypeError):

@@ -5,75 +5,18 @@ further. As soon as a pipeline computes a model, its asset is the one, and the d
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
-from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
-from astra_models.apogeenet import ApogeeNet
-from astra_models.aspcap import ASPCAP
-from astra_models.astronn import AstroNN
-from astra_models.astronn_dist import AstroNNdist
-from astra_models.base import BaseModel
-from astra_models.best import MWMBest
-from astra_models.boss import BossVisitSpectrum
-from astra_models.bossnet import BossNet
-from astra_models.clam import Clam
-from astra_models.corv import Corv
-from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
-from astra_models.line_forest import LineForest
-from astra_models.mdwarftype import MDwarfType
-from astra_models.mwm import (
-    ApogeeCombinedSpectrum,
-    ApogeeRestFrameVisitSpectrum,
-    BossCombinedSpectrum,
-    BossRestFrameVisitSpectrum,
-)
-from astra_models.mwm_status import MWMSpectrumProductStatus
-from astra_models.nmf_rectify import NMFRectify
+from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.slam import Slam
-from astra_models.snow_white import SnowWhite
-from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
-from astra_models.the_cannon import TheCannon
-from astra_models.the_payne import ThePayne
 from astra_orchestration.assets.columns import column_schema
 from astra_orchestration.resources.io_manager import MODEL_METADATA
 
-__all__ = ["MADE_FROM", "declared_assets"]
-
-_APOGEE_STAR = (ApogeeCoaddedSpectrumInApStar,)
-_APOGEE = (ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar)
-_BOSS = (BossVisitSpectrum, BossCombinedSpectrum)
-
-MADE_FROM: Mapping[type[BaseModel], tuple[type[BaseModel], ...]] = {
-    # spectra are read from files
-    **dict.fromkeys((BossVisitSpectrum, BossRestFrameVisitSpectrum, BossCombinedSpectrum), ()),
-    **dict.fromkeys((ApogeeVisitSpectrum, *_APOGEE, ApogeeRestFrameVisitSpectrum, ApogeeCombinedSpectrum), ()),
-    # results
-    ApogeeNet: _APOGEE,
-    FerreCoarse: (*_APOGEE_STAR, ApogeeNet),
-    FerreStellarParameters: (*_APOGEE_STAR, FerreCoarse),
-    FerreChemicalAbundances: (*_APOGEE_STAR, FerreStellarParameters),
-    ASPCAP: (*_APOGEE_STAR, Source, FerreCoarse, FerreStellarParameters, FerreChemicalAbundances),
-    AstroNN: _APOGEE,
-    AstroNNdist: (*_APOGEE_STAR, Source),
-    BossNet: _BOSS,
-    Clam: _APOGEE_STAR,
-    Corv: (BossVisitSpectrum, SnowWhite),
-    LineForest: _BOSS,
-    MDwarfType: _BOSS,
-    NMFRectify: (BossVisitSpectrum, *_APOGEE_STAR),
-    Slam: (BossCombinedSpectrum, Source),
-    SnowWhite: _BOSS,
-    TheCannon: (ApogeeCombinedSpectrum, *_APOGEE_STAR, ApogeeVisitSpectrum, NMFRectify),
-    ThePayne: _APOGEE,
-    MWMBest: (ASPCAP, ApogeeNet, AstroNN, BossNet, MDwarfType, Slam, SnowWhite, BossCombinedSpectrum, *_APOGEE_STAR),
-    MWMSpectrumProductStatus: (Source,),
-}
-"""What the rows of each model are made from: spectra, and results."""
+__all__ = ["declared_assets"]
 
 
 def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec]:
@@ -87,7 +30,7 @@ def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec
     Returns
     -------
     list of dagster.AssetSpec
-        One for each model in `MADE_FROM` without an asset among `defined`.
+        One for each model in `outputs.MADE_FROM` without an asset among `defined`.
     """
     keys = _keys_by_table(defined)
     missing = [model for model in MADE_FROM if model._meta.table_name not in keys]

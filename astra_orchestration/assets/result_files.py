@@ -16,9 +16,9 @@ from pydantic import Field
 from astra_models.analysis.pace import Pace
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
+from astra_models.outputs import MADE_FROM
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
-from astra_orchestration.assets.declared import MADE_FROM
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
 from astra_orchestration.resources.database import DatabaseResource

@@ -197,7 +197,8 @@ def test_importing_the_outputs_makes_every_table_known(tmp_path: Path) -> None:
         "print(sorted({model.__name__ for model in BaseModel.concrete_models()} - known))\n"
         "from astra_models import outputs\n"
         "from astra_models.pipeline import PipelineOutputMixin\n"
-        "print(sorted({model.__name__ for model in PipelineOutputMixin.concrete_models()} - set(outputs.__all__)))\n"
+        "known = {model.__name__ for model in outputs.output_models()}\n"
+        "print(sorted({model.__name__ for model in PipelineOutputMixin.concrete_models()} - known))\n"
     )
     root = str(Path(astra_models.__file__).parents[1])
     environment = {"ASTRA_DATABASE_PATH": str(tmp_path / "astra.db"), "PYTHONPATH": root, "HOME": str(tmp_path)}

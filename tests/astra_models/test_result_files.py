@@ -95,11 +95,7 @@ def test_files_are_recognised_by_their_content(
         assert len(file.notes) == 1 and file.notes[0].endswith("has no rows")
 
 
-PUBLISHED = [
-    getattr(outputs, name)
-    for name in outputs.__all__
-    if not name.startswith(("Ferre", "NMF", "MWM")) and name not in ("IngestedFile", "RejectedResult", "Rocket")
-]
+PUBLISHED = [model for model in outputs.published_models() if not model.__name__.startswith(("Ferre", "NMF", "MWM"))]
 
 
 @pytest.mark.parametrize("model", PUBLISHED)

@@ -12,11 +12,12 @@ import pytest
 import astra_models
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
+from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import LatestMixin
 from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
 from astra_models.task import task
-from astra_orchestration.assets.declared import MADE_FROM, declared_assets
+from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.assets.pipelines import pipeline_asset
 from astra_orchestration.definitions import defs, made
 from astra_orchestration.resources import resources_for
@@ -41,7 +42,7 @@ def test_every_model_of_spectra_and_results_has_its_asset(model: Any) -> None:
     tables = {graph.get(key).metadata.get("dagster/table_name"): key for key in graph.get_all_asset_keys()}
 
     assert model._meta.table_name in tables, (
-        f"{model.__name__} has no asset: write its pipeline, or say in astra_orchestration/assets/declared.py what its "
+        f"{model.__name__} has no asset: write its pipeline, or say in astra_models/outputs/models.py what its "
         "results are made from"
     )
     schema = graph.get(tables[model._meta.table_name]).metadata["dagster/column_schema"]

@@ -14,7 +14,6 @@ from astra_models.source import Source
 
 _PIXELS = {"wavelength", "flux", "ivar", "model_flux", "pixel_flags"}
 _SOURCE_ENOUGH = 0.5
-_NOT_PUBLISHED = (outputs.Rocket,)
 _COMMON = set(PipelineOutputMixin._meta.fields)
 
 
@@ -95,8 +94,7 @@ def pipeline_model(name: str | None) -> Any:
 
 
 def _result_models() -> list[Any]:
-    models = [getattr(outputs, name) for name in outputs.__all__]
-    return [model for model in models if issubclass(model, PipelineOutputMixin)]
+    return sorted(outputs.output_models(), key=lambda model: model.__name__)
 
 
 def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
@@ -113,7 +111,7 @@ def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
         unknown = sum(reason == NO_COLUMN for _, reason in unplaced)
         return unknown, len(own - measured), len(measured)
 
-    costs = {model: cost(model) for model in _result_models() if model not in _NOT_PUBLISHED}
+    costs = {model: cost(model) for model in outputs.published_models()}
     best = min(costs, key=lambda model: costs[model][:2])
     unknown, _, measured = costs[best]
     return best if unknown < measured else None

@@ -1,0 +1,34 @@
+"""The registry of models and pipelines, ours and those of other packages.
+
+Which models there are, by name; what their rows are made from, and which summary files carry them; and the pipelines
+that compute them.
+"""
+
+from astra_models.outputs.models import (
+    MADE_FROM,
+    all_models,
+    made_from,
+    model_named,
+    output_model_named,
+    output_models,
+    product_names,
+    published_models,
+)
+from astra_models.outputs.packages import Pipeline, load_pipeline, packages, packages_of, pipeline_names, pipelines
+
+__all__ = [
+    "MADE_FROM",
+    "Pipeline",
+    "all_models",
+    "load_pipeline",
+    "made_from",
+    "model_named",
+    "output_model_named",
+    "output_models",
+    "packages",
+    "packages_of",
+    "pipeline_names",
+    "pipelines",
+    "product_names",
+    "published_models",
+]
