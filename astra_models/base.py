@@ -14,8 +14,10 @@ from playhouse.shortcuts import model_to_dict
 
 from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.database.layout import layout_of, layouts, require_no_value
-from astra_models.errors import AbstractModelError
+from astra_models.database.models import forget_references, models
+from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
+from astra_models.fields.rules import check_columns, check_names
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -87,7 +89,19 @@ class BaseModel(peewee.Model):
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
+        check_names(cls)
         cls.abstract = bool(cls.__dict__.get("abstract", False))
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Check the columns of a model that was just defined, and take it in among the others; peewee calls it."""
+        super().validate_model()
+        try:
+            check_columns(cls)
+            models.add(cls, has_table=not cls.abstract)
+        except ModelError:
+            forget_references(cls)
+            raise
         layouts.outdated = True
 
     @classmethod
@@ -184,11 +198,8 @@ class BaseModel(peewee.Model):
 
     @classmethod
     def concrete_models(cls) -> Iterator[type[Self]]:
-        """Give this model and those derived from it, as far as they are tables."""
-        if not cls.abstract:
-            yield cls
-        derived = (model for child in cls.__subclasses__() for model in child.concrete_models())
-        yield from dict.fromkeys(derived)  # each once, also where two bases of it have one in common
+        """Give this model and those derived from it, as far as they are tables, in the order of their definition."""
+        return (model for model in models if issubclass(model, cls) and not model.abstract)
 
 
 def bind(target: peewee.Database, schema: str | None = None) -> None:
@@ -205,7 +216,7 @@ def bind(target: peewee.Database, schema: str | None = None) -> None:
     """
     layouts.forget()
     database.initialize(target)
-    for model in _all_models(BaseModel):
+    for model in models:
         model._meta.schema = schema
         model._meta.set_database(database)
 
@@ -213,12 +224,6 @@ def bind(target: peewee.Database, schema: str | None = None) -> None:
 def bound_schema() -> str | None:
     """Give the schema of all tables, or None."""
     return BaseModel._meta.schema
-
-
-def _all_models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    yield model
-    for child in model.__subclasses__():
-        yield from _all_models(child)
 
 
 _parents_connections: list[Any] = []

@@ -69,6 +69,10 @@ class FamilyError(AstraError, TypeError):
     """A family of columns that can't be a part of its model."""
 
 
+class ModelError(AstraError, TypeError):
+    """A model that was defined with a column, a unit or a table that it can't have."""
+
+
 class AbstractModelError(AstraError, TypeError):
     """A model that only serves as a base was used as a table."""
 

@@ -5,7 +5,6 @@ makes sense on one of them alone says so: ``@pytest.mark.postgresql_only(reason=
 """
 
 import functools
-import gc
 import os
 import shutil
 import tempfile
@@ -39,9 +38,9 @@ from astra_models import base
 from astra_models.base import BaseModel, bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database, sqlite_database
+from astra_models.database.models import models
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.upsert.plan import cached_plan
 
 for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
     importlib.import_module(module.name)
@@ -85,12 +84,6 @@ def _backends(test: pytest.Item) -> list[str]:
     return chosen
 
 
-def pytest_collection_finish() -> None:
-    """Keep what is there from now on out of garbage collections, which tests that define models need."""
-    gc.collect()
-    gc.freeze()
-
-
 # ---- nothing of this machine
 
 
@@ -111,31 +104,12 @@ def no_user_settings(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, Any, Any]:
     """Forget the models that a test or its fixtures define, so that no other test meets them."""
-    before = set(_models(BaseModel))
+    before = set(models)
     result = yield
-    made = [model for model in _models(BaseModel) if model not in before]
-    if made:
-        _forget(made)
-        cached_plan.cache_clear()
-        del made
-        gc.collect()
-    return result
-
-
-def _models(model: type) -> Iterator[type]:
-    for child in model.__subclasses__():
-        yield child
-        yield from _models(child)
-
-
-def _forget(models: list[type[BaseModel]]) -> None:
     for model in models:
-        model.abstract = True  # no table any more, also if something still holds on to it
-        for foreign_key, other in model._meta.refs.items():
-            other._meta.backrefs.pop(foreign_key, None)
-            other._meta.model_backrefs.pop(model, None)
-    hooks = base.database._callbacks  # peewee keeps columns of bytes here
-    hooks[:] = [hook for hook in hooks if getattr(getattr(hook, "__self__", None), "model", None) not in models]
+        if model not in before:
+            models.remove(model)
+    return result
 
 
 # ---- PostgreSQL

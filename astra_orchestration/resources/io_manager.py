@@ -161,8 +161,7 @@ def output_model(name: Any) -> type[PipelineOutputMixin]:
     ResultTypeError
         If there is none.
     """
-    # A class that was defined again (in a notebook, in a test) is the later one.
-    for model in reversed(list(PipelineOutputMixin.concrete_models())):
+    for model in PipelineOutputMixin.concrete_models():
         if model.__name__ == name:
             return model
     raise ResultTypeError(

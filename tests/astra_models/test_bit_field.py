@@ -206,7 +206,7 @@ def test_every_flag_says_what_it_means() -> None:
 @pytest.mark.lesson(50)
 def test_flags_are_inherited(spectrum: BossVisitSpectrum) -> None:
     class Resampled(BossVisitSpectrum):
-        shift = FloatField(null=True)
+        shift = FloatField(null=True, unit="Angstrom")
 
     assert set(Resampled._meta.fields["zwarning_flags"].flags) == set(
         BossVisitSpectrum._meta.fields["zwarning_flags"].flags

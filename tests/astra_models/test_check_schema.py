@@ -54,7 +54,7 @@ def test_the_type_of_a_field_of_somebody_elses_is_known(database: peewee.Databas
         """A number in a hundred."""
 
     class Survey(PipelineOutputMixin):
-        share = Percent(null=True)
+        share = Percent(null=True, unit="%")
         name = peewee.CharField(null=True)
 
     Survey.create_table()

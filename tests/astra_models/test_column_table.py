@@ -66,8 +66,8 @@ def test_types_are_those_of_postgresql() -> None:
     class Everything(BaseModel):
         pk = AutoField()
         source_pk = ForeignKeyField(Source)
-        number = IntegerField()
-        values_read = FloatArrayField(null=True)
+        number = IntegerField(unit="")
+        values_read = FloatArrayField(null=True, unit="s")
         bits = BytesField(null=True)
         moment = DateTimeField(null=True)
 
@@ -112,15 +112,15 @@ def test_sources_are_grouped_as_astronomers_look_for_them() -> None:
 def test_columns_without_a_heading_are_under_the_name_of_their_class() -> None:
     class Base(PipelineOutputMixin):
         abstract = True
-        shared = FloatField(null=True)
+        shared = FloatField(null=True, unit="")
         _later = Heading("Of the base, later")
-        later = FloatField(null=True)
+        later = FloatField(null=True, unit="")
 
     class Mine(Base):
-        first = FloatField(null=True)
+        first = FloatField(null=True, unit="")
         _lines = Heading("Lines")
-        halpha = FloatField(null=True)
-        hbeta = FloatField(null=True)
+        halpha = FloatField(null=True, unit="Angstrom")
+        hbeta = FloatField(null=True, unit="Angstrom")
         shared = FloatField(null=True, unit="K")  # declared again: it is the subclass's now
 
     own = {name: text for name, text in categories(Mine).items() if name not in PipelineOutputMixin._meta.fields}
@@ -137,7 +137,7 @@ def test_columns_without_a_heading_are_under_the_name_of_their_class() -> None:
 def test_columns_added_to_a_class_are_under_its_last_heading() -> None:
     class Mine(PipelineOutputMixin):
         _lines = Heading("Lines")
-        halpha = FloatField(null=True)
+        halpha = FloatField(null=True, unit="Angstrom")
 
     Mine._meta.add_field("hbeta", FloatField(null=True))
     assert categories(Mine)["hbeta"] == "Lines"

@@ -33,6 +33,7 @@ def flagged(name: str) -> dict[str, Any]:
 
 def expanded() -> Any:
     class Pipeline(PipelineOutputMixin):
+        __qualname__ = "Pipeline"
         teff = FloatField(null=True)
         abundances = Family(flagged(name) for name in ELEMENTS)
         tail = TextField(null=True, help_text="Last")
@@ -42,6 +43,7 @@ def expanded() -> Any:
 
 def typed_out() -> Any:
     class Pipeline(PipelineOutputMixin):
+        __qualname__ = "Pipeline"
         teff = FloatField(null=True)
         al_h = FloatField(null=True)
         e_al_h = FloatField(null=True)
@@ -145,9 +147,9 @@ def test_floats_take_what_a_column_takes() -> None:
 
 def test_columns_like_anothers_are_their_own() -> None:
     class Pipeline(PipelineOutputMixin):
-        before = FloatField(null=True)
+        before = FloatField(null=True, unit="")
         copied = Family([like(BossCombinedSpectrum, "zwarning_flags", "snr")])
-        after = FloatField(null=True)
+        after = FloatField(null=True, unit="")
 
     names = [field.name for field in Pipeline._meta.sorted_fields]
     assert names[names.index("zwarning_flags") :] == ["zwarning_flags", "snr", "after"]

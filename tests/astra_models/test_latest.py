@@ -121,7 +121,7 @@ def test_results_per_spectrum_and_element(
     class Abundances(PipelineOutputMixin):
         upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor", "element")
         element = TextField()
-        x_h = FloatField(null=True)
+        x_h = FloatField(null=True, unit="dex")
 
         class Meta:
             constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor, element)")]

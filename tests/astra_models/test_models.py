@@ -120,11 +120,11 @@ def test_an_own_unit_and_description_come_before_the_glossarys() -> None:
     class Table(BaseModel):
         pk = AutoField()
         teff = DoubleField(unit="eV", help_text="Temperature")
-        strange = DoubleField(unit="furlong", help_text="Nobody knows")
+        strange = DoubleField(unit="adu", help_text="Nobody knows")
 
     fields = Table._meta.fields
     assert (fields["teff"].unit, fields["teff"].help_text) == ("eV", "Temperature")
-    assert (fields["strange"].unit, fields["strange"].help_text) == ("furlong", "Nobody knows")
+    assert (fields["strange"].unit, fields["strange"].help_text) == ("adu", "Nobody knows")
 
 
 def test_a_prefix_describes_through_the_name_behind_it() -> None:

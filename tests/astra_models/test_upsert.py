@@ -150,7 +150,7 @@ def test_a_row_without_a_required_value_takes_no_other_along(
 ) -> None:
     class DwarfType(PipelineOutputMixin):
         spectral_type = TextField()
-        sub_type = IntegerField()
+        sub_type = IntegerField(unit="")
         rchi2 = FloatField()
 
     DwarfType.create_table()
