@@ -31,20 +31,21 @@ class BoundDatabase(peewee.DatabaseProxy):
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Open this thread's connection."""
         opened = self.obj.connect(reuse_if_open=reuse_if_open)
-        self._follow()
+        self.follow_tables()
         return opened
 
     def execute(self, query: Any, **options: Any) -> Any:
         """Run a query."""
-        self._follow()
+        self.follow_tables()
         layouts.leave_out_missing(query)
         try:
             return self.obj.execute(query, **options)
-        except peewee.ProgrammingError as error:
+        except (peewee.ProgrammingError, peewee.OperationalError) as error:
             layouts.explain(error)
             raise
 
-    def _follow(self) -> None:
+    def follow_tables(self) -> None:
+        """Let the models follow the tables that there are, as far as they don't yet."""
         if layouts.outdated:
             layouts.follow(self.obj, BaseModel.concrete_models(), bound_schema())
 
@@ -116,6 +117,13 @@ class BaseModel(peewee.Model):
         if cls.abstract:
             raise AbstractModelError(f"{cls.__name__} is a base for other models and has no table; create theirs")
         super().create_table(safe=safe, **options)
+        layouts.forget_table(cls)
+
+    @classmethod
+    def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: bool) -> None:
+        """Drop the table."""
+        super().drop_table(safe=safe, drop_sequences=drop_sequences, **options)
+        layouts.forget_table(cls)
 
     @classmethod
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: Any) -> peewee.ModelUpdate:
@@ -138,6 +146,7 @@ class BaseModel(peewee.Model):
 
     def _require_columns(self) -> None:
         """Make sure that what is set has a column in the bound database."""
+        database.follow_tables()
         layout = layout_of(type(self))
         for column in layout.missing if layout else ():
             require_no_value(column, self.__data__.get(column.name))

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import peewee
 
@@ -55,6 +54,12 @@ _SQLITE_INDEXES = """
 SELECT m.name, i.name, i."unique", json_group_array(x.name)
 FROM sqlite_master m JOIN pragma_index_list(m.name) i JOIN pragma_index_info(i.name) x
 WHERE m.type = 'table' GROUP BY 1, 2, 3
+"""
+
+
+_SQLITE_NAMES = """
+SELECT m.name, json_group_array(x.name) FROM sqlite_master m JOIN pragma_table_xinfo(m.name) x
+WHERE m.type = 'table' GROUP BY 1
 """
 
 
@@ -149,7 +154,13 @@ def read_tables(database: peewee.Database, schema: str | None = None) -> dict[st
     return tables
 
 
-def declared_type(column: Any, database: peewee.Database) -> str:
+def read_column_names(database: peewee.SqliteDatabase) -> dict[str, set[str]]:
+    """Read which columns the tables of a SQLite database have, by one query."""
+    rows = database.execute_sql(_SQLITE_NAMES).fetchall()
+    return {table: set(json.loads(columns)) for table, columns in rows}
+
+
+def declared_type(column: peewee.Field, database: peewee.Database) -> str:
     """Give the type that a field's column has in tables that we make, as the database calls it."""
     if not isinstance(database, peewee.PostgresqlDatabase):
         return str(column.ddl_datatype(database.get_sql_context()).sql).upper()

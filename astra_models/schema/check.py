@@ -73,7 +73,7 @@ def differences(model: Any, table: StoredTable | None) -> Iterator[Difference]:
     if table is None:
         yield Difference(name, "", "table", "yes", "none", True, "nothing can be stored in it; `astra init` makes it")
         return
-    found = {column: stored_name(column, table) for column in declared_fields(model)}
+    found = {column: stored_name(column, table.columns) for column in declared_fields(model)}
     for column, there in found.items():
         yield from _of_column(column, there, table)
     yield from _unknown_columns(name, table, set(found.values()))
