@@ -23,7 +23,7 @@ import peewee
 
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
-from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
+from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, rows_of
 from astra_models.errors import UnknownSourceError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import FAILURES, RejectedResult
@@ -104,7 +104,7 @@ class DueRule:
             DueReason.older_patch: result.v_astra < self.v_astra,
         }
 
-    def reason(self) -> peewee.Expression:
+    def reason(self) -> peewee.Case:
         """Give the reason that applies, or NULL, as an expression to select."""
         return peewee.Case(None, [(condition, reason.value) for reason, condition in self.reasons().items()])
 
@@ -304,8 +304,8 @@ def standing_of_spectra(
     """
     require_tables(output_model, spectrum_model)
     rule = DueRule(output_model, spectrum_model, as_v_astra(version))
-    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed()).where(where).tuples()
-    rows: list[tuple[int, str | None, bool]] = run_transaction(database, lambda: list(query))
+    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed()).where(where)
+    rows = run_transaction(database, lambda: rows_of(query))
     return {key: Standing(DueReason(reason) if reason else None, bool(failed)) for key, reason, failed in rows}
 
 
@@ -372,8 +372,8 @@ def _due_query(
 
 def _known_ids(sdss_ids: Iterable[int]) -> list[int]:
     wanted = sorted({int(sdss_id) for sdss_id in sdss_ids})
-    query = Source.select(Source.sdss_id).where(is_any_of(Source.sdss_id, wanted)).tuples()
-    known = run_transaction(database, lambda: [sdss_id for (sdss_id,) in query])
+    query = Source.select(Source.sdss_id).where(is_any_of(Source.sdss_id, wanted))
+    known = run_transaction(database, lambda: [sdss_id for (sdss_id,) in rows_of(query)])
     if not known:
         raise UnknownSourceError(
             f"none of the {len(wanted)} sdss_ids is in the table of sources: {_first(wanted) or '(an empty list)'}. "
