@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+from astra_models.base import database
 from astra_models.database.retry import run_transaction
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
@@ -13,10 +15,12 @@ from astra_models.upsert.batch import Batch
 from astra_models.upsert.failures import forget
 from astra_models.upsert.writer import Stored
 
+Output = TypeVar("Output", bound=PipelineOutputMixin)
+
 logger = logging.getLogger(__name__)
 
 
-def bulk_insert_or_replace_pipeline_results(results: Iterable[Any]) -> list[Any]:
+def bulk_insert_or_replace_pipeline_results(results: Iterable[Output]) -> list[Output]:
     """Write results, replacing those of the same spectrum and major.minor version.
 
     Parameters
@@ -30,17 +34,17 @@ def bulk_insert_or_replace_pipeline_results(results: Iterable[Any]) -> list[Any]
         The same objects, with ``task_pk`` and ``created`` as the database has them. A result that can't be stored is
         left out, logged, and kept in ``rejected_result``.
     """
-    stored: list[Any] = []
+    stored: list[Output] = []
     record(results, stored=stored)
     return stored
 
 
 def record(
-    batch: Iterable[Any],
+    batch: Iterable[Output | RejectedResult],
     *,
     keep_good: bool = False,
     run_id: str | None = None,
-    stored: list[Any] | None = None,
+    stored: list[Output] | None = None,
 ) -> UpsertReport:
     """Write results, each to its model's table, and failures to ``rejected_result``.
 
@@ -61,25 +65,29 @@ def record(
     UpsertReport
         The counts; failures count as rejected.
     """
-    items = list(batch)
-    by_model: dict[type, list[Any]] = {}
-    for item in items:
-        by_model.setdefault(type(item), []).append(item)
-    failures = by_model.pop(RejectedResult, [])
+    results: list[Output] = []
+    failures: list[RejectedResult] = []
+    by_model: dict[type[Output], list[Output]] = {}
+    for item in batch:
+        if isinstance(item, RejectedResult):
+            failures.append(item)
+        else:
+            results.append(item)
+            by_model.setdefault(type(item), []).append(item)
     report = UpsertReport()
     stored_ids: set[int] = set()
-    for model, results in by_model.items():
-        on_stored = _marking(stored_ids) if stored is not None else None
-        report += upsert(model, results, keep_good=keep_good, run_id=run_id, on_stored=on_stored)
+    on_stored = _marking(stored_ids) if stored is not None else None
+    for model, some in by_model.items():
+        report += upsert(model, some, keep_good=keep_good, run_id=run_id, on_stored=on_stored)
     report += _record_failures(failures, run_id)
     if report.rejected:
         logger.warning("%d of %d results were rejected: %s", report.rejected, report.rows, _grouped(report.reasons))
     if stored is not None:
-        stored.extend(item for item in items if id(item) in stored_ids)
+        stored.extend(result for result in results if id(result) in stored_ids)
     return report
 
 
-def _marking(stored_ids: set[int]) -> Any:
+def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
     """Make a function that sets on a batch's results what the database assigned."""
 
     def mark(batch: Batch, stored: Stored) -> None:
@@ -101,7 +109,7 @@ def _record_failures(failures: list[RejectedResult], run_id: str | None) -> Upse
     require_tables()
 
     def write() -> None:
-        by_version: dict[tuple[Any, Any], list[Any]] = {}
+        by_version: dict[tuple[str, int], list[int]] = {}
         for failure in failures:
             failure.run_id = run_id
             by_version.setdefault((failure.model, failure.v_astra), []).append(failure.spectrum_pk)
@@ -109,7 +117,7 @@ def _record_failures(failures: list[RejectedResult], run_id: str | None) -> Upse
             forget(model_name, "spectrum_pk", keys, v_astra)
         RejectedResult.bulk_create(failures, batch_size=500)
 
-    run_transaction(RejectedResult._meta.database, write)
+    run_transaction(database, write)
     return UpsertReport(rejected=len(failures), reasons=Counter(_reason(failure) for failure in failures))
 
 

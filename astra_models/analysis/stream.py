@@ -1,23 +1,29 @@
-"""Results on their way to a table: what a pipeline has to analyse, and the writing of what it gives.
+"""One way to run a pipeline: what is due, a stream of the batches that it gives, and each batch written.
 
-Nothing here knows of Dagster: the asset and ``astra run`` do the same thing.
+A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. Nothing here knows of Dagster.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar
 
-from astra_models.analysis.due import select_due
-from astra_models.analysis.pace import Pace
+from astra_models.analysis.calling import AnySpectrum, Output
+from astra_models.analysis.due import Rerun, select_due
 from astra_models.analysis.recording import record
-from astra_models.analysis.task import Task
+from astra_models.outputs import Pipeline
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import RejectedResult
 from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
 
-__all__ = ["Progress", "ResultStream", "analyse", "write"]
+__all__ = ["Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
 
 
-class ResultStream:
+Taken = TypeVar("Taken", bound=AnySpectrum)
+
+
+class ResultStream(Generic[Output]):
     """Results in batches, made while they are read.
 
     An own class, because Dagster takes a bare generator for a stream of its events.
@@ -38,8 +44,8 @@ class ResultStream:
 
     def __init__(
         self,
-        batches: Iterable[Sequence[Any]],
-        models: Sequence[type],
+        batches: Iterable[Sequence[Output | RejectedResult]],
+        models: Sequence[type[Output]],
         *,
         due: int | None = None,
         narrowed: bool = False,
@@ -53,7 +59,7 @@ class ResultStream:
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
 
-    def counted(self, spectra: Iterable[Any]) -> Iterator[Any]:
+    def counted(self, spectra: Iterable[Taken]) -> Iterator[Taken]:
         """Pass on spectra, counting them in `taken`: slow pipelines have much to do before a batch is full."""
         for spectrum in spectra:
             yield spectrum
@@ -61,7 +67,7 @@ class ResultStream:
             if self.on_taken:
                 self.on_taken()
 
-    def __iter__(self) -> Iterator[Sequence[Any]]:
+    def __iter__(self) -> Iterator[Sequence[Output | RejectedResult]]:
         return iter(self.batches)
 
 
@@ -88,29 +94,59 @@ class Progress:
         return f"{self.done}{total} done, {self.per_second:.1f} per second"
 
 
+class Pace:
+    """Tells when the next report of progress is due: every few seconds, and ever more rarely in a long run.
+
+    A run's reports are kept, so there must not be many.
+
+    Parameters
+    ----------
+    interval : float, optional
+        Seconds between the first reports; later ones are a twentieth of the time that has passed apart. With 0, every
+        report is due.
+    """
+
+    def __init__(self, interval: float = 3.0):
+        self.interval = interval
+        self.started = self.reported = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def is_due(self) -> bool:
+        """Tell whether it is time for a report, and if so take it as made."""
+        now = time.monotonic()
+        if self.interval and now - self.reported < max(self.interval, (now - self.started) / 20):
+            return False
+        self.reported = now
+        return True
+
+
 def analyse(
-    task: Task,
+    pipeline: Pipeline,
     *,
     limit: int | None = None,
     sdss_ids: Sequence[int] | None = None,
-    rerun: Literal["due", "failed", "all"] = "due",
+    rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
     batch_size: int | None = None,
     keep_good: bool = False,
-) -> ResultStream:
+) -> ResultStream[PipelineOutputMixin]:
     """Select the spectra that are due, and have a pipeline analyse them as its results are read.
 
     Parameters
     ----------
-    task : Task
+    pipeline : Pipeline
         The pipeline.
     limit : int, optional
         At most this many spectra.
     sdss_ids : sequence of int, optional
         Only spectra of these sources.
-    rerun : {"due", "failed", "all"}, optional
+    rerun : Rerun or {"due", "failed", "all"}, optional
         What is due, only what failed, or everything again.
     batch_size : int, optional
-        Results per batch; the task's own if not given.
+        Results per batch; the pipeline's own if not given.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
 
@@ -121,26 +157,53 @@ def analyse(
     """
     selections = []
     due = 0
-    for model in task.spectrum_models:
+    for model in pipeline.spectrum_models:
         left = None if limit is None else limit - due
-        keys = select_due(task.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun)
+        keys = select_due(pipeline.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun)
         due += len(keys)
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
-    narrowed = limit is not None or sdss_ids is not None or rerun == "failed"
-    stream = ResultStream((), task.output_models, due=due, narrowed=narrowed, keep_good=keep_good)
-    stream.batches = task.batches(stream.counted(spectra), batch_size=batch_size)
+    narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
+    stream = ResultStream((), pipeline.output_models, due=due, narrowed=narrowed, keep_good=keep_good)
+    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size)
     return stream
 
 
+def write_batches(
+    stream: ResultStream[Output], *, run_id: str | None = None, give_stored: bool = False
+) -> Iterator[tuple[UpsertReport, list[Output]]]:
+    """Write a stream's batches, each in its own transaction, one in memory at a time.
+
+    Parameters
+    ----------
+    stream : ResultStream
+        What to write.
+    run_id : str, optional
+        Kept with what is rejected.
+    give_stored : bool, optional
+        Whether to give the results that are in the database now.
+
+    Yields
+    ------
+    report : UpsertReport
+        What became of a batch.
+    stored : list of PipelineOutputMixin
+        Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
+    """
+    for batch in stream:
+        stored: list[Output] = []
+        filled = stored if give_stored else None
+        yield record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled), stored
+
+
 def write(
-    stream: ResultStream,
+    stream: ResultStream[Output],
     *,
     run_id: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     interval: float = 3.0,
 ) -> UpsertReport:
-    """Write a stream's batches, each in its own transaction, one in memory at a time.
+    """Write a whole stream, and report progress.
 
     Parameters
     ----------
@@ -158,15 +221,15 @@ def write(
     UpsertReport
         The sum over all batches. If the stream raises, the batches before that are in the tables.
     """
-    report, pace = UpsertReport(), Pace(interval)
+    total, pace = UpsertReport(), Pace(interval)
 
     def tell() -> None:
         if on_progress and pace.is_due():
-            done = max(stream.taken, report.rows)
+            done = max(stream.taken, total.rows)
             on_progress(Progress(done, stream.due, done / pace.seconds))
 
     stream.on_taken = tell
-    for batch in stream:
-        report += record(batch, keep_good=stream.keep_good, run_id=run_id)
+    for report, _ in write_batches(stream, run_id=run_id):
+        total += report
         tell()
-    return report
+    return total

@@ -28,6 +28,11 @@ def quoted_table(model: type[BaseModel]) -> str:
     return quote(model._meta.schema, model._meta.table_name)
 
 
+def rows_of(query: peewee.BaseQuery) -> list[tuple[Any, ...]]:
+    """Run a query, and give its rows as tuples."""
+    return list(query.tuples())
+
+
 def is_any_of(column: Any, values: Iterable[int]) -> peewee.Expression:
     """Make the condition that a column is one of any number of integers, bound as one value.
 

@@ -9,7 +9,7 @@ import copy
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +19,7 @@ from astra_models import schema
 from astra_models.base import BaseModel
 from astra_models.errors import AstraError, PackageClashError, PackageImportError, UnknownPipelineError, did_you_mean
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import RejectedResult
 from astra_models.schema.package import Package
 from astra_models.spectrum import SpectrumMixin
 
@@ -38,13 +39,25 @@ class Pipeline(Protocol):
     ----------
     name : str
         What its entry point is called.
-    spectrum_models, output_models : tuple of type
-        The kinds of spectra that it takes, and the models of its results. What is due is told by the first.
     """
 
     name: str
-    spectrum_models: tuple[type[SpectrumMixin], ...]
-    output_models: tuple[type[PipelineOutputMixin], ...]
+
+    @property
+    def spectrum_models(self) -> tuple[type[SpectrumMixin], ...]:
+        """The kinds of spectra that it takes."""
+        ...
+
+    @property
+    def output_models(self) -> tuple[type[PipelineOutputMixin], ...]:
+        """The models of its results. A spectrum is due if it has no current result of the first."""
+        ...
+
+    def batches(
+        self, spectra: Iterable[SpectrumMixin], *, batch_size: int | None = None
+    ) -> Iterator[Sequence[PipelineOutputMixin | RejectedResult]]:
+        """Analyse spectra, and give results and unsaved failures in batches that fit into memory."""
+        ...
 
 
 class _Loaded:

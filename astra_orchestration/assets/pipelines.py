@@ -12,7 +12,7 @@ from functools import cache
 import dagster as dg
 from pydantic import Field
 
-from astra_models.analysis.rerun import Rerun
+from astra_models.analysis.due import Rerun
 from astra_models.analysis.stream import ResultStream, analyse
 from astra_models.analysis.task import Task
 from astra_models.pipeline import PipelineOutputMixin

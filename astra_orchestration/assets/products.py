@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from astra_models.analysis.pace import Pace
+from astra_models.analysis.stream import Pace
 from astra_models.errors import NothingToWriteError
 from astra_models.products.summary import FOLDER, Product, product_named, products, write_product
 from astra_orchestration.resources.database import DatabaseResource

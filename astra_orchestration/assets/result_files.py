@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from astra_models.analysis.pace import Pace
+from astra_models.analysis.stream import Pace
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_models.outputs import MADE_FROM

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from astra_models.analysis.pace import Pace
+from astra_models.analysis.stream import Pace
 from astra_models.configuration import find_files
 from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from astra_models.analysis.rerun import Rerun
+from astra_models.analysis.due import Rerun
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands

@@ -5,21 +5,27 @@ that is killed has lost at most the batch that was open.
 """
 
 import time
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import numpy as np
 import peewee
 
 from astra_models.analysis.stream import ResultStream, write
-from astra_models.errors import ResultTypeError
-from astra_models.fields import FloatField
+from astra_models.errors import ResultTypeError, SelectionError
+from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.products import to_table
+from astra_models.products.query import of_version
 from astra_models.rejected import RejectedResult
+from astra_models.upsert import UpsertReport
 from astra_models.version import installed_v_astra, installed_version
 from astra_orchestration.resources.database import DatabaseResource
 
-__all__ = ["PipelineResultIOManager", "ResultStream", "as_table", "pipeline_result_io_manager"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["PipelineResultIOManager", "ResultStream", "pipeline_result_io_manager"]
 
 MODEL_METADATA = "astra/model"
 REASONS_SHOWN = 5
@@ -30,8 +36,8 @@ class PipelineResultIOManager(dg.IOManager):
     """Upserts what an asset returns; gives assets downstream a query, or a table.
 
     An asset returns a `ResultStream`, or a list of results. Another takes it as a `peewee.ModelSelect`, which reads
-    nothing until it is iterated, or as an `astropy.table.Table` with units; both hold the results of the installed
-    major.minor version.
+    nothing until it is iterated, or as an `astropy.table.Table` or ``QTable`` as `products.to_table` makes it; all
+    hold the results of the installed major.minor version.
 
     Parameters
     ----------
@@ -42,7 +48,7 @@ class PipelineResultIOManager(dg.IOManager):
     def __init__(self, database: DatabaseResource | None = None):
         self.database = database or DatabaseResource()
 
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Write what an asset returned, and report the counts as metadata of its materialization.
 
         Raises
@@ -59,7 +65,7 @@ class PipelineResultIOManager(dg.IOManager):
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
         context.add_output_metadata(_metadata(stream, report, seconds))
 
-    def load_input(self, context: dg.InputContext) -> Any:
+    def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":
         """Give the results of the installed major.minor version, as what the input's annotation asks for.
 
         Raises
@@ -70,12 +76,11 @@ class PipelineResultIOManager(dg.IOManager):
         upstream = context.upstream_output
         model = output_model((upstream.definition_metadata if upstream else {}).get(MODEL_METADATA))
         self.database.connect(model)
-        query = current_results(model)
-        wanted = context.dagster_type.typing_type
+        installed, wanted = installed_v_astra(), context.dagster_type.typing_type
         if wanted in (Any, peewee.ModelSelect, peewee.Query):
-            return query
+            return model.select().where(of_version(model, installed))
         if getattr(wanted, "__name__", "") in ("Table", "QTable"):
-            return as_table(query, wanted)
+            return wanted(to_table(model, v_astra=installed), copy=False)
         raise ResultTypeError(
             f"{context.asset_key.to_user_string()} can be loaded as peewee.ModelSelect or astropy.table.Table, not as "
             f"{getattr(wanted, '__name__', wanted)}; change the annotation of the input"
@@ -91,69 +96,17 @@ def pipeline_result_io_manager(context: dg.InitResourceContext) -> PipelineResul
     return PipelineResultIOManager(context.resources.database)
 
 
-def current_results(model: type[PipelineOutputMixin]) -> Any:
-    """Select a model's results of the installed major.minor version."""
-    return model.select().where(model.v_astra_major_minor == installed_v_astra() // 1000)
-
-
-def as_table(query: peewee.ModelSelect, kind: Any = None) -> Any:
-    """Read a query of whole rows into a table with units and descriptions.
-
-    Parameters
-    ----------
-    query : peewee.ModelSelect
-        Of all columns of one model.
-    kind : type, optional
-        `astropy.table.Table` (the default) or a class derived from it.
-
-    Returns
-    -------
-    astropy.table.Table
-        ``n_results`` rows; NULL is masked, times are ISO 8601 text in UTC.
-    """
-    from astropy.table import Table
-
-    fields = query.model._meta.sorted_fields
-    columns = list(zip(*query.tuples(), strict=True)) or [()] * len(fields)
-    table = {field.name: _column(field, values) for field, values in zip(fields, columns, strict=True)}
-    return (kind or Table)(table, meta={"table": query.model._meta.table_name})
-
-
-def _column(field: Any, values: tuple[Any, ...]) -> Any:
-    from astropy.table import Column, MaskedColumn
-
-    dtype, blank = _storage(field)
-    missing = np.array([value is None for value in values], dtype=bool)
-    filled = [blank if value is None else value for value in values]
-    if dtype is str:
-        filled = [value.isoformat() if hasattr(value, "isoformat") else str(value) for value in filled]
-    data = np.array(filled, dtype=dtype)
-    described = {"unit": field.unit or None, "description": field.help_text}
-    return MaskedColumn(data, mask=missing, **described) if missing.any() else Column(data, **described)
-
-
-def _storage(field: peewee.Field) -> tuple[Any, Any]:
-    """Give the NumPy type of a column, and what stands under the mask."""
-    if isinstance(field, peewee.BooleanField):
-        return bool, False
-    if isinstance(field, peewee.FloatField):
-        return (np.float32 if isinstance(field, FloatField) else np.float64), np.nan
-    if isinstance(field, peewee.IntegerField | peewee.ForeignKeyField):
-        return np.int64, 0
-    return str, ""
-
-
-def _as_stream(obj: Any, context: dg.OutputContext) -> ResultStream:
+def _as_stream(obj: object, context: dg.OutputContext) -> ResultStream[PipelineOutputMixin]:
     if isinstance(obj, ResultStream):
         return obj
-    if isinstance(obj, list) and obj and all(isinstance(row, peewee.Model) for row in obj):
+    if isinstance(obj, list) and obj and all(isinstance(row, PipelineOutputMixin) for row in obj):
         return ResultStream([obj], list(dict.fromkeys(type(row) for row in obj)))
     raise ResultTypeError(
         f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a ResultStream or a list of results"
     )
 
 
-def output_model(name: Any) -> type[PipelineOutputMixin]:
+def output_model(name: object) -> type[PipelineOutputMixin]:
     """Find an output model by the name that its asset carries as metadata.
 
     Raises
@@ -161,21 +114,20 @@ def output_model(name: Any) -> type[PipelineOutputMixin]:
     ResultTypeError
         If there is none.
     """
-    for model in PipelineOutputMixin.concrete_models():
-        if model.__name__ == name:
-            return model
-    raise ResultTypeError(
-        f"no output model is named {name!r}; an asset that isn't made by pipeline_asset says which is its own by the "
-        f"metadata {MODEL_METADATA!r}"
-    )
+    try:
+        return output_model_named(str(name))
+    except SelectionError as error:
+        raise ResultTypeError(
+            f"{error}. An asset that isn't made by pipeline_asset names its model in the metadata {MODEL_METADATA!r}"
+        ) from error
 
 
-def _counts(report: Any) -> str:
+def _counts(report: UpsertReport) -> str:
     counts = {name: getattr(report, name) for name in COUNTS}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def _metadata(stream: ResultStream, report: Any, seconds: float) -> dict[str, Any]:
+def _metadata(stream: ResultStream[PipelineOutputMixin], report: UpsertReport, seconds: float) -> dict[str, Any]:
     model = stream.models[0]
     metadata: dict[str, Any] = {} if stream.due is None else {"due": stream.due}
     metadata |= {name: getattr(report, name) for name in COUNTS}
@@ -198,7 +150,7 @@ def qualified_name(model: type[peewee.Model]) -> str:
     return f"{schema}.{model._meta.table_name}" if schema else model._meta.table_name
 
 
-def _reasons(reasons: Any) -> str:
+def _reasons(reasons: Counter[str]) -> str:
     lines = ["| results | reason |", "| ---: | --- |"]
     lines += [f"| {count} | {_one_line(reason)} |" for reason, count in reasons.most_common(REASONS_SHOWN)]
     if len(reasons) > REASONS_SHOWN:

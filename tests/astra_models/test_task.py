@@ -1,6 +1,5 @@
 """Pipelines: generators of results, timed, and called again for what they didn't answer."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Optional, Union
@@ -10,6 +9,7 @@ import peewee
 import pytest
 
 from astra_models import task
+from astra_models.analysis import calling
 from astra_models.analysis.due import select_due
 from astra_models.analysis.recording import record
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
@@ -404,7 +404,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sys.modules[task.__module__], "time", clock)
+    monkeypatch.setattr(calling, "time", clock)
     return clock
 
 
@@ -465,6 +465,23 @@ def test_the_clock_of_the_wall_is_not_used(spectra: list[BossVisitSpectrum], mon
     monkeypatch.setattr(time, "time", lambda: 0.0)
     for result in seconds(time, 0.01, 0)(spectra, write_to_database=False):
         assert result.t_elapsed >= 0.009
+
+
+# ---- names
+
+
+def test_the_decorator_is_imported_from_the_package_or_the_module() -> None:
+    from astra_models.task import Task
+    from astra_models.task import task as from_module
+
+    assert from_module is task
+    assert isinstance(plain, Task)
+
+
+def test_what_is_imported_as_the_module_is_the_decorator() -> None:
+    import astra_models.task as imported  # docs/decisions/0004-task-is-the-decorator.md
+
+    assert imported is task
 
 
 # ---- annotations
@@ -538,15 +555,47 @@ def test_a_kind_of_spectra_in_general_means_all_kinds() -> None:
 
 
 @pytest.mark.lesson(42)
-def test_models_that_only_the_calling_function_knows_are_found() -> None:
+def test_an_annotation_that_is_text_names_what_the_function_uses() -> None:
     class Local(Rocket):
         pass
 
     @task
     def local(spectra: "Iterable[BossVisitSpectrum]") -> "Iterable[Local]":
-        yield from ()
+        for spectrum in spectra:
+            yield later and Local.from_spectrum(spectrum)
+
+    later = True  # not yet set when the annotations are read
 
     assert local.output_models == (Local,)
+    assert [type(result) for result in local.function([BossVisitSpectrum(spectrum_pk=1)])] == [Local]
+
+
+@pytest.mark.lesson(42)
+def test_a_notebook_with_annotations_that_are_text() -> None:
+    cell = """
+from __future__ import annotations
+
+class Mine(Rocket):
+    pass
+
+@task
+def mine(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Mine]:
+    yield from ()
+"""
+    notebook = {"task": task, "Iterable": Iterable, "Rocket": Rocket, "BossVisitSpectrum": V, "__name__": "__main__"}
+    exec(cell, notebook)
+    assert notebook["mine"].output_models == (notebook["Mine"],)
+
+
+def test_an_annotation_that_is_text_can_not_name_what_nothing_else_uses() -> None:
+    class Unused(Rocket):
+        pass
+
+    def local(spectra: "Iterable[BossVisitSpectrum]") -> "Iterable[Unused]":
+        yield from ()
+
+    with pytest.raises(TaskError, match=r"local: .* name 'Unused' is not defined.*define the model in the module, or"):
+        task(local)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Results into tables, one batch at a time; tables into assets downstream."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any
 
 import dagster as dg
@@ -8,16 +9,19 @@ import numpy as np
 import peewee
 import pytest
 from astropy import units
-from astropy.table import Table
+from astropy.table import QTable, Table
+from astropy.time import Time
 
 from astra_models import base
 from astra_models.analysis.stream import Progress, ResultStream, write
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ResultTypeError
+from astra_models.line_forest import LineForest
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_orchestration.resources import DatabaseResource, resources_for
-from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager, as_table
+from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 
@@ -226,15 +230,31 @@ def test_an_asset_without_a_model_is_refused(memory_database: peewee.Database) -
     failure = result.failure_data_for_node("taken")
     assert failure is not None
     assert failure.error is not None
-    assert "no output model is named 'Missile'" in str(failure.error.cause)
+    assert "there is no model of results 'Missile'" in str(failure.error.cause)
 
 
-def test_a_table_has_units_descriptions_and_masks(database: peewee.Database, make_spectra: Visits) -> None:
+def taken(results: list[Any], model: type[PipelineOutputMixin], kind: type[Table], target: dict[str, Any]) -> Table:
+    """Write results by one asset, and give what another gets that asks for a table."""
+    given: list[Table] = []
+
+    def take(rocket: Any) -> None:
+        given.append(rocket)
+
+    take.__annotations__["rocket"] = kind
+    made = returning(ResultStream([results], [model]), {MODEL_METADATA: model.__name__})
+    dg.materialize([made, dg.asset(take)], resources=resources_for(target))
+    return given[0]
+
+
+def test_a_table_has_units_descriptions_and_masks(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
     spectra = make_spectra(2)
-    write(ResultStream([[*rockets(spectra[:1], teff=5772, flag_low_snr=True), *rockets(spectra[1:])]], [Rocket]))
+    results = [*rockets(spectra[:1], teff=5772, flag_low_snr=True), *rockets(spectra[1:])]
 
-    table = as_table(Rocket.select().order_by(Rocket.spectrum_pk))
+    table = taken(results, Rocket, Table, target)
 
+    assert type(table) is Table
     assert table.colnames == [field.name for field in Rocket._meta.sorted_fields]
     assert table["teff"].unit == units.K
     assert table["teff"].dtype == np.float32
@@ -242,11 +262,34 @@ def test_a_table_has_units_descriptions_and_masks(database: peewee.Database, mak
     assert table["teff"].tolist() == [5772, None]
     assert table["result_flags"].tolist() == [1, 0]
     assert list(table["spectrum_pk"]) == [spectrum.spectrum_pk for spectrum in spectra]
-    assert table["created"][0].endswith("+00:00")
+    assert Time(table["created"][0], scale="utc").to_datetime(UTC) == Rocket.get_by_id(table["task_pk"][0]).created
 
 
-def test_a_table_of_nothing_has_its_columns(memory_database: peewee.Database) -> None:
-    table = as_table(Rocket.select())
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_lists_of_numbers_arrive_as_numbers(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits, kind: type[Table]
+) -> None:
+    measured, empty = make_spectra(2)
+    results = [
+        LineForest.from_spectrum(measured, eqw_h_alpha=2.5, eqw_percentiles_h_alpha=[1.0, 2.0, 3.0]),
+        LineForest.from_spectrum(empty),
+    ]
+
+    table = taken(results, LineForest, kind, target)
+
+    assert type(table) is kind
+    for name, value in {"eqw_h_alpha": 2.5, "eqw_percentiles_h_alpha": [1.0, 2.0, 3.0]}.items():
+        column = table[name]
+        assert column.unit == units.AA
+        assert column.dtype == np.float32
+        assert np.asarray(column[0].value if kind is QTable else column[0]).tolist() == value
+        assert np.all(column.mask[1])
+    assert isinstance(table["eqw_h_alpha"], units.Quantity) == (kind is QTable)
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_a_table_of_nothing_has_its_columns(memory_database: peewee.Database, kind: type[Table]) -> None:
+    table = taken([], Rocket, kind, {"sqlite": {"path": ":memory:"}})
 
     assert len(table) == 0
     assert table["teff"].unit == units.K
