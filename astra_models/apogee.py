@@ -6,7 +6,6 @@ visit they are 1-D. An apVisit holds images of three chips, from red to blue, wh
 
 import numpy as np
 
-from astra_models.boss import FLUX_UNIT, IVAR_UNIT
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
     BigIntegerField,
@@ -21,11 +20,11 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.pixels.arrays import RowOf, into_ivar, log_wavelength
+from astra_models.pixels.grids import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT
 from astra_models.pixels.paths import APOGEE_STAR, APOGEE_VISIT
 from astra_models.pixels.rows import visit_in_apstar
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
-APOGEE_GRID = {"crval": 4.179, "cdelt": 6e-6, "naxis": 8575}
 CO_ADD = 0
 """Row of the co-add in the images of an apStar."""
 

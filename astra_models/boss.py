@@ -14,11 +14,9 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.pixels.arrays import error_to_ivar, usable_ivar
+from astra_models.pixels.grids import FLUX_UNIT, IVAR_UNIT
 from astra_models.pixels.paths import BOSS_VISIT
 from astra_models.spectrum import SpectrumMixin
-
-FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"
-IVAR_UNIT = "1e34 Angstrom2 s2 cm4 / erg2"
 
 
 class BossFlagsMixin(SpectrumMixin):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from astra_models.apogee import APOGEE_GRID, ApogeeCoAddMixin, ApogeeVisitMixin
-from astra_models.boss import FLUX_UNIT, IVAR_UNIT, BossFlagsMixin, BossVisitMixin, BossVisitSpectrum
+from astra_models.apogee import ApogeeCoAddMixin, ApogeeVisitMixin
+from astra_models.boss import BossFlagsMixin, BossVisitMixin, BossVisitSpectrum
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
     BigIntegerField,
@@ -22,14 +22,13 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.pixels.arrays import RowOf, log_wavelength, usable_ivar
+from astra_models.pixels.grids import APOGEE_GRID, BOSS_GRID, FLUX_UNIT, IVAR_UNIT
 from astra_models.pixels.paths import MWM_STAR, MWM_VISIT
 from astra_models.pixels.rows import apogee_hdu, boss_hdu, row_of_apogee_visit, row_of_boss_visit
 from astra_models.spectrum import SpectrumMixin
 
 ONLY_ROW = 0
 """Row of a table with one."""
-
-BOSS_GRID = {"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648}
 
 
 class MwmSpectrumMixin(SpectrumMixin):

@@ -8,7 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from astra_models.errors import UnrecognizedFileError
 
@@ -18,13 +18,52 @@ GZIP_MAGIC = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
 
 
+class Decompressor(Protocol):
+    """What `zlib.decompressobj` makes."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the compressed data have come to their end."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What was given after that end."""
+        ...
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        """What was given and not decompressed yet."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
+        """Decompress some more, into `max_length` bytes at most."""
+        ...
+
+    def copy(self) -> Self:
+        """Give another one that goes on from here."""
+        ...
+
+
 class Mark(NamedTuple):
-    """A place in a stream, to read on from."""
+    """A place in a stream, to read on from.
+
+    Parameters
+    ----------
+    position : int
+        How many decompressed bytes are before it.
+    offset : int
+        From which byte of the file to read on.
+    before : memoryview
+        What has been read of the file before that and not been given yet, decompressed.
+    decompressor : Decompressor or None
+        What decompresses what follows; None if the file isn't gzipped.
+    """
 
     position: int
     offset: int
     before: memoryview
-    decompressor: Any
+    decompressor: Decompressor | None
 
 
 class ByteStream:
@@ -58,21 +97,21 @@ class ByteStream:
         plain: bool = False,
         progress: Callable[[int], None] | None = None,
     ):
-        self._file = _open(path)
+        self._file = open_file(path)
         self.size = os.fstat(self._file.fileno()).st_size
         self._hash = hashlib.sha256() if hashed else None
         self._progress = progress
         begins = self._file.read(len(GZIP_MAGIC))
         self._file.seek(0)
-        self.is_gzip = is_gzip = begins == GZIP_MAGIC and not plain
-        self._decompressor: Any = zlib.decompressobj(_WITH_GZIP_HEADER) if is_gzip else None
+        is_gzip = begins == GZIP_MAGIC and not plain
+        self._decompressor: Decompressor | None = zlib.decompressobj(_WITH_GZIP_HEADER) if is_gzip else None
         self._compressed = b""
         self._rest = memoryview(b"")
         self.position = 0
         if mark is not None:
             self._file.seek(mark.offset)
             self._rest, self.position = mark.before, mark.position
-            self._decompressor = mark.decompressor.copy() if is_gzip else None
+            self._decompressor = mark.decompressor and mark.decompressor.copy()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +125,7 @@ class ByteStream:
 
     def mark(self) -> Mark:
         """Give the place where the stream is."""
-        decompressor = self._decompressor.copy() if self.is_gzip else None
+        decompressor = self._decompressor and self._decompressor.copy()
         return Mark(self.position, self._file.tell() - len(self._compressed), self._rest, decompressor)
 
     def read(self, size: int) -> bytearray:
@@ -105,7 +144,8 @@ class ByteStream:
     def read_some(self, size: int) -> memoryview:
         """Give some of the next bytes, at most as many as asked for; none at the end of the file."""
         if not self._rest:
-            self._rest = memoryview(self._decompressed() if self.is_gzip else self._from_file())
+            decompressor = self._decompressor
+            self._rest = memoryview(self._from_file() if decompressor is None else self._decompressed(decompressor))
         piece, self._rest = self._rest[:size], self._rest[size:]
         self.position += len(piece)
         return piece
@@ -129,43 +169,49 @@ class ByteStream:
             self._progress(self._file.tell())
         return piece
 
-    def _decompressed(self) -> bytes:
+    def _decompressed(self, decompressor: Decompressor) -> bytes:
         """Give the next bytes of a gzipped file, which may be several put together."""
         while True:
-            if self._decompressor.eof and not self._begin_next_member():
-                return b""
+            if decompressor.eof:
+                if not self._has_next_member(decompressor):
+                    return b""
+                decompressor = self._decompressor = zlib.decompressobj(_WITH_GZIP_HEADER)
             if not self._compressed:
                 self._compressed = self._from_file()
                 if not self._compressed:
                     raise TruncatedGzipError(f"its gzip data end before they are complete, after {self.position} bytes")
             try:
-                piece = self._decompressor.decompress(self._compressed, LARGEST_PIECE)
+                piece = decompressor.decompress(self._compressed, LARGEST_PIECE)
             except zlib.error as error:
                 raise UnrecognizedFileError(
                     f"its gzip data are damaged after {self.position} bytes ({error}); fetch it again"
                 ) from error
-            self._compressed = self._decompressor.unconsumed_tail
+            self._compressed = decompressor.unconsumed_tail
             if piece:
                 return piece
 
-    def _begin_next_member(self) -> bool:
-        self._compressed = (self._decompressor.unused_data or self._compressed).lstrip(b"\0")
+    def _has_next_member(self, decompressor: Decompressor) -> bool:
+        self._compressed = (decompressor.unused_data or self._compressed).lstrip(b"\0")
         while not self._compressed:
             piece = self._from_file()
             if not piece:
                 return False
             self._compressed = piece.lstrip(b"\0")
-        if not self._compressed.startswith(GZIP_MAGIC[: len(self._compressed)]):
-            return False  # what follows is none of it, as gzip itself says
-        self._decompressor = zlib.decompressobj(_WITH_GZIP_HEADER)
-        return True
+        return self._compressed.startswith(GZIP_MAGIC[: len(self._compressed)])  # gzip, too, ignores anything else
 
 
 class TruncatedGzipError(UnrecognizedFileError, EOFError):
     """A gzipped file that ends too early."""
 
 
-def _open(path: str) -> BinaryIO:
+def open_file(path: str) -> BinaryIO:
+    """Open a file to be read.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If it can't be opened. The message doesn't name the file.
+    """
     if os.path.isdir(path):
         raise UnrecognizedFileError("it is a folder; give the files in it")
     try:

@@ -16,7 +16,7 @@ class Checksum:
         self._sum = 0
         self._rest = b""
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update(self, data: bytes | bytearray | memoryview) -> None:
         """Add what comes next."""
         data = memoryview(data).cast("B")
         if self._rest:
@@ -46,6 +46,11 @@ class Checksum:
         if self._rest:
             self.update(bytes(4 - len(self._rest)))
         return self._sum
+
+
+def same_sum(one: int, other: int) -> bool:
+    """Tell whether two sums are the same: all ones is another way to write zero."""
+    return one % ALL_ONES == other % ALL_ONES
 
 
 def checksum_text(total: int) -> str:

@@ -5,24 +5,22 @@ checksums, which are only known at the end, when rows that were read on the way 
 `read_rows` gives the rows of a table a block at a time, from where the scan marked them.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.byte_stream import ByteStream, Mark, TruncatedGzipError
-from astra_models.fits.columns import FitsColumn, columns_of, row_type
+from astra_models.fits.checksum import Checksum, same_sum
+from astra_models.fits.columns import FitsColumn, row_size, row_type
+from astra_models.fits.hdu import Hdu
+from astra_models.fits.header import BLOCK, STARTS, Header, NotFitsError, padded, read_header, require_fits
 
-BLOCK = 2880
-CARD = 80
-LARGEST_HEADER = 2000 * BLOCK
+__all__ = ["FitsScan", "NotFitsError", "TableHdu", "read_rows", "scan"]
+
 _AT_ONCE = 364 * BLOCK
-_END = b"END".ljust(CARD)
-_ALL_ONES = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class TableHdu:
     ----------
     number : int
         The number of the HDU.
-    header : astropy.io.fits.Header
+    header : Header
         Its header.
     columns : tuple of FitsColumn
         Its columns.
@@ -46,7 +44,7 @@ class TableHdu:
     """
 
     number: int
-    header: Any
+    header: Header
     columns: tuple[FitsColumn, ...]
     n_rows: int
     mark: Mark
@@ -55,7 +53,7 @@ class TableHdu:
     @property
     def name(self) -> str:
         """Its EXTNAME, or nothing."""
-        return str(self.header.get("EXTNAME", "")).strip()
+        return self.header.text("EXTNAME")
 
     @property
     def row_type(self) -> np.dtype:
@@ -75,7 +73,7 @@ class FitsScan:
         Its bytes, as it is.
     sha256 : str
         Of these bytes.
-    primary : astropy.io.fits.Header
+    primary : Header
         The primary header.
     tables : list of TableHdu
         The binary tables, those without rows included.
@@ -83,18 +81,24 @@ class FitsScan:
         What is damaged.
     others : list of str
         What else there is.
+    remarks : list of str
+        What readers forgive and our own files don't have: no checksums, anything after the last HDU.
+    n_hdus : int
+        How many HDUs there are.
     """
 
     path: str
     size: int = 0
     sha256: str = ""
-    primary: Any = None
+    primary: Header = field(default_factory=lambda: Header(b""))
     tables: list[TableHdu] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    n_hdus: int = 0
 
 
-def scan(path: str, progress: Callable[[int], None] | None = None) -> FitsScan:
+def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bool = True) -> FitsScan:
     """Go through a file once: headers, checksums, SHA-256.
 
     Parameters
@@ -103,22 +107,24 @@ def scan(path: str, progress: Callable[[int], None] | None = None) -> FitsScan:
         A FITS file, gzipped or not.
     progress : callable, optional
         Called with the number of bytes of the file that were read so far.
+    hashed : bool, optional
+        Whether to compute the SHA-256.
 
     Raises
     ------
     UnrecognizedFileError
-        If it can't be read, or is no FITS file. A truncated file or a wrong checksum is told in ``problems``.
+        If it can't be read, or is no FITS file. A truncated file or a wrong checksum is listed in ``problems``.
     """
     found = FitsScan(path)
-    with ByteStream(path, hashed=True, progress=progress) as stream:
+    with ByteStream(path, hashed=hashed, progress=progress) as stream:
         try:
             while _scan_hdu(stream, found):
                 pass
         except TruncatedGzipError as error:
-            if found.primary is None:
+            if not found.n_hdus:
                 raise
             found.problems.append(str(error))
-        found.sha256 = stream.sha256()
+        found.sha256 = stream.sha256() if hashed else ""
         found.size = stream.size
     return found
 
@@ -164,141 +170,79 @@ def read_rows(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
 
 
 def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
-    """Go through one HDU; tell whether there was one."""
-    number = len(found.tables) + len(found.others) + (found.primary is not None)
-    content = _read_header(stream, number)
-    if content is None:
+    """Go through one HDU; tell whether there can be another one."""
+    first = stream.read(BLOCK)
+    if found.n_hdus == 0:
+        require_fits(first)
+    elif not first.startswith(STARTS):
+        found.remarks += ["there is something after its last HDU"] if first else []
         return False
-    header = _parse(content)
-    size = _data_size(header, number)
-    mark, first = stream.mark(), b""
-    is_table = number > 0 and header.get("XTENSION") == "BINTABLE"
-    columns = columns_of(header, number) if is_table else ()
-    row_size = int(header["NAXIS1"]) if is_table else 0
-    sums, read = _word_sum(content), 0
-    data_sum = 0
-    padded = -(-size // BLOCK) * BLOCK
-    truncated = None
-    while read < padded:
-        try:
-            piece = stream.read(min(padded - read, _AT_ONCE))
-        except TruncatedGzipError as error:
-            piece, truncated = bytearray(), str(error)
-        if not piece:
-            break
-        first = first or bytes(piece[:row_size])
-        data_sum += _word_sum(piece)
-        read += len(piece)
-    return _keep(found, _Hdu(number, header, columns, size, padded, read, sums, data_sum, truncated), mark, first)
-
-
-@dataclass(frozen=True)
-class _Hdu:
-    """What was seen of an HDU: bytes that its header tells of and that there are, and the sums of both parts."""
-
-    number: int
-    header: Any
-    columns: tuple[FitsColumn, ...]
-    size: int
-    padded: int
-    read: int
-    header_sum: int
-    data_sum: int
-    truncated: str | None
-
-    def problem(self) -> str | None:
-        """Say what is damaged, if anything is."""
-        title = f"HDU {self.number}"
-        if self.read < self.size:
-            return (
-                f"it is truncated in {title}: {self.size} bytes of data are expected and {self.read} are there"
-                + (f" ({self.truncated})" if self.truncated else "")
-                + "; fetch it again"
-            )
-        stated = str(self.header.get("DATASUM", "")).strip()
-        actual = _folded(self.data_sum)
-        if stated.isdigit() and int(stated) % _ALL_ONES != actual % _ALL_ONES:
-            return f"the checksum of the data of {title} is wrong: DATASUM says {stated}, they add up to {actual}"
-        if self.header.get("CHECKSUM") and _folded(self.header_sum + self.data_sum) % _ALL_ONES:
-            return f"the checksum of {title} is wrong: its header is not the one that CHECKSUM was made of"
-        return None
-
-
-def _keep(found: FitsScan, hdu: _Hdu, mark: Mark, first: bytes) -> bool:
-    problem = hdu.problem()
-    if problem:
-        found.problems.append(problem)
+    hdu = Hdu(read_header(first, stream.read, found.n_hdus))
+    mark = stream.mark()
+    data = _read_data(stream, hdu)
+    is_whole = data.size >= padded(hdu.size)
+    found.n_hdus += 1
+    found.problems += _problems(hdu, data)
+    found.remarks += [] if is_whole else ["its last block is not whole"]
+    found.remarks += [] if {"CHECKSUM", "DATASUM"} <= set(hdu.header) else [f"HDU {hdu.number} has no checksums"]
     if hdu.number == 0:
         found.primary = hdu.header
-    elif not hdu.columns:
+    elif not hdu.is_table or not hdu.all_columns:
         found.others.append(f"HDU {hdu.number}: {hdu.header.get('XTENSION', 'unknown')}")
     else:
-        row_size = int(hdu.header["NAXIS1"])
-        dtype = row_type(hdu.columns, row_size)
-        n_rows = int(hdu.header["NAXIS2"])
-        whole = min(n_rows, hdu.read // row_size) if row_size else 0
-        row = np.frombuffer(first if whole else b"", dtype)
-        found.tables.append(TableHdu(hdu.number, hdu.header, hdu.columns, whole, mark, row))
-    return hdu.read >= hdu.padded
+        found.tables.append(_table(hdu, mark, data))
+    return is_whole
 
 
-def _read_header(stream: ByteStream, number: int) -> bytearray | None:
-    """Read the cards of a header; None at the end of the file."""
-    content = bytearray()
-    while True:
-        block = stream.read(BLOCK)
-        if number == 0 and not content:
-            _require_fits(block)
-        if not content and (not block.strip(b"\0 ") or not block.startswith((b"SIMPLE", b"XTENSION"))):
-            return None  # at the end, or special records after it, which FITS allows
-        content += block
-        if len(block) < BLOCK or len(content) > LARGEST_HEADER:
-            raise UnrecognizedFileError(
-                f"it is truncated in the header of HDU {number}: no END in {len(content)} bytes; fetch it again"
-            )
-        if any(block.startswith(_END, i) for i in range(0, BLOCK, CARD)):
-            return content
+@dataclass
+class _Data:
+    """What was seen of an HDU's data: how many bytes there are, the first of them, and their sum."""
+
+    size: int = 0
+    first: bytes = b""
+    checksum: Checksum = field(default_factory=Checksum)
+    truncated: str = ""
 
 
-def _require_fits(block: bytearray) -> None:
-    if not block:
-        raise UnrecognizedFileError("it is empty; fetch it again")
-    if not block.startswith(b"SIMPLE  ="):
-        raise NotFitsError("it is not a FITS file: it doesn't begin with SIMPLE")
+def _read_data(stream: ByteStream, hdu: Hdu) -> _Data:
+    data, whole = _Data(), padded(hdu.size)
+    while data.size < whole:
+        try:
+            piece = stream.read(min(whole - data.size, _AT_ONCE))
+        except TruncatedGzipError as error:
+            piece, data.truncated = bytearray(), f" ({error})"
+        if not piece:
+            break
+        data.first = data.first or bytes(piece[: hdu.row_size])
+        data.checksum.update(piece)
+        data.size += len(piece)
+    return data
 
 
-class NotFitsError(UnrecognizedFileError):
-    """A file that is no FITS file."""
+def _problems(hdu: Hdu, data: _Data) -> Iterator[str]:
+    """Say what is damaged, if anything is."""
+    title = f"HDU {hdu.number}"
+    if data.size < hdu.size:
+        yield (
+            f"it is truncated in {title}: {hdu.size} bytes of data are expected and {data.size} are there"
+            f"{data.truncated}; fetch it again"
+        )
+        return
+    stated, actual = hdu.header.text("DATASUM"), data.checksum.value
+    if stated.isdigit() and not same_sum(int(stated), actual):
+        yield f"the checksum of the data of {title} is wrong: DATASUM says {stated}, they add up to {actual}"
+        return
+    data.checksum.update(hdu.header.content)
+    if hdu.header.get("CHECKSUM") and not same_sum(data.checksum.value, 0):
+        yield f"the checksum of {title} is wrong: its header is not the one that CHECKSUM was made of"
 
 
-def _parse(content: bytearray) -> Any:
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is wrong about a card that matters is said when it is used
-        return fits.Header.fromstring(content.decode("latin-1"))
-
-
-def _data_size(header: Any, number: int) -> int:
-    try:
-        axes = [int(header[f"NAXIS{i}"]) for i in range(1, int(header["NAXIS"]) + 1)]
-        bits, groups, heap = int(header["BITPIX"]), int(header.get("GCOUNT", 1)), int(header.get("PCOUNT", 0))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnrecognizedFileError(f"the header of HDU {number} doesn't say how long its data are: {error}") from error
-    elements = int(np.prod(axes, dtype=np.int64)) if axes else 0
-    if min([*axes, heap, groups]) < 0:
-        raise UnrecognizedFileError(f"the header of HDU {number} has a negative length; the file is damaged")
-    return abs(bits) // 8 * groups * (heap + elements)
-
-
-def _word_sum(content: bytes | bytearray) -> int:
-    """Add up the 32-bit words of whole blocks, or of what there is of one."""
-    if len(content) % 4:
-        content = content.ljust(-(-len(content) // 4) * 4, b"\0")
-    return int(np.frombuffer(content, ">u4").sum(dtype=np.uint64))
-
-
-def _folded(total: int) -> int:
-    while total > _ALL_ONES:
-        total = (total & _ALL_ONES) + (total >> 32)
-    return total
+def _table(hdu: Hdu, mark: Mark, data: _Data) -> TableHdu:
+    columns, width = hdu.all_columns, hdu.row_size
+    if (taken := row_size(columns)) != width:
+        raise UnrecognizedFileError(
+            f"the columns of HDU {hdu.number} take {taken} bytes of a row, but NAXIS1 says {width}; the file is damaged"
+        )
+    n_rows = min(hdu.n_rows, data.size // width) if width else 0
+    first_row = np.frombuffer(data.first if n_rows else b"", row_type(columns, width))
+    return TableHdu(hdu.number, hdu.header, columns, n_rows, mark, first_row)

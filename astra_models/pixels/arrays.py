@@ -5,23 +5,28 @@ row per pixel has, or those that are said to belong together, as flux and invers
 What the user has set is the user's: reading never replaces it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Any
+from typing import ClassVar, Protocol, Self, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from astra_models.pixels.groups import Group
-
-Array = np.ndarray
-Transform = Callable[..., Array]
-Extension = int | str | Callable[[Any], int | str]
-RowOf = int | Callable[[Any, Any], int]
+from astra_models.pixels.grids import LogGrid
+from astra_models.pixels.groups import Array, Extension, Group, PixelRow, Raw, RowOf, RowWithFile, Transform
 
 _BITS = {4: np.uint32, 8: np.uint64}
 
 HUGE_ERROR = 1e10
 SMALLEST_ERROR = 1e-18
+
+
+class Loader(Protocol):
+    """How a pixel array comes about: the ``accessor_class`` of a `PixelArray` makes one."""
+
+    def load(self, row: "PixelsMixin", name: str) -> None:
+        """Read or compute the array `name`, and put it into the row's cache."""
+        ...
 
 
 class PixelArrayAccessorFITS:
@@ -69,7 +74,7 @@ class PixelArrayAccessorFITS:
         first: list[tuple[str, Transform | None]] = [(self.column_name or name, self.transform)]
         return first if self.alternative is None else [*first, self.alternative]
 
-    def load(self, row: Any, name: str) -> None:
+    def load(self, row: RowWithFile, name: str) -> None:
         """Read `name`, and with it the spectrum's other arrays of the same group, into its cache.
 
         Raises
@@ -79,7 +84,7 @@ class PixelArrayAccessorFITS:
         """
         raw = row._pixels_raw
         if name not in raw:
-            _group(type(row), name).read(row, name)
+            group_of(type(row), name).read(row, name)
             if name in row._pixels_read:
                 return
         values, transform = raw.pop(name)
@@ -104,7 +109,7 @@ class LogLambdaArrayAccessor:
         self.cdelt = cdelt
         self.naxis = naxis
 
-    def load(self, row: Any, name: str) -> None:
+    def load(self, row: PixelRow, name: str) -> None:
         """Compute the array, of shape ``(naxis,)``, into the row's cache."""
         row._pixels_read[name] = _log_grid(self.crval, self.cdelt, self.naxis).copy()
 
@@ -141,21 +146,25 @@ class PixelArray:
         group: str | None = None,
         beside: str | None = None,
         accessor_class: type = PixelArrayAccessorFITS,
-        accessor_kwargs: Mapping[str, Any] | None = None,
+        accessor_kwargs: Mapping[str, object] | None = None,
         unit: str | None = None,
         help_text: str | None = None,
     ):
         if accessor_kwargs is None:
             given = {"column_name": column_name, "transform": transform, "alternative": alternative}
             accessor_kwargs = {"ext": ext, "row": row, "group": group, "beside": beside} | given
-        self.accessor = accessor_class(**accessor_kwargs)
+        self.accessor: Loader = accessor_class(**accessor_kwargs)
         self.unit = unit
         self.help_text = help_text
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, row: Any, model: type | None = None) -> Any:
+    @overload
+    def __get__(self, row: None, model: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, row: "PixelsMixin", model: type | None = None) -> Array: ...
+    def __get__(self, row: "PixelsMixin | None", model: type | None = None) -> Self | Array:
         if row is None:
             return self
         if self.name in row.__dict__:
@@ -165,11 +174,11 @@ class PixelArray:
             self.accessor.load(row, self.name)
         return pixels[self.name]
 
-    def __set__(self, row: Any, value: Any) -> None:
+    def __set__(self, row: "PixelsMixin", value: ArrayLike) -> None:
         row.__dict__[self.name] = value
 
 
-def log_wavelength(grid: Mapping[str, float], help_text: str = "In vacuum") -> PixelArray:
+def log_wavelength(grid: LogGrid, help_text: str = "In vacuum") -> PixelArray:
     """Declare the wavelengths of a grid that is uniform in log10: ``crval``, ``cdelt``, ``naxis``."""
     return PixelArray(accessor_class=LogLambdaArrayAccessor, accessor_kwargs=grid, unit="Angstrom", help_text=help_text)
 
@@ -177,12 +186,14 @@ def log_wavelength(grid: Mapping[str, float], help_text: str = "In vacuum") -> P
 class PixelsMixin:
     """What a model with pixel arrays needs: a place for what was read. What the user sets is an attribute as any."""
 
+    _pixel_groups: ClassVar[dict[str, Group]]
+
     @cached_property
     def _pixels_read(self) -> dict[str, Array]:
         return {}
 
     @cached_property
-    def _pixels_raw(self) -> dict[str, tuple[Array, Transform | None]]:
+    def _pixels_raw(self) -> Raw:
         return {}
 
     def release_pixels(self) -> None:
@@ -197,9 +208,9 @@ def pixel_arrays(model: type) -> dict[str, PixelArray]:
     return {name: value for name, value in found.items() if isinstance(value, PixelArray)}
 
 
-def _group(model: Any, name: str) -> Group:
+def group_of(model: type[PixelRow], name: str) -> Group:
     """Give the group of an array, which is made once for a model."""
-    groups = model.__dict__.get("_pixel_groups")
+    groups: dict[str, Group] | None = vars(model).get("_pixel_groups")
     if groups is None:
         accessors = {
             other: array.accessor
@@ -257,7 +268,7 @@ def _limits(size: int, huge: float) -> list[Array]:
 
 
 def usable_ivar(ivar: Array) -> Array:
-    """Give inverse variances, in the same memory if it can, with 0 for what is negative, infinite or not a number."""
+    """Give inverse variances, with 0 where one is negative, infinite or not a number; in the same memory if it can."""
     if ivar.dtype.kind != "f" or ivar.dtype.itemsize not in _BITS:
         return np.where(np.isfinite(ivar) & (ivar > 0), ivar, np.zeros_like(ivar))
     bits, infinity = _infinity(ivar.dtype.itemsize)
@@ -269,5 +280,5 @@ def usable_ivar(ivar: Array) -> Array:
 
 
 @cache
-def _infinity(size: int) -> tuple[Any, Array]:
+def _infinity(size: int) -> tuple[type[np.unsignedinteger], Array]:
     return _BITS[size], np.array(np.inf, dtype=f"f{size}").view(_BITS[size])

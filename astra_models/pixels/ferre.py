@@ -8,13 +8,13 @@ a line of 7514 numbers, the pixels of the three chips. FERRE's own lines start w
 
 import itertools
 import os
-from typing import Any
+from typing import Protocol, TextIO
 
 import numpy as np
 
 from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError
-from astra_models.pixels.arrays import Array
+from astra_models.pixels.groups import Array, PixelRow
 
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
@@ -23,10 +23,18 @@ CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
 _N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
 
 
+class FerreRow(PixelRow, Protocol):
+    """A result of FERRE: its spectrum, the folder of its files, and the grid that they are of."""
+
+    spectrum_pk: int
+    pwd: str | None
+    short_grid_name: str | None
+
+
 class FerreParametersAccessor:
     """Reads the model flux at the stellar parameters, and the continuum that the spectrum has over it."""
 
-    def load(self, row: Any, name: str) -> None:
+    def load(self, row: FerreRow, name: str) -> None:
         """Read both into the row's cache.
 
         Raises
@@ -34,7 +42,7 @@ class FerreParametersAccessor:
         MissingPixelsError
             If a file isn't there, is damaged, or has no line of the row's spectrum.
         """
-        folder = os.path.join(_folder(row, name), "params", row.short_grid_name)
+        folder = _folder(row, "params", name)
         model, rectified_model, rectified = (
             _find_line(os.path.join(folder, f"{kind}.output"), row.spectrum_pk, name)
             for kind in ("model_flux", "rectified_model_flux", "rectified_flux")
@@ -44,7 +52,7 @@ class FerreParametersAccessor:
         flux = _read_line(os.path.join(folder, "flux.input"), model[0], name)
         with np.errstate(divide="ignore", invalid="ignore"):
             continuum = (rectified_model[1] / model[1]) / (rectified[1] / flux)
-        row._pixels_read |= {"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)}
+        row._pixels_read.update({"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)})
 
 
 class FerreAbundanceAccessor:
@@ -59,7 +67,7 @@ class FerreAbundanceAccessor:
     def __init__(self, element: str):
         self.element = element
 
-    def load(self, row: Any, name: str) -> None:
+    def load(self, row: FerreRow, name: str) -> None:
         """Read it into the row's cache.
 
         Raises
@@ -67,8 +75,7 @@ class FerreAbundanceAccessor:
         MissingPixelsError
             If the row doesn't say where its files are, or the file is damaged.
         """
-        folder = os.path.join(_folder(row, name), "abundances", row.short_grid_name, self.element)
-        path = os.path.join(folder, "rectified_model_flux.output")
+        path = os.path.join(_folder(row, "abundances", name), self.element, "rectified_model_flux.output")
         found = _find_line(path, row.spectrum_pk, name) if os.path.exists(path) else None
         row._pixels_read[name] = on_all_pixels(np.nan if found is None else found[1])
 
@@ -85,13 +92,13 @@ def on_all_pixels(values: Array | float) -> Array:
     return pixels
 
 
-def _folder(row: Any, wanted: str) -> str:
+def _folder(row: FerreRow, kind: str, wanted: str) -> str:
     if not row.pwd or not row.short_grid_name:
         raise MissingPixelsError(
             f"{wanted}: the result of spectrum_pk {row.spectrum_pk} has no pwd or no short_grid_name, which say where "
             f"FERRE's files are"
         )
-    return expand_path(row.pwd)
+    return os.path.join(expand_path(row.pwd), kind, row.short_grid_name)
 
 
 def _find_line(path: str, spectrum_pk: int, wanted: str) -> tuple[int, Array] | None:
@@ -111,7 +118,7 @@ def _read_line(path: str, index: int, wanted: str) -> Array:
     return _parse(line, path, wanted)
 
 
-def _open(path: str, wanted: str) -> Any:
+def _open(path: str, wanted: str) -> TextIO:
     try:
         return open(path, encoding="ascii", errors="replace")
     except FileNotFoundError as error:

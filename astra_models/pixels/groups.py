@@ -2,16 +2,88 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
-from astra_models.fits.arrays import DamagedFileError, FitsReader, NotPlainError, native
-from astra_models.fits.recipe import Recipe, Recipes
+from astra_models.fits.arrays import DamagedFileError, NotPlainError, Place, native
+from astra_models.fits.header import CardValue
+from astra_models.fits.recipe import Recipes
 
 Array = np.ndarray
-Raw = dict[str, tuple[Array, Any]]
+Transform = Callable[..., Array]
+Extension = int | str | Callable[..., int | str]
+RowOf = int | Callable[..., int]
+Raw = dict[str, tuple[Array, Transform | None]]
+
+Found = TypeVar("Found", Place, Array)
+Found_co = TypeVar("Found_co", Place, Array, covariant=True)
+
+
+class PixelRow(Protocol):
+    """A row of a model with pixel arrays: what has been read of them, and what is yet to be transformed."""
+
+    _pixel_groups: "ClassVar[dict[str, Group]]"
+
+    @property
+    def _pixels_read(self) -> dict[str, Array]: ...
+
+    @property
+    def _pixels_raw(self) -> Raw: ...
+
+
+class RowWithFile(PixelRow, Protocol):
+    """A row whose pixel arrays are in a FITS file."""
+
+    @property
+    def absolute_path(self) -> str:
+        """The file."""
+        ...
+
+
+class OpenHdu(Protocol[Found_co]):
+    """An HDU of an open file, of `fits.arrays` or of astropy: arrays are found in it, or read already."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table."""
+        ...
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a table, or of an image; 1 for a 1-D image."""
+        ...
+
+    def place_of_image(self, row: int | None = None) -> Found_co:
+        """Find the image, or a row of it."""
+        ...
+
+    def place_of_column(self, name: str, row: int | None = None) -> Found_co | None:
+        """Find a column by its name in upper case, or its array in a row; None if there is none."""
+        ...
+
+    def column(self, name: str, row: int | None = None) -> Array | None:
+        """Read a column by its name in upper case, or its array in a row; None if there is none."""
+        ...
+
+    def card(self, keyword: str) -> CardValue | None:
+        """Give a value of the primary header, or None."""
+        ...
+
+
+class Accessor(Protocol):
+    """How an array of a FITS file is found: see `PixelArrayAccessorFITS`."""
+
+    ext: Extension
+    column_name: str | None
+    transform: Transform | None
+    row: RowOf | None
+    beside: str | None
+
+    def columns(self, name: str) -> list[tuple[str, Transform | None]]:
+        """Give the columns that may have the array `name`, each with what is applied to it."""
+        ...
 
 
 class Group:
@@ -19,19 +91,20 @@ class Group:
 
     Parameters
     ----------
-    accessors : mapping of str to PixelArrayAccessorFITS
+    accessors : mapping of str to Accessor
         How each of them is found, by its name.
     """
 
-    def __init__(self, accessors: Mapping[str, Any]):
+    def __init__(self, accessors: Mapping[str, Accessor]):
         self._accessors = accessors
         self._exts = list(dict.fromkeys(accessor.ext for accessor in accessors.values()))
-        self._fixed_exts = None if any(callable(ext) for ext in self._exts) else tuple(self._exts)
+        fixed = [ext for ext in self._exts if not callable(ext)]
+        self._fixed_exts = tuple(fixed) if len(fixed) == len(self._exts) else None
         self._beside = [(name, accessor.beside) for name, accessor in accessors.items() if accessor.beside]
         self._has_fixed_rows = not any(callable(accessor.row) for accessor in accessors.values())
-        self._recipes: dict[tuple[Any, ...], Recipes] = defaultdict(Recipes)
+        self._recipes: dict[tuple[int | str, ...], Recipes[Transform | None]] = defaultdict(Recipes)
 
-    def read(self, row: Any, name: str) -> None:
+    def read(self, row: RowWithFile, name: str) -> None:
         """Read the arrays of a row into its cache, those with another beside them converted, the others as they are.
 
         Parameters
@@ -47,8 +120,9 @@ class Group:
             If it can't be read.
         """
         path = row.absolute_path
+        recipes = self._recipes[self._fixed_exts or self._exts_of(row)]
         try:
-            raw = self._recipes[self._fixed_exts or self._exts_of(row)].read(path) or self._read_parsed(path, row)
+            raw = recipes.read(path, lambda file: self._places(file.hdu, row), remember=self._has_fixed_rows)
         except DamagedFileError as error:
             raise MissingPixelsError(
                 f"{name}: can't read HDU {self._exts_of(row)[0]!r} of {path!r}: {error}"
@@ -60,32 +134,28 @@ class Group:
         for one, other in self._beside:
             if one in raw and other in raw:
                 (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
-                row._pixels_read[one] = transform(values, beside)
+                row._pixels_read[one] = values if transform is None else transform(values, beside)
                 row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
         if raw:
             row._pixels_raw.update(raw)
 
-    def _exts_of(self, row: Any) -> tuple[Any, ...]:
+    def forget(self) -> None:
+        """Forget where arrays were in the files that were read: the next ones are read by their headers."""
+        self._recipes.clear()
+
+    def _exts_of(self, row: RowWithFile) -> tuple[int | str, ...]:
         return self._fixed_exts or tuple([ext(row) if callable(ext) else ext for ext in self._exts])
 
-    def _read_parsed(self, path: str, row: Any) -> Raw:
-        """Read a file by its headers, and remember how."""
-        with FitsReader(path) as reader:
-            places, transforms = self._places(reader.hdu, row)
-            raw = {name: (reader.read(place), transforms[name]) for name, place in places.items()}
-            if self._has_fixed_rows and Recipe.is_possible(reader, places):
-                self._recipes[self._exts_of(row)].add(Recipe(reader, places, transforms))
-        return raw
-
-    def _places(self, open_hdu: Callable[[Any], Any], row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _places(
+        self, open_hdu: Callable[[int | str], OpenHdu[Found]], row: RowWithFile
+    ) -> dict[str, tuple[Found, Transform | None]]:
         """Find arrays, and what makes of each what is wanted."""
-        places: dict[str, Any] = {}
-        transforms: dict[str, Any] = {}
+        places: dict[str, tuple[Found, Transform | None]] = {}
         for name, accessor in self._accessors.items():
             hdu = open_hdu(accessor.ext(row) if callable(accessor.ext) else accessor.ext)
             number = accessor.row(hdu, row) if callable(accessor.row) else accessor.row
             if not hdu.is_table:
-                places[name], transforms[name] = hdu.place_of_image(number), accessor.transform
+                places[name] = hdu.place_of_image(number), accessor.transform
                 continue
             if number is None and hdu.n_rows == 1:
                 number = 0
@@ -98,19 +168,19 @@ class Group:
                 if place is not None:
                     if 0 in place.shape:
                         raise NotPlainError(f"{name} is empty")
-                    places[name], transforms[name] = place, transform
+                    places[name] = place, transform
                     break
-        return places, transforms
+        return places
 
-    def _read_with_astropy(self, path: str, row: Any, name: str) -> dict[str, tuple[Array, Any]]:
+    def _read_with_astropy(self, path: str, row: RowWithFile, name: str) -> Raw:
         from astropy.io import fits
 
-        ext: Any = self._accessors[name].ext
+        ext = self._accessors[name].ext
         try:
             ext = ext(row) if callable(ext) else ext
             with fits.open(path, mode="readonly", memmap=False) as hdus:
-                places, transforms = self._places(lambda ext: AstropyHdu(hdus, ext, path, name), row)
-                found = {other: (native(values), transforms[other]) for other, values in places.items()}
+                places = self._places(lambda ext: AstropyHdu(hdus, ext, path, name), row)
+                found: Raw = {other: (native(values), transform) for other, (values, transform) in places.items()}
                 names = getattr(getattr(hdus[ext], "columns", None), "names", [])
         except FileNotFoundError as error:
             raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
@@ -127,7 +197,7 @@ class Group:
 
 
 class AstropyHdu:
-    """An HDU that astropy reads, looked at as `fits_reader.Hdu` is.
+    """An HDU that astropy reads, looked at as `fits.arrays.PlainHdu` is; what it finds, it has read.
 
     Parameters
     ----------
@@ -145,9 +215,10 @@ class AstropyHdu:
         except (IndexError, KeyError) as error:
             names = ", ".join(repr(hdu.name) for hdu in hdus)
             raise MissingPixelsError(f"{path!r} has no HDU {ext!r}; it has {len(hdus)}: {names}") from error
-        self._hdus, self._data = hdus, hdu.data
-        if self._data is None or len(self._data) == 0:
+        data: Array | None = hdu.data
+        if data is None or len(data) == 0:
             raise MissingPixelsError(f"{wanted}: HDU {ext!r} of {path!r} holds no data")
+        self._hdus, self._data = hdus, data
 
     @property
     def is_table(self) -> bool:
@@ -165,7 +236,7 @@ class AstropyHdu:
 
     def place_of_column(self, name: str, row: int | None = None) -> Array | None:
         """Give a column by its name in upper case, or its array in a row."""
-        there = {other.upper(): other for other in reversed(self._data.dtype.names)}
+        there = {other.upper(): other for other in reversed(self._data.dtype.names or ())}
         if name not in there:
             return None
         values = np.asarray(self._data[there[name]])
@@ -175,6 +246,6 @@ class AstropyHdu:
         """Give a column by its name in upper case, or its array in a row."""
         return self.place_of_column(name, row)
 
-    def card(self, keyword: str) -> Any:
+    def card(self, keyword: str) -> CardValue | None:
         """Give a value of the primary header, or None."""
         return self._hdus[0].header.get(keyword)

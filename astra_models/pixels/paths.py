@@ -11,10 +11,10 @@ Templates are chosen by release; the first whose pattern fits counts.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 from astra_models.configuration import expand_path, read_configuration
 from astra_models.errors import ConfigurationError, MissingPixelsError
@@ -26,6 +26,7 @@ __all__ = [
     "BOSS_VISIT",
     "MWM_STAR",
     "MWM_VISIT",
+    "RowInTree",
     "fill_path",
     "product_root",
 ]
@@ -69,7 +70,18 @@ _DERIVED = {
 }
 
 
-def fill_path(row: Any) -> str:
+class RowInTree(Protocol):
+    """A spectrum whose model says where its file is in the survey's tree."""
+
+    path_templates: Mapping[str, str]
+
+    @property
+    def spectrum_pk(self) -> object:
+        """Its key."""
+        ...
+
+
+def fill_path(row: RowInTree) -> str:
     """Give the place of a spectrum's file in the survey's tree.
 
     Parameters
@@ -101,13 +113,13 @@ class _EmptyColumnError(Exception):
     """A column that a template needs."""
 
 
-class _Parts(Mapping[str, Any]):
+class _Parts(Mapping[str, object]):
     """What a template may name: roots, columns of the row, and what follows from them."""
 
-    def __init__(self, row: Any):
+    def __init__(self, row: RowInTree):
         self._row = row
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         if name in ROOTS:
             return product_root(name)
         column, derive = _DERIVED.get(name, (name, None))
@@ -116,7 +128,7 @@ class _Parts(Mapping[str, Any]):
             raise _EmptyColumnError(column)
         return value if derive is None else derive(value)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(())
 
     def __len__(self) -> int:

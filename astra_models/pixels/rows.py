@@ -1,17 +1,66 @@
-"""Which row of which HDU is a spectrum's, told by the identifiers of both."""
+"""Which row of which HDU is a spectrum's, by the identifiers of both."""
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
+from astra_models.fits.header import CardValue
+from astra_models.pixels.groups import Array
 
 BOSS_HDUS = {"apo25m": 1, "lco25m": 2}
 APOGEE_HDUS = {"apo25m": 3, "apo1m": 3, "lco25m": 4}
 
 _VISIT = re.compile(r"(ap|as)Visit-([^-]+)-(?:(?:apo|lco)\w+-)?(.+)-(\d{5})-(\d+)\.")
 _VISIT_1M = re.compile(r"(ap|as)Visit-([^-]+)-(\d{5})-(.+)\.fits")
+
+
+class Spectrum(Protocol):
+    """A spectrum: its key, and its file. Of what else it has the functions here compare identifiers."""
+
+    @property
+    def spectrum_pk(self) -> object:
+        """Its key."""
+        ...
+
+    @property
+    def absolute_path(self) -> str:
+        """Its file."""
+        ...
+
+
+class OfTelescope(Spectrum, Protocol):
+    """A spectrum in an mwmStar or mwmVisit file."""
+
+    telescope: str
+    filetype: str
+
+
+class VisitInApStar(Spectrum, Protocol):
+    """A visit in an apStar file."""
+
+    plate: str
+    mjd: int
+    fiber: int
+    reduction: str
+
+
+class Hdu(Protocol):
+    """An open HDU: see `groups.OpenHdu`."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a table or an image."""
+        ...
+
+    def column(self, name: str, row: int | None = None) -> Array | None:
+        """Read a column."""
+        ...
+
+    def card(self, keyword: str) -> CardValue | None:
+        """Give a value of the primary header."""
+        ...
 
 
 class VisitName(NamedTuple):
@@ -36,17 +85,17 @@ def parse_visit_name(name: str) -> VisitName | None:
     return None
 
 
-def boss_hdu(row: Any) -> int:
+def boss_hdu(row: OfTelescope) -> int:
     """Give the HDU of an mwmStar or mwmVisit file that has BOSS spectra of the row's telescope."""
     return _hdu(row, "BOSS", BOSS_HDUS)
 
 
-def apogee_hdu(row: Any) -> int:
+def apogee_hdu(row: OfTelescope) -> int:
     """Give the HDU of an mwmStar or mwmVisit file that has APOGEE spectra of the row's telescope."""
     return _hdu(row, "APOGEE", APOGEE_HDUS)
 
 
-def _hdu(row: Any, instrument: str, hdus: dict[str, int]) -> int:
+def _hdu(row: OfTelescope, instrument: str, hdus: dict[str, int]) -> int:
     try:
         return hdus[row.telescope]
     except KeyError as error:
@@ -56,7 +105,7 @@ def _hdu(row: Any, instrument: str, hdus: dict[str, int]) -> int:
         ) from error
 
 
-def visit_in_apstar(hdu: Any, row: Any) -> int:
+def visit_in_apstar(hdu: Hdu, row: VisitInApStar) -> int:
     """Give the row of an apStar image that is a visit's, by the names of visits in the primary header."""
     n_visits = int(hdu.card("NVISITS") or 0)
     names = [str(hdu.card(f"SFILE{i}") or "") for i in range(1, n_visits + 1)]
@@ -76,7 +125,7 @@ def visit_in_apstar(hdu: Any, row: Any) -> int:
     return matches[0] + 2
 
 
-def _is_visit(name: str, row: Any) -> bool:
+def _is_visit(name: str, row: VisitInApStar) -> bool:
     visit = parse_visit_name(name)
     if visit is None or visit.mjd != row.mjd:
         return False
@@ -85,17 +134,17 @@ def _is_visit(name: str, row: Any) -> bool:
     return visit.fiber == row.fiber and visit.plate.lstrip("0") == str(row.plate).lstrip("0")
 
 
-def row_of_boss_visit(hdu: Any, row: Any) -> int:
+def row_of_boss_visit(hdu: Hdu, row: Spectrum) -> int:
     """Give the row of an mwmVisit table that is a BOSS visit's."""
     return _row_with(hdu, row, ("mjd", "fieldid", "catalogid", "run2d"))
 
 
-def row_of_apogee_visit(hdu: Any, row: Any) -> int:
+def row_of_apogee_visit(hdu: Hdu, row: Spectrum) -> int:
     """Give the row of an mwmVisit table that is an APOGEE visit's."""
     return _row_with(hdu, row, ("mjd", "fiber", "plate", "field", "apred", "telescope", "reduction"))
 
 
-def _row_with(hdu: Any, row: Any, names: tuple[str, ...]) -> int:
+def _row_with(hdu: Hdu, row: Spectrum, names: tuple[str, ...]) -> int:
     found = np.ones(hdu.n_rows, dtype=bool)
     for name in names:
         wanted, values = getattr(row, name), hdu.column(name.upper())

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from astra_orchestration.sample.fits_writer import Value, primary, table
+from astra_models.fits.header import CardValue
+from astra_models.fits.written_header import header, primary_cards, table_hdu
 from astra_orchestration.sample.light import (
     LOG_START,
     LOG_STEP,
@@ -55,20 +56,20 @@ def mwm_star(star: Star, visits: Sequence[tuple[Visit, Observation]], random: np
     random : numpy.random.Generator
         Errors of the velocities.
     """
-    content = primary(_star_cards(star, [visit for visit, _ in visits]))
+    content = header(primary_cards(_star_cards(star, [visit for visit, _ in visits])))
     for observatory in TELESCOPES:
         rows = _empty_table(BOSS_COLUMNS)
         if observatory == star.observatory:
             rows = _filled_table(BOSS_COLUMNS, _co_add(star, visits, random))
-        content += table(f"BOSS/{observatory}", rows, cards=_grid_cards("BOSS", observatory))
+        content += table_hdu(f"BOSS/{observatory}", rows, entries=_grid_cards("BOSS", observatory))
     for observatory in TELESCOPES:
-        content += table(
-            f"APOGEE/{observatory}", _empty_table(APOGEE_COLUMNS), cards=_grid_cards("APOGEE", observatory)
+        content += table_hdu(
+            f"APOGEE/{observatory}", _empty_table(APOGEE_COLUMNS), entries=_grid_cards("APOGEE", observatory)
         )
     return content
 
 
-def _star_cards(star: Star, visits: Sequence[Visit]) -> list[tuple[str, Value]]:
+def _star_cards(star: Star, visits: Sequence[Visit]) -> list[tuple[str, CardValue]]:
     mjds = [visit.mjd for visit in visits]
     return [
         ("", ""),
@@ -113,7 +114,7 @@ def _star_cards(star: Star, visits: Sequence[Visit]) -> list[tuple[str, Value]]:
     ]
 
 
-def _grid_cards(instrument: str, observatory: str) -> list[tuple[str, Value]]:
+def _grid_cards(instrument: str, observatory: str) -> list[tuple[str, CardValue]]:
     start, step, n_pixels = (LOG_START, LOG_STEP, N_PIXELS) if instrument == "BOSS" else (4.179, 6e-6, 8575)
     return [
         ("INSTRMNT", instrument),

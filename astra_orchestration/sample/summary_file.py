@@ -5,26 +5,33 @@ comes first. The table of the instrument that isn't used has no rows, and column
 """
 
 import gzip
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import peewee
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum
+from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.fields import BytesField, DateTimeField, DoubleField, FloatArrayField
-from astra_models.fits.stream import BLOCK
-from astra_models.fits.written_header import card, with_checksums
+from astra_models.fits.checksum import Checksum
+from astra_models.fits.columns import FitsColumn, row_dtype, row_size
+from astra_models.fits.header import CardValue, padded
+from astra_models.fits.written_header import header as header_of
+from astra_models.fits.written_header import plain_table_cards, primary_cards, with_checksums
 from astra_models.ingest.tables.values import is_key
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.source import Source
 from astra_models.version import version_string_to_integer
 
 ROWS_AT_ONCE = 20_000
-SPECTRA: dict[tuple[str, str], Any] = {
+Model = type[BaseModel]
+Values = np.ndarray | str | int
+SPECTRA: dict[tuple[str, str], Model] = {
     ("star", "BOSS"): BossCombinedSpectrum,
     ("star", "APOGEE"): ApogeeCoaddedSpectrumInApStar,
     ("visit", "BOSS"): BossVisitSpectrum,
@@ -39,6 +46,7 @@ FILETYPES = {
 _NOT_PUBLISHED = {"pk", "modified", "path", "v_astra_major_minor", "spec_file", "starver", "created"}
 _SPECTRUM_UNITS = {"K": (3500, 7500), "mag": (7, 19), "km / s": (-120, 120), "dex(cm / s2)": (0.2, 5), "deg": (0, 90)}
 _TEXTS = {"release": 5, "filetype": 8, "run2d": 6, "apred": 3, "telescope": 6, "obj": 18, "sdss4_apogee_id": 18}
+_UNITS = {"dex(cm / s2)": "log10(cm/s^2)", "km / s": "km/s"}
 _EPOCH = np.datetime64("2024-03-01T00:00:00", "us")
 
 
@@ -54,17 +62,15 @@ STYLES = {"dr19": Style("0.6.0", 57, True), "dr20": Style("0.8.1", 71, False)}
 
 
 class Made(NamedTuple):
-    """A column of a file: its name, field, type in a row, and format."""
+    """A column of a file, and the field that it holds values of; without one it is zero unless it is changed."""
 
-    name: str
-    field: Any
-    dtype: Any
-    form: str
+    column: FitsColumn
+    field: peewee.Field | None
 
 
 def write_result_file(
     path: str | Path,
-    model: Any = None,
+    model: Model | None = None,
     n_rows: int = 100,
     *,
     level: str = "star",
@@ -73,9 +79,9 @@ def write_result_file(
     columns: Sequence[str] | None = None,
     first: int = 1,
     change: Callable[[np.ndarray, int], None] | None = None,
-    header: dict[str, Any] | None = None,
+    header: Mapping[str, CardValue | None] | None = None,
     renamed: Mapping[str, str] | None = None,
-    more: Sequence[Made] = (),
+    more: Sequence[FitsColumn] = (),
     checksums: bool = True,
 ) -> Path:
     """Write a summary file.
@@ -104,7 +110,7 @@ def write_result_file(
         More cards of the primary header; None takes one away.
     renamed : mapping of str to str, optional
         Names that columns have in the file instead of ours.
-    more : sequence of Made, optional
+    more : sequence of FitsColumn, optional
         Columns that none of the tables has, at the end of a row; zero unless `change` sets them.
     checksums : bool, optional
         Whether to write CHECKSUM and DATASUM.
@@ -117,18 +123,17 @@ def write_result_file(
     path, look = Path(path), STYLES[style]
     instrument = instrument or _usual_instrument(model)
     plain = path.with_name(path.name.removesuffix(".gz"))
-    cards = {"V_ASTRA": look.version, "CREATED": "2024-03-01"} | (header or {})
-    if model is not None:
-        cards = {"PIPELINE": model.__name__} | cards
-    cards = {keyword: value for keyword, value in cards.items() if value is not None}
+    cards = {} if model is None else {"PIPELINE": model.__name__}
+    cards |= {"V_ASTRA": look.version, "CREATED": "2024-03-01"} | dict(header or {})
     with plain.open("wb") as file:
-        file.write(_header(None, cards))
+        told = [(keyword, value) for keyword, value in cards.items() if value is not None]
+        file.write(header_of(primary_cards(told)))
         for name in ("BOSS", "APOGEE") if level != "target" else ("",):
             spectrum = SPECTRA[level, name] if name else None
             made = file_columns(model, spectrum, look, columns, is_empty=name not in ("", instrument))
-            named = [column._replace(name=(renamed or {}).get(column.name, column.name)) for column in made]
-            made = list({column.name: column for column in reversed([*named, *more])}.values())[::-1]
-            _write_table(file, made, n_rows if name in ("", instrument) else 0, first, look, change, checksums)
+            made = _renamed(made, renamed or {}, more)
+            rows = _Rows(made, n_rows if name in ("", instrument) else 0, first, look, change)
+            _write_table(file, rows, checksums)
     if plain != path:
         with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=1) as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -136,12 +141,25 @@ def write_result_file(
     return path
 
 
+def _renamed(made: Sequence[Made], renamed: Mapping[str, str], more: Sequence[FitsColumn]) -> list[Made]:
+    """Give columns their names in the file, and add others; of the same name the first stays."""
+    found: dict[str, Made] = {}
+    for column, field in (*made, *(Made(column, None) for column in more)):
+        name = renamed.get(column.name, column.name)
+        found.setdefault(name, Made(column._replace(name=name), field))
+    return list(found.values())
+
+
 def file_columns(
-    model: Any, spectrum: Any, style: Style, names: Sequence[str] | None = None, is_empty: bool = False
+    model: Model | None,
+    spectrum: Model | None,
+    style: Style,
+    names: Sequence[str] | None = None,
+    is_empty: bool = False,
 ) -> list[Made]:
     """List the columns of a table: of the source, of the spectrum, of the result, each name once."""
     of_source = [field for field in Source._meta.sorted_fields if field.name not in _NOT_PUBLISHED]
-    found: dict[str, Any] = {field.name: field for field in of_source}
+    found: dict[str, peewee.Field] = {field.name: field for field in of_source}
     if spectrum is not None:
         found["spectrum_pk"] = spectrum._meta.fields["spectrum_pk"]
         found["source"] = spectrum._meta.fields["source_pk"]
@@ -156,61 +174,87 @@ def file_columns(
     return [_made(name, field, style, is_empty) for name, field in chosen.items()]
 
 
-def _is_needed(name: str, field: Any) -> bool:
+def _is_needed(name: str, field: peewee.Field) -> bool:
     natural_key = getattr(field.model, "natural_key", ())
     return name in ("sdss_id", "spectrum_pk", "source", "task_pk", "source_pk", "filetype", "v_astra", *natural_key)
 
 
-def _usual_instrument(model: Any) -> str:
+def _usual_instrument(model: Model | None) -> str:
     boss = ("BossNet", "Corv", "LineForest", "MDwarfType", "Slam", "SnowWhite")
     return "BOSS" if model is not None and model.__name__ in boss else "APOGEE"
 
 
-def _made(name: str, field: Any, style: Style, is_empty: bool) -> Made:
+def _made(name: str, field: peewee.Field, style: Style, is_empty: bool) -> Made:
+    code, repeat = _form(name, field, style, is_empty)
+    unit = getattr(field, "unit", None)
+    return Made(FitsColumn(name, code, repeat, unit=_UNITS.get(unit or "", unit)), field)
+
+
+def _form(name: str, field: peewee.Field, style: Style, is_empty: bool) -> tuple[str, int]:
+    """Give the letter and the number of a column's format."""
     if isinstance(field, BytesField):
-        n_bytes = 1 if is_empty else style.target_bytes
-        return Made(name, field, ("u1", (n_bytes,)), f"{n_bytes}B")
+        return "B", 1 if is_empty else style.target_bytes
     if isinstance(field, FloatArrayField):
-        length = 0 if is_empty else 3 if "percentiles" in name else 18
-        return Made(name, field, (">f4", (length,)), f"{length}E")
+        return "E", 0 if is_empty else 3 if "percentiles" in name else 18
     if isinstance(field, DateTimeField):
-        return _text(name, field, 1 if is_empty else 26)
+        return "A", 1 if is_empty else 26
     if name == "v_astra" and style.version_is_text:
-        return _text(name, field, 1 if is_empty else 5)
+        return "A", 1 if is_empty else 5
     if isinstance(field, peewee.TextField):
-        return _text(name, field, 1 if is_empty else _TEXTS.get(name, 12))
+        return "A", 1 if is_empty else _TEXTS.get(name, 12)
     if isinstance(field, peewee.BooleanField):
-        return Made(name, field, "u1", "L")
+        return "L", 1
     if isinstance(field, DoubleField):  # positions, too: the survey publishes single precision
-        return Made(name, field, ">f4", "E")
+        return "E", 1
     is_wide = isinstance(field, peewee.BigIntegerField | peewee.BigAutoField | peewee.ForeignKeyField)
-    return Made(name, field, ">i8", "K") if is_wide else Made(name, field, ">i4", "J")
-
-
-def _text(name: str, field: Any, width: int) -> Made:
-    return Made(name, field, f"S{width}", f"{width}A")
+    return ("K" if is_wide else "J"), 1
 
 
 # ---- rows
 
 
-def _rows(made: Sequence[Made], start: int, n_rows: int, first: int, style: Style) -> np.ndarray:
-    """Make up some rows; the same for the same place in the file."""
-    random = np.random.default_rng([start, first])
-    rows = np.zeros(n_rows, [(column.name, column.dtype) for column in made])
-    numbers = np.arange(start, start + n_rows) + first
-    for column in made:
-        if rows.dtype[column.name].itemsize and column.field is not None:
-            rows[column.name] = _values(column, numbers, random, style)
-    return rows
+class _Rows(NamedTuple):
+    """The rows of a table: its columns, and what their values are made from."""
+
+    made: list[Made]
+    n_rows: int
+    first: int
+    style: Style
+    change: Callable[[np.ndarray, int], None] | None
+
+    @property
+    def columns(self) -> list[FitsColumn]:
+        """The columns as the file describes them."""
+        return [column for column, _ in self.made]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Make up all rows, some at a time."""
+        for start in range(0, self.n_rows, ROWS_AT_ONCE):
+            rows = self._block(start, min(ROWS_AT_ONCE, self.n_rows - start))
+            if self.change is not None:
+                self.change(rows, start)
+            yield rows
+
+    def _block(self, start: int, n_rows: int) -> np.ndarray:
+        """Make up some rows; the same for the same place in the file."""
+        random = np.random.default_rng([start, self.first])
+        rows = np.zeros(n_rows, row_dtype(self.columns))
+        numbers = np.arange(start, start + n_rows) + self.first
+        for column, field in self.made:
+            if column.size and field is not None:
+                rows[column.name] = _values(column, field, numbers, random, self.style)
+        return rows
 
 
-def _values(column: Made, numbers: np.ndarray, random: np.random.Generator, style: Style) -> Any:
-    field, name = column.field, column.field.name
+def _values(
+    column: FitsColumn, field: peewee.Field, numbers: np.ndarray, random: np.random.Generator, style: Style
+) -> Values:
+    """Make up values of a column, or one for all of its rows."""
+    name = field.name
     if isinstance(field, BytesField):
         return np.where(random.random((len(numbers), style.target_bytes)) < 0.1, 1 << random.integers(0, 8), 0)
     if isinstance(field, FloatArrayField):
-        values = random.random((len(numbers), column.dtype[1][0]), np.float32)
+        values = random.random((len(numbers), column.repeat), np.float32)
         values[:, -1][numbers % 2 == 0] = np.nan
         return values
     if isinstance(field, DateTimeField):
@@ -226,7 +270,7 @@ def _values(column: Made, numbers: np.ndarray, random: np.random.Generator, styl
     return _integers(field, name, numbers, random)
 
 
-def _words(field: Any, name: str, numbers: np.ndarray) -> Any:
+def _words(field: peewee.Field, name: str, numbers: np.ndarray) -> Values:
     fixed = {
         "release": "sdss5",
         "filetype": FILETYPES.get(field.model, "mwmStar"),
@@ -244,7 +288,7 @@ def _words(field: Any, name: str, numbers: np.ndarray) -> Any:
     return np.where(numbers % 4 == 0, "", np.char.add("t", (numbers % 7).astype(str)))
 
 
-def _floats(field: Any, name: str, n_rows: int, random: np.random.Generator) -> np.ndarray:
+def _floats(field: DoubleField, name: str, n_rows: int, random: np.random.Generator) -> np.ndarray:
     low, high = _SPECTRUM_UNITS.get(field.unit or "", (0, 1))
     if name.startswith(("e_", "raw_e_")) or "_e_" in name:
         low, high = 0, 0.02 * (high - low)
@@ -253,7 +297,7 @@ def _floats(field: Any, name: str, n_rows: int, random: np.random.Generator) -> 
     return values
 
 
-def _integers(field: Any, name: str, numbers: np.ndarray, random: np.random.Generator) -> Any:
+def _integers(field: peewee.Field, name: str, numbers: np.ndarray, random: np.random.Generator) -> Values:
     if name in ("sdss_id", "spectrum_pk", "source_pk", "task_pk", "catalogid"):
         return numbers
     if is_key(field):
@@ -269,55 +313,18 @@ def _integers(field: Any, name: str, numbers: np.ndarray, random: np.random.Gene
 # ---- the file
 
 
-def _write_table(
-    file: Any,
-    made: Sequence[Made],
-    n_rows: int,
-    first: int,
-    style: Style,
-    change: Callable[[np.ndarray, int], None] | None,
-    checksums: bool,
-) -> None:
-    row_size = np.dtype([(column.name, column.dtype) for column in made]).itemsize
-    cards: dict[str, Any] = {"NAXIS1": row_size, "NAXIS2": n_rows, "TFIELDS": len(made)}
-    for number, column in enumerate(made, 1):
-        cards |= {f"TTYPE{number}": column.name, f"TFORM{number}": column.form}
-        if unit := getattr(column.field, "unit", None):
-            cards[f"TUNIT{number}"] = {"dex(cm / s2)": "log10(cm/s^2)", "km / s": "km/s"}.get(unit, unit)
-    start, total = file.tell(), 0
-    file.write(_header("BINTABLE", cards, 0 if checksums else None))
-    for place in range(0, n_rows, ROWS_AT_ONCE):
-        rows = _rows(made, place, min(ROWS_AT_ONCE, n_rows - place), first, style)
-        if change is not None:
-            change(rows, place)
-        file.write(rows.tobytes())
-    file.write(b"\0" * (-(row_size * n_rows) % BLOCK))
+def _write_table(file: BinaryIO, rows: _Rows, checksums: bool) -> None:
+    cards = plain_table_cards(rows.columns, rows.n_rows)
+    start, total = file.tell(), Checksum()
+    begin = with_checksums(cards, 0) if checksums else header_of(cards)
+    file.write(begin)
+    for block in rows.blocks():
+        content = block.tobytes()
+        total.update(content)
+        file.write(content)
+    size = row_size(rows.columns) * rows.n_rows
+    file.write(bytes(padded(size) - size))
     if checksums:
-        file.flush()
-        total = _sum_of_file(file.name, start + len(_header("BINTABLE", cards, 0)))
-        end = file.tell()
         file.seek(start)
-        file.write(_header("BINTABLE", cards, total))
-        file.seek(end)
-
-
-def _header(extension: str | None, cards: dict[str, Any], data_sum: int | None = None) -> bytes:
-    begin: dict[str, Any] = {"SIMPLE": True} if extension is None else {"XTENSION": extension}
-    begin |= {"BITPIX": 8, "NAXIS": 0 if extension is None else 2}
-    begin |= {"EXTEND": True} if extension is None else {"NAXIS1": 0, "NAXIS2": 0, "PCOUNT": 0, "GCOUNT": 1}
-    written = [card(keyword, value) for keyword, value in (begin | cards).items()]
-    if data_sum is not None:
-        return with_checksums(written, data_sum)
-    text = "".join([*written, f"{'END':80}"]).encode()
-    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
-
-
-def _sum_of_file(name: str, start: int) -> int:
-    total = 0
-    with open(name, "rb") as file:
-        file.seek(start)
-        while piece := file.read(1000 * BLOCK):
-            total += int(np.frombuffer(piece, ">u4").sum(dtype=np.uint64))
-    while total >> 32:
-        total = (total & 0xFFFF_FFFF) + (total >> 32)
-    return total
+        file.write(with_checksums(cards, total.value))
+        file.seek(0, os.SEEK_END)

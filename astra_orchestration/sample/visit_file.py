@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from astra_models.fits.header import CardValue
+from astra_models.fits.written_header import header, primary_cards, table_hdu
 from astra_orchestration.pipelines.corv.templates import BOSS_RESOLUTION
-from astra_orchestration.sample.fits_writer import Value, primary, table
 from astra_orchestration.sample.light import (
     FWHM_OF_SIGMA,
     LOG_START,
@@ -62,9 +63,9 @@ def spec_full(star: Star, visit: Visit, seen: Observation, random: np.random.Gen
     """
     weather = _weather(random)
     return (
-        primary(_visit_cards(star, visit, weather))
-        + table("COADD", _coadd_rows(seen), COADD_UNITS)
-        + table("SPALL", _one_row(_spall(star, visit, seen, weather, random)))
+        header(primary_cards(_visit_cards(star, visit, weather)))
+        + table_hdu("COADD", _coadd_rows(seen), COADD_UNITS)
+        + table_hdu("SPALL", _one_row(_spall(star, visit, seen, weather, random)))
     )
 
 
@@ -99,7 +100,7 @@ def _weather(random: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _visit_cards(star: Star, visit: Visit, weather: dict[str, float]) -> list[tuple[str, Value]]:
+def _visit_cards(star: Star, visit: Visit, weather: dict[str, float]) -> list[tuple[str, CardValue]]:
     n_exp = int(weather["n_exp"])
     return [
         ("TELESCOP", NAMES[star.observatory]),

@@ -36,11 +36,13 @@ from astra_models.fields import (
     TextField,
 )
 from astra_models.fits.checksum import Checksum
+from astra_models.fits.columns import FitsColumn
 from astra_models.fits.text import escape, unescape
-from astra_models.fits.written_header import UNITS_BEYOND_FITS, FitsColumn, fits_unit, table_cards
+from astra_models.fits.verify import verify
+from astra_models.fits.written_header import UNITS_BEYOND_FITS, fits_unit, table_cards
 from astra_models.products.fits import file as fits_file
 from astra_models.products.fits import rows as fits_rows
-from astra_models.products.fits.file import FitsReport, FitsTable, verify, write_fits
+from astra_models.products.fits.file import FitsReport, FitsTable, write_fits
 from astra_models.products.query import select_model
 from astra_models.source import Source
 from tests.conftest import own_models

@@ -17,8 +17,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import MissingPixelsError
 from astra_models.fits.arrays import DamagedFileError, FitsReader, NotPlainError
-from astra_models.pixels.arrays import _group
-from astra_models.pixels.groups import Group
+from astra_models.pixels.arrays import group_of
 
 COLUMN_TYPES = ["u1", ">i2", ">i4", ">i8", ">f4", ">f8"]
 
@@ -205,15 +204,15 @@ def test_headers_of_garbage_are_refused(tmp_path: Path) -> None:
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Forget all recipes, and note which files are parsed."""
     parsed: list[str] = []
-    original = Group._read_parsed
+    original = FitsReader.__init__
 
-    def noting(group: Group, path: str, row: Any) -> Any:
+    def noting(reader: FitsReader, path: str) -> None:
         parsed.append(Path(path).name)
-        return original(group, path, row)
+        original(reader, path)
 
-    monkeypatch.setattr(Group, "_read_parsed", noting)
+    monkeypatch.setattr(FitsReader, "__init__", noting)
     for model in (BossVisitSpectrum, ApogeeCoaddedSpectrumInApStar):
-        _group(model, "flux")._recipes.clear()
+        group_of(model, "flux").forget()
     return parsed
 
 

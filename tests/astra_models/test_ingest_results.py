@@ -13,6 +13,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.apogeenet import ApogeeNet
 from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.columns import FitsColumn
 from astra_models.ingest.rows import account as results
 from astra_models.ingest.rows.account import ingest_result_file
 from astra_models.ingest.tables import values as result_values
@@ -22,7 +23,7 @@ from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.the_payne import ThePayne
-from astra_orchestration.sample.summary_file import Made, write_result_file
+from astra_orchestration.sample.summary_file import write_result_file
 
 N_ROWS = 250
 
@@ -187,7 +188,7 @@ def test_visits_in_stars_files_refer_to_the_visits_that_they_are_made_of(
         rows["apstar"] = "stars"
         rows["drp_spectrum_pk"] = rows["spectrum_pk"] + 100_000
 
-    more = [Made("drp_spectrum_pk", None, ">i8", "K"), Made("apstar", None, "S5", "5A")]
+    more = [FitsColumn("drp_spectrum_pk", "K"), FitsColumn("apstar", "A", 5)]
     write_result_file(path, ThePayne, N_ROWS, level="visit", style="dr19", more=more, change=change)
     report = ingest_result_file(path)
     assert (report.rejected, report.counts()) == (0, {"inserted": N_ROWS})

@@ -527,7 +527,7 @@ def test_what_is_not_fits(memory_database: peewee.Database, sample: SampleSummar
     broken = {Path(file.path).name: file.path for file in sample.broken}
 
     assert only_reason(broken["not-fits.fits"]) == "it is not a FITS file: it doesn't begin with SIMPLE"
-    assert only_reason(broken["empty.fits"]) == "it is empty"
+    assert only_reason(broken["empty.fits"]) == "it is empty; fetch it again"
 
 
 def test_what_is_truncated(
@@ -540,7 +540,7 @@ def test_what_is_truncated(
     cut_gz.write_bytes(gzip.compress(Path(co_adds[0]).read_bytes())[:1000])
 
     header = only_reason(broken["truncated-header.fits"])
-    assert header == "the file is truncated in the header of HDU 0 (1500 bytes); fetch it again"
+    assert header == "it is truncated in the header of HDU 0: no END in 1500 bytes; fetch it again"
     pixels = only_reason(broken["truncated-pixels.fits"])
     assert pixels == "the file is truncated in the pixels of HDU 1; fetch it again"
     assert only_reason(cut).startswith("the file is truncated in the data of HDU")

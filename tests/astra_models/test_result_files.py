@@ -22,13 +22,14 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.columns import FitsColumn
 from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, SpectrumFileError, file_sha256, open_result_file
 from astra_models.line_forest import LineForest
 from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.the_payne import ThePayne
-from astra_orchestration.sample.summary_file import Made, write_result_file
+from astra_orchestration.sample.summary_file import write_result_file
 
 N_ROWS = 40
 
@@ -112,7 +113,7 @@ def test_the_best_results_with_the_spectra_they_are_of(path: Path) -> None:
         header={"PIPELINE": None},
         level="target",
         renamed={"task_pk": "id"},
-        more=[Made("task_pk", None, ">i8", "K"), Made("pipeline", None, "S13", "13A")],
+        more=[FitsColumn("task_pk", "K"), FitsColumn("pipeline", "A", 13)],
         change=setting(filetype=["apStar", *["mwmStar"] * 3], apred=["1.3", "1.3", "", " "], v_rad=[1, 2, 3, 4]),
     )
     file = open_result_file(path)
@@ -359,7 +360,7 @@ def test_text_that_is_not_ascii(path: Path) -> None:
 
 
 def test_columns_of_spectra_of_another_kind_are_told_as_such(path: Path) -> None:
-    more = [Made("nmf_rchi2", None, ">f4", "E"), Made("spectrum_v_astra", None, ">i4", "J")]
+    more = [FitsColumn("nmf_rchi2", "E"), FitsColumn("spectrum_v_astra", "J")]
     write_result_file(path, ApogeeNet, 2, more=more, change=setting(filetype=["apStar", "mwmStar"]))
     (part,) = open_result_file(path).parts
     assert part.unplaced == [
@@ -371,7 +372,7 @@ def test_columns_of_spectra_of_another_kind_are_told_as_such(path: Path) -> None
 
 
 def test_flags_of_32_bits_with_the_highest_set(path: Path) -> None:
-    more = [Made("spectrum_flags", None, ">i4", "J")]
+    more = [FitsColumn("spectrum_flags", "J")]
     write_result_file(
         path,
         None,
@@ -418,7 +419,7 @@ def test_times_are_utc_with_or_without_a_zone(path: Path) -> None:
 
 
 def test_columns_that_are_nowhere_are_listed(path: Path) -> None:
-    more = [Made("flag_warn", None, "u1", "L"), Made("crossmatch_flags", None, ">i8", "K")]
+    more = [FitsColumn("flag_warn", "L"), FitsColumn("crossmatch_flags", "K")]
     write_result_file(path, BossNet, 3, more=more)
     (part,) = open_result_file(path).parts
     assert part.unplaced == [
@@ -428,7 +429,7 @@ def test_columns_that_are_nowhere_are_listed(path: Path) -> None:
 
 
 def test_a_second_column_of_the_same_name_is_listed(path: Path) -> None:
-    more = [Made("crossmatch", None, ">i4", "J")]
+    more = [FitsColumn("crossmatch", "J")]
     write_result_file(path, None, 2, level="target", more=more, checksums=False, change=setting(lead=["a", "b"]))
     content = gzip.decompress(path.read_bytes()).replace(b"= 'crossmatch'", b"= 'lead      '")
     path.write_bytes(gzip.compress(content))
@@ -452,7 +453,7 @@ def test_a_name_of_two_tables_is_of_that_in_whose_part_of_the_row_it_stands(path
 
 
 def test_longer_names_of_our_own_products(path: Path) -> None:
-    more = [Made("corv_v_rad", None, ">f4", "E"), Made("spectrum_v_astra", None, ">i4", "J")]
+    more = [FitsColumn("corv_v_rad", "E"), FitsColumn("spectrum_v_astra", "J")]
     write_result_file(
         path, Corv, 2, more=more, change=setting(v_rad=[10, 20], corv_v_rad=[1, 2], spectrum_v_astra=[6000, 8001])
     )
@@ -481,7 +482,7 @@ def test_names_that_changed_between_releases(path: Path) -> None:
 
 
 def test_a_visit_in_an_ap_star_file_and_the_visit_it_was_made_of(path: Path) -> None:
-    more = [Made("drp_spectrum_pk", None, ">i8", "K"), Made("apstar", None, "S5", "5A")]
+    more = [FitsColumn("drp_spectrum_pk", "K"), FitsColumn("apstar", "A", 5)]
     change = setting(spectrum_pk=[11, 12, 13], drp_spectrum_pk=[1, 2, 13], apstar="stars", snr=[7, 8, 9])
     write_result_file(path, ThePayne, 3, level="visit", more=more, change=change)
     (part,) = open_result_file(path).parts

@@ -78,8 +78,7 @@ def _column(number: int, row: dict[str, str]) -> FitsColumn:
     name, length = re.fullmatch(r"(\w+?)(?:\[(\d+)\])?", row["type"]).groups()  # type: ignore[union-attr]
     code = "B" if row["column"] == "sdss5_target_flags" else CODES[name]
     repeat = int(length or 1)
-    shape = (repeat,) if repeat != 1 and code != "A" else ()
-    return FitsColumn(number, row["column"], code, repeat, 0, unit=row["unit"] or None, shape=shape)
+    return FitsColumn(row["column"], code, repeat, number, unit=row["unit"] or None)
 
 
 def refused(placed: list[Placement]) -> Iterator[tuple[str, str]]:

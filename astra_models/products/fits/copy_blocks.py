@@ -15,10 +15,9 @@ import peewee
 
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, FLOATS, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.errors import DamagedProductError
+from astra_models.fits.columns import FitsColumn
 from astra_models.fits.text import escape
-from astra_models.fits.written_header import FitsColumn
-from astra_models.products.fits.encode import encode
-from astra_models.products.fits.layout import LENGTH_OF_MOMENT
+from astra_models.products.fits.layout import LENGTH_OF_MOMENT, encode
 from astra_models.products.query import OutColumn
 
 COPY_HEADER = 19
@@ -59,7 +58,7 @@ class Sent(NamedTuple):
     @property
     def dtype(self) -> np.dtype:
         """The type of its values as they are sent."""
-        kind, width = self.column.kind, self.fits.width
+        kind, width = self.column.kind, self.fits.repeat
         if kind is MOMENT:
             return np.dtype(">i8")
         if kind is FLOATS:
@@ -70,7 +69,7 @@ class Sent(NamedTuple):
     @property
     def expression(self) -> Any:
         """What is asked for: never NULL, and always of the same length."""
-        value, kind, width = self.column.expression, self.column.kind, self.fits.width
+        value, kind, width = self.column.expression, self.column.kind, self.fits.repeat
         if kind is BOOLEAN and self.fits.code == "L":
             return _sql("(CASE WHEN ", value, " THEN 'T' ELSE 'F' END)::\"char\"")
         if kind is BOOLEAN:  # of eight bits and signed, -1 is 255
@@ -101,12 +100,12 @@ class Sent(NamedTuple):
         """Give the values among what is sent."""
         if self.column.kind is FLOATS:
             items = sent["items"]["value"]
-            return items[..., 0] if self.fits.is_single else items
+            return items if self.fits.shape else items[..., 0]
         return sent
 
     def _escaped(self, sent: np.ndarray) -> np.ndarray:
         escaped = [escape(text.decode()) for text in sent.tolist()]
-        return np.char.ljust(np.array(escaped, self.fits.dtype), self.fits.width)
+        return np.char.ljust(np.array(escaped, self.fits.dtype), self.fits.repeat)
 
 
 def _sql(*parts: Any) -> Any:

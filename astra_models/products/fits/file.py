@@ -3,8 +3,6 @@
 Nobody ever sees half a file: what stands under the final name is whole, and its checksums were found right.
 """
 
-import gzip
-import hashlib
 import os
 import struct
 import tempfile
@@ -17,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from astra_models.errors import DamagedProductError, OutputExistsError, SelectionError
-from astra_models.fits.checksum import ALL_ONES, Checksum
-from astra_models.fits.written_header import BLOCK, primary_header, row_dtype, table_cards, with_checksums
+from astra_models.fits.checksum import Checksum
+from astra_models.fits.columns import row_size
+from astra_models.fits.header import BLOCK, CardValue
+from astra_models.fits.verify import verify
+from astra_models.fits.written_header import primary_header, table_cards, with_checksums
 from astra_models.products.fits.layout import MOST_COLUMNS, lay_out
 from astra_models.products.fits.rows import stream_rows
 from astra_models.products.query import Selection, snapshot
@@ -85,7 +86,7 @@ class FitsTable:
 def write_fits(
     path: str | Path,
     make_tables: Callable[[], Sequence[FitsTable]],
-    told: Mapping[str, tuple[Any, str]],
+    told: Mapping[str, tuple[CardValue, str]],
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -204,7 +205,7 @@ def write_table(stream: BufferedRandom, table: FitsTable, progress: Progress | N
     cards = table_cards(table.name, layout.columns, layout.n_rows)
     stream.write(with_checksums(cards, 0))
     stream.flush()
-    data = TableData(stream.name, stream.tell(), row_dtype(layout.columns).itemsize, progress)
+    data = TableData(stream.name, stream.tell(), row_size(layout.columns), progress)
     stream_rows(table.selection, layout, data.part)
     if data.n_rows != layout.n_rows:
         raise DamagedProductError(
@@ -292,76 +293,3 @@ def _compress(plain: Path, path: Path) -> None:
 def _deflated(block: bytes) -> bytes:
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)
-
-
-# ---- reading back
-
-
-def verify(path: str | Path, n_hdus: int | None = None) -> str:
-    """Read a FITS file from its beginning to its end, and compare all of its checksums.
-
-    Parameters
-    ----------
-    path : str or Path
-        A FITS file, or a compressed one.
-    n_hdus : int, optional
-        How many HDUs it has to have.
-
-    Returns
-    -------
-    str
-        The file's SHA-256.
-
-    Raises
-    ------
-    DamagedProductError
-        If a checksum is wrong, or the file ends too early.
-    """
-    with open(path, "rb") as file, ThreadPoolExecutor(1) as pool:
-        sha256 = pool.submit(_sha256, path)
-        stream = gzip.GzipFile(fileobj=file) if str(path).endswith(".gz") else file
-        found = 0
-        try:
-            while _verify_hdu(stream, f"{path}, HDU {found}"):
-                found += 1
-        except (EOFError, OSError) as error:
-            raise DamagedProductError(f"{path} doesn't read back: {error}; write it again") from error
-    if n_hdus is not None and found != n_hdus:
-        raise DamagedProductError(f"{path} has {found} HDUs, and not {n_hdus}; write it again")
-    return sha256.result()
-
-
-def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify_hdu(stream: Any, what: str) -> bool:
-    """Compare the checksums of the next HDU; tell whether there was one."""
-    from astropy.io import fits
-
-    total, data, text = Checksum(), Checksum(), b""
-    while not text or b"END".ljust(80) not in {text[i : i + 80] for i in range(len(text) - BLOCK, len(text), 80)}:
-        block = stream.read(BLOCK)
-        if not block and not text:
-            return False
-        if len(block) < BLOCK:
-            raise EOFError(f"{what} ends within its header")
-        text += block
-    total.update(text)
-    header: Any = fits.Header.fromstring(text)
-    left = -(-_data_size(header) // BLOCK) * BLOCK
-    while left:
-        block = stream.read(min(left, COPIED_AT_ONCE))
-        if not block:
-            raise EOFError(f"{what} ends {left} bytes early")
-        total.update(block)
-        data.update(block)
-        left -= len(block)
-    if data.value != int(header["DATASUM"]) or total.value not in (0, ALL_ONES):
-        raise OSError(f"{what} has wrong checksums")
-    return True
-
-
-def _data_size(header: Any) -> int:
-    return header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"] if header["NAXIS"] else 0

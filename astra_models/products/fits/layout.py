@@ -1,4 +1,4 @@
-"""How wide the columns of a FITS table have to be, and which values stand for NULL: asked of the rows beforehand.
+"""How rows are written as a FITS table: how wide its columns are, which values stand for NULL, how they are encoded.
 
 The header of a FITS table comes first, so everything that it says has to be known before the first row is read. One
 query over all rows finds it.
@@ -9,20 +9,22 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import peewee
 
 from astra_models.base import database
-from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.database.sql import is_postgresql
+from astra_models.fits.columns import CODES, FitsColumn
 from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
-from astra_models.fits.written_header import FitsColumn
+from astra_models.fits.written_header import fits_unit
 from astra_models.products.query import OutColumn, Selection, read_rows
+from astra_models.products.reading import padded
 
 LENGTH_OF_MOMENT = 26
 UNKNOWN = 255
 MOST_COLUMNS = 999
 MOST_ARGUMENTS = 50
-_CODES = {"i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 _WIDE = (TEXT, FLOATS, BYTES)
 
 
@@ -70,24 +72,29 @@ class FitsLayout:
 def lay_out(selection: Selection) -> FitsLayout:
     """Ask what a FITS table of these rows has to be like; in the `snapshot` that they are read in."""
     n_rows, asked = _ask(selection)
-    columns = [_fits_column(selection, column, asked[i]) for i, column in enumerate(selection.columns)]
+    columns = [_fits_column(selection, column, answer) for column, answer in zip(selection.columns, asked, strict=True)]
     return FitsLayout(columns, [answer.plain for answer in asked], n_rows)
 
 
 def _fits_column(selection: Selection, column: OutColumn, asked: Asked) -> FitsColumn:
-    labels: dict[str, Any] = {"unit": column.unit, "description": column.description, "heading": column.heading}
+    code, repeat, null = CODES.get(column.kind.dtype.str[1:], "A"), 1, None
     if column.kind in (INT32, INT64):
         null = _null_value(selection, column, asked.uses_smallest) if column.nullable else None
-        return FitsColumn(column.name, _CODES[column.kind.dtype.str[1:]], null=null, **labels)
-    if column.kind is BOOLEAN:  # readers warn of an L that is neither true nor false
+    elif column.kind is BOOLEAN:  # readers warn of an L that is neither true nor false
         code, null = ("B", UNKNOWN) if asked.has_null else ("L", None)
-        return FitsColumn(column.name, code, null=null, **labels)
-    if column.kind is MOMENT:
-        return FitsColumn(column.name, "A", LENGTH_OF_MOMENT, **labels)
-    if column.kind in _WIDE:
-        code = {TEXT.sql: "A", FLOATS.sql: "E", BYTES.sql: "B"}[column.kind.sql]
-        return FitsColumn(column.name, code, max(asked.width, 1), **labels)
-    return FitsColumn(column.name, _CODES[column.kind.dtype.str[1:]], **labels)
+    elif column.kind is MOMENT:
+        repeat = LENGTH_OF_MOMENT
+    elif column.kind in _WIDE:
+        code, repeat = {TEXT.sql: "A", FLOATS.sql: "E", BYTES.sql: "B"}[column.kind.sql], max(asked.width, 1)
+    return FitsColumn(
+        column.name,
+        code,
+        repeat,
+        unit=fits_unit(column.unit),
+        null=null,
+        description=column.description,
+        heading=column.heading,
+    )
 
 
 def _ask(selection: Selection) -> tuple[int, list[Asked]]:
@@ -200,3 +207,33 @@ def _null_value(selection: Selection, column: OutColumn, uses_smallest: bool) ->
 def _is_used(selection: Selection, column: OutColumn, value: int) -> bool:
     condition = column.expression == peewee.Value(value, converter=int)
     return bool(_all(selection.select(peewee.SQL("1")).where(condition).limit(1)))
+
+
+# ---- values
+
+
+def encode(column: Column, fits: FitsColumn, plain: bool) -> np.ndarray:
+    """Give values as FITS has them.
+
+    Parameters
+    ----------
+    column : Column
+        The values, and where they are NULL.
+    fits : FitsColumn
+        The column of the file.
+    plain : bool
+        Whether text needs no escaping.
+    """
+    if column.kind in (INT32, INT64):
+        return column.values if fits.null is None else np.where(column.null, fits.null, column.values)
+    if column.kind is BOOLEAN:
+        no, yes = (0, 1) if fits.code == "B" else (ord("F"), ord("T"))
+        return np.where(column.null, fits.null or 0, np.where(column.values, yes, no))
+    if column.kind in (TEXT, MOMENT):
+        given = ("" if value is None else value for value in column.values)
+        ascii_only = [value.encode() for value in given] if plain else [escape(value) for value in given]
+        return np.char.ljust(np.array(ascii_only, dtype=fits.dtype), fits.repeat)
+    if column.kind in (FLOATS, BYTES):
+        rows = padded(column.values, fits.repeat, fits.dtype.base)
+        return rows if fits.shape else rows[:, 0]
+    return column.values

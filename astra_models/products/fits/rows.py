@@ -13,10 +13,9 @@ import peewee
 
 from astra_models.base import database
 from astra_models.database.sql import driver_errors, is_postgresql
-from astra_models.fits.written_header import row_dtype
+from astra_models.fits.columns import row_dtype
 from astra_models.products.fits.copy_blocks import CopyBlocks, Sent, Take
-from astra_models.products.fits.encode import encode
-from astra_models.products.fits.layout import FitsLayout
+from astra_models.products.fits.layout import FitsLayout, encode
 from astra_models.products.query import (
     Selection,
     can_be_shared,
