@@ -149,6 +149,10 @@ class UnknownPipelineError(AstraError, LookupError):
     """A name that no pipeline has."""
 
 
+class UnknownPackageError(AstraError, LookupError):
+    """A name that no installed package with pipelines has."""
+
+
 class PackageImportError(AstraError, ImportError):
     """A package of pipelines that can't be imported, or gives something that is no pipeline."""
 

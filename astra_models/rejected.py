@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -43,13 +43,15 @@ class RejectedResult(BaseModel):
         indexes = ((("model", "spectrum_pk", "v_astra"), False),)
 
 
-def select_rejected(model: str | None = None, reason: str | None = None, run_id: str | None = None) -> Any:
+def select_rejected(
+    models: Iterable[str] | None = None, reason: str | None = None, run_id: str | None = None
+) -> "peewee.ModelSelect[RejectedResult]":
     """Select what is listed.
 
     Parameters
     ----------
-    model : str, optional
-        Name of the output model, in whatever case, or of its table.
+    models : iterable of str, optional
+        Only what is of these models: the names of their classes.
     reason : {"exception", "no_result", "refused", "not_ingested"}, optional
         Only what has this reason.
     run_id : str, optional
@@ -63,8 +65,8 @@ def select_rejected(model: str | None = None, reason: str | None = None, run_id:
     if reason is not None and reason not in REASONS:
         raise ValueError(f"reason={reason!r} is none of {', '.join(REASONS)}")
     query = RejectedResult.select()
-    if model is not None:
-        query = query.where(peewee.fn.LOWER(RejectedResult.model) == model.replace("_", "").lower())
+    if models is not None:
+        query = query.where(RejectedResult.model.in_(list(models)))
     if reason is not None:
         query = query.where(RejectedResult.reason == reason)
     return query if run_id is None else query.where(RejectedResult.run_id.startswith(run_id))

@@ -7,7 +7,8 @@ import peewee
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
-from astra_models.errors import NothingRejectedError
+from astra_models.errors import NothingRejectedError, SelectionError
+from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import REFUSED, RejectedResult, payload_from_json
 from astra_models.schema.tables import require_tables
@@ -101,8 +102,8 @@ def _of_run(run_id: str | None) -> str:
     return "are listed" if run_id is None else f"of run {run_id} are listed"
 
 
-def _output_model(name: str) -> Any:
-    for model in PipelineOutputMixin.concrete_models():
-        if model.__name__ == name:
-            return model
-    raise NothingRejectedError(f"rows of {name} were refused, but no such output model has been imported")
+def _output_model(name: str) -> type[PipelineOutputMixin]:
+    try:
+        return output_model_named(name)
+    except SelectionError as error:
+        raise NothingRejectedError(f"rows of {name} were refused, but {error}") from error

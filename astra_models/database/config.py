@@ -5,7 +5,6 @@ The order is that of the documentation: ``ASTRA_DATABASE_PATH``, the ``TESTING``
 error, never a reason to fall through. Nothing here touches the network.
 """
 
-import difflib
 import os
 import warnings
 import zoneinfo
@@ -18,7 +17,7 @@ import peewee
 from astra_models.configuration import USER_FILES, expand_path, read_configuration
 from astra_models.database.layout import TIMEZONE_VARIABLE
 from astra_models.database.postgresql import PostgresqlDatabase
-from astra_models.errors import ConfigurationError
+from astra_models.errors import ConfigurationError, close_names, did_you_mean
 
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"
@@ -160,8 +159,8 @@ def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
     if "database" in config:
         return
     for key in config:
-        if difflib.get_close_matches(str(key).lower(), ["database"], cutoff=0.8):
-            raise ConfigurationError(f"the configuration has an unknown key {key!r}; did you mean 'database'?")
+        if close_names(key, ["database"], cutoff=0.8):
+            raise ConfigurationError(f"the configuration has an unknown key {key!r}; did you mean database?")
 
 
 def _sqlite_settings(pragmas: Any) -> dict[str, Any]:
@@ -179,9 +178,7 @@ def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
     known = known if "dbname" in section or "path" in section else POSTGRESQL_KEYS | SQLITE_KEYS
     for key in section:
         if key not in known | {"dbname", "path"}:
-            close = difflib.get_close_matches(str(key), sorted(known), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-            raise ConfigurationError(f"database: unknown key {key!r}; {hint}")
+            raise ConfigurationError(f"database: unknown key {key!r}; {did_you_mean(key, sorted(known))}")
 
 
 def _timezone(name: Any) -> str | None:

@@ -73,8 +73,8 @@ class Layouts:
         self._adapted: WeakSet[Model] = WeakSet()
         self._is_suspended = False
         self.outdated = True
-        self.current = False
-        """Whether the bound database is known to have the tables of this release."""
+        self.current: set[str] = set()
+        """The packages of which the bound database is known to have the tables of their installed release."""
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
@@ -96,7 +96,7 @@ class Layouts:
             self._seen.clear()
             self._adapted.clear()
             self.outdated = True
-            self.current = False
+            self.current.clear()
 
     def forget_table(self, model: Model) -> None:
         """Let a model be as it is declared, whose table was made, changed or dropped."""

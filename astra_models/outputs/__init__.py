@@ -14,7 +14,15 @@ from astra_models.outputs.models import (
     product_names,
     published_models,
 )
-from astra_models.outputs.packages import Pipeline, load_pipeline, packages, packages_of, pipeline_names, pipelines
+from astra_models.outputs.packages import (
+    Pipeline,
+    load_pipeline,
+    package_named,
+    packages,
+    packages_of,
+    pipeline_names,
+    pipelines,
+)
 
 __all__ = [
     "MADE_FROM",
@@ -25,6 +33,7 @@ __all__ = [
     "model_named",
     "output_model_named",
     "output_models",
+    "package_named",
     "packages",
     "packages_of",
     "pipeline_names",

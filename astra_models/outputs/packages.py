@@ -17,14 +17,22 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from astra_models import schema
 from astra_models.base import BaseModel
-from astra_models.errors import AstraError, PackageClashError, PackageImportError, UnknownPipelineError, did_you_mean
+from astra_models.errors import (
+    AstraError,
+    PackageClashError,
+    PackageImportError,
+    UnknownPackageError,
+    UnknownPipelineError,
+    did_you_mean,
+)
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
+from astra_models.schema.package import OURS as OUR_PACKAGE
 from astra_models.schema.package import Package
 from astra_models.spectrum import SpectrumMixin
 
 GROUP = "astra.pipelines"
-OURS = ("astra_models", "astra_orchestration")
+OURS = (OUR_PACKAGE, "astra_orchestration")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -141,6 +149,37 @@ def packages_of(models: Iterable[type[BaseModel]]) -> list[Package]:
     """Give ours and the packages of pipelines that some models belong to; nothing is imported."""
     names = {package_of(model.__module__) for model in models} & _imported_packages()
     return [_package(name) for name in (OURS[0], *sorted(names))]
+
+
+def package_named(name: str) -> Package:
+    """Find a package of pipelines by what it is imported or installed as, or ours.
+
+    Raises
+    ------
+    UnknownPackageError
+        If no such package is installed, or it has no pipelines.
+    PackageImportError
+        If it can't be imported.
+    PackageClashError
+        If it uses a name of another one.
+    """
+    wanted, known = _as_imported(name), set()
+    for entry, outcome in _load_all().items():
+        package = package_of(entry.module)
+        names = {package, entry.dist.name if entry.dist is not None else package}
+        known |= names
+        if wanted not in map(_as_imported, names):
+            continue
+        if isinstance(outcome, PackageImportError):
+            raise outcome
+        if package in (refused := _refusals()):
+            raise refused[package]
+        return _package(package)
+    raise UnknownPackageError(f"no package {name!r} with pipelines is installed; {did_you_mean(name, sorted(known))}")
+
+
+def _as_imported(name: str) -> str:
+    return folded(name.replace("-", "_").replace(".", "_"))
 
 
 def package_of(module: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from astra_models.base import BaseModel, database
+from astra_models.base import database
 from astra_models.columns.headings import categories
 from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
@@ -181,29 +181,6 @@ def major_minor_of(v_astra: str | int) -> int:
     """Give the major.minor of a version as the database keeps it: 9 for ``"0.9"``, ``"0.9.1"`` and 9001."""
     integer = version_string_to_integer(v_astra) if isinstance(v_astra, str) else as_v_astra(v_astra)
     return integer // 1000
-
-
-def model_named(name: str) -> type[BaseModel]:
-    """Find a model by its name, or that of its table, in capitals or not.
-
-    Raises
-    ------
-    SelectionError
-        If there is none, with those whose names are close.
-    """
-    import difflib
-
-    import astra_models.ingest  # knows all kinds of spectra
-    import astra_models.outputs  # noqa: F401  and this all results
-
-    models = {model.__name__: model for model in BaseModel.concrete_models()}
-    for model in models.values():
-        if name.lower() in (model.__name__.lower(), model._meta.table_name):
-            return model
-    folded = {known.lower(): known for known in models}
-    close = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3)]
-    known = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(sorted(models))}"
-    raise SelectionError(f"there is no model {name!r}; {known}")
 
 
 def _of_sources(model: Any, sdss_ids: Iterable[int]) -> Any:

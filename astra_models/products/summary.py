@@ -4,7 +4,6 @@
 visit, in one table for BOSS and one for APOGEE; the one without rows is there, too.
 """
 
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +12,9 @@ import peewee
 
 from astra_models.base import database
 from astra_models.best import MWMBest
-from astra_models.errors import NothingToWriteError, UnknownProductError
+from astra_models.errors import NothingToWriteError, UnknownProductError, did_you_mean
 from astra_models.mwm import ApogeeCombinedSpectrum, BossCombinedSpectrum
+from astra_models.outputs import output_models, product_names
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import joins
 from astra_models.products.fits.file import FitsReport, FitsTable, Progress, write_fits
@@ -79,10 +79,8 @@ class ProductReport(NamedTuple):
 
 def products() -> dict[str, Product]:
     """Give all summary products, by their names: two of each pipeline, and those of the survey itself."""
-    import astra_models.outputs  # noqa: F401  knows all results
-
     found = [*_of_the_survey()]
-    for model in PipelineOutputMixin.concrete_models():
+    for model in output_models():
         if "source_pk" not in model.upsert_key:
             found += _of_pipeline(model)
     return {product.name: product for product in found}
@@ -100,9 +98,7 @@ def product_named(name: str) -> Product:
     folded = {other.lower(): product for other, product in known.items()}
     if (found := folded.get(name.lower())) is not None:
         return found
-    close = [folded[match].name for match in difflib.get_close_matches(name.lower(), folded, n=3)]
-    hint = f"did you mean {', '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"
-    raise UnknownProductError(f"there is no product {name!r}; {hint}")
+    raise UnknownProductError(f"there is no product {name!r}; {did_you_mean(name, sorted(known))}")
 
 
 def write_product(
@@ -165,15 +161,15 @@ def write_product(
 
 
 def _of_pipeline(model: Any) -> Iterator[Product]:
-    for what, kinds in (("Star", STARS), ("Visit", VISITS)):
+    described = (("co-added spectrum", STARS), ("visit", VISITS))
+    for name, (spectrum, kinds) in zip(product_names(model), described, strict=True):
         spectra = [kind for columns in kinds.values() for kind in columns.models]
-        spectrum = "co-added spectrum" if what == "Star" else "visit"
 
         def tables(major_minor: int, kinds: Any = kinds) -> list[FitsTable]:
             return [FitsTable(name, joins.results(model, columns, major_minor)) for name, columns in kinds.items()]
 
         text = f"Results of {model.__name__}, one row per {spectrum}, with the spectrum and its source."
-        yield Product(f"astraAll{what}{model.__name__}", text, (model, Source, *spectra), (model,), tables)
+        yield Product(name, text, (model, Source, *spectra), (model,), tables)
 
 
 def _of_the_survey() -> Iterator[Product]:
@@ -190,8 +186,9 @@ def _of_the_survey() -> Iterator[Product]:
     yield Product("mwmAllStar", text, (Source, *stars), made, of_spectra(STARS))
     text = "All visits, one row each, with their source."
     yield Product("mwmAllVisit", text, (Source, *visits), (), of_spectra(ORIGINAL_VISITS))
+    [name_of_best] = product_names(MWMBest)
     yield Product(
-        "astraMWMLite",
+        name_of_best,
         "The adopted result of each source, one row each, with the source.",
         (MWMBest, Source),
         (MWMBest,),

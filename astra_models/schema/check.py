@@ -42,7 +42,7 @@ class Difference:
     why: str
 
 
-def check_schema(models: Iterable[Any] | None = None) -> list[Difference]:
+def check_schema(models: Iterable[type[BaseModel]] | None = None) -> list[Difference]:
     """Compare models with the tables of the bound database.
 
     Parameters
@@ -60,14 +60,14 @@ def check_schema(models: Iterable[Any] | None = None) -> list[Difference]:
         return list(_compare(models, tables))
 
 
-def _compare(models: Iterable[Any] | None, tables: dict[str, StoredTable]) -> Iterator[Difference]:
-    chosen: list[Any] = list(BaseModel.concrete_models() if models is None else models)
+def _compare(models: Iterable[type[BaseModel]] | None, tables: dict[str, StoredTable]) -> Iterator[Difference]:
+    chosen = list(BaseModel.concrete_models() if models is None else models)
     chosen.sort(key=lambda model: model._meta.table_name)
     for model in chosen:
         yield from differences(model, tables.get(model._meta.table_name))
 
 
-def differences(model: Any, table: StoredTable | None) -> Iterator[Difference]:
+def differences(model: type[BaseModel], table: StoredTable | None) -> Iterator[Difference]:
     """Compare a model with its table; None if there is no such table."""
     name = model._meta.table_name
     if table is None:

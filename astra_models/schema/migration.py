@@ -1,34 +1,28 @@
 """Migrations: numbered steps from one release's tables to the next one's, each applied once, in order.
 
-They are run by `playhouse.migrations`: each step and the record that it was applied are one transaction. A new
-database is made from the models, with all steps on record. A production schema that other software made isn't
-migrated: it opens as it is (see `layout`).
+Each package has its own: ours, and any package of pipelines. A step and the record that it was applied are one
+transaction. A new database is made from the models, with all steps on record. A production schema that other software
+made isn't migrated: it opens as it is (see `layout`).
 """
 
-import importlib
-import pkgutil
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import peewee
-from playhouse.migrations import Runner
+from playhouse.migrate import SchemaMigrator
 
-import astra_models
 from astra_models.base import bound_schema, database
 from astra_models.database.catalog import StoredTable, read_tables
 from astra_models.database.layout import declared_fields, layouts
 from astra_models.database.retry import describe, one_line, run_transaction
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import MigrationError, OutdatedSchemaError, SchemaPermissionError
-from astra_models.schema.additions import own_models
+from astra_models.schema.history import Step, make_history, record, steps_of
+from astra_models.schema.package import Package
 from astra_models.schema.tables import create_tables, existing_tables
 
-__all__ = ["Step", "init", "migrate", "require_current", "steps"]
+__all__ = ["Step", "init", "migrate", "pending_steps", "require_current", "steps"]
 
-FOLDER = Path(__file__).with_name("migrations")
-HISTORY = "schema_migration"
 NOT_ALLOWED = "42501"
 FIRST_TABLES = {
     "source",
@@ -45,23 +39,13 @@ FIRST_TABLES = {
 Result = TypeVar("Result")
 
 
-class Step(NamedTuple):
-    """A migration.
+def init(packages: Sequence[Package]) -> list[str]:
+    """Make the schema and all tables that are missing. A package that had none then has all its steps on record.
 
     Parameters
     ----------
-    name : str
-        Its number and name.
-    applied : datetime or None
-        When it was applied, in local time; None if it wasn't.
-    """
-
-    name: str
-    applied: datetime | None
-
-
-def init() -> list[str]:
-    """Make the schema and all tables that are missing. A database that was empty then has all migrations on record.
+    packages : sequence of Package
+        The packages whose tables are made.
 
     Returns
     -------
@@ -75,32 +59,38 @@ def init() -> list[str]:
     SchemaPermissionError
         If this user may not make schemas or tables.
     """
-    import_models()
 
     def make() -> list[str]:
-        is_new = _ours().isdisjoint(existing_tables())
-        made = create_tables()
-        if is_new:
-            _runner().fake()
+        there = existing_tables()
+        made = create_tables([model for package in packages for model in package.models])
+        for package in packages:
+            if package.tables and package.tables.isdisjoint(there):
+                _record_all(package)
         layouts.forget()
         return made
 
     return _allowed(make, "make schemas and tables")
 
 
-def steps() -> list[Step]:
-    """Give all migrations in order, and when they were applied to the bound database."""
-    rows = run_transaction(database, lambda: _runner().status())
-    return [Step(row.name, row.applied) for row in rows]
+def steps(packages: Sequence[Package]) -> list[Step]:
+    """Give the migrations of packages in order, and when they were applied to the bound database.
+
+    Another package without any table there has nothing to migrate; `init` makes its tables as they are now.
+    """
+    there = existing_tables()
+    concerned = [package for package in packages if package.is_ours or not package.tables.isdisjoint(there)]
+    return run_transaction(database, lambda: [step for package in concerned for step in steps_of(package)])
 
 
-def migrate() -> list[str]:
+def migrate(packages: Sequence[Package]) -> list[str]:
     """Apply the migrations that haven't been, each in a transaction of its own.
+
+    A step that fails doesn't affect other packages.
 
     Returns
     -------
     list of str
-        Names of the migrations that were applied.
+        Names of the migrations that were applied; those of other packages as ``package/name``.
 
     Raises
     ------
@@ -109,60 +99,66 @@ def migrate() -> list[str]:
     SchemaPermissionError
         If this user may not change tables.
     """
-    import_models()
     tables = run_transaction(database, lambda: read_tables(database.obj, bound_schema()))
-    if _ours().isdisjoint(tables):
-        raise MigrationError(f"{_where()} has none of our tables; make them with `astra init`")
+    concerned = [package for package in packages if not package.tables.isdisjoint(tables)]
+    if not any(package.is_ours for package in concerned):
+        raise MigrationError(f"{where()} has none of our tables; make them with `astra init`")
     if _is_foreign(tables):
-        raise MigrationError(
-            f"the tables in {_where()} were made by other software; they are used as they are, and not migrated. "
-            "`astra check-schema` lists what differs"
-        )
+        concerned = [package for package in concerned if not package.is_ours]
+        if not concerned:
+            raise MigrationError(
+                f"the tables in {where()} were made by other software; they are used as they are, and not migrated. "
+                "`astra check-schema` lists what differs"
+            )
     with layouts.suspended():
-        return _allowed(_apply, "change tables")
+        return _allowed(lambda: _apply(concerned), "change tables")
 
 
-def require_current() -> None:
-    """Make sure that the bound database has the tables of this release. It is asked once after each `bind`.
+def require_current(packages: Iterable[Package]) -> None:
+    """Make sure that the bound database has the tables of these releases. It is asked once after each `bind`.
 
     Raises
     ------
     OutdatedSchemaError
         If migrations haven't been applied.
     """
-    if layouts.current:
+    unknown = [package for package in packages if package.name not in layouts.current]
+    if not unknown:
         return
-    pending = run_transaction(database, _pending)
+    pending = run_transaction(database, lambda: [name for package in unknown for name in pending_steps(package)])
     if pending:
         raise OutdatedSchemaError(
-            f"the tables in {_where()} are those of an older release ({', '.join(pending)} to be applied); bring them "
+            f"the tables in {where()} are those of an older release ({', '.join(pending)} to be applied); bring them "
             "up to date with `astra migrate up`, after a backup"
         )
-    layouts.current = True
+    layouts.current.update(package.name for package in unknown)
 
 
-def import_models() -> None:
-    """Import all our models, so that no table is forgotten."""
-    for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
-        importlib.import_module(module.name)
-
-
-def _ours() -> set[str]:
-    return {model._meta.table_name for model in own_models()}
-
-
-def _runner() -> Any:
-    return Runner(database.obj, directory=str(FOLDER), table_name=HISTORY, schema=bound_schema())
-
-
-def _pending() -> list[str]:
-    names = [row.name for row in _runner().status() if row.applied is None]
-    if not names or HISTORY in existing_tables():
-        return names
-    # Without a record: empty, made by other software or by hand, or by us before there was one.
+def pending_steps(package: Package) -> list[str]:
+    """Name the migrations of a package that its tables in the bound database need."""
+    found = steps_of(package)
+    names = [_title(package, step) for step in found if step.applied is None]
+    if not names:
+        return []
     tables = read_tables(database.obj, bound_schema())
-    is_first = tables.keys() >= FIRST_TABLES and not tables.keys() >= _ours()
-    return names if not _is_foreign(tables) and (is_first or _lacks_columns(tables)) else []
+    if any(step.applied for step in found):
+        return [] if package.tables.isdisjoint(tables) and not package.is_ours else names
+    # Without a record: empty, made by other software or by hand, or by us before there was one.
+    is_first = package.is_ours and tables.keys() >= FIRST_TABLES and not tables.keys() >= package.tables
+    return names if not _is_foreign(tables) and (is_first or _lacks_columns(package, tables)) else []
+
+
+def where() -> str:
+    """Name the bound database and its schema, for messages."""
+    return describe(database) + (f", schema {bound_schema()!r}" if bound_schema() else "")
+
+
+def _record_all(package: Package) -> None:
+    unrecorded = [step for step in steps_of(package) if step.applied is None]
+    if unrecorded:
+        make_history()
+    for step in unrecorded:
+        record(package, step)
 
 
 def _is_foreign(tables: dict[str, StoredTable]) -> bool:
@@ -171,23 +167,58 @@ def _is_foreign(tables: dict[str, StoredTable]) -> bool:
     return is_postgresql(database) and spectrum is not None and spectrum.columns["pk"].type != "bigint"
 
 
-def _lacks_columns(tables: dict[str, StoredTable]) -> bool:
+def _lacks_columns(package: Package, tables: dict[str, StoredTable]) -> bool:
     return any(
         column.column_name not in tables[model._meta.table_name].columns
-        for model in own_models()
+        for model in package.models
         if model._meta.table_name in tables
         for column in declared_fields(model)
     )
 
 
-def _apply() -> list[str]:
+def _apply(packages: Sequence[Package]) -> list[str]:
+    """Apply what hasn't been; a package whose step fails doesn't stop the next one."""
+    make_history()
+    applied: list[str] = []
+    failures: list[MigrationError] = []
+    for package in packages:
+        try:
+            for step in steps_of(package):
+                if step.applied is None:
+                    _apply_step(package, step)
+                    applied.append(_title(package, step))
+        except MigrationError as error:
+            failures.append(error)
+    if failures:
+        raise MigrationError("; ".join(map(str, failures))) from failures[0]
+    return applied
+
+
+def _apply_step(package: Package, step: Step) -> None:
+    assert step.file is not None, "a step that wasn't applied has a file"
+    target = database.obj
+    migrator = SchemaMigrator.from_database(target, schema=bound_schema())
     try:
-        return _runner().up()
+        module = step.file.load()
+        with migrator.migration_context(getattr(module, "atomic", True)):
+            module.up(migrator, target)
+            record(package, step)
     except (peewee.IntegrityError, peewee.DataError) as error:
         raise MigrationError(
-            f"{_where()}: a migration failed and was undone: {one_line(error)}; mend those rows, then run "
-            "`astra migrate up` again (`astra migrate status` shows how far it came)"
+            f"{where()}: a migration failed and was undone: {_title(package, step)}: {one_line(error)}; mend those "
+            "rows, then run `astra migrate up` again (`astra migrate status` shows how far it came)"
         ) from error
+    except Exception as error:
+        if package.is_ours or _is_denied(error):
+            raise
+        raise MigrationError(
+            f"{where()}: a migration failed and was undone: {_title(package, step)}: {type(error).__name__}: "
+            f"{one_line(error)}; mend the step in {package.migrations}, then run `astra migrate up` again"
+        ) from error
+
+
+def _title(package: Package, step: Step) -> str:
+    return step.name if package.is_ours else f"{package.name}/{step.name}"
 
 
 def _allowed(work: Callable[[], Result], what: str) -> Result:
@@ -195,14 +226,13 @@ def _allowed(work: Callable[[], Result], what: str) -> Result:
     try:
         return work()
     except peewee.PeeweeException as error:
-        original = getattr(error, "orig", error)
-        is_denied = getattr(original, "pgcode", None) == NOT_ALLOWED or "readonly database" in str(original)
-        if not is_denied:
+        if not _is_denied(error):
             raise
         raise SchemaPermissionError(
-            f"{_where()}: you may not {what} here ({one_line(error)}); ask its owner to do it, or to let you"
+            f"{where()}: you may not {what} here ({one_line(error)}); ask its owner to do it, or to let you"
         ) from error
 
 
-def _where() -> str:
-    return describe(database) + (f", schema {bound_schema()!r}" if bound_schema() else "")
+def _is_denied(error: Exception) -> bool:
+    original = getattr(error, "orig", error)
+    return getattr(original, "pgcode", None) == NOT_ALLOWED or "readonly database" in str(original)

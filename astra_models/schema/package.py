@@ -1,9 +1,11 @@
-"""What the tables of the bound database are made of: packages, each with its models and its migrations."""
+"""Whose tables a database has: packages, each with its models and its migrations."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from astra_models.base import BaseModel
+
+OURS = "astra_models"
 
 
 class Package(NamedTuple):
@@ -12,7 +14,7 @@ class Package(NamedTuple):
     Parameters
     ----------
     name : str
-        What it is imported as; the history of migrations says whose a step is by it.
+        What it is imported as.
     models : tuple of type
         Its models that are tables.
     migrations : Path or None
@@ -22,6 +24,11 @@ class Package(NamedTuple):
     name: str
     models: tuple[type[BaseModel], ...]
     migrations: Path | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this package."""
+        return self.name == OURS
 
     @property
     def tables(self) -> set[str]:

@@ -1,8 +1,6 @@
 """Tables and schema of the bound database: what is there, and making it."""
 
-from typing import Any
-
-import peewee
+from collections.abc import Iterable
 
 from astra_models.base import BaseModel, bound_schema, database
 from astra_models.database.retry import describe, run_transaction
@@ -42,24 +40,29 @@ def require_tables(*models: type[BaseModel]) -> None:
         RejectedResult.create_table()
 
 
-def create_tables() -> list[str]:
-    """Create the schema and the tables of all models that have been imported, as far as they are missing.
+def create_tables(models: Iterable[type[BaseModel]] | None = None) -> list[str]:
+    """Create the schema and tables, as far as they are missing.
+
+    Parameters
+    ----------
+    models : iterable of type, optional
+        The models of the tables; all that have been imported if not given.
 
     Returns
     -------
     list of str
         Names of the tables that were made.
     """
+    wanted = list(BaseModel.concrete_models() if models is None else models)
 
     def create() -> list[str]:
         schema = bound_schema()
         if schema is not None and is_postgresql(database) and not _has_schema(schema):
             database.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
         before = set(database.get_tables(schema=schema))
-        models: list[Any] = [model for model in BaseModel.concrete_models() if model._meta.table_name not in before]
-        for model in getattr(peewee, "sort_models")(models):  # noqa: B009  the stubs don't have it
-            model.create_table()
-        return [model._meta.table_name for model in models]
+        missing = [model for model in wanted if model._meta.table_name not in before]
+        database.create_tables(missing)
+        return [model._meta.table_name for model in missing]
 
     return run_transaction(database, create)
 

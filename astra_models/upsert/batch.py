@@ -5,7 +5,6 @@ another row's value. Rows that can't be stored are taken out and remembered; of 
 one stays.
 """
 
-import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ import peewee
 from astra_models.columns.copy_format import binary_copy
 from astra_models.columns.typed import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
 from astra_models.database.layout import require_no_value
-from astra_models.errors import FieldValueError, UnknownColumnError
+from astra_models.errors import FieldValueError, UnknownColumnError, did_you_mean
 from astra_models.fields import Flag, GeneratedField, utc_now
 from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.plan import UpsertPlan
@@ -368,10 +367,9 @@ def _require_no_values(target: peewee.Field, raw: Any) -> None:
 
 def _unknown_column(plan: UpsertPlan, name: str) -> UnknownColumnError:
     known = [field.name for field in plan.fields]
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"nearest are {', '.join(close)}" if close else f"it has {', '.join(known)}"
     return UnknownColumnError(
-        f"{plan.model.__name__} has no column {name!r}; {hint}. Pass extra='ignore' to leave such columns out"
+        f"{plan.model.__name__} has no column {name!r} (extra='ignore' leaves such columns out); "
+        f"{did_you_mean(name, known)}"
     )
 
 

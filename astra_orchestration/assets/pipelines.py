@@ -15,11 +15,11 @@ from pydantic import Field
 from astra_models.analysis.due import Rerun
 from astra_models.analysis.stream import ResultStream, analyse
 from astra_models.analysis.task import Task
+from astra_models.outputs import pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import column_schema
-from astra_orchestration.pipelines import load_pipeline, pipeline_names
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
@@ -122,5 +122,5 @@ def output_models(assets: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, ty
 
 @cache
 def all_pipeline_assets() -> tuple[dg.AssetsDefinition, ...]:
-    """Make the assets of all pipelines in `astra_orchestration.pipelines`."""
-    return tuple(pipeline_asset(load_pipeline(name)) for name in pipeline_names())
+    """Make the assets of all pipelines, ours and those of other packages."""
+    return tuple(pipeline_asset(task) for task in pipelines() if isinstance(task, Task))

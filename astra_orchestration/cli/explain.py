@@ -14,7 +14,6 @@ from astra_orchestration.cli.terminal import (
     connect_to_configured,
     console,
     escaped,
-    load_all_models,
     say,
     table,
 )
@@ -42,7 +41,6 @@ def explain(
     if [sdss_id, apogee_id, gaia, spectrum_pk].count(None) != 3:
         raise typer.BadParameter("give one identifier: SDSS_ID, --apogee-id, --gaia or --spectrum-pk")
     connect_to_configured()
-    load_all_models()
     from astra_models.status.explain import explain_star, find_star
 
     source = find_star(sdss_id, apogee_id=apogee_id, gaia_id=gaia, spectrum_pk=spectrum_pk)

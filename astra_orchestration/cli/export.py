@@ -42,8 +42,9 @@ def export(
 
 
 def _export_model(name: str, output: str, overwrite: bool, **conditions: object) -> None:
+    from astra_models.outputs import model_named
     from astra_models.products.export import export, writer_for
-    from astra_models.products.query import model_named, select_model
+    from astra_models.products.query import select_model
 
     model = model_named(name)
     writer_for(output)

@@ -1,7 +1,7 @@
 """``astra``: the project from a terminal."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -23,6 +23,9 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+
+if TYPE_CHECKING:
+    from astra_models.analysis.task import Task
 
 app = typer.Typer(
     cls=AstraGroup,
@@ -74,10 +77,10 @@ def run(
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
     from astra_models.analysis.stream import analyse, write
+    from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
-    from astra_orchestration.pipelines import load_pipeline
 
-    task = load_pipeline(pipeline)
+    task = cast("Task", load_pipeline(pipeline))
     connect_to_configured(*task.output_models, *task.spectrum_models, RejectedResult)
     stream = analyse(task, limit=limit, sdss_ids=sdss_id, rerun=rerun.value, batch_size=batch_size)
     if not stream.due:

@@ -1,5 +1,6 @@
 """``astra rejected`` and ``astra replay``: what has no result and why, and trying refused rows again."""
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ from astra_orchestration.cli.terminal import (
     connect_to_configured,
     console,
     escaped,
-    load_all_models,
     say,
     table,
 )
@@ -41,7 +41,8 @@ def rejected(
     from astra_models.rejected import RejectedResult, select_rejected
 
     connect_to_configured(RejectedResult)
-    query = select_rejected(model=pipeline, reason=reason, run_id=run)
+    models = None if pipeline is None else _models_called(pipeline)
+    query = select_rejected(models, reason=reason, run_id=run)
     total = query.count()
     if not total:
         say("nothing is rejected")
@@ -67,7 +68,6 @@ def replay(
     if (run is None) != every:
         raise typer.BadParameter("give a RUN_ID, or --all")
     connect_to_configured(RejectedResult)
-    load_all_models()
     if discard:
         say(f"{replaying.discard(run)} refused rows dropped")
         return
@@ -77,6 +77,23 @@ def replay(
         complain(f"[yellow]refused[/] {count}: {escaped(why)}")
     if report.rejected:
         raise typer.Exit(1)
+
+
+def _models_called(name: str) -> list[str]:
+    """Name the models that are meant: those of a pipeline's results, the one of that name, or one that is listed."""
+    from astra_models import outputs
+    from astra_models.errors import PackageClashError, PackageImportError, SelectionError, UnknownPipelineError
+    from astra_models.rejected import RejectedResult
+
+    with suppress(UnknownPipelineError, PackageImportError, PackageClashError):
+        return [model.__name__ for model in outputs.load_pipeline(name).output_models]
+    try:
+        return [outputs.model_named(name).__name__]
+    except SelectionError:  # it may be of a package that isn't installed any more
+        listed = RejectedResult.select(RejectedResult.model).where(RejectedResult.model == name)
+        if listed.exists():
+            return [name]
+        raise
 
 
 def _shown(row: Any) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from astra_orchestration.cli.terminal import (
     complain,
     console,
     escaped,
-    load_all_models,
     require_configured,
     say,
     table,
@@ -28,16 +27,17 @@ def init(
     schema: Annotated[str | None, typer.Option(help="PostgreSQL schema, instead of the configured one.")] = None,
 ) -> None:
     """Make the schema and the tables that are missing; what is there stays as it is."""
+    from astra_models.outputs import packages
     from astra_models.schema.migration import init as make_all
     from astra_models.schema.migration import require_current
 
     require_configured()
     if schema is not None:
         _choose(schema)
-    load_all_models()
-    made = make_all()
+    found = packages()
+    made = make_all(found)
     say(f"{where()}: " + (f"made {', '.join(made)}" if made else "all tables are there, nothing was made"))
-    require_current()
+    require_current(found)
     if schema is not None:
         say(f"for other commands to use it, set [bold]schema: {escaped(schema)}[/] in the configuration file")
 
@@ -45,12 +45,16 @@ def init(
 @migrations.command(epilog="Example: [bold]astra migrate status[/]")
 def status() -> None:
     """List the migrations, and when they were applied; exits with 1 if some weren't."""
+    from astra_models.outputs import packages
     from astra_models.schema.migration import steps
 
     require_configured()
-    listed = steps()
+    listed = steps(packages())
     say(where())
-    console.print(table(("migration", "applied"), [(step.name, _when(step.applied)) for step in listed]))
+    rows = [(step.package, step.name, _when(step.applied)) for step in listed]
+    shown = table(("package", "migration", "applied"), rows)
+    shown.columns[1].justify = "left"
+    console.print(shown)
     if not all(step.applied for step in listed):
         raise typer.Exit(1)
 
@@ -58,12 +62,28 @@ def status() -> None:
 @migrations.command(epilog="Example: [bold]astra migrate up[/]")
 def up() -> None:
     """Apply the migrations that haven't been; one that fails is undone."""
+    from astra_models.outputs import packages
     from astra_models.schema.migration import migrate
 
     require_configured()
-    load_all_models()
-    applied = migrate()
+    applied = migrate(packages())
     say(f"{where()}: " + (f"applied {', '.join(applied)}" if applied else "everything was applied already"))
+
+
+@migrations.command(epilog="Example: [bold]astra migrate make my_package[/]")
+def make(
+    package: Annotated[str, typer.Argument(help="The package: the name that it is installed or imported by.")],
+    name: Annotated[str | None, typer.Option(help="Name of the step, instead of what it adds.")] = None,
+) -> None:
+    """Write a migration that brings the tables of a package up to its models, into its folder `migrations`."""
+    from astra_models.outputs import package_named
+    from astra_models.schema.making import make_step
+
+    require_configured()
+    written = make_step(package_named(package), name)
+    say(f"{escaped(str(written.path))}: {', '.join(map(escaped, written.adds))}; `astra migrate up` applies it")
+    for difference in written.left_out:
+        complain(f"[yellow]not in it:[/] {escaped(difference)}")
 
 
 @schema_commands.command("check-schema", epilog="Example: [bold]astra check-schema --json[/]")
@@ -71,13 +91,11 @@ def check_schema(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """List what differs between the database and the models, and whether it matters; exits with 1 if something does."""
+    from astra_models.outputs import all_models
     from astra_models.schema import check
-    from astra_models.schema.migration import import_models
 
     require_configured()
-    import_models()
-    load_all_models()
-    found = check.check_schema()
+    found = check.check_schema(all_models())
     if as_json:
         print(json.dumps([asdict(difference) for difference in found], indent=2))  # noqa: T201  rich would wrap it
     else:

@@ -12,7 +12,6 @@ from astra_orchestration.cli.terminal import (
     connect_to_configured,
     console,
     escaped,
-    load_all_models,
     say,
     table,
     where,
@@ -27,7 +26,6 @@ def status(
 ) -> None:
     """Show which database is used, what it holds, and per pipeline and version what is due, done and failed."""
     connect_to_configured()
-    load_all_models()
     from astra_models.status.survey import survey_status
 
     found = survey_status(computed_pipelines())
@@ -39,11 +37,10 @@ def status(
 
 def computed_pipelines() -> list[Any]:
     """Tell which pipelines are computed here, of which spectra."""
+    from astra_models.outputs import pipelines
     from astra_models.status.survey import Computed
-    from astra_orchestration.pipelines import load_pipeline, pipeline_names
 
-    tasks = [load_pipeline(name) for name in pipeline_names()]
-    return [Computed(task.name, task.spectrum_models, task.output_models) for task in tasks]
+    return [Computed(task.name, task.spectrum_models, task.output_models) for task in pipelines()]
 
 
 def print_json(content: Any) -> None:

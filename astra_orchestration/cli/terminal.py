@@ -74,19 +74,10 @@ def require_configured() -> None:
 def make_tables() -> list[str]:
     """Make the tables of all kinds of spectra and of all pipelines, as far as they are missing; name them."""
     connect_to_configured()
+    from astra_models.outputs import packages
     from astra_models.schema.migration import init
 
-    load_all_models()
-    return init()
-
-
-def load_all_models() -> None:
-    """Import the models of all kinds of spectra and of all pipelines."""
-    import astra_models.ingest  # noqa: F401  knows all kinds of spectra
-    from astra_orchestration.pipelines import load_pipeline, pipeline_names
-
-    for name in pipeline_names():
-        load_pipeline(name)
+    return init(packages())
 
 
 def where() -> str:

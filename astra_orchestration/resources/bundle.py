@@ -5,6 +5,7 @@ from typing import Any
 
 from astra_models import base
 from astra_models.database.config import IN_MEMORY, sqlite_database
+from astra_models.outputs import all_models
 from astra_models.schema.tables import create_tables
 from astra_orchestration.resources.database import DatabaseResource, Target
 from astra_orchestration.resources.folders import ResultFoldersResource
@@ -40,5 +41,5 @@ def in_memory_resources() -> dict[str, Any]:
         As for `resources_for`. All models are bound to that database.
     """
     base.bind(sqlite_database(IN_MEMORY))
-    create_tables()
+    create_tables(all_models())
     return resources_for({"sqlite": {"path": IN_MEMORY}})

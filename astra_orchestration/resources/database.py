@@ -5,7 +5,6 @@ say. All models are bound to it on first use, so that a database that can't be r
 a message that says what to do, and not the setting up of the run.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -25,7 +24,8 @@ from astra_models.database.config import (
     sqlite_database,
 )
 from astra_models.database.retry import describe, one_line
-from astra_models.errors import ConfigurationError, DatabaseUnavailableError
+from astra_models.errors import ConfigurationError, DatabaseUnavailableError, did_you_mean
+from astra_models.outputs import packages_of
 from astra_models.schema.migration import require_current
 from astra_models.schema.tables import existing_tables, require_tables
 
@@ -208,10 +208,10 @@ def connect(*models: type[BaseModel]) -> peewee.Database:
     MissingTableError
         If the schema or a table isn't there.
     OutdatedSchemaError
-        If the tables are those of an older release.
+        If the tables are those of an older release, of ours or of the models' package.
     """
     try:
-        require_current()
+        require_current(packages_of(models))
         if models:
             require_tables(*models)
         else:
@@ -247,9 +247,7 @@ def _check_target(target: Any) -> None:
         )
     known = {field.alias or name for name, field in _TARGETS[kind].model_fields.items()} - {"kind"}
     for key in set(section) - known - {"kind"}:
-        close = difflib.get_close_matches(str(key), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known)) or 'none'}"
-        raise ConfigurationError(f"target.{kind}: unknown key {key!r}; {hint}")
+        raise ConfigurationError(f"target.{kind}: unknown key {key!r}; {did_you_mean(key, sorted(known))}")
 
 
 def _bind_unless_bound(database: peewee.Database, schema: str | None) -> None:

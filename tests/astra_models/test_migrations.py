@@ -8,7 +8,7 @@ import peewee
 import psycopg2
 import pytest
 
-from astra_models import base
+from astra_models import base, outputs
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -23,13 +23,40 @@ from astra_models.errors import (
 from astra_models.rocket import Rocket
 from astra_models.schema import migration
 from astra_models.schema.check import check_schema
-from astra_models.schema.migration import init, migrate, require_current, steps
+from astra_models.schema.migration import Step
+from astra_models.schema.package import Package
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 
 HERE = Path(__file__).parent
 ALL = ["0001_first_version", "0002_whole_data_model"]
+
+
+@pytest.fixture(autouse=True)
+def packages() -> list[Package]:
+    """Give the packages whose tables are made and migrated: ours. A test may put another folder of migrations in."""
+    PACKAGES[:] = outputs.packages()
+    return PACKAGES
+
+
+PACKAGES: list[Package] = []
+
+
+def init() -> list[str]:
+    return migration.init(PACKAGES)
+
+
+def migrate() -> list[str]:
+    return migration.migrate(PACKAGES)
+
+
+def require_current() -> None:
+    migration.require_current(PACKAGES)
+
+
+def steps() -> list[Step]:
+    return migration.steps(PACKAGES)
 
 
 @pytest.fixture
@@ -253,9 +280,9 @@ def test_an_empty_database_is_not_migrated(empty: peewee.Database) -> None:
 
 
 @pytest.fixture
-def write_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def write_migration(tmp_path: Path, packages: list[Package]) -> Callable[[str, str], None]:
     """Give a function that writes a migration, into a folder that takes the place of ours."""
-    monkeypatch.setattr(migration, "FOLDER", tmp_path)
+    packages[0] = packages[0]._replace(migrations=tmp_path)
 
     def write(name: str, body: str) -> None:
         (tmp_path / f"{name}.py").write_text(f"def up(migrator, db):\n    {body}\n")

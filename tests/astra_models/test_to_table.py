@@ -13,9 +13,10 @@ from astropy.time import Time
 
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import OutputExistsError, OutputFormatError, SelectionError
+from astra_models.outputs import model_named
 from astra_models.products import to_table
 from astra_models.products.export import export
-from astra_models.products.query import model_named, select_model
+from astra_models.products.query import select_model
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum

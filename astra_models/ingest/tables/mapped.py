@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import UnrecognizedFileError, did_you_mean
 from astra_models.fits.byte_stream import ByteStream
 from astra_models.fits.stream import FitsScan, TableHdu
-from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError, nearest
+from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
 from astra_models.ingest.tables.summaries import blocks_of, plain_value, provenance_of
@@ -185,7 +185,7 @@ def _find(columns: Sequence[Any], names: Sequence[str], rule: ColumnRule, mappin
             return same[0]
     message = f"{rule.title} is to be made of {' or '.join(names)}, which the file doesn't have"
     if mapping.strict:
-        hint = nearest(names[0], [column.name for column in columns])
+        hint = did_you_mean(names[0], [column.name for column in columns])
         raise MappingError(f"the mapping {mapping.name!r} doesn't fit: {message}; {hint}")
     notes.append(message)
     return None

@@ -1,13 +1,13 @@
 """Which columns of a table go where, said in a YAML file (docs/mappings.md)."""
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from astra_models.errors import AstraError, VersionError
+from astra_models import outputs
+from astra_models.errors import AstraError, VersionError, did_you_mean
 from astra_models.ingest.tables.transforms import TRANSFORMS
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
@@ -16,7 +16,6 @@ from astra_models.version import version_string_to_integer
 
 __all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mappings"]
 
-NAMES_SHOWN = 12
 FOLDER = Path(__file__).parent / "mappings"
 _KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
@@ -146,15 +145,6 @@ def own_mappings() -> list[Mapping]:
     return [mapping for path in sorted(FOLDER.glob("*.yaml")) if (mapping := load_mapping(path)).recognised_by]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which names are close to one that isn't known."""
-    by_small_letters = {other.lower(): other for other in known}
-    close = [by_small_letters[one] for one in difflib.get_close_matches(name.lower(), by_small_letters, n=3)]
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"there are {', '.join(list(by_small_letters.values())[:NAMES_SHOWN])}"
-
-
 def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     import yaml
 
@@ -205,7 +195,7 @@ def _mapping(content: dict[str, Any], name: str) -> Mapping:
 def _rules(table: str, columns: Any) -> list[ColumnRule]:
     models = {model.__name__: model for model in _models()}
     if table not in models:
-        raise MappingError(f"there is no table {table!r}; {nearest(table, models)}")
+        raise MappingError(f"there is no table {table!r}; {did_you_mean(table, models)}")
     if not isinstance(columns, dict):
         raise MappingError(f"{table}: give our columns, and of each where it comes from")
     return [_rule(models[table], str(name), given) for name, given in columns.items()]
@@ -214,7 +204,7 @@ def _rules(table: str, columns: Any) -> list[ColumnRule]:
 def _rule(model: Any, name: str, given: Any) -> ColumnRule:
     title = f"{model.__name__}.{name}"
     if name not in model._meta.fields:
-        raise MappingError(f"{model.__name__} has no column {name!r}; {nearest(name, model._meta.fields)}")
+        raise MappingError(f"{model.__name__} has no column {name!r}; {did_you_mean(name, model._meta.fields)}")
     if not isinstance(given, dict):
         given = {"from": given}
     _require_known(f"key of {title}", given, _RULE_KEYS)
@@ -253,9 +243,8 @@ def _unique_models(rules: list[ColumnRule]) -> list[ColumnRule]:
 
 
 def _models() -> list[Any]:
-    import astra_models.outputs  # noqa: F401  knows all results
-
-    return [Source, *SpectrumMixin.concrete_models(), *PipelineOutputMixin.concrete_models()]
+    models = outputs.all_models()
+    return [model for model in models if model is Source or issubclass(model, SpectrumMixin | PipelineOutputMixin)]
 
 
 def _rank(model: Any) -> int:
@@ -265,7 +254,7 @@ def _rank(model: Any) -> int:
 def _require_known(what: str, given: Iterable[Any], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
-            raise MappingError(f"there is no {what} {name!r}; {nearest(str(name), known)}")
+            raise MappingError(f"there is no {what} {name!r}; {did_you_mean(str(name), known)}")
 
 
 def _version(given: Any) -> int | None:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from astra_models import outputs
-from astra_models.best import MWMBest
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import SelectionError, UnrecognizedFileError
 from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, place
 from astra_models.ingest.tables.renames import NO_COLUMN
 from astra_models.ingest.tables.row_kinds import RowKind
@@ -57,11 +56,12 @@ def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple
         return (f"mwmAll{level}" if with_spectra else "mwmTargets"), None
     model = pipeline_model(pipeline) if pipeline else _likeliest([table for table in tables if "task_pk" in table])
     if model is None:
-        known = ", ".join(model.__name__ for model in _result_models())
+        known = ", ".join(sorted(model.__name__ for model in outputs.output_models()))
         raise UnrecognizedFileError(
             f"it has results of {pipeline or 'a pipeline'}, for which there is no table (there is for {known})"
         )
-    return ("astraMWMLite" if model is MWMBest else f"astraAll{level}{model.__name__}"), model
+    kinds = outputs.product_names(model) or (model.__name__,)
+    return kinds[-1 if level == "Visit" else 0], model
 
 
 def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
@@ -89,12 +89,10 @@ def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
 
 def pipeline_model(name: str | None) -> Any:
     """Find the model of a pipeline by its name, in whatever case; None if there is none."""
-    wanted = (name or "").strip().lower().replace("_", "")
-    return next((model for model in _result_models() if model.__name__.lower() == wanted), None)
-
-
-def _result_models() -> list[Any]:
-    return sorted(outputs.output_models(), key=lambda model: model.__name__)
+    try:
+        return outputs.output_model_named(name) if name else None
+    except SelectionError:
+        return None
 
 
 def _likeliest(tables: Sequence[Sequence[str]]) -> Any:

@@ -1,0 +1,117 @@
+"""What a migration of a package does: adding columns, indexes and tables, on PostgreSQL and SQLite alike.
+
+A step says everything itself, as SQL, so that it does the same whatever becomes of the models. What is there already is
+left as it is.
+"""
+
+import peewee
+from playhouse.migrate import SchemaMigrator
+
+from astra_models.database.catalog import read_tables
+from astra_models.database.sql import quote
+from astra_models.errors import MigrationError
+
+__all__ = ["add_column", "add_index", "create_table"]
+
+Default = int | float | str | bytes | bool | None
+
+
+def add_column(
+    migrator: SchemaMigrator,
+    table: str,
+    column: str,
+    definition: str,
+    *,
+    sqlite: str | None = None,
+    default: Default = None,
+) -> None:
+    """Add a column to a table that is there.
+
+    Parameters
+    ----------
+    migrator : SchemaMigrator
+        What the step was given.
+    table, column : str
+        Their names.
+    definition : str
+        Type and constraints, such as ``"BIGINT NOT NULL"``.
+    sqlite : str, optional
+        The same for SQLite, if it is called otherwise there.
+    default : int, float, str, bytes or bool, optional
+        What rows get that are there already; a column that can't be NULL needs it.
+
+    Raises
+    ------
+    MigrationError
+        If there is no such table.
+    """
+    database = migrator.database
+    found = read_tables(database, migrator.schema).get(table)
+    if found is None:
+        raise MigrationError(f"there is no table {table!r} to add the column {column!r} to; make it with `astra init`")
+    if column in found.columns:
+        return
+    _use_schema(migrator)
+    on_postgresql = _is_postgresql(migrator)
+    words = f"{quote(column)} {definition if on_postgresql or sqlite is None else sqlite}"
+    if default is not None:
+        words += f" DEFAULT {_literal(default, on_postgresql)}"
+    database.execute_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {words}")
+    if default is not None and on_postgresql:  # SQLite keeps it: it can't change a column
+        database.execute_sql(f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)} DROP DEFAULT")
+
+
+def create_table(migrator: SchemaMigrator, *, postgresql: str, sqlite: str) -> None:
+    """Create a table, if it isn't there.
+
+    Parameters
+    ----------
+    migrator : SchemaMigrator
+        What the step was given.
+    postgresql, sqlite : str
+        The ``CREATE TABLE IF NOT EXISTS`` statement for each.
+    """
+    _use_schema(migrator)
+    migrator.database.execute_sql(postgresql if _is_postgresql(migrator) else sqlite)
+
+
+def add_index(migrator: SchemaMigrator, name: str, table: str, *columns: str, unique: bool = False) -> None:
+    """Add an index, if there is none of its name.
+
+    Parameters
+    ----------
+    migrator : SchemaMigrator
+        What the step was given.
+    name, table : str
+        Their names.
+    *columns : str
+        The columns, in order.
+    unique : bool, optional
+        Whether no two rows may have the same values in them.
+    """
+    _use_schema(migrator)
+    kind = "UNIQUE INDEX" if unique else "INDEX"
+    listed = ", ".join(map(quote, columns))
+    migrator.database.execute_sql(f"CREATE {kind} IF NOT EXISTS {quote(name)} ON {quote(table)} ({listed})")
+
+
+def _is_postgresql(migrator: SchemaMigrator) -> bool:
+    return isinstance(migrator.database, peewee.PostgresqlDatabase)
+
+
+def _use_schema(migrator: SchemaMigrator) -> None:
+    """Let names without a schema be those of the bound one, until the end of the transaction."""
+    if _is_postgresql(migrator) and migrator.schema is not None:
+        migrator.database.execute_sql("SELECT set_config('search_path', quote_ident(%s), true)", (migrator.schema,))
+
+
+def _literal(value: Default, on_postgresql: bool) -> str:
+    """Write a value as SQL; statements that change tables take no parameters."""
+    if isinstance(value, bool):
+        return str(value).lower() if on_postgresql else str(int(value))
+    if isinstance(value, bytes):
+        return f"'\\x{value.hex()}'" if on_postgresql else f"X'{value.hex()}'"
+    if isinstance(value, str):
+        value = value.replace("'", "''").replace("%", "%%" if on_postgresql else "%")  # which the driver reads as "%"
+        return f"'{value}'"
+    return repr(value)
