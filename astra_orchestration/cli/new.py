@@ -90,7 +90,9 @@ def write_package(name: str, root: Path) -> list[str]:
     from astra_models.version import installed_version
 
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        raise OutputExistsError(f"{root} is there already, and nothing is overwritten; remove it, or choose another --in")
+        raise OutputExistsError(
+            f"{root} is there already, and nothing is overwritten; remove it, or choose another --in"
+        )
     values = {"name": name, "model": model_name(name), "version": installed_version()}
     written = {target.format(name=name): _template(source) for source, target in FILES.items()}
     for target, template in written.items():
