@@ -145,6 +145,10 @@ class UnknownKindError(UnrecognizedFileError):
     """A file that is whole, as far as it was looked at, and of no kind that is known."""
 
 
+class PipelineNameError(AstraError, ValueError):
+    """A name that a new pipeline can't have."""
+
+
 class UnknownPipelineError(AstraError, LookupError):
     """A name that no pipeline has."""
 

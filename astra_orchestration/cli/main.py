@@ -9,6 +9,7 @@ from astra_models.analysis.due import Rerun
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
+from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.rejected import rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="Analyse stellar spectra, and keep the results.",
 )
 app.add_typer(ingest_commands, name="ingest")
+app.add_typer(new_commands, name="new")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
 app.add_typer(export_commands)

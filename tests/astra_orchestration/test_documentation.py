@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import peewee
@@ -17,56 +16,11 @@ from astra_models.source import Source
 from astra_orchestration.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "writing-a-pipeline.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def shown() -> dict[str, object]:
-    """Everything that the page about writing a pipeline defines, as if its blocks were one module."""
-    namespace: dict[str, object] = {"__name__": "shown"}
-    for block in code_blocks(PAGE, "python"):
-        exec(compile(block, PAGE.name, "exec"), namespace)
-    return namespace
-
-
-def lines(function: str) -> Callable[[], int]:
-    [block] = [block for block in code_blocks(PAGE, "python") if f"def {function}" in block]
-    return len(block.strip().splitlines())
-
-
-def test_the_plain_test_of_the_shown_pipeline_passes(shown: dict[str, FunctionType]) -> None:
-    shown["test_brightness_is_the_median_of_the_good_pixels"]()
-
-
-def test_the_asset_test_of_the_shown_pipeline_passes(shown: dict[str, FunctionType], tmp_path: Path) -> None:
-    shown["test_brightness_asset_writes_a_row_for_every_visit"](tmp_path)
-
-
-def test_a_downstream_asset_takes_the_shown_pipelines_results(shown: dict, tmp_path: Path) -> None:
-    from dagster import materialize
-
-    from astra_models.ingest import ingest_spectra
-    from astra_orchestration.assets.pipelines import pipeline_asset
-    from astra_orchestration.resources import in_memory_resources
-    from astra_orchestration.sample import make_sample
-
-    resources = in_memory_resources()
-    ingest_spectra(make_sample(tmp_path, stars=2).files)
-
-    result = materialize([pipeline_asset(shown["brightness"]), shown["brightest"]], resources=resources)
-
-    results = shown["Brightness"].select().where(shown["Brightness"].median_flux.is_null(False))
-    assert result.output_for_node("brightest") == max(results, key=lambda row: row.median_flux).spectrum_pk
-
-
-def test_the_shown_tests_are_short() -> None:
-    assert lines("test_brightness_is_the_median_of_the_good_pixels") < 20
-    assert lines("test_brightness_asset_writes_a_row_for_every_visit") <= 15
 
 
 def test_the_python_of_the_readme_runs(
@@ -135,7 +89,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize(("page", "words"), list(commands()))
 def test_commands_that_the_documentation_names_exist(page: str, words: list[str]) -> None:
-    known = {"ingest": {"spectra"}, "migrate": {"status", "up"}}
+    known = {"ingest": {"spectra"}, "migrate": {"status", "up", "make"}, "new": {"pipeline"}}
     depth = 2 if words[0] in known and words[1:] else 1
 
     shown = CliRunner().invoke(app, [*words[:depth], "--help"])
