@@ -6,7 +6,6 @@ another one, those defined later included.
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import peewee
@@ -14,6 +13,7 @@ from playhouse.shortcuts import model_to_dict
 
 from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.database.layout import layout_of, layouts, require_no_value
+from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError
 from astra_models.fields import GeneratedField, utc_now
 
@@ -50,7 +50,7 @@ class BoundDatabase(peewee.DatabaseProxy):
 database = BoundDatabase()
 
 
-class BaseModel(peewee.Model):
+class BaseModel(UnsavedOnDemand, peewee.Model):
     """What all models share: the bound database, named by their class in snake case.
 
     A base that is no table of its own says ``abstract = True`` in its body.
@@ -59,19 +59,23 @@ class BaseModel(peewee.Model):
     abstract: ClassVar[bool] = True
     upsert_key: ClassVar[tuple[str, ...]] = ()
     """Columns by which `upsert` finds a row again; they have a unique constraint."""
+    record_columns: ClassVar[frozenset[str]] = frozenset()
+    """Columns that say what a row is about and when it was made: whatever they hold, nothing was measured."""
 
-    class Meta:
-        database = database
-        legacy_table_names = False
+    if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
+
+        class Meta:
+            database = database
+            legacy_table_names = False
 
     def __init__(self, *args: Any, **kwargs: Any):
         # Rows are made by the million. Where only columns are set, and to plain values, taking them as they are
         # comes to the same as setting one attribute after the other.
         meta = self._meta
-        bare = kwargs.pop("__no_default__", None)  # peewee's word for a row that is being read
+        bare = kwargs.pop(NO_DEFAULTS, None)  # the row is being read
         keys_are_plain = not any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs)
         if args or not keys_are_plain or not meta.fields.keys() >= kwargs.keys():
-            super().__init__(*args, **({"__no_default__": bare} | kwargs))
+            super().__init__(*args, **({NO_DEFAULTS: bare} | kwargs))
             return
         if not bare:
             for field, default in meta.defaults.items():
@@ -79,11 +83,6 @@ class BaseModel(peewee.Model):
                     kwargs[field.name] = default() if callable(default) else default
         self.__data__ = kwargs
         self.__rel__ = {}
-
-    @cached_property
-    def _dirty(self) -> set[str]:
-        # peewee's note of what is to be saved; most results are written without anybody asking for it.
-        return set(self.__data__)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

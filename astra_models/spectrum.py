@@ -12,6 +12,7 @@ import peewee
 from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
 from astra_models.configuration import expand_path
+from astra_models.database.peewee_internals import NO_DEFAULTS, mark_as_saved
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import UnresolvedSpectrumError
@@ -199,8 +200,8 @@ def _read_rows(model: type[SpectrumMixin], spectrum_pks: list[int]) -> dict[int,
             name: value if value is None or convert is None else convert(value)
             for (name, convert), value in zip(converters, values, strict=True)
         }
-        row = model(__no_default__=True, **columns)
-        row._dirty = set()
+        row = model(**{NO_DEFAULTS: True}, **columns)
+        mark_as_saved(row)
         rows[row.spectrum_pk] = row
     return rows
 

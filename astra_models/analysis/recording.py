@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from astra_models.database.peewee_internals import mark_as_saved
 from astra_models.database.retry import run_transaction
-from astra_models.rejected import RejectedResult
+from astra_models.rejected import RejectedResult, forget
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.failures import forget
 from astra_models.upsert.writer import Stored
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _marking(stored_ids: set[int]) -> Any:
             key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
-                result._dirty.clear()
+                mark_as_saved(result)
                 stored_ids.add(id(result))
 
     return mark

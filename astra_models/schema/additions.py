@@ -8,6 +8,7 @@ import peewee
 from astra_models.base import BaseModel
 from astra_models.database.catalog import StoredColumn, StoredTable, declared_type, read_tables
 from astra_models.database.layout import declared_fields
+from astra_models.database.peewee_internals import create_statement, references_first
 from astra_models.database.sql import quote, quoted_table
 
 
@@ -28,7 +29,7 @@ def add_what_is_missing(database: peewee.Database, schema: str | None) -> None:
 def own_models() -> list[Any]:
     """Give all our models that are tables, those that others refer to first."""
     models = [model for model in BaseModel.concrete_models() if model.__module__.startswith("astra_models.")]
-    return getattr(peewee, "sort_models")(models)  # noqa: B009  the stubs don't have it
+    return references_first(models)
 
 
 def _alter(model: Any, table: StoredTable, database: peewee.Database) -> None:
@@ -80,8 +81,7 @@ def _rebuild(model: Any, table: StoredTable, database: peewee.Database) -> None:
         columns.append(quote(column.column_name))
         values.append("?" if not there else columns[-1])
         parameters += [] if there else [_default(column)]
-    statement, _ = model._schema._create_table(safe=False).query()
-    database.execute_sql(statement.replace(old, new, 1))
+    database.execute_sql(create_statement(model).replace(old, new, 1))
     database.execute_sql(
         f"INSERT INTO {new} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {old}", tuple(parameters)
     )

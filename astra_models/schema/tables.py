@@ -1,10 +1,7 @@
 """Tables and schema of the bound database: what is there, and making it."""
 
-from typing import Any
-
-import peewee
-
 from astra_models.base import BaseModel, bound_schema, database
+from astra_models.database.peewee_internals import references_first
 from astra_models.database.retry import describe, run_transaction
 from astra_models.database.sql import is_postgresql, quote, quoted_table
 from astra_models.errors import MissingTableError
@@ -56,8 +53,8 @@ def create_tables() -> list[str]:
         if schema is not None and is_postgresql(database) and not _has_schema(schema):
             database.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
         before = set(database.get_tables(schema=schema))
-        models: list[Any] = [model for model in BaseModel.concrete_models() if model._meta.table_name not in before]
-        for model in getattr(peewee, "sort_models")(models):  # noqa: B009  the stubs don't have it
+        models = [model for model in BaseModel.concrete_models() if model._meta.table_name not in before]
+        for model in references_first(models):
             model.create_table()
         return [model._meta.table_name for model in models]
 
