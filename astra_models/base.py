@@ -5,7 +5,7 @@ another one, those defined later included.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import peewee
@@ -32,7 +32,7 @@ class BoundDatabase(peewee.DatabaseProxy):
         self._follow()
         return opened
 
-    def execute(self, query: Any, **options: Any) -> Any:
+    def execute(self, query: peewee.BaseQuery, **options: object) -> Any:
         """Run a query."""
         self._follow()
         layouts.leave_out_missing(query)
@@ -68,7 +68,7 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
             database = database
             legacy_table_names = False
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: object, **kwargs: object):
         # Rows are made by the million. Where only columns are set, and to plain values, taking them as they are
         # comes to the same as setting one attribute after the other.
         meta = self._meta
@@ -84,13 +84,13 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         self.__data__ = kwargs
         self.__rel__ = {}
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
         cls.abstract = bool(cls.__dict__.get("abstract", False))
         layouts.outdated = True
 
     @classmethod
-    def create_table(cls, safe: bool = True, **options: Any) -> None:
+    def create_table(cls, safe: bool = True, **options: object) -> None:
         """Create the table and its indexes, if they aren't there.
 
         Raises
@@ -103,14 +103,14 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         super().create_table(safe=safe, **options)
 
     @classmethod
-    def update(cls, __data: dict[Any, Any] | None = None, /, **values: Any) -> peewee.ModelUpdate:
+    def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
         """Make an UPDATE query, which moves ``modified`` unless it is set by the query itself."""
         data = dict(__data or {}) | values
         if "modified" in cls._meta.sorted_field_names and "modified" not in {getattr(key, "name", key) for key in data}:
             data["modified"] = utc_now()
         return super().update(data)
 
-    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+    def save(self, force_insert: bool = False, only: Iterable[peewee.Field | str] | None = None) -> int:
         """Write the row; what the database generates is left to it, and an update moves ``modified``."""
         self._require_columns()
         fields = self._meta.sorted_fields if only is None else only
@@ -128,10 +128,10 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
             require_no_value(column, self.__data__.get(column.name))
 
     @classmethod
-    def insert_many(cls, rows: Iterable[Any], fields: Any = None) -> peewee.ModelInsert:
+    def insert_many(cls, rows: Iterable[Any], fields: Sequence[peewee.Field] | None = None) -> peewee.ModelInsert:
         """Make an INSERT query of many rows; what the database generates is left to it."""
         generated = [isinstance(field, GeneratedField) for field in fields or ()]
-        if any(generated):
+        if fields is not None and any(generated):
             fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]
             rows = ([value for value, skip in zip(row, generated, strict=True) if not skip] for row in rows)
         return super().insert_many(rows, fields=fields)

@@ -5,6 +5,7 @@ Each function says why there is no documented way. `_meta` and `__data__` are do
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import peewee
 
@@ -21,7 +22,7 @@ class UnsavedOnDemand:
     peewee makes the set with every row; most rows are upserted, and nobody asks.
     """
 
-    __data__: dict[str, object]
+    __data__: dict[str, Any]
 
     @cached_property
     def _dirty(self) -> set[str]:
