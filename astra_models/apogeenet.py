@@ -1,12 +1,10 @@
 """Results of APOGEENet: stellar parameters of APOGEE spectra from a neural network."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import Condition, PipelineOutputMixin
 
 
 class ApogeeNet(PipelineOutputMixin):
@@ -33,12 +31,12 @@ class ApogeeNet(PipelineOutputMixin):
     raw_e_fe_h = FloatField(null=True)
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether to use the result with caution; in queries, the condition of that."""
         return self.flag_unreliable_fe_h
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the result; in queries, the condition of that."""
         return (
             self.flag_runtime_exception

@@ -12,6 +12,7 @@ from astra_models.errors import MissingPixelsError
 from astra_models.ferre import fit_problems, initial_guesses
 from astra_models.fields import BitField, FloatField, IntegerField, PixelArray, TextField
 from astra_models.intermediate import IntermediateOutputMixin
+from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
 from astra_models.pixels.ferre import FerreAbundanceAccessor, FerreParametersAccessor
 
@@ -155,17 +156,17 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     model_fluxes = Family(_model_flux(name) for name in ABUNDANCES)
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
         return self.result_flags > 0
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the stellar parameters; in queries, the condition of that."""
         return bool(self.result_flags & _BAD_PARAMETERS)
 
     @flag_bad.expression
-    def _bad_condition(self) -> Any:
+    def _bad_condition(self) -> Condition:
         return self.result_flags.bin_and(_BAD_PARAMETERS) != 0
 
     def _path_for(self, version: str) -> str:

@@ -1,13 +1,11 @@
 """Results of astroNN: stellar parameters and abundances from a neural network."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import Condition, PipelineOutputMixin
 
 LABELS = (
     *("teff", "logg", "c_h", "c_1_h", "n_h", "o_h", "na_h", "mg_h", "al_h", "si_h", "p_h", "s_h", "k_h"),
@@ -35,11 +33,11 @@ class AstroNN(WithFamilies, PipelineOutputMixin):
     flag_no_result = result_flags.flag(2**11, "The spectrum could not be read or analysed")
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
         return self.result_flags > 0
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether teff, logg and fe_h are all uncertain; in queries, the condition of that."""
         return self.flag_uncertain_logg & self.flag_uncertain_teff & self.flag_uncertain_fe_h

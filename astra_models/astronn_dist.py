@@ -1,12 +1,10 @@
 """Results of astroNN's distances: spectro-photometric, from a neural network's luminosity."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import Condition, PipelineOutputMixin
 
 # ruff: noqa: N815  names are the survey's
 FAKEMAG = "10 ** (M / 5 + 2) of the absolute magnitude M in Ks"
@@ -37,11 +35,11 @@ class AstroNNdist(PipelineOutputMixin):
         table_name = "astro_nn_dist"
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether to use the result with caution; in queries, the condition of that."""
         return self.flag_missing_extinction
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the result; in queries, the condition of that."""
         return self.flag_fakemag_unreliable | self.flag_missing_photometry | self.flag_no_result

@@ -5,8 +5,7 @@ another one, those defined later included.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import peewee
@@ -15,6 +14,7 @@ from playhouse.shortcuts import model_to_dict
 from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.database.layout import layout_of, layouts, require_no_value
 from astra_models.database.models import forget_references, models
+from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.fields.rules import check_columns, check_names
@@ -34,7 +34,7 @@ class BoundDatabase(peewee.DatabaseProxy):
         self.follow_tables()
         return opened
 
-    def execute(self, query: Any, **options: Any) -> Any:
+    def execute(self, query: peewee.BaseQuery, **options: object) -> Any:
         """Run a query."""
         self.follow_tables()
         layouts.leave_out_missing(query)
@@ -53,7 +53,7 @@ class BoundDatabase(peewee.DatabaseProxy):
 database = BoundDatabase()
 
 
-class BaseModel(peewee.Model):
+class BaseModel(UnsavedOnDemand, peewee.Model):
     """What all models share: the bound database, named by their class in snake case.
 
     A base that is no table of its own says ``abstract = True`` in its body.
@@ -62,19 +62,23 @@ class BaseModel(peewee.Model):
     abstract: ClassVar[bool] = True
     upsert_key: ClassVar[tuple[str, ...]] = ()
     """Columns by which `upsert` finds a row again; they have a unique constraint."""
+    record_columns: ClassVar[frozenset[str]] = frozenset()
+    """Columns that say what a row is about and when it was made: whatever they hold, nothing was measured."""
 
-    class Meta:
-        database = database
-        legacy_table_names = False
+    if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
 
-    def __init__(self, *args: Any, **kwargs: Any):
+        class Meta:
+            database = database
+            legacy_table_names = False
+
+    def __init__(self, *args: object, **kwargs: object):
         # Rows are made by the million. Where only columns are set, and to plain values, taking them as they are
         # comes to the same as setting one attribute after the other.
         meta = self._meta
-        bare = kwargs.pop("__no_default__", None)  # peewee's word for a row that is being read
+        bare = kwargs.pop(NO_DEFAULTS, None)  # the row is being read
         keys_are_plain = not any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs)
         if args or not keys_are_plain or not meta.fields.keys() >= kwargs.keys():
-            super().__init__(*args, **({"__no_default__": bare} | kwargs))
+            super().__init__(*args, **({NO_DEFAULTS: bare} | kwargs))
             return
         if not bare:
             for field, default in meta.defaults.items():
@@ -83,12 +87,7 @@ class BaseModel(peewee.Model):
         self.__data__ = kwargs
         self.__rel__ = {}
 
-    @cached_property
-    def _dirty(self) -> set[str]:
-        # peewee's note of what is to be saved; most results are written without anybody asking for it.
-        return set(self.__data__)
-
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
         check_names(cls)
         cls.abstract = bool(cls.__dict__.get("abstract", False))
@@ -106,7 +105,7 @@ class BaseModel(peewee.Model):
         layouts.outdated = True
 
     @classmethod
-    def create_table(cls, safe: bool = True, **options: Any) -> None:
+    def create_table(cls, safe: bool = True, **options: object) -> None:
         """Create the table and its indexes, if they aren't there.
 
         Raises
@@ -126,14 +125,14 @@ class BaseModel(peewee.Model):
         layouts.forget_table(cls)
 
     @classmethod
-    def update(cls, __data: dict[Any, Any] | None = None, /, **values: Any) -> peewee.ModelUpdate:
+    def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
         """Make an UPDATE query, which moves ``modified`` unless it is set by the query itself."""
         data = dict(__data or {}) | values
         if "modified" in cls._meta.sorted_field_names and "modified" not in {getattr(key, "name", key) for key in data}:
             data["modified"] = utc_now()
         return super().update(data)
 
-    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+    def save(self, force_insert: bool = False, only: Iterable[peewee.Field | str] | None = None) -> int:
         """Write the row; what the database generates is left to it, and an update moves ``modified``."""
         self._require_columns()
         fields = self._meta.sorted_fields if only is None else only
@@ -152,10 +151,10 @@ class BaseModel(peewee.Model):
             require_no_value(column, self.__data__.get(column.name))
 
     @classmethod
-    def insert_many(cls, rows: Iterable[Any], fields: Any = None) -> peewee.ModelInsert:
+    def insert_many(cls, rows: Iterable[Any], fields: Sequence[peewee.Field] | None = None) -> peewee.ModelInsert:
         """Make an INSERT query of many rows; what the database generates is left to it."""
         generated = [isinstance(field, GeneratedField) for field in fields or ()]
-        if any(generated):
+        if fields is not None and any(generated):
             fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]
             rows = ([value for value, skip in zip(row, generated, strict=True) if not skip] for row in rows)
         return super().insert_many(rows, fields=fields)

@@ -1,12 +1,10 @@
 """Results of BOSSNet: stellar parameters and velocities of BOSS spectra from a neural network."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import Condition, PipelineOutputMixin
 
 
 class BossNet(PipelineOutputMixin):
@@ -34,12 +32,12 @@ class BossNet(PipelineOutputMixin):
     e_bn_v_r = FloatField(null=True, unit="km / s", help_text="Uncertainty of the velocity measured by BOSSNet")
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether to use the result with caution; in queries, the condition of that."""
         return self.flag_unreliable_fe_h | self.flag_suspicious_fe_h
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the result; in queries, the condition of that."""
         return (
             self.flag_runtime_exception

@@ -7,10 +7,11 @@ the last digits of ``spectrum_pk``. Pickles are read for their arrays alone: one
 import copy
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from astra_models.boss import FLUX_UNIT
 from astra_models.configuration import expand_path
@@ -87,7 +88,7 @@ class PickledArrayAccessor:
     def __init__(self, unpack: Callable[[Any], Mapping[str, Array]]):
         self.unpack = unpack
 
-    def load(self, row: Any, name: str) -> None:
+    def load(self, row: IntermediateOutputMixin, name: str) -> None:
         """Read all arrays of the row's file into its cache.
 
         Raises
@@ -105,8 +106,8 @@ class PickledArrayAccessor:
             ) from error
 
 
-def model_flux_and_continuum(content: Any) -> dict[str, Array]:
-    """Make the arrays of what most pipelines write: the continuum, and the model over it."""
+def model_flux_and_continuum(content: Iterable[ArrayLike]) -> dict[str, Array]:
+    """Make the arrays from what most pipelines write: the continuum, and the model over it."""
     continuum, rectified_model_flux = (np.ravel(array) for array in content)
     return {"model_flux": continuum * rectified_model_flux, "continuum": continuum}
 
@@ -130,7 +131,7 @@ class FittedModelMixin(IntermediateOutputMixin):
     )
 
 
-def _unpickle(path: str, wanted: str) -> Any:
+def _unpickle(path: str, wanted: str) -> object:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file).load()
@@ -144,8 +145,8 @@ class _ArrayUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO):
         super().__init__(file, encoding="latin1")  # of arrays that Python 2 wrote
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """Give what a pickle names, if it is one of the few that an array needs."""
+    def find_class(self, module_name: str, global_name: str) -> object:
+        """Give the function or class that a pickle names, if it is one of the few that arrays need."""
         if module_name not in _ARRAYS.get(global_name, ()):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is no array")
         return super().find_class(module_name, global_name)

@@ -1,12 +1,10 @@
 """Results of MDwarfType: spectral types of M dwarfs."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.boss import FLUX_UNIT
 from astra_models.fields import BitField, FloatField, TextField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline import Condition, PipelineOutputMixin
 
 
 class MDwarfType(PipelineOutputMixin):
@@ -22,6 +20,6 @@ class MDwarfType(PipelineOutputMixin):
     flag_runtime_exception = result_flags.flag(2**1, "The pipeline raised an exception")
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether any flag is set; in queries, the condition of that."""
         return self.result_flags > 0

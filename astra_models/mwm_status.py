@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import peewee
 
-from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
     AutoField,
@@ -17,12 +16,12 @@ from astra_models.fields import (
     TextField,
     utc_now,
 )
-from astra_models.pipeline import LatestMixin
+from astra_models.pipeline import LatestMixin, PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.version import installed_v_astra
 
 
-class MWMSpectrumProductStatus(LatestMixin, BaseModel):
+class MWMSpectrumProductStatus(LatestMixin):
     """Whether the mwmVisit and mwmStar files of a source were written, and why not.
 
     It is about a source and not about a spectrum: one row per source and major.minor version.
@@ -48,6 +47,7 @@ class MWMSpectrumProductStatus(LatestMixin, BaseModel):
     flag_created_mwm_star = flags.flag(2**4, "The mwmStar file was written")
 
     upsert_key: ClassVar[tuple[str, ...]] = ("source_pk", "v_astra_major_minor")
+    record_columns: ClassVar[frozenset[str]] = PipelineOutputMixin.record_columns
 
     class Meta:
         constraints = [peewee.SQL("UNIQUE (source_pk, v_astra_major_minor)")]

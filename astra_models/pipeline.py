@@ -6,7 +6,7 @@ column ``v_astra_major_minor``, and the constraint that says so. Of several vers
 
 import operator
 from functools import reduce
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import peewee
 
@@ -23,25 +23,27 @@ from astra_models.fields import (
     utc_now,
 )
 from astra_models.source import Source
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
 VERSIONS = ("v_astra_major_minor", "v_astra")
 
 
-class LatestMixin:
-    """What all tables have that keep a row per key and version. One of the columns of their key is the version."""
+Condition = bool | peewee.ColumnBase
+"""What a hybrid property gives: of a row, whether something is so; of its model, the condition for queries."""
 
-    upsert_key: ClassVar[tuple[str, ...]]
-    select: ClassVar[Any]
-    alias: ClassVar[Any]
+
+class LatestMixin(BaseModel):
+    """Base of tables that keep a row per version. One of the columns of their key is the version."""
+
+    abstract = True
 
     @classmethod
-    def latest(cls, *columns: Any) -> Any:
-        """Select the rows of the newest version: one per spectrum, or whatever else they are kept by.
+    def latest(cls, *columns: peewee.Node | type[BaseModel]) -> "peewee.ModelSelect[Self]":
+        """Select the rows of the newest version: one per spectrum, or whatever else the key has beside the version.
 
-        It is a query like ``select()``, so that ``.where(...)``, ``.join(Source)`` and the rest go on from there.
-        A condition is on the newest rows: one that only an older row meets selects nothing.
+        It is a query like ``select()``: ``.where(...)``, ``.join(Source)`` and the rest go on from there. A condition
+        is on the newest rows: one that only an older row meets selects nothing.
 
         Parameters
         ----------
@@ -61,7 +63,7 @@ class LatestMixin:
         return ~peewee.fn.EXISTS(newer.select(peewee.SQL("1")).where(reduce(operator.and_, conditions)))
 
 
-class PipelineOutputMixin(LatestMixin, BaseModel):
+class PipelineOutputMixin(LatestMixin):
     """Base of every pipeline's result table.
 
     A model of one's own adds its columns::
@@ -87,16 +89,18 @@ class PipelineOutputMixin(LatestMixin, BaseModel):
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
 
-    class Meta:
-        constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor)")]
+    if not TYPE_CHECKING:  # as in `BaseModel`
+
+        class Meta:
+            constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor)")]
 
     @classmethod
-    def from_spectrum(cls, spectrum: Any, **kwargs: Any) -> Self:
+    def from_spectrum(cls, spectrum: Spectrum | SpectrumMixin, **kwargs: object) -> Self:
         """Make a result of a spectrum, with its keys.
 
         Parameters
         ----------
-        spectrum : SpectrumMixin
+        spectrum : Spectrum or SpectrumMixin
             The spectrum that was analysed.
         **kwargs
             Measured values and flags.
@@ -114,5 +118,7 @@ class PipelineOutputMixin(LatestMixin, BaseModel):
                 )
         return cls(**kwargs)
 
+
+PipelineOutputMixin.record_columns = frozenset(PipelineOutputMixin._meta.fields)
 
 PipelineOutputModel = PipelineOutputMixin

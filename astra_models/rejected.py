@@ -5,12 +5,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.database.sql import is_any_of
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
 
 EXCEPTION = "exception"
@@ -19,6 +20,11 @@ REFUSED = "refused"
 NOT_INGESTED = "not_ingested"
 REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED)
 FAILURES = (EXCEPTION, NO_RESULT)
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, str] | None
+"""A value as JSON has it: a dict is one value of another type, under the name of that type."""
+Restored: TypeAlias = bool | int | float | str | bytes | datetime | list["Restored"] | None
+"""The value that was written."""
 
 
 class RejectedResult(BaseModel):
@@ -72,7 +78,33 @@ def select_rejected(
     return query if run_id is None else query.where(RejectedResult.run_id.startswith(run_id))
 
 
-def payload_to_json(row: Mapping[str, Any]) -> str:
+def has_failures(model_name: str) -> bool:
+    """Tell whether anything is listed for an output model."""
+    return RejectedResult.select().where(RejectedResult.model == model_name).exists()
+
+
+def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) -> None:
+    """Delete what is listed for some keys, at this version and older patches of it.
+
+    Parameters
+    ----------
+    model_name : str
+        Name of the output model.
+    key_name : {"spectrum_pk", "source_pk"}
+        What the keys are.
+    keys : iterable of int
+        The keys, any number of them.
+    v_astra : int
+        The version that has a result now, or a newer failure.
+    """
+    RejectedResult.delete().where(
+        RejectedResult.model == model_name,
+        is_any_of(RejectedResult._meta.fields[key_name], keys),
+        RejectedResult.v_astra.between(v_astra // 1000 * 1000, v_astra),
+    ).execute()
+
+
+def payload_to_json(row: Mapping[str, object]) -> str:
     """Write a row as JSON from which `payload_from_json` restores it exactly.
 
     Parameters
@@ -84,12 +116,12 @@ def payload_to_json(row: Mapping[str, Any]) -> str:
     return json.dumps({str(name): _tagged(value) for name, value in row.items()}, allow_nan=False)
 
 
-def payload_from_json(payload: str) -> dict[str, Any]:
+def payload_from_json(payload: str) -> dict[str, Restored]:
     """Restore a row from JSON."""
     return {name: _untagged(value) for name, value in json.loads(payload).items()}
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: object) -> Json:
     if value is None or value is np.ma.masked:
         return None
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
@@ -107,7 +139,7 @@ def _tagged(value: Any) -> Any:
     return {"$repr": repr(value)}
 
 
-def _untagged(value: Any) -> Any:
+def _untagged(value: Json) -> Restored:
     if isinstance(value, list):
         return [_untagged(item) for item in value]
     if not isinstance(value, dict):

@@ -1,13 +1,12 @@
 """Results of SLAM, the Stellar LAbel Machine: parameters of M dwarfs."""
 
-from typing import Any
-
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, BooleanField, FloatField, IntegerField
 from astra_models.intermediate import FittedModelMixin
 from astra_models.mwm import BOSS_GRID
+from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
 
 
@@ -61,12 +60,12 @@ class Slam(FittedModelMixin):
     wavelength = log_wavelength(BOSS_GRID)
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether to use the result with caution; in queries, the condition of that."""
         return self.flag_bad_optimizer_status | self.flag_outside_photometry_range
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the result; in queries, the condition of that."""
         return (
             self.flag_bad_optimizer_status

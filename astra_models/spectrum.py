@@ -1,17 +1,19 @@
-"""Spectra: the table that makes ``spectrum_pk`` unique over all kinds, and what every kind shares."""
+"""Spectra: the table whose key, ``spectrum_pk``, is unique over all kinds, and what every kind shares."""
 
 import copy
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import peewee
+from numpy.typing import ArrayLike
 
 from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
 from astra_models.configuration import expand_path
+from astra_models.database.peewee_internals import NO_DEFAULTS, mark_as_saved
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import UnresolvedSpectrumError
@@ -21,6 +23,7 @@ from astra_models.pixels.paths import fill_path
 from astra_models.source import Source
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from specutils import Spectrum as SpecutilsSpectrum
 
@@ -28,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 class Spectrum(BaseModel):
-    """A spectrum of any kind. It passes on whatever its concrete row has: ``flux``, ``snr``, ``telescope``..."""
+    """A spectrum of any kind, with all attributes of its row in the table of that kind: ``flux``, ``snr``..."""
 
     pk = AutoField()
     spectrum_flags = BitField()
 
-    _resolved: Any = None
+    _resolved: "SpectrumMixin | None" = None
 
     @property
     def spectrum_pk(self) -> int:
@@ -41,7 +44,7 @@ class Spectrum(BaseModel):
         return self.pk
 
     def resolve(self) -> "SpectrumMixin":
-        """Find the concrete row, by one query over all kinds of spectra.
+        """Find the row in the table of its kind, by one query over all kinds of spectra.
 
         Raises
         ------
@@ -61,7 +64,7 @@ class Spectrum(BaseModel):
 
 
 class SpectrumMixin(PixelsMixin, BaseModel):
-    """What every kind of spectrum shares. Kinds are found by deriving from this class."""
+    """Base of every kind of spectrum: each class derived from it is a kind."""
 
     abstract = True
 
@@ -108,18 +111,27 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         good = ivar > 0
         return np.where(good, 1 / np.sqrt(np.where(good, ivar, 1)), np.inf)
 
-    def plot(self, ax: Any = None, **options: Any) -> "Figure":
+    def plot(
+        self,
+        ax: "Axes | Sequence[Axes] | None" = None,
+        *,
+        model_flux: ArrayLike | None = None,
+        continuum: ArrayLike | None = None,
+        flags: bool = True,
+    ) -> "Figure":
         """Plot flux against wavelength, with its uncertainty as a band.
 
-        Continuum and model flux are plotted over it where the file has them, or they are given; flagged pixels are
-        shaded. A spectrum of several chips has a panel each.
+        Continuum and model flux are plotted over it if they are given, or the file has them; flagged pixels are
+        shaded. Each chip of a spectrum has a panel of its own.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or sequence of them, optional
             Where to plot; a new figure if not given.
-        **options
-            ``model_flux``, ``continuum``, ``flags``: see `astra_models.pixels.plot.plot_spectrum`.
+        model_flux, continuum : array_like, optional
+            A model of the flux, and the continuum, of the flux's shape; those of the spectrum's file if not given.
+        flags : bool, optional
+            Whether pixels with mask bits set are shaded.
 
         Returns
         -------
@@ -128,7 +140,7 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         """
         from astra_models.pixels.plot import plot_spectrum
 
-        return plot_spectrum(self, ax, **options)
+        return plot_spectrum(self, ax, model_flux=model_flux, continuum=continuum, flags=flags)
 
     def to_specutils(self) -> "SpecutilsSpectrum":
         """Make a `specutils.Spectrum`, with units, uncertainty and mask. Needs the ``specutils`` extra."""
@@ -172,7 +184,7 @@ def load_spectra(model: type[SpectrumMixin], spectrum_pks: Iterable[int], chunk:
     model : type
         The kind of spectrum.
     spectrum_pks : iterable of int
-        Keys. Those that have no row (any more) are passed over.
+        Keys. Those without a row are skipped.
     chunk : int, optional
         Rows per query.
 
@@ -199,15 +211,15 @@ def _read_rows(model: type[SpectrumMixin], spectrum_pks: list[int]) -> dict[int,
             name: value if value is None or convert is None else convert(value)
             for (name, convert), value in zip(converters, values, strict=True)
         }
-        row = model(__no_default__=True, **columns)
-        row._dirty = set()
+        row = model(**{NO_DEFAULTS: True}, **columns)
+        mark_as_saved(row)
         rows[row.spectrum_pk] = row
     return rows
 
 
-def _is_read_as_it_is(field: Any) -> bool:
+def _is_read_as_it_is(field: peewee.Field) -> bool:
     # A production schema may hold versions as text.
-    return field.stored_type != "text" and isinstance(field, _READ_AS_THEY_ARE)
+    return getattr(field, "stored_type", None) != "text" and isinstance(field, _READ_AS_THEY_ARE)
 
 
 _READ_AS_THEY_ARE = (peewee.IntegerField, peewee.ForeignKeyField, peewee.TextField)

@@ -7,7 +7,6 @@ many as there are cartons and therefore bytes: bit 0 is the lowest of the first 
 # ruff: noqa: PIE794  "flag" stands for each column's in turn
 
 import operator
-from typing import Any
 
 import peewee
 from playhouse.hybrid import hybrid_method
@@ -288,7 +287,7 @@ class TargetingMixin(IdentifiersMixin):
     del flag
 
     @hybrid_method
-    def has_target_bit(self, bit: int) -> Any:
+    def has_target_bit(self, bit: int) -> bool | peewee.ColumnBase:
         """Tell whether a bit of ``sdss5_target_flags`` is set: of a row, or as a condition in queries.
 
         ``source.has_target_bit(5)`` is True or False, and ``Source.has_target_bit(5)`` goes into ``where``. It is
@@ -305,7 +304,7 @@ class TargetingMixin(IdentifiersMixin):
             If `bit` is no whole number, negative, or beyond 31 bits.
         """
         number, flags = _checked(bit), self.sdss5_target_flags
-        if isinstance(flags, peewee.Node):  # the column of the model, or of an alias
+        if isinstance(flags, peewee.Field):  # the column of the model, or of an alias
             return _BitIsSet(flags, number)
         byte, place = divmod(number, 8)
         return flags is not None and byte < len(flags) and bool(flags[byte] >> place & 1)
@@ -324,12 +323,12 @@ def _checked(bit: int) -> int:
 class _BitIsSet(peewee.ColumnBase):
     """The condition that a bit of a column of bytes is set, in the bound database's SQL."""
 
-    def __init__(self, column: Any, bit: int):
+    def __init__(self, column: peewee.Field, bit: int):
         super().__init__()
         self.column = column
         self.bit = bit
 
-    def __sql__(self, ctx: Any) -> Any:
+    def __sql__(self, ctx: peewee.Context) -> peewee.Context:
         byte, place = divmod(self.bit, 8)
         if is_postgresql(self.column.model._meta.database):
             is_set = peewee.fn.GET_BIT(self.column, self.bit) == 1  # an error if there are fewer

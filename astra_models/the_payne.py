@@ -1,7 +1,6 @@
 """Results of The Payne: stellar labels by a neural network that makes model spectra."""
 
 from itertools import combinations
-from typing import Any
 
 from playhouse.hybrid import hybrid_property
 
@@ -10,6 +9,7 @@ from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
 from astra_models.intermediate import FittedModelMixin
+from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
 
 LABELS = (
@@ -46,11 +46,11 @@ class ThePayne(WithFamilies, FittedModelMixin):
     wavelength = log_wavelength(APOGEE_GRID)
 
     @hybrid_property
-    def flag_warn(self) -> Any:
+    def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
         return self.result_flags > 0
 
     @hybrid_property
-    def flag_bad(self) -> Any:
+    def flag_bad(self) -> Condition:
         """Whether not to use the result; in queries, the condition of that."""
         return self.flag_fitting_failure

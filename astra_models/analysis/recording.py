@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from astra_models.base import database
+from astra_models.database.peewee_internals import mark_as_saved
 from astra_models.database.retry import run_transaction
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import RejectedResult
+from astra_models.rejected import RejectedResult, forget
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 from astra_models.upsert.batch import Batch
-from astra_models.upsert.failures import forget
 from astra_models.upsert.writer import Stored
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
@@ -97,7 +97,7 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
             key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
-                result._dirty.clear()
+                mark_as_saved(result)
                 stored_ids.add(id(result))
 
     return mark

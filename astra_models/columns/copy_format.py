@@ -1,8 +1,8 @@
 """PostgreSQL's binary COPY format, made from whole columns.
 
-Every row is a count of fields, then for each field its length in bytes and its value, all big-endian; a length of
--1 is NULL. Rows are laid out in one structured array as if nothing were NULL and every text as long as the
-longest; a mask then leaves out the bytes that aren't there. See "COPY", section "Binary Format", of the
+A row is a count of fields, then each field's length in bytes and its value, all big-endian; the length -1 is NULL.
+Rows are laid out in one structured array as if nothing were NULL and every text as long as the longest; a mask then
+drops the bytes that aren't to be sent. See "COPY", section "Binary Format", of the
 PostgreSQL documentation.
 """
 
@@ -10,7 +10,6 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -100,12 +99,12 @@ class _Group:
         """Bytes of the group in a row, with the lengths of its values."""
         return len(self.values) * (4 + self.size)
 
-    def layout(self) -> Any:
-        """Give the type of its part of a row."""
+    def layout(self) -> tuple[np.dtype, int]:
+        """Give the type of a value with its length, and how many of them a row has."""
         return np.dtype([("length", ">i4"), ("value", self.values.dtype)]), len(self.values)
 
-    def mask(self) -> Any:
-        """Give a type of the same size, in which a value is bytes, or (quicker to set) a whole number if it can be."""
+    def mask(self) -> tuple[np.dtype, int]:
+        """Give a type of the same size for what is sent: a whole number a value (quicker to set), or its bytes."""
         value = np.dtype(f"u{self.size}") if self.lengths is None else np.dtype((np.bool_, self.size))
         return np.dtype([("length", "u4"), ("value", value)]), len(self.values)
 
@@ -166,7 +165,7 @@ def _rows(groups: Sequence[_Group], rows: slice) -> memoryview:
     return as_bytes[_present(groups, names, rows)].data
 
 
-def _lengths(group: _Group, rows: slice) -> Any:
+def _lengths(group: _Group, rows: slice) -> int | np.ndarray:
     lengths = group.size if group.lengths is None else group.lengths[rows, np.newaxis]
     return lengths if group.null is None else np.where(group.null[:, rows].T, -1, lengths)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import peewee
 
+from astra_models.database.peewee_internals import put_here
 from astra_models.errors import FamilyError
 from astra_models.fields import FloatField
 
@@ -47,20 +48,20 @@ class Family:
         self._attributes = []
 
 
-def floats(*names: str, **options: Any) -> dict[str, FloatField]:
+def floats(*names: str, unit: str | None = None, help_text: str | None = None) -> dict[str, FloatField]:
     """Give columns of single-precision numbers that may be missing.
 
     Parameters
     ----------
     *names : str
         Their names.
-    **options
-        As for `FloatField`: ``unit``, ``help_text``.
+    unit, help_text : str, optional
+        Of each, as for `FloatField`; from the glossary if not given.
     """
-    return {name: FloatField(null=True, **options) for name in names}
+    return {name: FloatField(null=True, unit=unit, help_text=help_text) for name in names}
 
 
-def like(model: Any, *names: str) -> dict[str, Any]:
+def like(model: type[peewee.Model], *names: str) -> dict[str, Any]:
     """Give columns as another model has them, with their flags.
 
     Parameters
@@ -72,8 +73,7 @@ def like(model: Any, *names: str) -> dict[str, Any]:
     """
     columns: dict[str, Any] = {name: copy.deepcopy(model._meta.fields[name]) for name in names}
     for field in list(columns.values()):
-        new = FloatField()  # whose place in the table is here
-        field._order, field._sort_key = new._order, new._sort_key
+        put_here(field)
         columns |= getattr(field, "flags", {})
     return columns
 

@@ -1,15 +1,17 @@
-"""A model's columns as data: what they hold, under which heading, in tables that other things are made from.
+"""A model's columns as data, for documentation and metadata: type, unit, description, heading.
 
-The headings are said where the columns are: a `Heading` in a model's body stands over the columns after it, up to the
-next one. Columns of a model before its first heading are under the model's own name, so one without any has one group.
+Headings are declared among the columns: a `Heading` in a model's body is that of the columns after it, up to the next
+heading. Columns before the first one have the model's name for a heading.
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import peewee
 
+from astra_models.columns.typed import kind_of
+from astra_models.database.peewee_internals import next_place, place_of
 from astra_models.fields import BitField
 from astra_models.pixels.arrays import pixel_arrays
 
@@ -20,9 +22,9 @@ __all__ = ["Heading", "categories", "column_table", "column_type", "flag_table",
 
 
 class Heading:
-    """What the columns after it have in common, up to the next heading in the same body.
+    """The heading of the columns after it, up to the next heading in the same body.
 
-    It is an attribute of the model, of any name that no other in the body has::
+    It is an attribute of the model, whose name doesn't matter::
 
         class Source(BaseModel):
             _astrometry = Heading("Astrometry")
@@ -36,11 +38,10 @@ class Heading:
 
     def __init__(self, text: str):
         self.text = text
-        numbered: Any = peewee.Field()  # peewee numbers fields as they are made: this one's number is our place
-        self.place = numbered._order
+        self.place = next_place()
 
 
-def categories(model: Any) -> dict[str, str]:
+def categories(model: type[peewee.Model]) -> dict[str, str]:
     """Give the heading of each column, in the order of the table.
 
     Parameters
@@ -53,22 +54,20 @@ def categories(model: Any) -> dict[str, str]:
         headings = sorted((mark.place, mark.text) for mark in vars(base).values() if isinstance(mark, Heading))
         places = [place for place, _ in headings]
         for field in base._meta.sorted_fields if hasattr(base, "_meta") else ():
-            before = bisect(places, field._order)
-            found.setdefault(field._order, headings[before - 1][1] if before else base.__name__)
-    return {field.name: found[field._order] for field in model._meta.sorted_fields}
+            before = bisect(places, place_of(field))
+            found.setdefault(place_of(field), headings[before - 1][1] if before else base.__name__)
+    return {field.name: found[place_of(field)] for field in model._meta.sorted_fields}
 
 
-def column_type(field: Any) -> str:
-    """Give a column's type, as PostgreSQL calls it; SQLite holds the same values."""
-    from astra_models.columns.typed import kind_of
-
+def column_type(field: peewee.Field) -> str:
+    """Give a column's type by PostgreSQL's name for it; on SQLite, it holds the same values."""
     try:
         return kind_of(field).sql
     except TypeError:  # a type of another package
         return field.field_type.lower()
 
 
-def column_table(model: Any) -> "Table":
+def column_table(model: type[peewee.Model]) -> "Table":
     """Describe the columns of a model's table; see `BaseModel.column_table`."""
     headings = categories(model)
     rows = [
@@ -85,7 +84,7 @@ def column_table(model: Any) -> "Table":
     return _table(model, rows, name=str, type=str, unit=str, description=str, category=str, nullable=bool)
 
 
-def flag_table(model: Any) -> "Table":
+def flag_table(model: type[peewee.Model]) -> "Table":
     """Describe the flags in a model's bit fields; see `BaseModel.flag_table`."""
     rows = [
         (name, field.name, flag.value.bit_length() - 1, flag.help_text or "")
@@ -96,14 +95,13 @@ def flag_table(model: Any) -> "Table":
     return _table(model, rows, name=str, column=str, bit=int, description=str)
 
 
-def pixel_array_table(model: Any) -> "Table":
+def pixel_array_table(model: type[peewee.Model]) -> "Table":
     """Describe the arrays that a model's rows read from files; see `BaseModel.pixel_array_table`."""
-    arrays: Iterable[tuple[str, Any]] = pixel_arrays(model).items()
-    rows = [(name, array.unit or "", array.help_text or "") for name, array in arrays]
+    rows = [(name, array.unit or "", array.help_text or "") for name, array in pixel_arrays(model).items()]
     return _table(model, rows, name=str, unit=str, description=str)
 
 
-def _table(model: Any, rows: Sequence[Sequence[Any]], **columns: type) -> "Table":
+def _table(model: type[peewee.Model], rows: Sequence[Sequence[str | int]], **columns: type) -> "Table":
     from astropy.table import Table
 
     values = zip(*rows, strict=True) if rows else [()] * len(columns)

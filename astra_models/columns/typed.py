@@ -24,6 +24,9 @@ from astra_models.fields import (
     TextField,
 )
 
+Raw = Sequence[object] | np.ndarray
+"""Values of a column as they are given: Python or NumPy scalars, None for NULL, or an array, masked where NULL."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_MOMENT, LAST_MOMENT = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 
@@ -139,21 +142,21 @@ def _declared_kind(field: peewee.Field) -> Kind:
     raise TypeError(f"{field!r}: columns of type {type(field).__name__} can't be upserted")
 
 
-def constant_column(field: peewee.Field, value: Any, n_rows: int) -> Column:
+def constant_column(field: peewee.Field, value: object, n_rows: int) -> Column:
     """Make a column that has the same value, or NULL, in every row."""
     one, _ = to_column(field, [value])
     return Column(one.kind, np.repeat(one.values, n_rows), np.repeat(one.null, n_rows))
 
 
-def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
+def to_column(field: peewee.Field, raw: Raw) -> tuple[Column, list[Refusal]]:
     """Convert what was given for a column, and find what doesn't fit.
 
     Parameters
     ----------
     field : peewee.Field
         The column.
-    raw : sequence, length n_rows
-        Python or NumPy values, None for NULL; or an array, masked where NULL.
+    raw : sequence or ndarray, length n_rows
+        What was given; see `Raw`.
 
     Returns
     -------
@@ -168,19 +171,22 @@ def to_column(field: peewee.Field, raw: Any) -> tuple[Column, list[Refusal]]:
     column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else None
     refusals: list[Refusal] = []
     if column is None:
-        if isinstance(raw, np.ndarray):
-            # NumPy makes whole numbers of times to the nanosecond.
-            raw = raw.tolist() if raw.ndim <= 1 and raw.dtype.kind != "M" else list(raw)
-        column = _from_list(kind, raw)
-    if column is None:
-        cleaned, refusals = _one_by_one(field, kind, raw)
-        column = _from_list(kind, cleaned)
-        assert column is not None
+        values = _as_list(raw) if isinstance(raw, np.ndarray) else raw
+        column = _from_list(kind, values)
+        if column is None:
+            cleaned, refusals = _one_by_one(field, kind, values)
+            column = _from_list(kind, cleaned)
+            assert column is not None
     column, refusals = _within_range(field, column, refusals)
     return (column if stored == kind else _as_stored(field, stored, column)), refusals
 
 
-def _as_stored(field: Any, stored: Kind, column: Column) -> Column:
+def _as_list(raw: np.ndarray) -> list[object]:
+    # NumPy makes whole numbers of times to the nanosecond.
+    return raw.tolist() if raw.ndim <= 1 and raw.dtype.kind != "M" else list(raw)
+
+
+def _as_stored(field: peewee.Field, stored: Kind, column: Column) -> Column:
     """Make a zone's local times of moments, and text of versions."""
     distinct, places = np.unique(column.values, return_inverse=True)
     values = np.array([field.db_value(value) for value in distinct.tolist()], dtype=object)
@@ -222,7 +228,7 @@ def _with_nulls(kind: Kind, values: np.ndarray, mask: np.ndarray | None) -> Colu
     return Column(kind, values, null if mask is None else null | mask)
 
 
-def _from_list(kind: Kind, raw: Sequence[Any]) -> Column | None:
+def _from_list(kind: Kind, raw: Sequence[object]) -> Column | None:
     """Convert a list at once if its types allow it, else None."""
     types = set(map(type, raw))
     if kind in (FLOAT32, FLOAT64):
@@ -239,7 +245,7 @@ def _from_list(kind: Kind, raw: Sequence[Any]) -> Column | None:
     return Column(kind, values, np.zeros(len(raw), bool) if null is None else null)
 
 
-def _floats_at_once(kind: Kind, raw: Sequence[Any]) -> Column | None:
+def _floats_at_once(kind: Kind, raw: Sequence[object]) -> Column | None:
     try:
         values = np.array(raw, dtype=np.float64)
     except (OverflowError, ValueError, TypeError):
@@ -286,7 +292,7 @@ def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
     return values
 
 
-def _one_by_one(field: peewee.Field, kind: Kind, raw: Any) -> tuple[list[Any], list[Refusal]]:
+def _one_by_one(field: peewee.Field, kind: Kind, raw: Sequence[object]) -> tuple[list[object], list[Refusal]]:
     values, refusals = [], []
     for row, value in enumerate(raw):
         try:
@@ -297,7 +303,7 @@ def _one_by_one(field: peewee.Field, kind: Kind, raw: Any) -> tuple[list[Any], l
     return values, refusals
 
 
-def _convert(field: Any, kind: Kind, value: Any) -> Any:
+def _convert(field: peewee.Field, kind: Kind, value: object) -> object:
     """Convert one value, in a column that can't be converted at once.
 
     Raises
@@ -326,7 +332,7 @@ def _convert(field: Any, kind: Kind, value: Any) -> Any:
     return bytes(memoryview(value))  # pyright: ignore[reportArgumentType]  raises for what isn't bytes
 
 
-def _convert_integer(value: Any) -> int | None:
+def _convert_integer(value: object) -> int | None:
     if isinstance(value, float):
         if np.isnan(value):
             return None
@@ -340,19 +346,19 @@ def _convert_integer(value: Any) -> int | None:
     return whole
 
 
-def _convert_float(value: Any) -> float:
+def _convert_float(value: object) -> float:
     if not isinstance(value, numbers.Real | Decimal):
         raise TypeError(f"{_shown(value)} is not a number")
     return float(value)
 
 
-def _convert_boolean(value: Any) -> bool:
+def _convert_boolean(value: object) -> bool:
     if not isinstance(value, numbers.Real) or value not in (0, 1):
         raise TypeError(f"{_shown(value)} is neither true nor false")
     return bool(value)
 
 
-def _convert_text(value: Any) -> str:
+def _convert_text(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode()
     if not isinstance(value, str):
@@ -363,7 +369,7 @@ def _convert_text(value: Any) -> str:
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -53,7 +53,7 @@ def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[pe
     Raises
     ------
     ConfigurationError
-        If something is configured, and wrong.
+        If the configuration is wrong.
 
     Warns
     -----
@@ -102,7 +102,9 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     return peewee.SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
 
 
-def postgresql_database(dbname: str, timezone: str | None = None, **connection: Any) -> peewee.PostgresqlDatabase:
+def postgresql_database(
+    dbname: str, timezone: str | None = None, **connection: str | int | None
+) -> peewee.PostgresqlDatabase:
     """Make a PostgreSQL database.
 
     Parameters
@@ -113,13 +115,13 @@ def postgresql_database(dbname: str, timezone: str | None = None, **connection: 
         The zone in which times without one were written, such as ``"America/Denver"``; ``ASTRA_DATABASE_TIMEZONE`` if
         not given. Tables of our own have no such times.
     **connection
-        ``user``, ``host``, ``port``, ``password``, or whatever else libpq takes. What isn't given, libpq
-        finds in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
+        ``user``, ``host``, ``port``, ``password``, or another parameter of libpq, which finds those that aren't given
+        in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
 
     Raises
     ------
     ConfigurationError
-        If `timezone` is the name of none.
+        If there is no time zone of that name.
     """
     settings: dict[str, Any] = {"application_name": "astra"}
     settings |= {key: value for key, value in connection.items() if value is not None}
@@ -127,11 +129,11 @@ def postgresql_database(dbname: str, timezone: str | None = None, **connection: 
 
 
 def is_in_memory(database: peewee.Database) -> bool:
-    """Tell whether a database vanishes with the process."""
+    """Tell whether a database is lost when the process ends."""
     return isinstance(database, peewee.SqliteDatabase) and database.database in (IN_MEMORY, "")
 
 
-def _database_from_section(section: Any) -> tuple[peewee.Database, str | None]:
+def _database_from_section(section: object) -> tuple[peewee.Database, str | None]:
     if not isinstance(section, Mapping):
         raise ConfigurationError(
             f"database: {section!r} is not a mapping; give 'dbname' (PostgreSQL) or 'path' (SQLite file)"
@@ -163,7 +165,7 @@ def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"the configuration has an unknown key {key!r}; did you mean database?")
 
 
-def _sqlite_settings(pragmas: Any) -> dict[str, Any]:
+def _sqlite_settings(pragmas: object) -> dict[str, Any]:
     if pragmas is not None and not isinstance(pragmas, Mapping):
         raise ConfigurationError(f"database.pragmas: {pragmas!r} is not a mapping of names to values")
     settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
@@ -181,7 +183,7 @@ def _refuse_unknown_keys(section: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"database: unknown key {key!r}; {did_you_mean(key, sorted(known))}")
 
 
-def _timezone(name: Any) -> str | None:
+def _timezone(name: str | None) -> str | None:
     if not name:
         return None
     try:
@@ -192,7 +194,7 @@ def _timezone(name: Any) -> str | None:
         ) from error
 
 
-def _integer(name: str, value: Any) -> int:
+def _integer(name: str, value: str | float) -> int:
     try:
         return int(value)
     except (TypeError, ValueError) as error:

@@ -3,6 +3,9 @@
 from typing import Any
 
 import peewee
+import psycopg2.extensions
+
+from astra_models.database.peewee_internals import driver_errors
 
 
 class PostgresqlDatabase(peewee.PostgresqlDatabase):
@@ -16,27 +19,26 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
     database : str
         Name of the database.
     timezone : str, optional
-        The zone that is meant by times that are stored without one; that of every connection.
+        The zone of times that are stored without one; every connection is set to it.
     **connection
         As for `peewee.PostgresqlDatabase`.
     """
 
-    _state: Any
-    timezone: str | None = None
-
-    def init(self, database: str | None, timezone: str | None = None, **connection: Any) -> None:
-        """Set what to connect to, without connecting."""
+    def __init__(self, database: str | None, timezone: str | None = None, **connection: Any):
         self.timezone = timezone
-        super().init(database, **connection)
+        super().__init__(database, **connection)
 
-    def _initialize_connection(self, conn: Any) -> None:
-        if self.timezone is not None:
-            with conn.cursor() as cursor:
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Open this thread's connection, with the time zone that stored times are in."""
+        opened = super().connect(reuse_if_open)
+        if opened and self.timezone is not None:
+            with driver_errors, self.connection().cursor() as cursor:
                 cursor.execute("SELECT set_config('TimeZone', %s, false)", (self.timezone,))
+        return opened
 
-    def cursor(self, named_cursor: Any = None) -> Any:
+    def cursor(self, named_cursor: str | None = None) -> psycopg2.extensions.cursor:
         """Give a cursor; outside a transaction, on a new connection if the last one is known to be lost."""
-        if not self.is_closed() and not self.in_transaction() and self._state.conn.closed:
+        if not self.is_closed() and not self.in_transaction() and self.connection().closed:
             self.close()
         return super().cursor(named_cursor)
 

@@ -10,11 +10,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import peewee
 
-from astra_models.database.sql import is_postgresql
+from astra_models.database.sql import AnyDatabase, is_postgresql
 from astra_models.errors import DatabaseUnavailableError, TransactionInterruptedError
 
 DEADLINE = 120.0
@@ -24,6 +24,8 @@ LONGEST_PAUSE = 10.0
 TRANSIENT_CLASSES = ("08", "40")
 TRANSIENT_STATES = ("57P01", "57P02", "57P03", "57P05", "53300", "55P03")
 SQLITE_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
+ROW_ERRORS = (peewee.IntegrityError, peewee.DataError, peewee.InternalError)
+ROW_CLASSES = ("22", "23", "P0")  # data exceptions, violated constraints, exceptions that triggers raise
 SESSION_LOST = (peewee.OperationalError, peewee.InterfaceError)
 
 Result = TypeVar("Result")
@@ -31,7 +33,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-def run_transaction(database: Any, work: Callable[[], Result], deadline: float | None = None) -> Result:
+def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline: float | None = None) -> Result:
     """Run `work` in a transaction of its own, again if it failed for a passing reason.
 
     Parameters
@@ -84,7 +86,7 @@ def run_transaction(database: Any, work: Callable[[], Result], deadline: float |
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def describe(database: Any) -> str:
+def describe(database: AnyDatabase) -> str:
     """Name a database for a message, without anything secret."""
     if not is_postgresql(database):
         return f"SQLite database {str(database.database)!r}"
@@ -106,7 +108,13 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(getattr(error, "orig", error), "pgcode", None)
 
 
-def _is_transient(database: Any, error: BaseException, connected_before: bool) -> bool:
+def is_about_rows(error: peewee.PeeweeException) -> bool:
+    """Tell whether one of `ROW_ERRORS` means that a row is bad, and not the statement."""
+    state = sqlstate(error)
+    return state is None or state[:2] in ROW_CLASSES
+
+
+def _is_transient(database: AnyDatabase, error: BaseException, connected_before: bool) -> bool:
     code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in SQLITE_BUSY
@@ -116,12 +124,12 @@ def _is_transient(database: Any, error: BaseException, connected_before: bool) -
     return is_postgresql(database) and isinstance(error, SESSION_LOST) and connected_before and _is_lost(database)
 
 
-def _is_lost(database: Any) -> bool:
+def _is_lost(database: AnyDatabase) -> bool:
     """Tell whether there is no connection, or one that the server or network has ended."""
-    return database.is_closed() or bool(getattr(database._state.conn, "closed", False))
+    return database.is_closed() or bool(getattr(database.connection(), "closed", False))
 
 
-def _raise_if_unreachable(database: Any, error: BaseException) -> None:
+def _raise_if_unreachable(database: AnyDatabase, error: BaseException) -> None:
     """Turn the failure of a first connection, which no retry mends, into an error that says so."""
     if database.is_closed() and isinstance(error, peewee.OperationalError):
         raise DatabaseUnavailableError(
@@ -130,13 +138,13 @@ def _raise_if_unreachable(database: Any, error: BaseException) -> None:
         ) from error
 
 
-def _connect(database: Any) -> None:
+def _connect(database: AnyDatabase) -> None:
     if not database.is_closed() and not database.is_connection_usable():
         _drop_connection(database)
     database.connect(reuse_if_open=True)
 
 
-def _drop_connection(database: Any) -> None:
+def _drop_connection(database: AnyDatabase) -> None:
     """Forget a connection that has ended; a good one is kept."""
     if database.is_closed() or database.is_connection_usable():
         return
@@ -147,12 +155,12 @@ def _drop_connection(database: Any) -> None:
         database.dispose()
 
 
-def _begin_arguments(database: Any) -> tuple[str, ...]:
+def _begin_arguments(database: AnyDatabase) -> tuple[str, ...]:
     # A transaction that means to write takes SQLite's lock at once: waiting for it later can deadlock.
     return () if is_postgresql(database) else ("IMMEDIATE",)
 
 
-def _inside_callers_transaction(database: Any, work: Callable[[], Result]) -> Result:
+def _inside_callers_transaction(database: AnyDatabase, work: Callable[[], Result]) -> Result:
     try:
         with database.atomic():
             return work()

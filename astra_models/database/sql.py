@@ -6,13 +6,15 @@ from typing import Any
 
 import peewee
 
-from astra_models.base import BaseModel
+from astra_models.database.peewee_internals import driver_errors
 
-# Turns a driver's errors into peewee's, for the calls that don't go through peewee.
-driver_errors: Any = getattr(peewee, "__exception_wrapper__")  # noqa: B009  the stubs don't have it
+__all__ = ["AnyDatabase", "driver_errors", "is_any_of", "is_postgresql", "quote", "quoted_table", "rows_of"]
+
+AnyDatabase = peewee.Database | peewee.Proxy
+"""A database, or what stands for the one that is bound."""
 
 
-def is_postgresql(database: Any) -> bool:
+def is_postgresql(database: AnyDatabase) -> bool:
     """Tell whether a database, or the proxy of one, is PostgreSQL."""
     target = database.obj if isinstance(database, peewee.Proxy) else database
     return isinstance(target, peewee.PostgresqlDatabase)
@@ -23,8 +25,8 @@ def quote(*names: str | None) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names if name is not None)
 
 
-def quoted_table(model: type[BaseModel]) -> str:
-    """Give a model's table as SQL names it."""
+def quoted_table(model: type[peewee.Model]) -> str:
+    """Quote the name of a model's table, with its schema."""
     return quote(model._meta.schema, model._meta.table_name)
 
 
@@ -33,8 +35,8 @@ def rows_of(query: peewee.BaseQuery) -> list[tuple[Any, ...]]:
     return list(query.tuples())
 
 
-def is_any_of(column: Any, values: Iterable[int]) -> peewee.Expression:
-    """Make the condition that a column is one of any number of integers, bound as one value.
+def is_any_of(column: peewee.Field, values: Iterable[int]) -> peewee.Expression:
+    """Make the condition that a column is one of any number of integers, sent as one parameter.
 
     Parameters
     ----------

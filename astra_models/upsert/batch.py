@@ -1,35 +1,31 @@
-"""Rows of any shape, made into one set of typed columns.
+"""A batch: rows as one set of typed columns, checked.
 
 A batch has every column that the table writes. A column that a row doesn't set gets that column's default, never
 another row's value. Rows that can't be stored are taken out and remembered; of rows with the same key the last
 one stays.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import peewee
 
 from astra_models.columns.copy_format import binary_copy
-from astra_models.columns.typed import FLOAT_TYPES, Column, Refusal, constant_column, kind_of, to_column
+from astra_models.columns.typed import Column, Raw, Refusal, constant_column, kind_of, to_column
 from astra_models.database.layout import require_no_value
-from astra_models.errors import FieldValueError, UnknownColumnError, did_you_mean
-from astra_models.fields import Flag, GeneratedField, utc_now
+from astra_models.database.sql import is_any_of, quoted_table
+from astra_models.fields import GeneratedField, utc_now
 from astra_models.upsert.compare import compared_rows
-from astra_models.upsert.plan import UpsertPlan
+from astra_models.upsert.given import UNSET, Partial, raw_columns, row_as_dict
+from astra_models.upsert.plan import Key, UpsertPlan
 
-ROWS_SORTED_AT_ONCE = 500_000
+if TYPE_CHECKING:
+    from astra_models.upsert.given import Given
 
-_UNSET = object()
-
-
-class _Partial(list[Any]):
-    """Values of a column that some rows don't set: `_UNSET` stands for those."""
+__all__ = ["Batch", "check_columns", "last_of_each_key", "make_batch", "without_unknown_keys"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +45,13 @@ class Batch:
     refusals : list of Refusal
         Rows that can't be stored, by their place in the input.
     superseded : int
-        Rows that a later one of the same key took the place of.
+        Rows that were left out because a later one has the same key.
     """
 
     plan: UpsertPlan
     columns: dict[str, Column]
     rows: np.ndarray
-    source: Any
+    source: "Given"
     refusals: list[Refusal] = field(default_factory=list)
     superseded: int = 0
 
@@ -68,8 +64,8 @@ class Batch:
         return list(binary_copy(list(self.columns.values())))
 
     @cached_property
-    def places(self) -> dict[tuple[Any, ...], int]:
-        """The rows' places, by what makes each the same as a stored one, as PostgreSQL's driver fetches it."""
+    def places(self) -> dict[Key, int]:
+        """The rows' places, by key and compared columns in the form in which PostgreSQL's driver fetches these."""
         null = np.zeros(len(self), bool)
         keys = [Column(kind_of(key), values, null) for key, values in self.keys().items()]
         others = [self.columns[column.name] for column in self.plan.compared_beside_key]
@@ -81,7 +77,7 @@ class Batch:
         return replace(self, columns=columns, rows=self.rows[places])
 
     def without(self, refused: np.ndarray, check: str, messages: Sequence[str]) -> "Batch":
-        """Take rows out that can't be stored.
+        """Give the batch without rows that can't be stored, which are added to its refusals.
 
         Parameters
         ----------
@@ -111,43 +107,12 @@ class Batch:
             return key.compute(self.columns[key.source].values)
         return self.columns[key.name].values
 
-    def payload(self, row: int) -> dict[str, Any]:
+    def payload(self, row: int) -> dict[str, object]:
         """Give what was given for a row."""
         return row_as_dict(self.source, row)
 
 
-def split_rows(plan: UpsertPlan, rows: Iterable[Any], batch_size: int) -> Iterator[Any]:
-    """Split the input into lists of at most `batch_size` rows, or parts of a table.
-
-    The rows of a table are taken in the order of the key, for keys that are near each other are found faster.
-
-    Raises
-    ------
-    TypeError
-        If a single row was given instead of a list of rows.
-    """
-    if isinstance(rows, Mapping | peewee.Model | str | bytes):
-        raise TypeError(f"rows is one {type(rows).__name__}; put it in a list")
-    if is_table(rows):
-        yield from _parts(plan, rows, batch_size)
-        return
-    for tables, group in itertools.groupby(rows, key=is_table):
-        if tables:
-            for table in group:
-                yield from _parts(plan, table, batch_size)
-        else:
-            while some := list(itertools.islice(group, batch_size)):
-                yield some
-
-
-def is_table(rows: Any) -> bool:
-    """Tell whether rows are a pyarrow Table, an astropy Table, or a structured array."""
-    if _is_arrow(rows) or hasattr(rows, "iterrows"):
-        return True
-    return isinstance(rows, np.ndarray) and rows.dtype.names is not None
-
-
-def make_batch(plan: UpsertPlan, rows: Any, extra: str = "raise") -> Batch:
+def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
     """Turn rows into a batch that the database should take.
 
     Parameters
@@ -166,14 +131,14 @@ def make_batch(plan: UpsertPlan, rows: Any, extra: str = "raise") -> Batch:
     MissingColumnError
         If there are values for columns that the table doesn't have, and `extra` is "raise".
     """
-    raw, strangers = _raw_columns(plan, rows, extra)
+    raw, strangers = raw_columns(plan, rows, extra)
     for target in plan.missing if extra == "raise" else ():
         _require_no_values(target, raw.get(target.name))
     return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers))
 
 
 def check_columns(
-    plan: UpsertPlan, raw: Mapping[str, Any], n_rows: int, source: Any, strangers: Sequence[Refusal] = ()
+    plan: UpsertPlan, raw: Mapping[str, Raw], n_rows: int, source: "Given", strangers: Sequence[Refusal] = ()
 ) -> Batch:
     """Convert columns to their types, and take out the rows that can't be stored.
 
@@ -202,184 +167,37 @@ def check_columns(
     return batch if good.all() else batch.take(np.flatnonzero(good))
 
 
-def row_as_dict(source: Any, row: int) -> dict[str, Any]:
-    """Give one row of the input as a dict of what was set."""
-    if _is_arrow(source):
-        return source.slice(row, 1).to_pylist()[0]
-    if is_table(source):
-        return {name: source[name][row] for name in _names_of(source)}
-    given = _row_of_table(source[row])
-    if isinstance(given, peewee.Model):
-        return dict(given.__data__)
-    return dict(given) if isinstance(given, Mapping) else {"row": given}
+def without_unknown_keys(batch: Batch) -> Batch:
+    """Refuse the rows of a batch whose foreign keys aren't in the tables that they point to: a query per column."""
+    for key in batch.plan.foreign_keys:
+        column = batch.columns[key.name]
+        wanted = np.unique(column.values[~column.null])
+        target = key.rel_field
+        found = [pk for (pk,) in target.model.select(target).where(is_any_of(target, wanted)).tuples()]
+        unknown = ~column.null & ~np.isin(column.values, np.array(found, dtype=np.int64))
+        if unknown.any():
+            table = quoted_table(target.model)
+            messages = [f"{key.name} {value} is not in {table}" for value in column.values[unknown]]
+            batch = batch.without(unknown, f"{key.name} is not in {table}", messages)
+    return batch
 
 
-def _is_arrow(rows: Any) -> bool:
-    return hasattr(rows, "to_pylist") and hasattr(rows, "column_names")
-
-
-def _names_of(table: Any) -> list[str]:
-    if _is_arrow(table):
-        return table.column_names
-    return list(table.dtype.names if isinstance(table, np.ndarray) else table.colnames)
-
-
-def _parts(plan: UpsertPlan, table: Any, batch_size: int) -> Iterator[Any]:
-    for start in range(0, len(table), ROWS_SORTED_AT_ONCE):
-        some = _slice(table, start, ROWS_SORTED_AT_ONCE)
-        order = _order_of_keys(plan, some)
-        for first in range(0, len(some), batch_size):
-            yield _slice(some, first, batch_size) if order is None else _take(some, order[first : first + batch_size])
-
-
-def _slice(table: Any, start: int, n_rows: int) -> Any:
-    return table.slice(start, n_rows) if _is_arrow(table) else table[start : start + n_rows]
-
-
-def _take(table: Any, places: np.ndarray) -> Any:
-    return table.take(places) if _is_arrow(table) else table[places]
-
-
-def _order_of_keys(plan: UpsertPlan, table: Any) -> np.ndarray | None:
-    """Give the places of a table's rows in the order of the key's first column; None if they are in order."""
-    names = {plan.key[0].name, plan.key[0].column_name}.intersection(_names_of(table))
-    if len(names) != 1:
-        return None
-    keys = np.asarray(table[names.pop()])
-    if keys.dtype.kind not in "iu" or keys.ndim != 1 or not (keys[1:] < keys[:-1]).any():
-        return None
-    return np.argsort(keys, kind="stable")
-
-
-def _raw_columns(plan: UpsertPlan, rows: Any, extra: str) -> tuple[dict[str, Any], list[Refusal]]:
-    if is_table(rows):
-        return _columns_of_table(plan, rows, extra), []
-    records, strangers = [], []
-    for row, given in enumerate(rows):
-        if isinstance(given, plan.model):
-            records.append(given.__data__)
-        elif isinstance(given := _row_of_table(given), Mapping):
-            records.append(_by_field_name(plan, given, extra))
-        else:
-            records.append({})
-            strangers.append(_stranger(plan, row, given))
-    return _columns_of_records(plan, records), strangers
-
-
-def _row_of_table(given: Any) -> Any:
-    """Make a dict of one row of an astropy Table or a structured array; anything else is left as it is."""
-    names = getattr(given, "colnames", None) or getattr(getattr(given, "dtype", None), "names", None)
-    return given if names is None else {name: given[name] for name in names}
-
-
-def _stranger(plan: UpsertPlan, row: int, given: Any) -> Refusal:
-    kind = type(given).__name__
-    message = f"a {kind} was given to upsert({plan.model.__name__}); give {plan.model.__name__} rows or dicts"
-    return Refusal(row, f"a {kind}, not a {plan.model.__name__}", message)
-
-
-def _columns_of_records(plan: UpsertPlan, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Turn records into columns of values, quickly if all of them set the same ones."""
-    names = list(records[0])
-    if all(len(record) == len(names) for record in records):
-        floats = [name for name in names if name in plan.float_names]
-        try:
-            others = {name: list(map(itemgetter(name), records)) for name in names if name not in plan.float_names}
-            return others | _float_columns(floats, records)
-        except KeyError:
-            pass  # as many columns, but not the same
-    set_by_any: set[str] = set().union(*records)
-    return {name: _Partial(record.get(name, _UNSET) for record in records) for name in set_by_any}
-
-
-def _float_columns(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Turn columns of floats into arrays, all at once unless one of them holds something else."""
-    if len(names) < 2:
-        return {name: [record[name] for record in records] for name in names}
-    rows = list(map(itemgetter(*names), records))
-    if set(map(type, itertools.chain.from_iterable(rows))) <= FLOAT_TYPES:
-        try:
-            return dict(zip(names, np.ascontiguousarray(np.array(rows, dtype=np.float64).T), strict=True))
-        except OverflowError:
-            pass  # an integer beyond all floats: its column will say so
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-
-
-def _by_field_name(plan: UpsertPlan, given: Mapping[str, Any], extra: str) -> dict[str, Any]:
-    """Translate a dict's keys: columns and fields by their names, flags into their bit field."""
-    if isinstance(given, dict) and plan.model._meta.fields.keys() >= given.keys():
-        return given
-    record: dict[str, Any] = {}
-    flags: list[tuple[Flag, Any]] = []
-    for key, value in given.items():
-        target = plan.model._meta.combined.get(key)
-        if target is not None:
-            record[target.name] = value
-        elif isinstance(flag := getattr(plan.model, str(key), None), Flag):
-            flags.append((flag, value))
-        elif extra == "raise":
-            raise _unknown_column(plan, str(key))
-    for flag, is_set in flags:
-        bits = record.get(flag.field.name) or 0
-        record[flag.field.name] = bits | flag.value if is_set else bits & ~flag.value
-    return record
-
-
-def _columns_of_table(plan: UpsertPlan, table: Any, extra: str) -> dict[str, Any]:
-    columns = {}
-    for name in _names_of(table):
-        target = plan.model._meta.combined.get(name)
-        if target is not None:
-            columns[target.name] = _in_unit_of(target, table[name])
-        elif extra == "raise":
-            raise _unknown_column(plan, name)
-    return columns
-
-
-def _in_unit_of(target: Any, values: Any) -> Any:
-    """Give a table's column as an array, or a list, in the unit of the field that it goes into."""
-    if hasattr(values, "to_pylist"):
-        return values.to_numpy() if values.null_count == 0 else values.to_pylist()
-    if hasattr(values, "to_datetime"):
-        return np.array([moment.isoformat() for moment in values.utc.to_datetime()], dtype=object)
-    unit = getattr(values, "unit", None)
-    plain = values.value if hasattr(values, "value") and not hasattr(values, "mask") else values
-    array = np.ma.asarray(plain) if hasattr(plain, "mask") else np.asarray(plain)
-    if unit is None or not target.unit or str(unit) == target.unit:
-        return array
-    from astropy import units
-
-    try:
-        factor = units.Unit(unit).to(units.Unit(target.unit))
-    except (units.UnitConversionError, ValueError, TypeError) as error:
-        raise FieldValueError(f"{target.name}: unit {unit} can't be converted to {target.unit}") from error
-    return array if factor == 1 else array * factor
-
-
-def _require_no_values(target: peewee.Field, raw: Any) -> None:
+def _require_no_values(target: peewee.Field, raw: Raw | None) -> None:
     """Make sure that a column that the table doesn't have is given nothing but NULL and the default."""
     if raw is None:
         return
-    column, _ = to_column(target, [None if value is _UNSET else value for value in raw])
+    column, _ = to_column(target, [None if value is UNSET else value for value in raw])
     for value in np.unique(column.values[~column.null]).tolist():
         require_no_value(target, value)
 
 
-def _unknown_column(plan: UpsertPlan, name: str) -> UnknownColumnError:
-    known = [field.name for field in plan.fields]
-    return UnknownColumnError(
-        f"{plan.model.__name__} has no column {name!r} (extra='ignore' leaves such columns out); "
-        f"{did_you_mean(name, known)}"
-    )
-
-
-def _column(target: peewee.Field, raw: Any, n_rows: int) -> tuple[Column, list[Refusal]]:
+def _column(target: peewee.Field, raw: Raw | None, n_rows: int) -> tuple[Column, list[Refusal]]:
     """Make a column, with the field's default where a row doesn't set it or a NULL isn't allowed."""
     default = utc_now() if target.name == "modified" else _default(target)
     if raw is None or target.name == "modified":
         return constant_column(target, default, n_rows), []
-    if isinstance(raw, _Partial):
-        raw = [default if value is _UNSET else value for value in raw]
+    if isinstance(raw, Partial):
+        raw = [default if value is UNSET else value for value in raw]
     column, refusals = to_column(target, raw)
     if default is None or target.null or not column.null.any():
         return column, refusals
@@ -388,7 +206,7 @@ def _column(target: peewee.Field, raw: Any, n_rows: int) -> tuple[Column, list[R
     return Column(column.kind, values, np.zeros(n_rows, bool)), refusals
 
 
-def _default(target: peewee.Field) -> Any:
+def _default(target: peewee.Field) -> object:
     return target.default() if callable(target.default) else target.default
 
 
@@ -427,15 +245,3 @@ def last_of_each_key(batch: Batch) -> Batch:
     if is_last.all() and (np.diff(order) > 0).all():
         return batch
     return replace(batch.take(order[is_last]), superseded=int((~is_last).sum()))
-
-
-__all__ = [
-    "Batch",
-    "check_columns",
-    "is_table",
-    "kind_of",
-    "last_of_each_key",
-    "make_batch",
-    "row_as_dict",
-    "split_rows",
-]

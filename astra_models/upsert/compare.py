@@ -1,15 +1,15 @@
-"""What makes a row the same as a stored one: as a batch has it, and as the server gives it.
+"""Comparing the rows of a batch with stored ones: the compared values, from here and from the server, in one form.
 
-Integers and text are compared as they are, floats by a hash of all of them. Both sides must agree on each value's form;
-where they don't, rows look different that aren't.
+Integers and text are compared as they are, floats by a hash of all of them. Where the two sides
+disagree on a value's form, equal rows look different, which costs time and nothing else.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from astra_models.columns.copy_format import as_sent
 from astra_models.columns.typed import BYTES, FLOAT32, FLOAT64, FLOATS, LOCAL_MOMENT, MOMENT, Column, Kind
 from astra_models.upsert.digest import digest_in_sql, digest_of_arrays, digest_of_row
+from astra_models.upsert.plan import Key
 
 _FLOAT = (FLOAT32, FLOAT64)
 _AS_HEX = {
@@ -33,7 +33,7 @@ def compared_in_sql(columns: Sequence[tuple[str, Kind]]) -> str:
     return ", ".join([*others, *([digest_in_sql(f"ARRAY[{', '.join(floats)}]")] if floats else [])])
 
 
-def compared_rows(columns: Sequence[Column]) -> Iterable[tuple[Any, ...]]:
+def compared_rows(columns: Sequence[Column]) -> Iterable[Key]:
     """Give what is compared of each row, as the driver fetches `compared_in_sql`.
 
     Parameters
@@ -46,7 +46,7 @@ def compared_rows(columns: Sequence[Column]) -> Iterable[tuple[Any, ...]]:
     return zip(*others, *([_fetched(digest_of_row(floats))] if floats else []), strict=True)
 
 
-def _fetched(column: Column) -> list[Any]:
+def _fetched(column: Column) -> list:
     if column.kind is FLOATS:
         return _fetched(digest_of_arrays(column))
     values = as_sent(column).astype(">i8").view("V8") if column.kind in (MOMENT, LOCAL_MOMENT) else column.values

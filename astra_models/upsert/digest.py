@@ -1,8 +1,8 @@
 """PostgreSQL's hash of an array of floats, made here.
 
-The server can so tell whether hundreds of floats are as before without sending them, which takes longer than all else.
-It hashes each with Bob Jenkins's lookup3, and must go on to do so, for tables partitioned by hash depend on it. Should
-a server count otherwise, rows look different that aren't: that costs time, nothing else.
+With it, the server need not send hundreds of floats to show that they are as before; sending them would take longer
+than all else. It hashes each with Bob Jenkins's lookup3, which tables partitioned by hash rely on, so that it won't
+change. If a server hashed otherwise, equal rows would look different, which costs time and nothing else.
 
 Two different arrays have the same hash once in 2**64 times. As in SQL, NaN is equal to NaN, and 0.0 to -0.0.
 
@@ -12,7 +12,6 @@ PostgreSQL's sources.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def digest_of_arrays(column: Column) -> Column:
     return Column(INT64, digest.view(np.int64), column.null)
 
 
-def _hashes(values: Any) -> np.ndarray:
+def _hashes(values: np.ndarray | list[np.ndarray]) -> np.ndarray:
     """Hash each value of an array of floats."""
     with np.errstate(invalid="ignore"):  # of NaNs that signal
         doubles = np.array(values, dtype="<f8")

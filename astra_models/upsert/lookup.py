@@ -3,23 +3,24 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import peewee
 
+from astra_models.base import BaseModel
 from astra_models.columns.typed import kind_of
 from astra_models.database.sql import is_postgresql, quote, quoted_table
+from astra_models.upsert.plan import primary_key_of
 
 KEYS_LOOKED_UP = 64
 
 
 def find_rows(
-    model: Any,
+    model: type[BaseModel],
     keys: Mapping[peewee.Field, np.ndarray],
-    wanted: Sequence[Any] = (),
+    wanted: Sequence[peewee.Field] = (),
     condition: str = "true",
-) -> list[tuple[Any, ...]]:
+) -> list[tuple]:
     """Find rows by the values of some columns.
 
     Parameters
@@ -45,7 +46,7 @@ def find_rows(
     return database.execute_sql(f"SELECT {columns} FROM {statement} WHERE {condition}", parameters).fetchall()
 
 
-def find_a_few(model: Any, keys: Mapping[peewee.Field, np.ndarray]) -> tuple[int, int]:
+def find_a_few(model: type[BaseModel], keys: Mapping[peewee.Field, np.ndarray]) -> tuple[int, int]:
     """Look for a few of the keys, spread over all of them, to guess whether the rows are there.
 
     Parameters
@@ -67,7 +68,9 @@ def find_a_few(model: Any, keys: Mapping[peewee.Field, np.ndarray]) -> tuple[int
     return len(find_rows(model, {field: values[some] for field, values in keys.items()})), len(some)
 
 
-def _find_on_postgresql(model: Any, fields: list[peewee.Field], values: list[Any]) -> tuple[str, tuple[Any, ...]]:
+def _find_on_postgresql(
+    model: type[BaseModel], fields: list[peewee.Field], values: list[list]
+) -> tuple[str, tuple[list, ...]]:
     names = [quote(field.column_name) for field in fields]
     types = ", ".join(f"%s::{kind_of(field).sql}[]" for field in fields)
     same = " AND ".join(f"old.{name} = new.{name}" for name in names)
@@ -78,7 +81,9 @@ def _find_on_postgresql(model: Any, fields: list[peewee.Field], values: list[Any
     return f"{new}, LATERAL ({old}) AS old", tuple(values)
 
 
-def _find_on_sqlite(model: Any, fields: list[peewee.Field], values: list[Any]) -> tuple[str, tuple[Any, ...]]:
+def _find_on_sqlite(
+    model: type[BaseModel], fields: list[peewee.Field], values: list[list]
+) -> tuple[str, tuple[str, ...]]:
     same = " AND ".join(
         f"old.{quote(field.column_name)} = json_extract(new.value, '$[{place}]')" for place, field in enumerate(fields)
     )
@@ -87,7 +92,7 @@ def _find_on_sqlite(model: Any, fields: list[peewee.Field], values: list[Any]) -
     return f"{new} CROSS JOIN {quoted_table(model)} AS old ON {same}", (json.dumps(list(zip(*values, strict=True))),)
 
 
-def next_key(model: Any) -> str:
+def next_key(model: type[BaseModel]) -> str:
     """Give the SQL expression of PostgreSQL's next primary key: the column's default.
 
     Not `pg_get_serial_sequence`: in production schemas, some sequences aren't owned by their column.
@@ -96,12 +101,12 @@ def next_key(model: Any) -> str:
         "SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a "
         "ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attrelid = %s::regclass AND a.attname = %s"
     )
-    primary_key = model._meta.primary_key.column_name
-    return model._meta.database.execute_sql(statement, (quoted_table(model), primary_key)).fetchone()[0]
+    parameters = (quoted_table(model), primary_key_of(model).column_name)
+    return model._meta.database.execute_sql(statement, parameters).fetchone()[0]
 
 
-def hand_out_keys(model: Any, n_keys: int, above: int = 0) -> np.ndarray:
-    """Give primary keys that no row has, in the transaction that is open.
+def hand_out_keys(model: type[BaseModel], n_keys: int, above: int = 0) -> np.ndarray:
+    """Reserve primary keys that no row has, in the transaction that is open.
 
     Parameters
     ----------
@@ -110,7 +115,7 @@ def hand_out_keys(model: Any, n_keys: int, above: int = 0) -> np.ndarray:
     n_keys : int
         How many.
     above : int, optional
-        They are higher than this, and so are all that are handed out later: it is a key that was taken over.
+        They are higher than this key, which came with a row from elsewhere, and so are all later ones.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def hand_out_keys(model: Any, n_keys: int, above: int = 0) -> np.ndarray:
     """
     database = model._meta.database
     if not is_postgresql(database):
-        name = quote(model._meta.primary_key.column_name)
+        name = quote(primary_key_of(model).column_name)
         (highest,) = database.execute_sql(f"SELECT coalesce(max({name}), 0) FROM {quoted_table(model)}").fetchone()
         return max(highest, above) + 1 + np.arange(n_keys)
     following = next_key(model)

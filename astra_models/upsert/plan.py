@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import peewee
 
@@ -14,11 +14,13 @@ from astra_models.database.retry import describe
 from astra_models.database.sql import quoted_table
 from astra_models.errors import AbstractModelError, ReadOnlyTableError
 from astra_models.fields import BitField, GeneratedField
-from astra_models.pipeline import PipelineOutputMixin
 
 PRESERVED = ("created",)
 BYTES_PER_BATCH = 5_000_000
 BYTES_PER_VALUE = 8
+
+Key = tuple[object, ...]
+"""Values of a unique key, in the order of its columns."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class UpsertPlan:
     key : tuple of peewee.Field
         The columns of the unique key.
     compared : tuple of peewee.Field
-        The columns that make a row the same as before.
+        The columns that decide whether a row is the same as before.
     measured : tuple of peewee.Field
         The columns of which at least one holds a value in a good result.
     missing : tuple of peewee.Field
@@ -64,7 +66,7 @@ class UpsertPlan:
 
     @property
     def compared_beside_key(self) -> tuple[peewee.Field, ...]:
-        """The columns that make rows of the same key the same."""
+        """The columns, those of the key aside, that decide whether a row is the same as before."""
         return tuple(field for field in self.compared if field.name not in {key.name for key in self.key})
 
     @property
@@ -78,17 +80,17 @@ class UpsertPlan:
         return frozenset(field.name for field in self.fields if kind_of(field) in (FLOAT32, FLOAT64))
 
     @property
-    def primary_key(self) -> Any:
+    def primary_key(self) -> peewee.Field:
         """The column that the database assigns."""
-        return self.model._meta.primary_key
+        return primary_key_of(self.model)
 
     @property
     def foreign_keys(self) -> tuple[peewee.ForeignKeyField, ...]:
         """The columns that point to other tables."""
         return tuple(field for field in self.fields if isinstance(field, peewee.ForeignKeyField))
 
-    def key_of(self, row: Any) -> tuple[Any, ...]:
-        """Give the unique key of a model instance, with what the database generates of it."""
+    def key_of(self, row: BaseModel) -> Key:
+        """Give the unique key of a model instance, columns that the database generates included."""
         return tuple(
             key.compute(_value_or_default(row, key.source))
             if isinstance(key, GeneratedField)
@@ -102,24 +104,24 @@ class UpsertPlan:
         return max(200, min(10_000, BYTES_PER_BATCH // (BYTES_PER_VALUE * len(self.fields))))
 
 
-def plan_for(model: Any) -> UpsertPlan:
-    """Read the plan for a model, and for its table in the bound database as far as that is known.
+def plan_for(model: type[BaseModel]) -> UpsertPlan:
+    """Plan upserts into a model's table as it is in the bound database, as far as that is known.
 
     Raises
     ------
     AbstractModelError
         If the model has no table of its own.
     ReadOnlyTableError
-        If its table isn't as upserts need it.
+        If its table lacks what upserts need.
     TypeError
-        If it doesn't say by which columns its rows are found again.
+        If it has no `upsert_key`.
     """
     return cached_plan(model, layout_of(model) if hasattr(model, "_meta") else None)
 
 
 @lru_cache(maxsize=256)
-def cached_plan(model: Any, layout: TableLayout | None) -> UpsertPlan:
-    """Read the plan for a model, and a table that is like that."""
+def cached_plan(model: type[BaseModel], layout: TableLayout | None) -> UpsertPlan:
+    """Plan upserts into a table that differs from its model in the way that is given."""
     if not (isinstance(model, type) and issubclass(model, BaseModel) and model.upsert_key):
         raise TypeError(f"{model!r} is no output model; derive it from PipelineOutputMixin, or give it an upsert_key")
     if model.abstract:
@@ -138,15 +140,15 @@ def cached_plan(model: Any, layout: TableLayout | None) -> UpsertPlan:
         fields=fields,
         key=tuple(model._meta.fields[name] for name in model.upsert_key),
         compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified")),
-        measured=tuple(field for field in fields if _is_measured(field)),
+        measured=tuple(field for field in fields if _is_measured(field, model.record_columns)),
         missing=layout.missing if layout else (),
     )
 
 
 def plan_for_columns(
-    model: Any, names: Iterable[str], key: Sequence[str], *, own_keys: bool = False, fills: bool = False
+    model: type[BaseModel], names: Iterable[str], key: Sequence[str], *, own_keys: bool = False, fills: bool = False
 ) -> UpsertPlan:
-    """Make a plan for rows that have some of a table's columns, and leave the others of a stored row as they are.
+    """Plan upserts of some of a table's columns, which leave the other columns of stored rows as they are.
 
     Parameters
     ----------
@@ -162,14 +164,13 @@ def plan_for_columns(
         Whether NULL leaves a stored value as it is.
     """
     given = frozenset(names)
-    primary_key = model._meta.primary_key
     fields = tuple(
         field
         for field in model._meta.sorted_fields
         if not isinstance(field, GeneratedField)
         and (own_keys if field.primary_key else field.name in given or not field.null)
     )
-    aside = {*key, *PRESERVED, "modified", primary_key.name}
+    aside = {*key, *PRESERVED, "modified", primary_key_of(model).name}
     return UpsertPlan(
         model=model,
         fields=fields,
@@ -181,7 +182,12 @@ def plan_for_columns(
     )
 
 
-def _value_or_default(row: Any, name: str) -> Any:
+def primary_key_of(model: type[peewee.Model]) -> peewee.Field:
+    """Give a model's primary key; each of our models has one."""
+    return cast("peewee.Field", model._meta.primary_key)
+
+
+def _value_or_default(row: BaseModel, name: str) -> Any:
     """Give a value as it was written: NULL in a column that can't be NULL became the default."""
     value = getattr(row, name)
     if value is not None:
@@ -190,8 +196,8 @@ def _value_or_default(row: Any, name: str) -> Any:
     return default() if callable(default) else default
 
 
-def _is_measured(field: peewee.Field) -> bool:
-    if field.name in PipelineOutputMixin._meta.fields or field.name.startswith("initial_"):
+def _is_measured(field: peewee.Field, record_columns: frozenset[str]) -> bool:
+    if field.name in record_columns or field.name.startswith("initial_"):
         return False
     # A column with a default is never NULL, whether anything was measured or not.
     return field.null and field.default is None and not isinstance(field, BitField)

@@ -1,12 +1,11 @@
 """Upserting into PostgreSQL: binary COPY into a temporary table, then one INSERT ... ON CONFLICT.
 
 The stage is joined to the table, so that rows that exist keep their own primary key and use no value of its sequence.
-A few keys of a batch tell which shorter way may do: if none of them exists, the batch is copied straight into the
-table; if all do, the stage updates the table. Where that turns out to be wrong for some row, the batch takes the usual
-way.
+A few keys of a batch are looked up first. If none of them exists, the batch is copied straight into the table; if all
+do, the table is updated from the stage. If that turns out to be wrong for some row, the batch goes the usual way.
 
-Rows that are to be left alone if they are as before are compared here first with what is stored, floats by a hash that
-the server makes: reading is faster than staging. Only those that differ are staged.
+With ``unchanged="skip"``, rows are compared here with what is stored, floats by a hash that the server makes, and only
+those that differ are staged: reading is faster than staging.
 
 A stage is made once per connection and is empty after each transaction: making a table of hundreds of columns for
 every batch would take a tenth of the time and leave the catalogues full of dead rows.
@@ -14,10 +13,10 @@ every batch would take a tenth of the time and leave the catalogues full of dead
 
 import hashlib
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import peewee
+import psycopg2.extensions
 
 from astra_models.columns.copy_format import CopyStream
 from astra_models.columns.typed import kind_of
@@ -89,7 +88,7 @@ class PostgresqlWriter(Writer):
 
     def _through_stage(self, batch: Batch, all_known: bool) -> Written:
         self._run(f"CREATE TEMPORARY TABLE IF NOT EXISTS {self.stage} ({self._stage_columns()}) ON COMMIT DELETE ROWS")
-        if self._run(f"SELECT EXISTS (SELECT FROM {self.stage})").fetchone()[0]:
+        if self._run(f"SELECT FROM {self.stage} LIMIT 1").fetchone() is not None:
             self._run(f"TRUNCATE {self.stage}")  # of an earlier part of this transaction
         self._copy(self.stage, batch)
         # Either join takes the stage in its order, by key, so that concurrent writers lock rows in the same order.
@@ -110,7 +109,7 @@ class PostgresqlWriter(Writer):
         return Written(updated=updated) if updated == n_rows else None
 
     def _upsert(self, n_rows: int, near: str) -> Written:
-        inserted, written = self._run(self._upsert_statement(near)).fetchone()
+        ((inserted, written),) = self._run(self._upsert_statement(near)).fetchall()
         kept = self._count_kept(near) if self.keep_good else 0
         return Written(inserted, written - inserted, n_rows - written - kept, kept)
 
@@ -129,8 +128,8 @@ class PostgresqlWriter(Writer):
             if values.dtype.kind == "i"
         )
 
-    def _run(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
-        return self.database.execute_sql(sql, parameters)
+    def _run(self, sql: str) -> psycopg2.extensions.cursor:
+        return self.database.execute_sql(sql)
 
     def _stage_columns(self) -> str:
         columns = [f"{quote(column.column_name)} {kind_of(column).sql}" for column in self.plan.fields]
@@ -168,4 +167,5 @@ class PostgresqlWriter(Writer):
 
     def _count_kept(self, near: str) -> int:
         kept = f"NOT {self.has_measured('new')} AND {self.has_measured('old')}"
-        return self._run(f"SELECT count(*) FROM {self._stage_and_stored(near)} WHERE {kept}").fetchone()[0]
+        ((n_kept,),) = self._run(f"SELECT count(*) FROM {self._stage_and_stored(near)} WHERE {kept}").fetchall()
+        return n_kept

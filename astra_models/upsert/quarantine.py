@@ -1,34 +1,24 @@
-"""Finding the rows that the database refuses, and keeping them where an operator can see them.
+"""The rows that can't be stored: finding those that the database refuses, and keeping all where an operator sees them.
 
-A batch is written as a whole first. Only if the database refuses it are unknown keys looked for, at once for the
-whole batch, and then halves of the batch tried, until each bad row is alone. Good rows land all the same.
+Only a batch with refusals, or one that the database refused as a whole, gets here. Of the latter, foreign keys are
+looked up first, at once for all rows; if that wasn't it, halves of the batch are tried until each bad row is alone.
+Good rows are stored all the same.
 """
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import peewee
 
 from astra_models.columns.typed import Refusal
-from astra_models.database.retry import one_line, sqlstate
-from astra_models.database.sql import is_any_of, quoted_table
+from astra_models.database.retry import ROW_ERRORS, is_about_rows, one_line, sqlstate
 from astra_models.rejected import REFUSED, RejectedResult, payload_to_json
-from astra_models.upsert.batch import Batch
+from astra_models.upsert.batch import Batch, without_unknown_keys
 from astra_models.upsert.writer import Writer, Written
 from astra_models.version import installed_v_astra
 
-ROW_ERRORS = (peewee.IntegrityError, peewee.DataError, peewee.InternalError)
-# Data exceptions, violated constraints, and exceptions that triggers raise.
-ROW_ERROR_CLASSES = ("22", "23", "P0")
-
-
-def write_whole(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal]]:
-    """Write all rows of a batch, in the transaction that is open, and let the database refuse it."""
-    if writer.checks_keys_first:
-        batch = _without_unknown_keys(batch)
-    return (writer.write(batch) if len(batch) else Written()), batch.refusals
+INSERTED_AT_ONCE = 500
 
 
 def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal]]:
@@ -48,7 +38,7 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
     refusals : list of Refusal
         The rows that were not.
     """
-    checked = _without_unknown_keys(batch)
+    checked = without_unknown_keys(batch)
     try:
         return _try(writer, checked), checked.refusals
     except ROW_ERRORS as error:
@@ -60,8 +50,8 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
 def record_refusals(batch: Batch, refusals: list[Refusal], run_id: str | None) -> Counter[str]:
     """Keep refused rows in ``rejected_result``, and count the reasons."""
     rows = [_rejected(batch, refusal, run_id) for refusal in refusals]
-    for start in range(0, len(rows), 500):
-        RejectedResult.insert_many(rows[start : start + 500]).execute()
+    for start in range(0, len(rows), INSERTED_AT_ONCE):
+        RejectedResult.insert_many(rows[start : start + INSERTED_AT_ONCE]).execute()
     return Counter(refusal.check for refusal in refusals)
 
 
@@ -70,26 +60,6 @@ def _try(writer: Writer, batch: Batch) -> Written:
         return Written()
     with writer.database.atomic():
         return writer.write(batch)
-
-
-def is_about_rows(error: peewee.PeeweeException) -> bool:
-    """Tell whether it was a row that the database refused, and not the statement."""
-    state = sqlstate(error)
-    return state is None or state[:2] in ROW_ERROR_CLASSES
-
-
-def _without_unknown_keys(batch: Batch) -> Batch:
-    for key in batch.plan.foreign_keys:
-        column = batch.columns[key.name]
-        wanted = np.unique(column.values[~column.null])
-        target = key.rel_field
-        found = [pk for (pk,) in target.model.select(target).where(is_any_of(target, wanted)).tuples()]
-        unknown = ~column.null & ~np.isin(column.values, np.array(found, dtype=np.int64))
-        if unknown.any():
-            table = quoted_table(target.model)
-            messages = [f"{key.name} {value} is not in {table}" for value in column.values[unknown]]
-            batch = batch.without(unknown, f"{key.name} is not in {table}", messages)
-    return batch
 
 
 def _bisect(writer: Writer, batch: Batch, error: peewee.PeeweeException) -> tuple[Written, list[Refusal]]:
@@ -108,7 +78,7 @@ def _bisect(writer: Writer, batch: Batch, error: peewee.PeeweeException) -> tupl
     return written, refusals
 
 
-def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, Any]:
+def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, object]:
     payload = batch.payload(refusal.row)
     return {
         "model": batch.plan.model.__name__,
@@ -122,7 +92,7 @@ def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, A
     }
 
 
-def _whole(value: Any, bits: int = 64) -> int | None:
+def _whole(value: object, bits: int = 64) -> int | None:
     """Give a key as an integer if it is one that the column can hold; the payload has it as it was."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         return None

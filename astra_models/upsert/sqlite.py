@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
 
 VALUES_AT_ONCE = 16_000
-"""As Python objects, so many stay in the processor's cache until they are written."""
+"""As many Python objects as stay in the processor's cache until they are written."""
 
 
 class SqliteWriter(Writer):
@@ -48,10 +47,10 @@ class SqliteWriter(Writer):
         n_new = len(batch) - len(find_rows(self.plan.model, batch.keys()))
         return lambda: n_new
 
-    def _query(self, sql: str, *parameters: Any) -> Any:
+    def _query(self, sql: str, *parameters: int) -> int:
         return self.database.execute_sql(sql, parameters).fetchone()[0]
 
-    def _insert(self, rows: Iterable[tuple[Any, ...]], on_conflict: str = "") -> int:
+    def _insert(self, rows: Iterable[tuple], on_conflict: str = "") -> int:
         places = ", ".join("?" * len(self.columns))
         statement = f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {on_conflict}"
         connection = self.database.connection()
@@ -66,8 +65,8 @@ class SqliteWriter(Writer):
         return len(find_rows(self.plan.model, keys, condition=self.has_measured("old")))
 
 
-def as_rows(batch: Batch) -> Iterator[tuple[Any, ...]]:
-    """Give a batch's rows as SQLite's driver takes them: Python numbers and text, NaN or None where NULL."""
+def as_rows(batch: Batch) -> Iterator[tuple]:
+    """Give a batch's rows as tuples for SQLite's driver: Python numbers and text, NaN or None where NULL."""
     columns = [_as_bound(column) for column in batch.columns.values()]
     n_rows = max(1, VALUES_AT_ONCE // len(columns))
     for start in range(0, len(batch), n_rows):

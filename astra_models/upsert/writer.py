@@ -1,21 +1,22 @@
-"""What the writers for PostgreSQL and SQLite have in common, and their report."""
+"""What the writers for PostgreSQL and SQLite share, and the report of what they did."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
 
 from astra_models.database.sql import quote, quoted_table
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
-from astra_models.upsert.plan import UpsertPlan
+from astra_models.upsert.plan import Key, UpsertPlan
 
-Stored = dict[tuple[Any, ...], tuple[int, Any]]
+Stored = dict[Key, tuple[int, str | datetime]]
+"""Primary key and creation time (as the driver gives it) of stored rows, by unique key."""
 
 
 @dataclass(frozen=True)
 class UpsertReport:
-    """Counts of rows by what became of them; they add up to the rows given. Reports can be added.
+    """How many rows were inserted, updated, rejected...: the counts add up to the rows given. Reports can be added.
 
     Parameters
     ----------
@@ -28,9 +29,9 @@ class UpsertReport:
     kept : int
         Rows without any measured value, where the stored row has one (``keep_good=True``).
     rejected : int
-        Rows that can't be stored, kept in ``rejected_result`` instead.
+        Rows that can't be stored; they are kept in ``rejected_result``.
     superseded : int
-        Rows that a later one of the same batch and key took the place of.
+        Rows that were left out because a later one of the same batch has the same key.
     seconds : float
         How long it took.
     reasons : Counter
@@ -124,7 +125,7 @@ class Writer(ABC):
         return False
 
     def prepare(self, batch: Batch) -> None:  # noqa: B027  there may be nothing to do
-        """Do with a batch what takes time but no database; it may be called in another thread."""
+        """Do the work on a batch that needs no database; this may be called in another thread."""
 
     @abstractmethod
     def write(self, batch: Batch) -> Written:

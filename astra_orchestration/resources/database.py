@@ -23,6 +23,7 @@ from astra_models.database.config import (
     read_configuration,
     sqlite_database,
 )
+from astra_models.database.peewee_internals import settings_of
 from astra_models.database.retry import describe, one_line
 from astra_models.errors import ConfigurationError, DatabaseUnavailableError, did_you_mean
 from astra_models.outputs import packages_of
@@ -262,5 +263,5 @@ def _bind_unless_bound(database: peewee.Database, schema: str | None) -> None:
 def _identity(database: peewee.Database) -> tuple[Any, ...]:
     if is_in_memory(database):
         return ("in memory",)
-    pragmas = dict(getattr(database, "_pragmas", ()))
-    return type(database), database.database, database.connect_params, getattr(database, "timezone", None), pragmas
+    zone, settings = getattr(database, "timezone", None), settings_of(database)
+    return type(database), database.database, database.connect_params, zone, settings

@@ -1,0 +1,84 @@
+"""What we use of peewee that it doesn't document; nothing else in the package may.
+
+Each function says why there is no documented way. `_meta` and `__data__` are documented, and used everywhere.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import peewee
+
+NO_DEFAULTS = "__no_default__"
+"""Keyword of a model by which peewee's cursors make rows: columns that aren't given stay unset."""
+
+driver_errors: peewee.ExceptionWrapper = getattr(peewee, "__exception_wrapper__")  # noqa: B009  not in the stubs
+"""Context in which a driver's errors become peewee's, for COPY and ``executemany``, which peewee doesn't offer."""
+
+
+class UnsavedOnDemand:
+    """Base of models whose rows list their unsaved columns only when asked.
+
+    peewee makes the set with every row; most rows are upserted, and nobody asks.
+    """
+
+    __data__: dict[str, Any]
+
+    @cached_property
+    def _dirty(self) -> set[str]:
+        return set(self.__data__)
+
+
+def mark_as_saved(row: peewee.Model) -> None:
+    """Say that a row is as the database has it; peewee does so only for rows that it wrote or read itself."""
+    vars(row)["_dirty"] = set()
+
+
+def references_first(models: Iterable[type[peewee.Model]]) -> list[type[peewee.Model]]:
+    """Sort models so that each comes after those that its foreign keys point to.
+
+    `peewee.Database.create_tables` does it too, but only to make the tables.
+    """
+    return getattr(peewee, "sort_models")(models)  # noqa: B009  not in the stubs
+
+
+def create_statement(model: type[peewee.Model]) -> str:
+    """Give the CREATE TABLE statement of a model, without running it, as peewee's documented ways would."""
+    statement, _ = getattr(model, "_schema")._create_table(safe=False).query()  # noqa: B009  not in the stubs
+    return statement
+
+
+def next_place() -> int:
+    """Give the place that the next field would have, and use it up.
+
+    peewee counts the fields that are made, and columns are in that order: there is nothing else by which something
+    between two columns could know where it stands.
+    """
+    return place_of(peewee.Field())
+
+
+def place_of(field: peewee.Field) -> int:
+    """Give a field's place in the order in which fields were made."""
+    return vars(field)["_order"]
+
+
+def put_here(field: peewee.Field) -> None:
+    """Give a field the place of one that is made now: a copy would stand where the original does in its table."""
+    attributes = vars(field)
+    attributes["_order"] = next_place()
+    attributes["_sort_key"] = (1 if field.primary_key else 2, attributes["_order"])
+
+
+def declared_fields(model: type[peewee.Model]) -> list[peewee.Field]:
+    """Give all fields of a model in the table's order, those that are left out of ``sorted_fields`` included."""
+    return list(getattr(model._meta, "_sorted_field_list"))  # noqa: B009  not in the stubs
+
+
+def restore_sorted_fields(model: type[peewee.Model]) -> None:
+    """Make ``sorted_fields`` and ``sorted_field_names`` again of all fields of a model."""
+    getattr(model._meta, "_update_sorted_fields")()  # noqa: B009  not in the stubs
+
+
+def settings_of(database: peewee.Database) -> dict[str, object]:
+    """Give the pragmas that a database sets on each connection (none on PostgreSQL), without opening one to ask."""
+    return dict(getattr(database, "_pragmas", ()))
