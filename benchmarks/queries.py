@@ -51,9 +51,9 @@ def fill_tables(n_spectra: int) -> None:
         f"i, (i - 1) / {VISITS_PER_SOURCE} + 1, {NOW}, 'sdss5', 'specFull', 'v6', 60000, 1, i, 'none', 0, 0",
         n_spectra,
     )
-    columns = "spectrum_pk, source_pk, created, modified, v_astra, teff, result_flags"
+    columns = "spectrum_pk, source_pk, created, modified, v_astra, tag, teff, result_flags"
     for v_astra, where in ((8_001, "i > 0"), (9_000, "i - i / 3 * 3 > 0")):
-        values = f"i, (i - 1) / {VISITS_PER_SOURCE} + 1, {NOW}, {v_astra}, 7000 + i - i / 23000 * 23000, 0"
+        values = f"i, (i - 1) / {VISITS_PER_SOURCE} + 1, {NOW}, {v_astra}, '', 7000 + i - i / 23000 * 23000, 0"
         insert("corv", columns, values, n_spectra, where)
     database.execute_sql("VACUUM ANALYZE" if is_postgresql(database) else "ANALYZE")
 
