@@ -44,7 +44,7 @@ lint: $(VENV)/lint.stamp  ## style, types, the layers of imports, the complexity
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python checks/complexity.py
-	$(BIN)/python checks/annotations.py
+	$(BIN)/python checks/any_share.py
 	$(BIN)/pyright
 
 bench: $(VENV)/bench.stamp  ## the benchmarks
