@@ -174,9 +174,12 @@ def pixel_section(model: type[BaseModel]) -> list[str]:
 
 def reference_pages() -> dict[str, str]:
     """Make the pages of the reference: functions and classes, which mkdocstrings describes."""
-    made = {}
+    made, seen = {}, set()
     for title, modules in REFERENCE.items():
-        named = list(dict.fromkeys(path for module in modules for path in public(module)))
+        named = [
+            path for path in dict.fromkeys(each for module in modules for each in public(module)) if path not in seen
+        ]
+        seen.update(named)
         intro = [first_line(importlib.import_module(module)) for module in modules]
         made[reference_page(title)] = "\n\n".join([f"# {title}", " ".join(intro), *(f"::: {path}" for path in named)])
     return made
@@ -188,7 +191,7 @@ def reference_page(title: str) -> str:
 
 
 def public(module_name: str) -> Iterator[str]:
-    """Give the paths of a module's public functions and classes, where they are defined; tables have pages of their own."""
+    """Give the paths of the public functions and classes that a module shows, except tables, which have pages."""
     module = importlib.import_module(module_name)
     own = (name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name)
     for name in getattr(module, "__all__", None) or own:
