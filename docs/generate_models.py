@@ -7,7 +7,6 @@ functions and classes; mkdocstrings, as a plugin of mkdocs, puts their signature
 import importlib
 import inspect
 import os
-import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")  # no database is asked anything
 
-import astra_models
 from astra_models.base import BaseModel
+from astra_models.outputs import all_models
 from astra_models.pipeline import VERSIONS, PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
@@ -66,9 +65,7 @@ REFERENCE = {
 
 def models() -> list[type[BaseModel]]:
     """Give all models that are tables, as they are to be listed."""
-    for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
-        importlib.import_module(module.name)
-    own = {model for model in BaseModel.concrete_models() if model.__module__.startswith("astra_models.")}
+    own = {model for model in all_models() if model.__module__.startswith("astra_models.")}
     return sorted(own, key=lambda model: (GROUPS.index(group(model)), model is not Spectrum, model.__name__.lower()))
 
 
