@@ -39,13 +39,16 @@ test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POS
 soak: $(VENV)/test.stamp  ## kills, cut connections, restarts and concurrent writers at full length (about 13 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)
 
-lint: $(VENV)/lint.stamp  ## style and types
+lint: $(VENV)/lint.stamp  ## style, types, the layers of imports, the complexity of functions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/python checks/complexity.py
+	$(BIN)/python checks/any_share.py
 	$(BIN)/pyright
 
-bench: $(VENV)/test.stamp  ## the benchmarks
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(VENV)/bench.stamp  ## the benchmarks
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -74,6 +77,11 @@ $(VENV)/test.stamp: pyproject.toml | $(BIN)/pip
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/pip
 	@echo "installing what the checks need (a minute or two)"
 	@$(BIN)/pip install --quiet --editable '.[test,lint]'
+	@touch $@ $(VENV)/test.stamp $(VENV)/run.stamp
+
+$(VENV)/bench.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing what the benchmarks need (a minute or two)"
+	@$(BIN)/pip install --quiet --editable '.[test,bench]'
 	@touch $@ $(VENV)/test.stamp $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: pyproject.toml | $(BIN)/pip

@@ -1,6 +1,6 @@
 """Measure Corv: recovery of known truth, Koester models, a real white dwarf, time per spectrum.
 
-Prints the tables of docs/corv.md, and with ``--write docs/corv.md`` puts them there between its markers.
+Prints the tables, and with ``--write docs/benchmarks.md`` puts them there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _figures import write_figures
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +35,6 @@ SEED = 20240229
 BOSS = 10 ** (3.5563 + 1e-4 * np.arange(4648))
 SPEED_OF_LIGHT = 299_792.458
 SNRS = (10, 20, 50)
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 REAL_DATA = ROOT.parent / "shared" / "data"
 M_DWARFS = {
     "spec-0618-52049-0372": "M1",
@@ -288,26 +288,17 @@ def report(real_data: Path, number: int) -> Iterator[str]:
     yield "### Real stars that are no white dwarfs\n\n" + other_stars_report(real_data)
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a document."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no lines {BEGIN!r} and {END!r}: add them where the figures belong")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real-data", type=Path, default=REAL_DATA, help="folder with koester_da, wdtools, pyhammer")
     parser.add_argument("--number", type=int, default=1000, help="spectra per S/N of the built-in family")
-    parser.add_argument("--write", type=Path, help="document to fill in between its markers")
+    parser.add_argument("--write", type=Path, help="the page to put the tables into")
     arguments = parser.parse_args()
     text = "\n\n".join(report(arguments.real_data, arguments.number))
     print(text)
     if arguments.write:
-        write_between_markers(arguments.write, text)
+        write_figures(arguments.write, "corv", [text])
 
 
 if __name__ == "__main__":

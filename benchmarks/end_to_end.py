@@ -3,7 +3,7 @@
 Shows what the machinery costs per result: selecting, reading spectrum rows, making results, the IO manager and the
 upsert; and how much memory it takes.
 
-    python benchmarks/end_to_end.py [--spectra 100000] [--backend sqlite]
+    python benchmarks/end_to_end.py [--spectra 100000] [--backend sqlite] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
+from _figures import write_figures
 from dagster import materialize
 
 from astra_models import task
@@ -78,8 +79,8 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(backend: str, n_spectra: int) -> None:
-    """Prepare a database, and run in a process of its own, whose memory is that of the run alone."""
+def measure(backend: str, n_spectra: int) -> list[str]:
+    """Prepare a database, and run in a process of its own, whose memory is that of the run alone; gives its lines."""
     with tempfile.TemporaryDirectory() as folder:
         server: Any = None
         if backend == "sqlite":
@@ -96,28 +97,33 @@ def measure(backend: str, n_spectra: int) -> None:
         prepare(n_spectra)
         database.close()
         bind(database.obj)
-        subprocess.run([sys.executable, "-W", "ignore", __file__, "--target", repr(target)], check=True)
+        command = [sys.executable, "-W", "ignore", __file__, "--target", repr(target)]
+        lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         if server is not None:
             server.cleanup()
+    return [line for line in lines if line.startswith("|")]
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run the benchmark and print, or write, its table."""
     import ast
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spectra", type=int, default=100_000)
     parser.add_argument("--backend", choices=["postgresql", "sqlite"], action="append")
+    parser.add_argument("--write", type=Path)
     parser.add_argument("--target", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.target:
         run(ast.literal_eval(options.target))
         return
-    print("| database | run | results | seconds | results/s | MB above the start |")
-    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    lines = ["| database | run | results | seconds | results/s | MB above the start |", f"|{' --- |' * 6}"]
     for backend in options.backend or ["sqlite", "postgresql"]:
-        measure(backend, options.spectra)
+        lines += measure(backend, options.spectra)
+        print("\n".join(lines), flush=True)
+    if options.write:
+        write_figures(options.write, "end_to_end", lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ appends every value of every row to a list of its column's, and makes the file o
 astropy if its name ends in .gz; it is given a tenth of the rows. Every way runs in a process of its own, so that its
 peak of memory is its own. All files are compared with the tables.
 
-    python benchmarks/export.py [--rows 200000] [--rounds 3] [--write docs/products.md]
+    python benchmarks/export.py [--rows 200000] [--rounds 3] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -25,6 +25,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import numpy as np
 import peewee
+from _figures import write_figures
 from astropy.io import fits
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
@@ -275,10 +276,7 @@ def main() -> None:
     lines = report(figures, sizes, options.rows, n_columns)
     print("\n".join(lines))
     if options.write:
-        text = options.write.read_text()
-        start, end = "<!-- figures -->", "<!-- end of figures -->"
-        before, after = text.split(start)[0], text.split(end)[1]
-        options.write.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}")
+        write_figures(options.write, "export", lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ and spectrum, and fills four tables. The limit writes the very same rows, dumped
 same indexed tables again: by COPY, or on SQLite by a bare executemany. The incumbent makes a model instance of each row
 of an astropy Table, for each of the tables, and inserts them a thousand at a time; it gets a part of the rows.
 
-    python benchmarks/ingest.py [--rows 200000] [--incumbent-rows 5000] [--rounds 1] [--write docs/ingesting.md]
+    python benchmarks/ingest.py [--rows 200000] [--incumbent-rows 5000] [--rounds 1] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +22,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import peewee
+from _figures import write_figures
 from astropy.table import Table
-from upsert import bound, write_figures
+from upsert import bound
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
@@ -213,7 +212,7 @@ def main() -> None:
             lines.append(f"| {backend} | memory | {grown:.0f} MB above the start | | |")
             print("\n".join(lines), flush=True)
     if options.write:
-        write_figures(options.write, lines)
+        write_figures(options.write, "ingest", lines)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 All candidates take turns within one run, so that a machine that is busy for a while slows all of them. Figures are
 medians over the rounds. After every measurement the table is compared with what it should hold.
 
-    python benchmarks/upsert.py [--rounds 5] [--narrow 100000] [--wide 10000] [--write docs/upserts.md]
+    python benchmarks/upsert.py [--rounds 5] [--narrow 100000] [--wide 10000] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -23,6 +23,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import numpy as np
 import peewee
+from _figures import write_figures
 
 from astra_models.base import bind, database
 from astra_models.columns.copy_format import binary_copy
@@ -321,14 +322,7 @@ def main() -> None:
                 lines += report(backend, shape, measure(job, options.rounds))
                 print("\n".join(lines), flush=True)
     if options.write:
-        write_figures(options.write, lines)
-
-
-def write_figures(page: Path, lines: list[str]) -> None:
-    """Put figures into a page of the documentation, between its two marks."""
-    start, end = "<!-- figures -->", "<!-- end of figures -->"
-    before, rest = page.read_text().split(start)
-    page.write_text(f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{rest.split(end)[1]}")
+        write_figures(options.write, "upsert", lines)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Rows come from a generator of structured arrays, so that none of them are in mem
 in a process of its own, into an empty table.
 
     python benchmarks/upsert_scale.py [--sizes 10000 100000 1000000 3000000] [--backend sqlite]
+        [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -16,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import numpy as np
+from _figures import write_figures
 from upsert import Narrow, Wide, bound, make_columns
 
 from astra_models.base import database
@@ -59,25 +60,29 @@ def measure(backend: str, shape: str, n_rows: int) -> None:
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run the benchmark and print, or write, its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--backend", choices=["postgresql", "sqlite"], action="append")
     parser.add_argument("--shape", choices=["narrow", "wide"], action="append")
+    parser.add_argument("--write", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         backend, shape, n_rows = options.one
         measure(backend, shape, int(n_rows))
         return
-    print("| table | rows | inserted/s | upserted again/s | MB above the start |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
+    lines = ["| table | rows | inserted/s | upserted again/s | MB above the start |", "| --- | --- | --- | --- | --- |"]
+    print("\n".join(lines), flush=True)
     for backend in options.backend or ["postgresql", "sqlite"]:
         for shape in options.shape or ["narrow", "wide"]:
             for size in options.sizes:
                 n_rows = size if shape == "narrow" else size // 10
                 command = [sys.executable, "-W", "ignore", __file__, "--one", backend, shape, str(n_rows)]
-                subprocess.run(command, check=True)
+                lines += subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+                print(lines[-1], flush=True)
+    if options.write:
+        write_figures(options.write, "upsert_scale", lines)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,22 @@
-"""Pages that `make docs` makes: one for each model, from its columns as data, and one that lists them.
+"""Pages that `make docs` makes: one for each model, from its columns as data, one that lists them, and the reference.
 
-mkdocs runs it as a hook (see mkdocs.yml). `pages` gives the same without mkdocs.
+mkdocs runs it as a hook (see mkdocs.yml). `pages` gives the same without mkdocs. The pages of the reference name
+functions and classes; mkdocstrings, as a plugin of mkdocs, puts their signatures and docstrings in.
 """
 
 import importlib
+import inspect
 import os
-import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")  # no database is asked anything
 
-import astra_models
 from astra_models.base import BaseModel
+from astra_models.outputs import all_models
 from astra_models.pipeline import VERSIONS, PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
@@ -22,6 +24,40 @@ from astra_models.spectrum import Spectrum, SpectrumMixin
 ROOT = Path(__file__).parents[1]
 GROUPS = ("Sources", "Spectra", "Results", "Records")
 MADE_BY = "What makes it"
+REFERENCE = {
+    "Running pipelines": (
+        "astra_models",
+        "astra_models.analysis.task",
+        "astra_models.analysis.stream",
+        "astra_models.analysis.due",
+        "astra_models.analysis.replay",
+    ),
+    "Writing results": ("astra_models.upsert",),
+    "Models": ("astra_models.base", "astra_models.pipeline", "astra_models.spectrum"),
+    "Columns and flags": ("astra_models.fields",),
+    "Registry": ("astra_models.outputs",),
+    "Files in": ("astra_models.ingest", "astra_models.ingest.rows.account"),
+    "Files out": ("astra_models.products", "astra_models.products.export", "astra_models.products.summary"),
+    "Status": ("astra_models.status", "astra_models.explain"),
+    "Database": ("astra_models.database.config", "astra_models.database.retry"),
+    "Tables and migrations": (
+        "astra_models.schema.tables",
+        "astra_models.schema.migration",
+        "astra_models.schema.additions",
+        "astra_models.schema.check",
+    ),
+    "Versions and configuration": ("astra_models.version", "astra_models.configuration"),
+    "Errors": ("astra_models.errors",),
+    "Dagster": (
+        "astra_orchestration.resources",
+        "astra_orchestration.resources.io_manager",
+        "astra_orchestration.assets.pipelines",
+        "astra_orchestration.assets.products",
+        "astra_orchestration.assets.columns",
+    ),
+    "Sample survey": ("astra_orchestration.sample",),
+}
+"""The modules of each page of the reference."""
 
 
 # ---- what there is
@@ -29,9 +65,7 @@ MADE_BY = "What makes it"
 
 def models() -> list[type[BaseModel]]:
     """Give all models that are tables, as they are to be listed."""
-    for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
-        importlib.import_module(module.name)
-    own = {model for model in BaseModel.concrete_models() if model.__module__.startswith("astra_models.")}
+    own = {model for model in all_models() if model.__module__.startswith("astra_models.")}
     return sorted(own, key=lambda model: (GROUPS.index(group(model)), model is not Spectrum, model.__name__.lower()))
 
 
@@ -60,13 +94,19 @@ def pages() -> dict[str, str]:
     """Make all pages: paths below docs/, and their Markdown."""
     listed, nodes = models(), assets()
     made = {f"models/{model._meta.table_name}.md": model_page(model, nodes) for model in listed}
-    return {"index.md": home_page(), "models/index.md": list_page(listed, nodes)} | made
+    written = {"index.md": home_page(), "contributing.md": moved((ROOT / "CONTRIBUTING.md").read_text())}
+    return written | {"models/index.md": list_page(listed, nodes)} | made | reference_pages()
 
 
 def home_page() -> str:
-    """Make the first page of the README, whose links start elsewhere."""
-    text = (ROOT / "README.md").read_text()
-    return text.replace("](docs/decisions/)", f"](decisions/{decisions()[0].name})").replace("](docs/", "](")
+    """Make the first page of the README."""
+    return moved((ROOT / "README.md").read_text())
+
+
+def moved(text: str) -> str:
+    """Mend the links of a page that is not in docs/."""
+    text = text.replace("](docs/decisions/)", f"](decisions/{decisions()[0].name})").replace("](docs/", "](")
+    return text.replace("](CONTRIBUTING.md)", "](contributing.md)")
 
 
 def decisions() -> list[Path]:
@@ -127,6 +167,40 @@ def pixel_section(model: type[BaseModel]) -> list[str]:
     rows = [(f"`{row['name']}`", unit(row["unit"]), row["description"]) for row in arrays]
     words = "They are read from the spectrum's file when they are first used, and are no columns of the table."
     return ["## Pixel arrays", "", words, "", *table(("array", "unit", "description"), rows), ""]
+
+
+def reference_pages() -> dict[str, str]:
+    """Make the pages of the reference: functions and classes, which mkdocstrings describes."""
+    made, seen = {}, set()
+    for title, modules in REFERENCE.items():
+        named = [
+            path for path in dict.fromkeys(each for module in modules for each in public(module)) if path not in seen
+        ]
+        seen.update(named)
+        intro = [first_line(importlib.import_module(module)) for module in modules]
+        made[reference_page(title)] = "\n\n".join([f"# {title}", " ".join(intro), *(f"::: {path}" for path in named)])
+    return made
+
+
+def reference_page(title: str) -> str:
+    """Give the path of a page of the reference."""
+    return f"reference/{title.lower().replace(' ', '-')}.md"
+
+
+def public(module_name: str) -> Iterator[str]:
+    """Give the paths of the public functions and classes that a module shows, except tables, which have pages."""
+    module = importlib.import_module(module_name)
+    own = (name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name)
+    for name in getattr(module, "__all__", None) or own:
+        value = getattr(module, name)
+        is_table = inspect.isclass(value) and issubclass(value, BaseModel) and value in BaseModel.concrete_models()
+        if not name.startswith("_") and (inspect.isroutine(value) or inspect.isclass(value)) and not is_table:
+            yield f"{value.__module__}.{value.__qualname__}"
+
+
+def first_line(module: ModuleType) -> str:
+    """Give the first line of a module's docstring."""
+    return (module.__doc__ or "").strip().split("\n")[0]
 
 
 # ---- parts of pages
@@ -197,7 +271,7 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[Any]], numbers: int = 
 
 
 def on_config(config: Any) -> Any:
-    """Add the models and the decisions to the contents."""
+    """Add the models, the reference and the decisions to the contents."""
     listed: list[Any] = ["models/index.md"]
     for name in GROUPS:
         listed.append(
@@ -209,7 +283,12 @@ def on_config(config: Any) -> Any:
                 ]
             }
         )
-    config.nav += [{"Models": listed}, {"Decisions": [f"decisions/{path.name}" for path in decisions()]}]
+    reference = [{title: reference_page(title)} for title in REFERENCE]
+    config.nav += [
+        {"Models": listed},
+        {"Reference": reference},
+        {"Decisions": [f"decisions/{path.name}" for path in decisions()]},
+    ]
     return config
 
 

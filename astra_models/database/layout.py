@@ -17,6 +17,12 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from astra_models.database.catalog import StoredTable, declared_type, read_column_names, read_tables
+from astra_models.database.peewee_internals import (
+    declared_fields,
+    restore_sorted_fields,
+    select_instead,
+    selected_by,
+)
 from astra_models.errors import ConfigurationError, MissingColumnError
 from astra_models.version import version_integer_to_string, version_string_to_integer
 
@@ -134,9 +140,9 @@ class Layouts:
     def leave_out_missing(self, query: object) -> None:
         """Take columns that aren't there out of what a query selects: it may have been made before that was known."""
         if self._adapted and isinstance(query, peewee.Select):
-            selected: Sequence[object] = getattr(query, "_returning", None) or ()
+            selected = selected_by(query)
             if any(map(_is_missing, selected)):
-                setattr(query, "_returning", _without_missing(query, selected))  # noqa: B010
+                select_instead(query, _without_missing(query, selected))
 
     def explain(self, error: peewee.DatabaseError) -> None:
         """Turn the error about a column that isn't there into one that says why.
@@ -249,11 +255,6 @@ def _statement_that_adds(column: peewee.Field) -> str:
     )
 
 
-def declared_fields(model: Model) -> list[peewee.Field]:
-    """Give all fields of a model, those that the bound database doesn't have included."""
-    return list(getattr(model._meta, "_sorted_field_list"))  # noqa: B009  not in the stubs
-
-
 def declared_name(column: peewee.Field) -> str:
     """Give the name that a field's column has in tables that we make."""
     return vars(column.model._meta).get("declared_names", {}).get(column.name, column.column_name)
@@ -359,7 +360,7 @@ def _restore(model: Model) -> None:
         for name in ("stored_type", "zone", "db_value", "python_value"):
             column.__dict__.pop(name, None)
     meta.defaults = {column: column.default for column in declared_fields(model) if column.default is not None}
-    getattr(meta, "_update_sorted_fields")()  # noqa: B009  not in the stubs
+    restore_sorted_fields(model)
     del meta.table
 
 

@@ -3,7 +3,7 @@
 Each function says why there is no documented way. `_meta` and `__data__` are documented, and used everywhere.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,20 +32,6 @@ class UnsavedOnDemand:
 def mark_as_saved(row: peewee.Model) -> None:
     """Say that a row is as the database has it; peewee does so only for rows that it wrote or read itself."""
     vars(row)["_dirty"] = set()
-
-
-def references_first(models: Iterable[type[peewee.Model]]) -> list[type[peewee.Model]]:
-    """Sort models so that each comes after those that its foreign keys point to.
-
-    `peewee.Database.create_tables` does it too, but only to make the tables.
-    """
-    return getattr(peewee, "sort_models")(models)  # noqa: B009  not in the stubs
-
-
-def create_statement(model: type[peewee.Model]) -> str:
-    """Give the CREATE TABLE statement of a model, without running it, as peewee's documented ways would."""
-    statement, _ = getattr(model, "_schema")._create_table(safe=False).query()  # noqa: B009  not in the stubs
-    return statement
 
 
 def next_place() -> int:
@@ -77,6 +63,16 @@ def declared_fields(model: type[peewee.Model]) -> list[peewee.Field]:
 def restore_sorted_fields(model: type[peewee.Model]) -> None:
     """Make ``sorted_fields`` and ``sorted_field_names`` again of all fields of a model."""
     getattr(model._meta, "_update_sorted_fields")()  # noqa: B009  not in the stubs
+
+
+def selected_by(query: peewee.Select) -> Sequence[object]:
+    """Give what a query selects; peewee has a method that replaces it, and none that tells it."""
+    return getattr(query, "_returning", None) or ()
+
+
+def select_instead(query: peewee.Select, selected: Sequence[object]) -> None:
+    """Replace what a query selects, in place: peewee's own method makes a copy, which its cursor doesn't know."""
+    setattr(query, "_returning", list(selected))  # noqa: B010  not in the stubs
 
 
 def settings_of(database: peewee.Database) -> dict[str, object]:

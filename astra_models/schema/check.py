@@ -9,7 +9,8 @@ import peewee
 
 from astra_models.base import BaseModel, bound_schema, database
 from astra_models.database.catalog import StoredTable, declared_type, read_tables
-from astra_models.database.layout import LOCAL_TIME, can_hold, declared_fields, declared_name, layouts, stored_name
+from astra_models.database.layout import LOCAL_TIME, can_hold, declared_name, layouts, stored_name
+from astra_models.database.peewee_internals import declared_fields
 from astra_models.database.retry import run_transaction
 
 __all__ = ["Difference", "check_schema", "differences"]

@@ -14,7 +14,8 @@ import peewee
 
 from astra_models.base import BaseModel, bind, bound_schema, database
 from astra_models.database.catalog import read_tables
-from astra_models.database.layout import declared_fields, layouts
+from astra_models.database.layout import layouts
+from astra_models.database.peewee_internals import declared_fields
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import quote
 from astra_models.errors import MigrationError

@@ -13,7 +13,8 @@ from playhouse.migrate import SchemaMigrator
 
 from astra_models.base import bound_schema, database
 from astra_models.database.catalog import StoredTable, read_tables
-from astra_models.database.layout import declared_fields, layouts
+from astra_models.database.layout import layouts
+from astra_models.database.peewee_internals import declared_fields
 from astra_models.database.retry import describe, one_line, run_transaction
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import MigrationError, OutdatedSchemaError, SchemaPermissionError

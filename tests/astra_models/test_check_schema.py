@@ -11,7 +11,7 @@ from astra_models.analysis.due import stored_versions
 from astra_models.base import BaseModel, bind, bound_schema
 from astra_models.database.catalog import StoredColumn, StoredIndex, StoredTable, declared_type, read_tables
 from astra_models.database.config import postgresql_database
-from astra_models.database.layout import declared_fields
+from astra_models.database.peewee_internals import declared_fields
 from astra_models.fields import BitField, IntegerField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rocket import Rocket

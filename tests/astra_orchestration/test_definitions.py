@@ -18,7 +18,7 @@ from astra_orchestration.definitions import defs, made
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-HEAVY = ("scipy.optimize", "matplotlib", "lmfit", "astropy.io.fits", "astropy.table")
+HEAVY = ("scipy.optimize", "matplotlib", "astropy.io.fits", "astropy.table")
 
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

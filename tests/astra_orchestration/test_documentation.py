@@ -16,7 +16,7 @@ from astra_models.source import Source
 from astra_orchestration.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
@@ -96,3 +96,9 @@ def test_commands_that_the_documentation_names_exist(page: str, words: list[str]
 
     assert shown.exit_code == 0, f"{page}: astra {' '.join(words)}"
     assert "Example" in shown.output or depth < len(words) or words[0] in known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_targets_of_make_that_the_documentation_names_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+)(?: [a-z]+)*:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^\$ |`)make ([a-z]+)", page.read_text(), re.MULTILINE)) <= targets

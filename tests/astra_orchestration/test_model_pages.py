@@ -1,5 +1,6 @@
 """The pages about models that `make docs` makes, without making the site."""
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -67,10 +68,21 @@ def test_links_lead_somewhere(pages: dict[str, str]) -> None:
             assert target.as_posix() in there or (ROOT / "docs" / target).is_file(), f"{name}: {link}"
 
 
+def test_the_reference_names_what_can_be_imported(pages: dict[str, str]) -> None:
+    named = [
+        path for name, page in pages.items() if "reference/" in name for path in re.findall(r"^::: (.+)", page, re.M)
+    ]
+    assert len(named) == len(set(named))
+    assert {"astra_models.upsert.upsert", "astra_models.fields.plain.FloatField"} <= set(named)
+    for path in named:
+        module, _, name = path.rpartition(".")
+        assert getattr(importlib.import_module(module), name).__doc__, path
+
+
 def test_every_page_is_in_the_contents() -> None:
     contents = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = {page for section in contents for pages in section.values() for page in _pages(pages)}
-    assert listed == {"index.md", *(path.name for path in (ROOT / "docs").glob("*.md"))}
+    assert listed == {"index.md", "contributing.md", *(path.name for path in (ROOT / "docs").glob("*.md"))}
 
 
 def _pages(pages: str | list[dict[str, str]]) -> list[str]:
