@@ -1,4 +1,4 @@
-"""Trying refused rows again, once what made them unstorable is mended."""
+"""Storing refused rows again, once the cause is mended."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def replay(run_id: str | None = None) -> UpsertReport:
     Parameters
     ----------
     run_id : str, optional
-        The run, or the beginning of its id, whose rows to try; those of all runs if not given.
+        The run whose rows to try: its id, or how the id begins; all runs if not given.
 
     Returns
     -------
@@ -89,11 +89,11 @@ def _replay_some(run_id: str | None, after: int, last: int) -> tuple[UpsertRepor
     return report, rejected[-1].pk
 
 
-def _refused(run_id: str | None) -> Any:
+def _refused(run_id: str | None) -> "peewee.ModelSelect[RejectedResult]":
     return RejectedResult.select().where(_condition(run_id))
 
 
-def _condition(run_id: str | None) -> Any:
+def _condition(run_id: str | None) -> peewee.Expression:
     refused = (RejectedResult.reason == REFUSED) & RejectedResult.payload.is_null(False)
     return refused if run_id is None else refused & RejectedResult.run_id.startswith(run_id)
 

@@ -9,10 +9,10 @@ asking for it every half minute would mend nothing.
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 
+from astra_models.database.sql import rows_of
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_orchestration.assets.result_files import result_file, result_files
@@ -65,8 +65,8 @@ class Round:
     def _is_known(self, file: WatchedFile) -> bool:
         from astra_models.ingest.tables.opening import file_sha256
 
-        same_size: Any = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size).tuples()
-        checksums = {checksum for (checksum,) in same_size}
+        same_size = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size)
+        checksums = {checksum for (checksum,) in rows_of(same_size)}
         if not checksums or self.hashed + file.size > MOST_BYTES_HASHED:
             return False
         self.hashed += file.size

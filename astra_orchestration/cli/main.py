@@ -1,7 +1,7 @@
 """``astra``: the project from a terminal."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,7 @@ from astra_orchestration.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from astra_models.analysis.task import Task
+    from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
     cls=AstraGroup,
@@ -82,9 +82,9 @@ def run(
     from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
 
-    task = cast("Task", load_pipeline(pipeline))
-    connect_to_configured(*task.output_models, *task.spectrum_models, RejectedResult)
-    stream = analyse(task, limit=limit, sdss_ids=sdss_id, rerun=rerun.value, batch_size=batch_size)
+    wanted = load_pipeline(pipeline)
+    connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
+    stream = analyse(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, batch_size=batch_size)
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
@@ -149,7 +149,7 @@ def _say(asset: str, text: str) -> None:
     say(f"[bold]{asset:<14}[/] {escaped(text)}")
 
 
-def _seconds(outcome: Any) -> str:
+def _seconds(outcome: "Outcome") -> str:
     if outcome.failed:
         return "[red]failed[/]"
     return "" if outcome.seconds is None else f"{outcome.seconds:.1f}"

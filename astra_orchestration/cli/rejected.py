@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+
+if TYPE_CHECKING:
+    from astra_models.rejected import RejectedResult
 
 rejected_commands = typer.Typer(cls=AstraGroup)
 
@@ -96,7 +99,7 @@ def _models_called(name: str) -> list[str]:
         raise
 
 
-def _shown(row: Any) -> tuple[str, ...]:
+def _shown(row: "RejectedResult") -> tuple[str, ...]:
     from astra_models.version import version_integer_to_string
 
     version = "" if row.v_astra is None else version_integer_to_string(row.v_astra)

@@ -3,15 +3,21 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from astra_models.base import BaseModel
+
+CountedOf = Callable[[int, int], None]
+"""Is told how many are done, and how many there are."""
 
 # Each command that needs a database says so itself, by an error.
 warnings.filterwarnings("ignore", message="no database is configured")
@@ -26,7 +32,7 @@ complain = partial(errors.print, soft_wrap=True)
 class AstraGroup(TyperGroup):
     """Commands whose errors, as far as users can cause them, are one line and not a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run a command; exit with 1 if it fails."""
         try:
             return super().invoke(ctx)
@@ -50,7 +56,7 @@ def escaped(text: str) -> str:
     return escape(text)
 
 
-def connect_to_configured(*models: Any) -> None:
+def connect_to_configured(*models: "type[BaseModel]") -> None:
     """Make sure that the configured database can be used, and is not one that vanishes."""
     from astra_orchestration.resources.database import connect
 
@@ -89,7 +95,7 @@ def where() -> str:
     return escaped(f"{describe(database)}{schema}")
 
 
-def table(columns: Any, rows: Any) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Make a table of a first column of names and further ones of numbers."""
     table = Table()
     table.add_column(columns[0], overflow="fold")
@@ -101,7 +107,7 @@ def table(columns: Any, rows: Any) -> Table:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Any]:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar; gives a function that is told how many are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -113,17 +119,17 @@ def progress_bar(what: str, total: int) -> Iterator[Any]:
 
 
 @contextmanager
-def rows_bar(what: str) -> Iterator[tuple[Any, Any]]:
+def rows_bar(what: str) -> Iterator[tuple[CountedOf, CountedOf]]:
     """Show a bar with the speed.
 
     Gives two functions: one is told how many bytes of a file are checked, and how many there are; the other, how many
     rows are done, and how many there are.
     """
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
+        def render(self, task: Task) -> Text:
             unit, size = task.fields["unit"], task.fields["size"]
             speed = task.finished_speed or task.speed
             done = "" if task.total is None else f"{task.completed / size:,.0f} of {task.total / size:,.0f} {unit}"

@@ -232,7 +232,7 @@ _TARGETS: dict[str, type[Target]] = {
 }
 
 
-def _check_target(target: Any) -> None:
+def _check_target(target: object) -> None:
     """Refuse unknown keys, by name only: a wrong key's value may be a password."""
     if not isinstance(target, Mapping):
         raise ConfigurationError(f"target: is not a mapping with one of the keys {', '.join(_TARGETS)}")
