@@ -1,4 +1,4 @@
-"""Writing what pipelines give: results of any mixture of models, and failures, each to its own table."""
+"""Writing batches: results, of one model or several, and failures, each into its own table."""
 
 import logging
 from collections import Counter
@@ -51,11 +51,11 @@ def record(
     Parameters
     ----------
     batch : iterable
-        Results of any mixture of models, and unsaved `RejectedResult` rows.
+        Results, of one model or several, and unsaved `RejectedResult` rows.
     keep_good : bool, optional
         As for `upsert`.
     run_id : str, optional
-        The run, for what is rejected.
+        The run's id, kept with failures and refused results.
     stored : list, optional
         If given, it is filled with the results that are in the database now, in the order given, and these get
         their ``task_pk`` and ``created``.

@@ -20,7 +20,8 @@ ROWS_PER_TRANSACTION = 500
 def replay(run_id: str | None = None) -> UpsertReport:
     """Upsert refused rows again, each at the version that it was made with.
 
-    Each batch leaves ``rejected_result`` in the transaction that stores it; what is refused again goes back.
+    A batch is deleted from ``rejected_result`` in the transaction that stores it; rows that are refused again are
+    listed again.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def discard(run_id: str | None = None) -> int:
 
 
 def _replay_some(run_id: str | None, after: int, last: int) -> tuple[UpsertReport, int]:
-    """Take some rows off the list and upsert them, in the open transaction; give the last key that was taken."""
+    """Delete some rows from the list and upsert them, in the open transaction; give the last key of these."""
     query = _refused(run_id).where(RejectedResult.pk > after, RejectedResult.pk <= last)
     query = query.order_by(RejectedResult.pk).limit(ROWS_PER_TRANSACTION)
     if is_postgresql(database):

@@ -1,6 +1,6 @@
-"""Everything about one star: its spectra, the results of all versions, what is due and why, what failed and why.
+"""Everything about one star: its spectra, the results of all versions, and which spectra are due or failed, and why.
 
-The number of queries is that of the tables, whatever is in them.
+The number of queries depends on the number of tables, not of rows.
 """
 
 import math
@@ -121,7 +121,7 @@ def explain_star(source: Source, computed: Iterable[Pipeline] | None = None) -> 
         identifiers=_set(source, IDENTIFIERS),
         position=_set(source, ON_THE_SKY),
         spectra=[_spectrum(row) for row in rows],
-        results=_told(results, computed, files),
+        results=_results(results, computed, files),
         analyses=[
             _analysis(pipeline, row, results, listed, standing)
             for pipeline in computed
@@ -187,7 +187,7 @@ def _listed(source: Source, spectrum_pks: list[int]) -> list[RejectedResult]:
 
 
 def _in_payload(source: Source) -> Iterator[str]:
-    """Give patterns of what a row of a file, as JSON, says of this source."""
+    """Give patterns that match a file's row, as JSON, if it names this source."""
     if source.sdss_id is not None:
         yield from (f'%"sdss_id": {source.sdss_id}{end}%' for end in ",}")
     if source.sdss4_apogee_id is not None:
@@ -236,7 +236,7 @@ def _spectrum(row: SpectrumMixin) -> SpectrumOfStar:
     )
 
 
-def _told(
+def _results(
     rows: list[PipelineOutputMixin],
     computed: list[Pipeline],
     files: Mapping[str | None, ByVersion[list[FileStatus]]],
@@ -264,7 +264,7 @@ def _told(
 
 
 def _same(row: PipelineOutputMixin) -> tuple[object, ...]:
-    """Give what the results of all versions have in common."""
+    """Give the key of a result without its version."""
     return type(row), *(getattr(row, name) for name in row.upsert_key if name != "v_astra_major_minor")
 
 

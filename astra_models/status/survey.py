@@ -1,7 +1,6 @@
-"""How far a survey is: per pipeline and version, what is due, what is done, what failed, and where results come from.
+"""How far a survey is: due, done and failed spectra per pipeline and version, and where results come from.
 
-A pipeline that is computed here has an end: spectra that are due. Results that come in files have none; they come when
-somebody ingests the next file.
+Only pipelines that are computed here have due spectra. Other results come in files, whenever somebody ingests one.
 """
 
 from collections import Counter
@@ -75,8 +74,8 @@ class VersionStatus:
     computed : bool
         Whether it is computed here; else its results come in files.
     version : str or None
-        Major and minor version, such as ``"0.9"``; None for rows of files that couldn't be stored, as nobody knows
-        whose they are.
+        Major and minor version, such as ``"0.9"``; None for rows of files that couldn't be stored, whose version isn't
+        known.
     v_astra : int or None
         The newest version among the results; the installed one if there is none yet.
     due : int or None
@@ -189,7 +188,7 @@ def _versions(
     files: ByVersion[list[FileStatus]],
     there: set[str],
 ) -> Iterator[VersionStatus]:
-    """Tell of a model's versions, newest first; what belongs to none that is known comes last."""
+    """Count a model's results and failures by version, newest first; those of no known version come last."""
     stored = _count_results(model)
     if maker is not None:
         stored.setdefault(installed_v_astra() // 1000, (installed_v_astra(), 0, None))
@@ -232,7 +231,7 @@ def _count_results(model: type[PipelineOutputMixin]) -> ByVersion[tuple[int, int
 
 
 def _count_rejected() -> dict[str, ByVersion[Counter[str]]]:
-    """Count what is listed, by model, major.minor version and reason."""
+    """Count the rows of ``rejected_result`` by model, major.minor version and reason."""
     columns = RejectedResult.model, RejectedResult.v_astra, RejectedResult.reason
     found: dict[str, ByVersion[Counter[str]]] = {}
     query = RejectedResult.select(*columns, peewee.fn.COUNT(peewee.SQL("*"))).group_by(*columns)

@@ -1,8 +1,8 @@
-"""Asking for what a new version of Astra makes due.
+"""Requesting runs of the pipelines that a new version of Astra makes due.
 
-The version in the code is compared with what is stored: the versions in the tables, and that of each asset's latest
-full materialization. Nothing is remembered between two ticks, so a change is seen whenever it happened, and run keys
-name version and attempt, so that a run that failed is asked for again.
+The installed version is compared with the versions in the tables, and with that of each asset's latest full
+materialization. There is no cursor: a change is seen whenever it happened. Run keys name version and attempt, so that
+a failed run is requested again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ class Holding:
     newest : int or None
         The newest version in its table, as ``v_astra``; None if the table is empty or not there.
     materialized : int or None
-        The version of the latest materialization that took up everything that was due.
+        The version of the latest materialization that wasn't narrowed to some spectra.
     """
 
     key: dg.AssetKey
@@ -49,13 +49,13 @@ class Holding:
 
     @property
     def latest(self) -> int:
-        """The newest version that is known of, in the table or materialized; 0 if none is."""
+        """The newer one of both versions; 0 if there is none."""
         return max(self.newest or 0, self.materialized or 0)
 
     def why_due(self, installed: int) -> DueReason | None:
         """Say why the pipeline is due at the installed version; None if it isn't, or nobody has run it yet.
 
-        Some results may be there already, from a run that took up only a few spectra. A rollback makes nothing due.
+        Some results may be there already, from a run of a few spectra. A rollback makes nothing due.
         """
         if self.newest is None or self.latest > installed:
             return None

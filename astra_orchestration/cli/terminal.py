@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from astra_models.base import BaseModel
 
 CountedOf = Callable[[int, int], None]
-"""Is told how many are done, and how many there are."""
+"""Takes how many are done, and how many there are."""
 
 # Each command that needs a database says so itself, by an error.
 warnings.filterwarnings("ignore", message="no database is configured")
@@ -30,7 +30,7 @@ complain = partial(errors.print, soft_wrap=True)
 
 
 class AstraGroup(TyperGroup):
-    """Commands whose errors, as far as users can cause them, are one line and not a traceback."""
+    """Commands that show errors which users can cause as one line, without a traceback."""
 
     def invoke(self, ctx: Any) -> object:
         """Run a command; exit with 1 if it fails."""
@@ -57,7 +57,7 @@ def escaped(text: str) -> str:
 
 
 def connect_to_configured(*models: "type[BaseModel]") -> None:
-    """Make sure that the configured database can be used, and is not one that vanishes."""
+    """Make sure that a database is configured, isn't in memory, and can be used."""
     from astra_orchestration.resources.database import connect
 
     require_configured()
@@ -65,7 +65,7 @@ def connect_to_configured(*models: "type[BaseModel]") -> None:
 
 
 def require_configured() -> None:
-    """Make sure that a database is configured, and not one that vanishes."""
+    """Make sure that a database is configured, and isn't in memory."""
     from astra_models.base import database
     from astra_models.database.config import is_in_memory
     from astra_models.errors import ConfigurationError
@@ -108,7 +108,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar; gives a function that is told how many are done."""
+    """Show a progress bar; gives the function that sets how many are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -120,10 +120,9 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def rows_bar(what: str) -> Iterator[tuple[CountedOf, CountedOf]]:
-    """Show a bar with the speed.
+    """Show a progress bar with the speed.
 
-    Gives two functions: one is told how many bytes of a file are checked, and how many there are; the other, how many
-    rows are done, and how many there are.
+    Gives two functions that set how much is done, and of how much: bytes of a file that are checked, and rows.
     """
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
