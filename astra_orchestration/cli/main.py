@@ -1,11 +1,10 @@
 """``astra``: the project from a terminal."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from astra_models.analysis.due import Rerun
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
@@ -74,7 +73,9 @@ def run(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
-    rerun: Annotated[Rerun, typer.Option(help="What is due, only what failed, or everything again.")] = Rerun.due,
+    rerun: Annotated[
+        Literal["due", "failed", "all"], typer.Option(help="What is due, only what failed, or everything again.")
+    ] = "due",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""

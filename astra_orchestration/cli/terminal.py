@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 CountedOf = Callable[[int, int], None]
 """Takes how many are done, and how many there are."""
 
-# Each command that needs a database says so itself, by an error.
+# Each command that needs a database says so itself, by an error. The commands import `astra_models` where they use it:
+# so ``astra --help`` is fast, and a wrong configuration is an error of one line.
 warnings.filterwarnings("ignore", message="no database is configured")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
