@@ -1,4 +1,4 @@
-"""What has no result, and why: failed analyses, spectra without an answer, and rows that couldn't be stored."""
+"""Failed analyses, spectra without a result, and results and rows that couldn't be stored; each with its reason."""
 
 import base64
 import json
@@ -20,6 +20,7 @@ REFUSED = "refused"
 NOT_INGESTED = "not_ingested"
 REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED)
 FAILURES = (EXCEPTION, NO_RESULT)
+"""Why a spectrum that was analysed has no result; the other reasons are of results and rows that couldn't be stored."""
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, str] | None
 """A value as JSON has it: a dict is one value of another type, under the name of that type."""
@@ -28,10 +29,10 @@ Restored: TypeAlias = bool | int | float | str | bytes | datetime | list["Restor
 
 
 class RejectedResult(BaseModel):
-    """A spectrum whose analysis failed or gave nothing, or a result, or a row of a file, that couldn't be stored.
+    """A spectrum whose analysis failed or gave no result, or a result or a file's row that couldn't be stored.
 
-    A spectrum listed as ``exception`` or ``no_result`` is not due at the same version unless it was modified since.
-    A later good result removes it from the list.
+    A spectrum listed as ``exception`` or ``no_result`` isn't due again at the same version, unless it changed since.
+    A later result deletes its row here.
     """
 
     pk = AutoField()
@@ -110,8 +111,8 @@ def payload_to_json(row: Mapping[str, object]) -> str:
     Parameters
     ----------
     row : mapping
-        Values by column name. What JSON doesn't have (NaN, infinities, bytes, moments) is tagged; what has no exact
-        form is kept as its ``repr``.
+        Values by column name. Values that JSON doesn't have (NaN, infinities, bytes, times) are tagged; those without
+        an exact form are kept as their ``repr``.
     """
     return json.dumps({str(name): _tagged(value) for name, value in row.items()}, allow_nan=False)
 
@@ -147,9 +148,9 @@ def _untagged(value: Json) -> Restored:
     ((tag, content),) = value.items()
     match tag:
         case "$float":
-            return float(content)
+            return float(str(content))
         case "$bytes":
-            return base64.b64decode(content)
+            return base64.b64decode(str(content))
         case "$datetime":
-            return datetime.fromisoformat(content)
+            return datetime.fromisoformat(str(content))
     return content

@@ -1,1 +1,1 @@
-"""Running pipelines: what is due, the call that analyses it, and the writing of what it gives."""
+"""Running pipelines: which spectra are due, calling a pipeline on them, and writing its results and failures."""

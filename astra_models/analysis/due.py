@@ -232,8 +232,8 @@ def select_due(
     limit : int, optional
         At most this many spectra, those of the smallest keys.
     rerun : Rerun or {"due", "failed", "all"}, optional
-        What is due; what is listed in ``rejected_result`` at this version; or everything, results of newer patch
-        versions included.
+        Spectra that are due; those in ``rejected_result`` at this version; or all, including those with a result of a
+        newer patch version.
     older_patch : bool, optional
         Whether a result of an older patch version is due again.
 

@@ -1,9 +1,9 @@
-"""Writing what pipelines give: results of any mixture of models, and failures, each to its own table."""
+"""Writing batches: results, of one model or several, and failures, each into its own table."""
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from astra_models.base import database
 from astra_models.database.peewee_internals import mark_as_saved
@@ -51,11 +51,11 @@ def record(
     Parameters
     ----------
     batch : iterable
-        Results of any mixture of models, and unsaved `RejectedResult` rows.
+        Results, of one model or several, and unsaved `RejectedResult` rows.
     keep_good : bool, optional
         As for `upsert`.
     run_id : str, optional
-        The run, for what is rejected.
+        The run's id, kept with failures and refused results.
     stored : list, optional
         If given, it is filled with the results that are in the database now, in the order given, and these get
         their ``task_pk`` and ``created``.
@@ -93,7 +93,7 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
     def mark(batch: Batch, stored: Stored) -> None:
         created = batch.plan.model._meta.fields["created"]
         refused = {refusal.row for refusal in batch.refusals}
-        for row, result in enumerate(batch.source):
+        for row, result in enumerate(cast("list[PipelineOutputMixin]", batch.source)):
             key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])

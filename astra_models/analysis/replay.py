@@ -1,4 +1,4 @@
-"""Trying refused rows again, once what made them unstorable is mended."""
+"""Storing refused rows again, once the cause is mended."""
 
 from typing import Any
 
@@ -20,12 +20,13 @@ ROWS_PER_TRANSACTION = 500
 def replay(run_id: str | None = None) -> UpsertReport:
     """Upsert refused rows again, each at the version that it was made with.
 
-    Each batch leaves ``rejected_result`` in the transaction that stores it; what is refused again goes back.
+    A batch is deleted from ``rejected_result`` in the transaction that stores it; rows that are refused again are
+    listed again.
 
     Parameters
     ----------
     run_id : str, optional
-        The run, or the beginning of its id, whose rows to try; those of all runs if not given.
+        The run whose rows to try: its id, or how the id begins; all runs if not given.
 
     Returns
     -------
@@ -69,7 +70,7 @@ def discard(run_id: str | None = None) -> int:
 
 
 def _replay_some(run_id: str | None, after: int, last: int) -> tuple[UpsertReport, int]:
-    """Take some rows off the list and upsert them, in the open transaction; give the last key that was taken."""
+    """Delete some rows from the list and upsert them, in the open transaction; give the last key of these."""
     query = _refused(run_id).where(RejectedResult.pk > after, RejectedResult.pk <= last)
     query = query.order_by(RejectedResult.pk).limit(ROWS_PER_TRANSACTION)
     if is_postgresql(database):
@@ -89,11 +90,11 @@ def _replay_some(run_id: str | None, after: int, last: int) -> tuple[UpsertRepor
     return report, rejected[-1].pk
 
 
-def _refused(run_id: str | None) -> Any:
+def _refused(run_id: str | None) -> "peewee.ModelSelect[RejectedResult]":
     return RejectedResult.select().where(_condition(run_id))
 
 
-def _condition(run_id: str | None) -> Any:
+def _condition(run_id: str | None) -> peewee.Expression:
     refused = (RejectedResult.reason == REFUSED) & RejectedResult.payload.is_null(False)
     return refused if run_id is None else refused & RejectedResult.run_id.startswith(run_id)
 

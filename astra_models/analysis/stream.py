@@ -26,7 +26,7 @@ Taken = TypeVar("Taken", bound=AnySpectrum)
 class ResultStream(Generic[Output]):
     """Results in batches, made while they are read.
 
-    An own class, because Dagster takes a bare generator for a stream of its events.
+    It is a class because Dagster takes a bare generator for a stream of its own events.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class ResultStream(Generic[Output]):
     due : int, optional
         How many spectra are to be analysed, where that is known.
     narrowed : bool, optional
-        Whether only some of the spectra that could be due were looked at.
+        Whether only some of the spectra that may be due were asked for.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
     """
@@ -95,15 +95,15 @@ class Progress:
 
 
 class Pace:
-    """Tells when the next report of progress is due: every few seconds, and ever more rarely in a long run.
+    """Says when to report progress: every few seconds, and more rarely the longer a run lasts.
 
-    A run's reports are kept, so there must not be many.
+    Dagster keeps a run's reports, so there must not be many.
 
     Parameters
     ----------
     interval : float, optional
-        Seconds between the first reports; later ones are a twentieth of the time that has passed apart. With 0, every
-        report is due.
+        Seconds between the first reports; later ones are apart by a twentieth of the time since the start. With 0,
+        it is always time for a report.
     """
 
     def __init__(self, interval: float = 3.0):
@@ -116,7 +116,7 @@ class Pace:
         return time.monotonic() - self.started
 
     def is_due(self) -> bool:
-        """Tell whether it is time for a report, and if so take it as made."""
+        """Say whether it is time for a report; if so, the next one is counted from now."""
         now = time.monotonic()
         if self.interval and now - self.reported < max(self.interval, (now - self.started) / 20):
             return False
@@ -179,7 +179,7 @@ def write_batches(
     stream : ResultStream
         What to write.
     run_id : str, optional
-        Kept with what is rejected.
+        The run's id, kept with failures and refused results.
     give_stored : bool, optional
         Whether to give the results that are in the database now.
 
@@ -210,9 +210,9 @@ def write(
     stream : ResultStream
         What to write.
     run_id : str, optional
-        Kept with what is rejected.
+        The run's id, kept with failures and refused results.
     on_progress : callable, optional
-        Called with a `Progress` every now and then.
+        Called with a `Progress` when it is time for a report.
     interval : float, optional
         Seconds between the first calls; see `Pace`.
 

@@ -118,7 +118,7 @@ class Task(Generic[Output]):
         batch_size : int, optional
             Results that are written together; the task's own if not given.
         run_id : str, optional
-            The run, for what is rejected.
+            The run's id, kept with failures and refused results.
 
         Yields
         ------

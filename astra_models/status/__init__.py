@@ -1,7 +1,6 @@
 """How far a survey is, and everything about one star."""
 
 from astra_models.status.survey import (
-    Computed,
     FileStatus,
     Status,
     VersionStatus,
@@ -11,7 +10,6 @@ from astra_models.status.survey import (
 )
 
 __all__ = [
-    "Computed",
     "FileStatus",
     "Status",
     "VersionStatus",

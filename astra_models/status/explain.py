@@ -1,30 +1,40 @@
-"""Everything about one star: its spectra, the results of all versions, what is due and why, what failed and why.
+"""Everything about one star: its spectra, the results of all versions, and which spectra are due or failed, and why.
 
-The number of queries is that of the tables, whatever is in them.
+The number of queries depends on the number of tables, not of rows.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from astra_models.analysis.due import select_due
-from astra_models.base import database
-from astra_models.database.sql import is_any_of
+from astra_models.analysis.due import DueReason, Standing, standing_of_spectra
+from astra_models.base import BaseModel
+from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import AstraError, UnknownSourceError
 from astra_models.fields import BitField
+from astra_models.outputs import Pipeline, pipelines
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.products.query import snapshot
 from astra_models.rejected import FAILURES, NOT_INGESTED, RejectedResult
 from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
-from astra_models.status.survey import Computed, FileStatus, ingested_files, major_minor, result_models
+from astra_models.status.survey import (
+    ByVersion,
+    FileStatus,
+    existing_models,
+    ingested_files,
+    major_minor,
+    result_models,
+)
 from astra_models.version import installed_v_astra, version_integer_to_string
 
 __all__ = ["HEADLINES", "explain_star", "find_star"]
 
 HEADLINES = ("teff", "logg", "fe_h", "m_h", "v_rad", "dist", "element", "classification", "spectral_type", "sub_type")
-"""Columns of results that are told, of those that a model has; of numbers, with their errors."""
+"""Columns of results that are shown, of those that a model has; numbers with their errors."""
 
 ON_THE_SKY = ("ra", "dec", "l", "b")
 IDENTIFIERS = (
@@ -39,7 +49,7 @@ def find_star(
     apogee_id: str | None = None,
     gaia_id: int | None = None,
     spectrum_pk: int | None = None,
-) -> Any:
+) -> Source:
     """Find a source by one of its identifiers.
 
     Parameters
@@ -61,9 +71,9 @@ def find_star(
     Raises
     ------
     TypeError
-        If it isn't exactly one identifier that is given.
+        If none, or more than one identifier is given.
     UnknownSourceError
-        If there is none.
+        If there is no such source.
     """
     given = {"sdss_id": sdss_id, "apogee_id": apogee_id, "gaia_id": gaia_id, "spectrum_pk": spectrum_pk}
     named = {name: value for name, value in given.items() if value is not None}
@@ -80,42 +90,43 @@ def find_star(
     return found
 
 
-def explain_star(source: Any, computed: Iterable[Computed] = ()) -> Star:
+def explain_star(source: Source, computed: Iterable[Pipeline] | None = None) -> Star:
     """Collect everything that the database has about a source.
 
     Parameters
     ----------
     source : Source
         The source.
-    computed : iterable of Computed
-        The pipelines that are computed here: only these can be due.
+    computed : iterable of Pipeline, optional
+        The pipelines that are computed here; by default all that can be used. Spectra can be due for these only, once
+        their tables are made.
 
     Returns
     -------
     Star
         What there is.
     """
+    require_tables(Source, Spectrum)
     there = existing_tables()
-    computed = list(computed)
-    with database.atomic():
-        rows = [row for kind in _kinds(there) for row in _rows_of(kind, source.pk)]
+    computed = list(pipelines() if computed is None else computed)
+    with snapshot():
+        rows = [row for kind in _kinds(there) for row in _rows_of(kind, source)]
         keys = [row.spectrum_pk for row in rows if row.spectrum_pk is not None]
-        results = [row for model in result_models(there) for row in _results_of(model, source.pk, keys)]
+        results = [row for model in result_models(there) for row in _results_of(model, source, keys)]
         listed = _listed(source, keys)
-        due = {(pipeline.name, key) for pipeline in computed for key in _due_keys(pipeline, source.pk, there)}
+        standings = {pipeline.name: _standings(pipeline, source, there) for pipeline in computed}
         files = ingested_files(there)
     return Star(
         source_pk=source.pk,
         identifiers=_set(source, IDENTIFIERS),
         position=_set(source, ON_THE_SKY),
         spectra=[_spectrum(row) for row in rows],
-        results=_told(results, computed, files),
+        results=_results(results, computed, files),
         analyses=[
-            analysis
+            _analysis(pipeline, row, results, listed, standing)
             for pipeline in computed
             for row in rows
-            if isinstance(row, pipeline.spectrum_models) and row.spectrum_pk is not None
-            for analysis in [_analysis(pipeline, row, results, listed, (pipeline.name, row.spectrum_pk) in due)]
+            if (standing := standings[pipeline.name].get(row.spectrum_pk)) is not None
         ],
         rejected=[_rejected(row) for row in listed],
     )
@@ -124,12 +135,12 @@ def explain_star(source: Any, computed: Iterable[Computed] = ()) -> Star:
 # ---- finding it
 
 
-def _candidates(name: str, value: Any) -> Iterator[Any]:
+def _candidates(name: str, value: int | str) -> Iterator[Source]:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return  # no column holds it
     if name == "spectrum_pk":
         for kind in _kinds(existing_tables()):
-            rows: Any = kind.select(kind.source_pk).where(kind.spectrum_pk == value).tuples()
+            rows = rows_of(kind.select(kind.source_pk).where(kind.spectrum_pk == value))
             yield from (Source.get_by_id(source_pk) for (source_pk,) in rows if source_pk is not None)
         return
     columns = {
@@ -141,21 +152,20 @@ def _candidates(name: str, value: Any) -> Iterator[Any]:
         yield from Source.select().where(column == value)
 
 
-def _kinds(there: set[str]) -> list[Any]:
-    kinds: Iterator[Any] = SpectrumMixin.concrete_models()
-    return sorted((kind for kind in kinds if kind._meta.table_name in there), key=lambda kind: kind._meta.table_name)
+def _kinds(there: set[str]) -> list[type[SpectrumMixin]]:
+    return existing_models(SpectrumMixin.concrete_models(), there)
 
 
 # ---- reading the rows
 
 
-def _rows_of(kind: Any, source_pk: int) -> list[Any]:
-    return list(kind.select().where(kind.source_pk == source_pk).order_by(kind.spectrum_pk))
+def _rows_of(kind: type[SpectrumMixin], source: Source) -> list[SpectrumMixin]:
+    return list(kind.select().where(kind.source_pk == source.pk).order_by(kind.spectrum_pk))
 
 
-def _results_of(model: Any, source_pk: int, spectrum_pks: list[int]) -> list[Any]:
+def _results_of(model: type[PipelineOutputMixin], source: Source, spectrum_pks: list[int]) -> list[PipelineOutputMixin]:
     fields = model._meta.fields
-    condition = model.source_pk == source_pk
+    condition = model.source_pk == source.pk
     if "spectrum_pk" in fields:
         condition |= is_any_of(model.spectrum_pk, spectrum_pks)
     names = ("task_pk", "source_pk", "spectrum_pk", "v_astra", "modified", *_measured(model))
@@ -165,19 +175,19 @@ def _results_of(model: Any, source_pk: int, spectrum_pks: list[int]) -> list[Any
     return sorted(rows, key=lambda row: (getattr(row, "spectrum_pk", None) or 0, -row.v_astra, row.task_pk))
 
 
-def _measured(model: Any) -> list[str]:
+def _measured(model: type[BaseModel]) -> list[str]:
     return [name for headline in HEADLINES for name in (headline, f"e_{headline}") if name in model._meta.fields]
 
 
-def _listed(source: Any, spectrum_pks: list[int]) -> list[Any]:
+def _listed(source: Source, spectrum_pks: list[int]) -> list[RejectedResult]:
     condition = (RejectedResult.source_pk == source.pk) | is_any_of(RejectedResult.spectrum_pk, spectrum_pks)
     for pattern in _in_payload(source):  # rows of files have no keys of ours
         condition |= (RejectedResult.reason == NOT_INGESTED) & (RejectedResult.payload**pattern)
     return list(RejectedResult.select().where(condition).order_by(RejectedResult.pk))
 
 
-def _in_payload(source: Any) -> Iterator[str]:
-    """Give patterns of what a row of a file, as JSON, says of this source."""
+def _in_payload(source: Source) -> Iterator[str]:
+    """Give patterns that match a file's row, as JSON, if it names this source."""
     if source.sdss_id is not None:
         yield from (f'%"sdss_id": {source.sdss_id}{end}%' for end in ",}")
     if source.sdss4_apogee_id is not None:
@@ -186,26 +196,28 @@ def _in_payload(source: Any) -> Iterator[str]:
         yield from (f"%: {gaia_id}{end}%" for end in ",}")
 
 
-def _due_keys(pipeline: Computed, source_pk: int, there: set[str]) -> Iterator[int]:
-    model = pipeline.output_models[0]
-    for kind in pipeline.spectrum_models:
-        if {model._meta.table_name, kind._meta.table_name} <= there:
-            yield from select_due(model, kind, where=kind.source_pk == source_pk)
+def _standings(pipeline: Pipeline, source: Source, there: set[str]) -> dict[int, Standing]:
+    """Ask how the star's spectra stand with a pipeline, as far as its tables are made."""
+    standings: dict[int, Standing] = {}
+    for model in existing_models(pipeline.output_models[:1], there):
+        for kind in existing_models(pipeline.spectrum_models, there):
+            standings |= standing_of_spectra(model, kind, kind.source_pk == source.pk)
+    return standings
 
 
-# ---- telling of them
+# ---- putting it into words
 
 
-def _set(row: Any, names: Iterable[str]) -> dict[str, Any]:
+def _set(row: BaseModel, names: Iterable[str]) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in names}
     return {name: value for name, value in values.items() if value is not None and _is_finite(value)}
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _spectrum(row: Any) -> SpectrumOfStar:
+def _spectrum(row: SpectrumMixin) -> SpectrumOfStar:
     file, problem = None, None
     try:
         file = row.absolute_path
@@ -224,9 +236,13 @@ def _spectrum(row: Any) -> SpectrumOfStar:
     )
 
 
-def _told(rows: list[Any], computed: list[Computed], files: Any) -> list[Result]:
-    names: dict[Any, str] = {model: pipeline.name for pipeline in computed for model in pipeline.output_models}
-    newest: dict[Any, int] = {}
+def _results(
+    rows: list[PipelineOutputMixin],
+    computed: list[Pipeline],
+    files: Mapping[str | None, ByVersion[list[FileStatus]]],
+) -> list[Result]:
+    names: dict[type[BaseModel], str] = {model: task.name for task in computed for model in task.output_models}
+    newest: dict[tuple[object, ...], int] = {}
     for row in rows:
         newest[_same(row)] = max(row.v_astra, newest.get(_same(row), 0))
     return [
@@ -237,8 +253,8 @@ def _told(rows: list[Any], computed: list[Computed], files: Any) -> list[Result]
             spectrum_pk=getattr(row, "spectrum_pk", None),
             version=version_integer_to_string(row.v_astra),
             is_newest=row.v_astra == newest[_same(row)],
-            values=_set(row, _measured(row)),
-            units={name: unit for name in _set(row, _measured(row)) if (unit := row._meta.fields[name].unit)},
+            values=_set(row, _measured(type(row))),
+            units={name: unit for name in _set(row, _measured(type(row))) if (unit := row._meta.fields[name].unit)},
             flags=list(_flags(row)),
             modified=row.modified,
             files=_file_names(files.get(type(row).__name__, {}), row.v_astra // 1000),
@@ -247,12 +263,12 @@ def _told(rows: list[Any], computed: list[Computed], files: Any) -> list[Result]
     ]
 
 
-def _same(row: Any) -> tuple[Any, ...]:
-    """Give what the results of all versions have in common."""
+def _same(row: PipelineOutputMixin) -> tuple[object, ...]:
+    """Give the key of a result without its version."""
     return type(row), *(getattr(row, name) for name in row.upsert_key if name != "v_astra_major_minor")
 
 
-def _flags(row: Any) -> Iterator[str]:
+def _flags(row: BaseModel) -> Iterator[str]:
     for name, column in row._meta.fields.items():
         if not isinstance(column, BitField):
             continue
@@ -263,48 +279,46 @@ def _flags(row: Any) -> Iterator[str]:
             yield f"{name} {unnamed:#x}"
 
 
-def _file_names(files: dict[int | None, list[FileStatus]], version: int) -> list[str]:
+def _file_names(files: ByVersion[list[FileStatus]], version: int) -> list[str]:
     return list(dict.fromkeys(file.name for file in (*files.get(version, ()), *files.get(None, ()))))
 
 
-def _analysis(pipeline: Computed, row: Any, results: list[Any], listed: list[Any], is_due: bool) -> Analysis:
-    model = pipeline.output_models[0]
-    own = [result for result in results if type(result) is model and result.spectrum_pk == row.spectrum_pk]
-    failures = [
-        failure
-        for failure in listed
-        if (failure.model, failure.spectrum_pk, failure.v_astra)
-        == (model.__name__, row.spectrum_pk, installed_v_astra())
-    ]
-    state, why = ("due", _why_due(row, own)) if is_due else _why_not_due(own, failures)
-    if is_due and failures:
+def _analysis(
+    pipeline: Pipeline,
+    row: SpectrumMixin,
+    results: list[PipelineOutputMixin],
+    listed: list[RejectedResult],
+    standing: Standing,
+) -> Analysis:
+    model, key = pipeline.output_models[0], row.spectrum_pk
+    own = [result for result in results if type(result) is model and result.spectrum_pk == key]
+    wanted = model.__name__, key, installed_v_astra()
+    failures = [failure for failure in listed if (failure.model, failure.spectrum_pk, failure.v_astra) == wanted]
+    if standing.failed:
+        last = next(failure for failure in reversed(failures) if failure.reason in FAILURES)
+        return Analysis(pipeline.name, key, "failed", f"{last.reason}: {last.message}")
+    result = next((result for result in own if result.v_astra // 1000 == installed_v_astra() // 1000), None)
+    if standing.reason is None and result is not None:
+        return Analysis(pipeline.name, key, "done", f"result of {version_integer_to_string(result.v_astra)}")
+    why = _why_due(standing.reason, row, result, own)
+    if failures:
         why += "; the last time: " + failures[-1].message
-    return Analysis(pipeline.name, row.spectrum_pk, state, why)
+    return Analysis(pipeline.name, key, "due", why)
 
 
-def _why_due(row: Any, results: list[Any]) -> str:
+def _why_due(
+    reason: DueReason | None, row: SpectrumMixin, result: PipelineOutputMixin | None, results: list[PipelineOutputMixin]
+) -> str:
     installed = installed_v_astra()
-    result = next((result for result in results if result.v_astra // 1000 == installed // 1000), None)
     if result is None:
         older = [version_integer_to_string(result.v_astra) for result in results if result.v_astra < installed]
         return f"no result of {major_minor(installed // 1000)}" + (f", only of {', '.join(older)}" if older else "")
-    if row.modified > result.modified:
+    if reason == DueReason.changed:
         return f"the spectrum changed on {row.modified:%Y-%m-%d %H:%M:%S}, after its result"
     version, wanted = map(version_integer_to_string, (result.v_astra, installed))
     return f"its result is of {version}, and {wanted} is installed"
 
 
-def _why_not_due(results: list[Any], failures: list[Any]) -> tuple[str, str]:
-    wanted = installed_v_astra() // 1000
-    result = next((result for result in results if result.v_astra // 1000 == wanted), None)
-    failed = [failure for failure in failures if failure.reason in FAILURES]
-    if failed:
-        return "failed", f"{failed[-1].reason}: {failed[-1].message}"
-    if result is None:
-        return "done", f"not due at {major_minor(wanted)}"
-    return "done", f"result of {version_integer_to_string(result.v_astra)}"
-
-
-def _rejected(row: Any) -> Listed:
+def _rejected(row: RejectedResult) -> Listed:
     version = None if row.v_astra is None else version_integer_to_string(row.v_astra)
     return Listed(row.model, row.spectrum_pk, version, row.reason, row.message, row.created, row.run_id)

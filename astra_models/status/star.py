@@ -1,4 +1,4 @@
-"""What is told of one star: its spectra, results, what is due, and what was rejected. `explain` collects it."""
+"""The records that `explain_star` gives: a star's spectra, results, due spectra and rejected rows."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,11 +26,11 @@ class SpectrumOfStar:
     modified : datetime
         When its row was last changed.
     file : str or None
-        Where its file should be; None if the row doesn't say.
+        Path of its file; None if the row doesn't say.
     is_there : bool
         Whether the file is there.
     problem : str or None
-        Why nobody knows where the file is.
+        Why the place of the file isn't known.
     """
 
     spectrum_pk: int | None
@@ -57,7 +57,7 @@ class Result:
     version : str
         The version that it is of, such as ``"0.9.0"``.
     is_newest : bool
-        Whether there is none of a newer version for the same spectrum.
+        Whether it is of the newest version for its spectrum.
     values : dict
         What was measured, by column: those of `explain.HEADLINES`, and their errors.
     units : dict
@@ -96,7 +96,7 @@ class Analysis:
     state : {"due", "done", "failed"}
         ``failed`` is not due again until the spectrum changes.
     why : str
-        What that is told by.
+        The reason, in words.
     """
 
     pipeline: str
@@ -107,7 +107,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Listed:
-    """Something of the star in ``rejected_result``.
+    """A row of ``rejected_result`` about the star.
 
     Attributes
     ----------

@@ -1,22 +1,23 @@
-"""How far a survey is: per pipeline and version, what is due, what is done, what failed, and where results come from.
+"""How far a survey is: due, done and failed spectra per pipeline and version, and where results come from.
 
-A pipeline that is computed here has an end: spectra that are due. Results that come in files have none; they come when
-somebody ingests the next file.
+Only pipelines that are computed here have due spectra. Other results come in files, whenever somebody ingests one.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import peewee
 
-import astra_models.outputs  # noqa: F401  all tables of results are told of
 from astra_models.analysis.due import count_due
-from astra_models.base import BaseModel, database
+from astra_models.base import BaseModel
+from astra_models.database.sql import rows_of
 from astra_models.ingested import IngestedFile
-from astra_models.pipeline import LatestMixin
+from astra_models.outputs import Pipeline, all_models, pipelines
+from astra_models.pipeline import LatestMixin, PipelineOutputMixin
+from astra_models.products.query import snapshot
 from astra_models.rejected import FAILURES, RejectedResult
 from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
@@ -24,7 +25,6 @@ from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
 __all__ = [
-    "Computed",
     "FileStatus",
     "Status",
     "VersionStatus",
@@ -33,28 +33,10 @@ __all__ = [
     "survey_status",
 ]
 
+Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 ByVersion = dict[int | None, Value]
 """By major.minor version, as ``v_astra_major_minor`` has it; None stands for one that isn't known."""
-
-
-@dataclass(frozen=True)
-class Computed:
-    """A pipeline that is computed here.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    spectrum_models : tuple of type
-        The kinds of spectra that it takes.
-    output_models : tuple of type
-        The models of its results. What is due is told by the first.
-    """
-
-    name: str
-    spectrum_models: tuple[Any, ...]
-    output_models: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -92,8 +74,8 @@ class VersionStatus:
     computed : bool
         Whether it is computed here; else its results come in files.
     version : str or None
-        Major and minor version, such as ``"0.9"``; None for rows of files that couldn't be stored, as nobody knows
-        whose they are.
+        Major and minor version, such as ``"0.9"``; None for rows of files that couldn't be stored, whose version isn't
+        known.
     v_astra : int or None
         The newest version among the results; the installed one if there is none yet.
     due : int or None
@@ -142,18 +124,18 @@ class Status:
     files: list[FileStatus] = field(default_factory=list)
 
 
-def survey_status(computed: Iterable[Computed] = ()) -> Status:
+def survey_status(computed: Iterable[Pipeline] | None = None) -> Status:
     """Count what is in the bound database.
 
     Parameters
     ----------
-    computed : iterable of Computed
-        The pipelines that are computed here.
+    computed : iterable of Pipeline, optional
+        The pipelines that are computed here; by default all that can be used.
 
     Returns
     -------
     Status
-        Pipelines without anything to tell of are left out, unless they are computed here.
+        Without the pipelines whose table isn't made yet, and those that come in files and have nothing to show.
 
     Raises
     ------
@@ -161,19 +143,24 @@ def survey_status(computed: Iterable[Computed] = ()) -> Status:
         If there are no tables of sources and spectra.
     """
     require_tables(Source, Spectrum)
-    with database.atomic():  # one state of everything, without SQLite's lock for writers
-        return _status(list(computed), existing_tables())
+    with snapshot():
+        return _status(list(pipelines() if computed is None else computed), existing_tables())
 
 
-def result_models(there: Iterable[str]) -> list[Any]:
-    """Give the models of results, as far as they have a table: one row per spectrum, or the like, and version."""
+def result_models(there: Iterable[str]) -> list[type[PipelineOutputMixin]]:
+    """Give the models of results, as far as they have a table: one row per spectrum, or the like, and version.
+
+    One that isn't kept by spectrum may lack the columns of those that are.
+    """
+    found = [model for model in existing_models(all_models(), there) if issubclass(model, LatestMixin)]
+    return cast("list[type[PipelineOutputMixin]]", found)
+
+
+def existing_models(models: Iterable[type[Model]], there: Iterable[str]) -> list[type[Model]]:
+    """Give the models that have a table, by its name."""
     tables = set(there)
-    models = [model for model in BaseModel.concrete_models() if model._meta.table_name in tables]
-    return sorted(filter(_is_of_results, models), key=lambda model: model._meta.table_name)
-
-
-def _is_of_results(model: Any) -> bool:
-    return issubclass(model, LatestMixin)
+    found = [model for model in models if model._meta.table_name in tables]
+    return sorted(found, key=lambda model: model._meta.table_name)
 
 
 def major_minor(version: int | None) -> str | None:
@@ -181,9 +168,8 @@ def major_minor(version: int | None) -> str | None:
     return None if version is None else f"{version // 1000}.{version % 1000}"
 
 
-def _status(computed: list[Computed], there: set[str]) -> Status:
-    spectra: list[Any] = sorted(SpectrumMixin.concrete_models(), key=lambda model: model._meta.table_name)
-    counted = [model for model in (Source, Spectrum, *spectra) if model._meta.table_name in there]
+def _status(computed: list[Pipeline], there: set[str]) -> Status:
+    counted: list[type[BaseModel]] = [Source, Spectrum, *existing_models(SpectrumMixin.concrete_models(), there)]
     tables = {model._meta.table_name: model.select().count() for model in counted}
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
     listed, files = _count_rejected(), ingested_files(there)
@@ -196,9 +182,13 @@ def _status(computed: list[Computed], there: set[str]) -> Status:
 
 
 def _versions(
-    model: Any, maker: Computed | None, listed: ByVersion[Counter[str]], files: ByVersion[list[FileStatus]], there: Any
+    model: type[PipelineOutputMixin],
+    maker: Pipeline | None,
+    listed: ByVersion[Counter[str]],
+    files: ByVersion[list[FileStatus]],
+    there: set[str],
 ) -> Iterator[VersionStatus]:
-    """Tell of a model's versions, newest first; what belongs to none that is known comes last."""
+    """Count a model's results and failures by version, newest first; those of no known version come last."""
     stored = _count_results(model)
     if maker is not None:
         stored.setdefault(installed_v_astra() // 1000, (installed_v_astra(), 0, None))
@@ -221,29 +211,31 @@ def _versions(
         )
 
 
-def _count_due(maker: Computed | None, model: Any, version: int | None, there: set[str]) -> int | None:
+def _count_due(
+    maker: Pipeline | None, model: type[PipelineOutputMixin], version: int | None, there: set[str]
+) -> int | None:
     if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
         return None
-    return sum(count_due(model, kind) for kind in maker.spectrum_models if kind._meta.table_name in there)
+    return sum(count_due(model, kind) for kind in existing_models(maker.spectrum_models, there))
 
 
-def _count_results(model: Any) -> ByVersion[tuple[int, int, datetime | None]]:
+def _count_results(model: type[PipelineOutputMixin]) -> ByVersion[tuple[int, int, datetime | None]]:
     """Give by major.minor version the newest ``v_astra``, how many results there are, and when the last was written."""
     counts = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(model.modified)  # one pass over the table for both
-    query = model.select(model.v_astra, *counts).group_by(model.v_astra).order_by(model.v_astra).tuples()
+    query = model.select(model.v_astra, *counts).group_by(model.v_astra).order_by(model.v_astra)
     found: ByVersion[tuple[int, int, datetime | None]] = {}
-    for v_astra, count, last in query:
+    for v_astra, count, last in rows_of(query):
         _, before, last_before = found.get(v_astra // 1000, (0, 0, None))
         found[v_astra // 1000] = v_astra, before + count, max(filter(None, (last, last_before)), default=None)
     return found
 
 
 def _count_rejected() -> dict[str, ByVersion[Counter[str]]]:
-    """Count what is listed, by model, major.minor version and reason."""
+    """Count the rows of ``rejected_result`` by model, major.minor version and reason."""
     columns = RejectedResult.model, RejectedResult.v_astra, RejectedResult.reason
     found: dict[str, ByVersion[Counter[str]]] = {}
-    query: Any = RejectedResult.select(*columns, peewee.fn.COUNT(peewee.SQL("*"))).group_by(*columns).tuples()
-    for model, v_astra, reason, count in query:
+    query = RejectedResult.select(*columns, peewee.fn.COUNT(peewee.SQL("*"))).group_by(*columns)
+    for model, v_astra, reason, count in rows_of(query):
         version = None if v_astra is None else v_astra // 1000
         found.setdefault(model, {}).setdefault(version, Counter())[reason] += count
     return found
@@ -254,8 +246,7 @@ def ingested_files(there: set[str]) -> dict[str | None, ByVersion[list[FileStatu
     found: dict[str | None, ByVersion[list[FileStatus]]] = {}
     if IngestedFile._meta.table_name not in there:  # made by an older release
         return found
-    files: Any = IngestedFile.select().order_by(IngestedFile.pk)
-    for file in files:
+    for file in IngestedFile.select().order_by(IngestedFile.pk):
         version = None if file.v_astra is None else file.v_astra // 1000
         status = FileStatus(file.name, file.sha256, file.kind, file.rows, file.rejected, file.created)
         found.setdefault(file.model, {}).setdefault(version, []).append(status)

@@ -1,7 +1,5 @@
 """A table's columns as Dagster shows them: types, units, descriptions, constraints."""
 
-from typing import Any
-
 import dagster as dg
 import peewee
 
@@ -25,7 +23,7 @@ def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
     return dg.TableSchema(columns=[_column(field) for field in model._meta.sorted_fields])
 
 
-def _column(field: Any) -> dg.TableColumn:
+def _column(field: peewee.Field) -> dg.TableColumn:
     unit = getattr(field, "unit", None)
     return dg.TableColumn(
         name=field.column_name,
@@ -36,7 +34,7 @@ def _column(field: Any) -> dg.TableColumn:
     )
 
 
-def _description(field: Any) -> str | None:
+def _description(field: peewee.Field) -> str | None:
     """Say what a column holds, with its unit or its flags."""
     if unit := getattr(field, "unit", None):
         return f"{field.help_text or field.name} [{unit}]"

@@ -14,8 +14,7 @@ from pydantic import Field
 
 from astra_models.analysis.due import Rerun
 from astra_models.analysis.stream import ResultStream, analyse
-from astra_models.analysis.task import Task
-from astra_models.outputs import pipelines
+from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
@@ -42,7 +41,7 @@ class PipelineRunConfig(dg.Config):
 
 
 def pipeline_asset(
-    task: Task,
+    task: Pipeline,
     *,
     name: str | None = None,
     group: str = "pipelines",
@@ -56,8 +55,8 @@ def pipeline_asset(
 
     Parameters
     ----------
-    task : Task
-        A generator function decorated by `astra_models.analysis.task.task`.
+    task : Pipeline
+        A generator function decorated by `astra_models.task`.
     name : str, optional
         The asset's key; the function's name if not given.
     group, kinds, owners : optional
@@ -100,7 +99,7 @@ def pipeline_asset(
             task,
             limit=config.limit,
             sdss_ids=config.sdss_ids,
-            rerun=config.rerun.value,
+            rerun=config.rerun,
             batch_size=config.batch_size,
             keep_good=keep_good,
         )
@@ -110,7 +109,7 @@ def pipeline_asset(
     return results
 
 
-def _description(task: Task) -> str:
+def _description(task: Pipeline) -> str:
     """Take the docstring up to its first section: its underlined headings would be shown as titles."""
     return re.split(r"\n\w[\w ]*\n-{3,}", inspect.cleandoc(task.__doc__ or ""))[0].strip()
 
@@ -122,5 +121,5 @@ def output_models(assets: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, ty
 
 @cache
 def all_pipeline_assets() -> tuple[dg.AssetsDefinition, ...]:
-    """Make the assets of all pipelines, ours and those of other packages."""
-    return tuple(pipeline_asset(task) for task in pipelines() if isinstance(task, Task))
+    """Make the assets of all pipelines that can be used: ours, and those of other packages."""
+    return tuple(map(pipeline_asset, pipelines()))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from astra_models.analysis.stream import Pace
 from astra_models.errors import NothingToWriteError
-from astra_models.products.summary import FOLDER, Product, product_named, products, write_product
+from astra_models.products.summary import FOLDER, Product, ProductReport, product_named, products, write_product
 from astra_orchestration.resources.database import DatabaseResource
 
 __all__ = ["FOLDER_VARIABLE", "ProductConfig", "product_asset", "product_assets"]
@@ -98,7 +98,7 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
     return written
 
 
-def _metadata(report: Any) -> dict[str, Any]:
+def _metadata(report: ProductReport) -> dict[str, Any]:
     rows = {f"{table} rows": count for table, count in report.file.rows.items()}
     return {
         "path": dg.MetadataValue.path(os.path.abspath(report.file.path)),

@@ -1,18 +1,17 @@
-"""Asking for a run for every file that is dropped into a watched folder.
+"""Requesting a run for every file that is dropped into a watched folder.
 
-A file has to be the same, in size and time, at two evaluations: then it is whole, as far as anyone can tell. A file
-that was ingested before is known by its checksum, and needs no run. What was asked for is remembered as long as the
-file is there; when it changes, it is asked for again. A run that failed is executed again by who has mended the cause:
-asking for it every half minute would mend nothing.
+A file is taken as whole once its size and time are the same at two evaluations. One that was ingested before is known
+by its checksum, and needs no run. The cursor remembers the files for which a run was requested, as long as they are
+there; a file that changes gets another run. A failed run isn't requested again: re-execute it when its cause is mended.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 
+from astra_models.database.sql import rows_of
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_orchestration.assets.result_files import result_file, result_files
@@ -23,19 +22,19 @@ __all__ = ["result_file_sensor"]
 
 INTERVAL = 30  # seconds
 MOST_REQUESTS = 10
-"""Requests per evaluation: one that takes longer than a minute is ended."""
+"""Requests per evaluation: Dagster ends an evaluation that takes longer than a minute."""
 MOST_FILES = 5_000
 MOST_BYTES_HASHED = 2_000_000_000
-"""Bytes per evaluation. Of files beyond that, the run finds out itself whether they are known."""
+"""Bytes per evaluation. Whether further files are known, their runs find out."""
 
 SEEN, DONE = "?", "="
 
 
 @dataclass
 class Round:
-    """One evaluation: what was remembered of files, and what is from now on.
+    """One evaluation: the states of files as the cursor had them, and as it will have them.
 
-    Files are remembered by digests of their path and of their state, so that the cursor stays small.
+    The cursor has digests of paths and states, so that it stays small.
     """
 
     before: dict[str, str]
@@ -46,7 +45,7 @@ class Round:
     hashed: int = 0
 
     def look(self, file: WatchedFile) -> None:
-        """Take a file up if it is as it was the last time, and wasn't taken up before."""
+        """Note a file's state, and that it is due if it has settled and had no run yet."""
         key, state = _digest(file.path), _digest(file.state)
         before = self.before.get(key)
         is_done = before == DONE + state
@@ -65,8 +64,8 @@ class Round:
     def _is_known(self, file: WatchedFile) -> bool:
         from astra_models.ingest.tables.opening import file_sha256
 
-        same_size: Any = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size).tuples()
-        checksums = {checksum for (checksum,) in same_size}
+        same_size = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size)
+        checksums = {checksum for (checksum,) in rows_of(same_size)}
         if not checksums or self.hashed + file.size > MOST_BYTES_HASHED:
             return False
         self.hashed += file.size
@@ -85,7 +84,7 @@ class Round:
 def result_file_sensor(
     context: dg.SensorEvaluationContext, database: DatabaseResource, result_folders: ResultFoldersResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for a run for each file that is new or has changed."""
+    """Request a run for each file that is new or has changed."""
     if not result_folders.paths():
         return dg.SkipReason(f"no folder is watched: name some by {FOLDERS_VARIABLE} in the code server's environment")
     listing = result_folders.look()
@@ -102,7 +101,7 @@ def result_file_sensor(
 
 
 def _usable(files: list[WatchedFile]) -> tuple[list[WatchedFile], list[str]]:
-    """Leave out what can't be a partition, and what is too much."""
+    """Leave out files whose names can't be partitions, and the oldest if there are too many."""
     named, problems = [], []
     for file in files:
         if file.name.isprintable() and "..." not in file.name:

@@ -1,17 +1,17 @@
-"""Asking for what a new version of Astra makes due.
+"""Requesting runs of the pipelines that a new version of Astra makes due.
 
-The version in the code is compared with what is stored: the versions in the tables, and that of each asset's latest
-full materialization. Nothing is remembered between two ticks, so a change is seen whenever it happened, and run keys
-name version and attempt, so that a run that failed is asked for again.
+The installed version is compared with the versions in the tables, and with that of each asset's latest full
+materialization. There is no cursor: a change is seen whenever it happened. Run keys name version and attempt, so that
+a failed run is requested again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
-import peewee
 
+from astra_models.analysis.due import DueReason, newest_version, why_version_is_due
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.version import installed_v_astra, version_integer_to_string
 from astra_orchestration.assets.pipelines import all_pipeline_assets, output_models
 from astra_orchestration.resources.database import DatabaseResource
@@ -22,8 +22,10 @@ MOST_ATTEMPTS = 3
 VERSION_TAG = "astra/version"
 ATTEMPT_TAG = "astra/attempt"
 CHANGE_TAG = "astra/change"
-PATCH = "patch: rows are updated in place"
-RELEASE = "minor or major: new rows"
+CHANGES = {
+    DueReason.older_patch: "patch: rows are updated in place",
+    DueReason.missing: "minor or major: new rows",
+}
 MATERIALIZATIONS_READ = 20
 
 
@@ -38,7 +40,7 @@ class Holding:
     newest : int or None
         The newest version in its table, as ``v_astra``; None if the table is empty or not there.
     materialized : int or None
-        The version of the latest materialization that took up everything that was due.
+        The version of the latest materialization that wasn't narrowed to some spectra.
     """
 
     key: dg.AssetKey
@@ -47,17 +49,17 @@ class Holding:
 
     @property
     def latest(self) -> int:
-        """The newest version that is known of, in the table or materialized; 0 if none is."""
+        """The newer one of both versions; 0 if there is none."""
         return max(self.newest or 0, self.materialized or 0)
 
-    def is_outdated(self, installed: int) -> bool:
-        """Tell whether results of the installed version are missing.
+    def why_due(self, installed: int) -> DueReason | None:
+        """Say why the pipeline is due at the installed version; None if it isn't, or nobody has run it yet.
 
-        Some may be there already, from a run that took up only a few spectra.
+        Some results may be there already, from a run of a few spectra. A rollback makes nothing due.
         """
         if self.newest is None or self.latest > installed:
-            return False
-        return (self.newest if self.materialized is None else self.materialized) < installed
+            return None
+        return why_version_is_due(self.newest if self.materialized is None else self.materialized, installed)
 
 
 def version_sensor(assets: Sequence[dg.AssetsDefinition], name: str = "astra_version_sensor") -> dg.SensorDefinition:
@@ -86,9 +88,7 @@ def version_sensor(assets: Sequence[dg.AssetsDefinition], name: str = "astra_ver
     return sensor
 
 
-def _holdings(instance: dg.DagsterInstance, models: Mapping[dg.AssetKey, type[peewee.Model]]) -> list[Holding]:
-    from astra_models.analysis.due import newest_version
-
+def _holdings(instance: dg.DagsterInstance, models: Mapping[dg.AssetKey, type[PipelineOutputMixin]]) -> list[Holding]:
     return [
         Holding(key, newest_version(model) if model.table_exists() else None, _materialized(instance, key))
         for key, model in models.items()
@@ -98,18 +98,17 @@ def _holdings(instance: dg.DagsterInstance, models: Mapping[dg.AssetKey, type[pe
 def _materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
     for record in instance.fetch_materializations(key, limit=MATERIALIZATIONS_READ).records:
         materialization = record.asset_materialization
-        values: dict[str, Any] = (
-            {name: entry.value for name, entry in materialization.metadata.items()} if materialization else {}
-        )
-        if "v_astra" in values and not values.get("narrowed"):
-            return values["v_astra"]
+        values = {name: entry.value for name, entry in materialization.metadata.items()} if materialization else {}
+        version = values.get("v_astra")
+        if isinstance(version, int) and not values.get("narrowed"):
+            return version
     return None
 
 
 def _decide(instance: dg.DagsterInstance, holdings: Sequence[Holding], installed: int) -> dg.RunRequest | dg.SkipReason:
     version = version_integer_to_string(installed)
-    outdated = [holding for holding in holdings if holding.is_outdated(installed)]
-    if not outdated:
+    due = {holding.key: why for holding in holdings if (why := holding.why_due(installed)) is not None}
+    if not due:
         return dg.SkipReason(_why_nothing(holdings, installed))
     runs = instance.get_runs(dg.RunsFilter(tags={VERSION_TAG: version}))
     if refusal := _why_not_again(runs, version):
@@ -117,8 +116,8 @@ def _decide(instance: dg.DagsterInstance, holdings: Sequence[Holding], installed
     attempt = _attempts(runs) + 1
     return dg.RunRequest(
         run_key=f"{version}:{attempt}",
-        asset_selection=[holding.key for holding in outdated],
-        tags={VERSION_TAG: version, ATTEMPT_TAG: str(attempt), CHANGE_TAG: _change(outdated, installed)},
+        asset_selection=list(due),
+        tags={VERSION_TAG: version, ATTEMPT_TAG: str(attempt), CHANGE_TAG: _change(due.values())},
     )
 
 
@@ -162,9 +161,8 @@ def _attempts(runs: Sequence[dg.DagsterRun]) -> int:
     return max((int(run.tags.get(ATTEMPT_TAG, 1)) for run in runs), default=0)
 
 
-def _change(outdated: Sequence[Holding], installed: int) -> str:
-    changes = {PATCH if (holding.newest or 0) // 1000 == installed // 1000 else RELEASE for holding in outdated}
-    return "; ".join(sorted(changes))
+def _change(reasons: Iterable[DueReason]) -> str:
+    return "; ".join(sorted({CHANGES[reason] for reason in reasons}))
 
 
 astra_version_sensor = version_sensor(all_pipeline_assets())

@@ -1,14 +1,14 @@
 """``astra explain``: everything that is known of one star."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.tree import Tree
 
-from astra_orchestration.cli.status import computed_pipelines, print_json, shown_time
+from astra_orchestration.cli.status import print_json, shown_time
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     connect_to_configured,
@@ -17,6 +17,9 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+
+if TYPE_CHECKING:
+    from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
 
 explain_commands = typer.Typer(cls=AstraGroup)
 
@@ -44,14 +47,14 @@ def explain(
     from astra_models.status.explain import explain_star, find_star
 
     source = find_star(sdss_id, apogee_id=apogee_id, gaia_id=gaia, spectrum_pk=spectrum_pk)
-    star = explain_star(source, computed_pipelines())
+    star = explain_star(source)
     if as_json:
         print_json(asdict(star))
     else:
         _show(star)
 
 
-def _show(star: Any) -> None:
+def _show(star: "Star") -> None:
     say(", ".join(f"{name} [bold]{escaped(str(value))}[/]" for name, value in star.identifiers.items()))
     if star.position:
         say(", ".join(f"{name} {value:.6f}" for name, value in star.position.items()) + " deg")
@@ -69,7 +72,7 @@ def _show(star: Any) -> None:
     _section("rejected", columns, map(_rejected, star.rejected))
 
 
-def _section(title: str, columns: tuple[str, ...], rows: Any) -> None:
+def _section(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
     listed = table(columns, rows)
     if not listed.row_count:
         say(EMPTY[title])
@@ -80,7 +83,7 @@ def _section(title: str, columns: tuple[str, ...], rows: Any) -> None:
     console.print(listed)
 
 
-def _spectrum(spectrum: Any) -> tuple[Any, ...]:
+def _spectrum(spectrum: "SpectrumOfStar") -> tuple[object, ...]:
     snr = "" if spectrum.snr is None else f"{spectrum.snr:.1f}"
     file = "[dim]not known[/]" if spectrum.file is None else escaped(spectrum.file)
     if spectrum.file is not None and not spectrum.is_there:
@@ -96,7 +99,7 @@ def _spectrum(spectrum: Any) -> tuple[Any, ...]:
     )
 
 
-def _results(results: Any) -> Tree:
+def _results(results: "list[Result]") -> Tree:
     """Draw the results of each pipeline; a table would be too narrow for the flags."""
     tree = Tree("[italic]results[/]", guide_style="dim")
     for pipeline, some in groupby(results, lambda result: result.pipeline):
@@ -114,24 +117,24 @@ def _results(results: Any) -> Tree:
     return tree
 
 
-def _measured(values: dict[str, Any], units: dict[str, str]) -> Iterator[str]:
+def _measured(values: Mapping[str, object], units: Mapping[str, str]) -> Iterator[str]:
     for name, value in values.items():
         if name.startswith("e_") and name[2:] in values:
             continue
         words = [name, f"{value:.5g}" if isinstance(value, float) else escaped(str(value))]
-        if (error := values.get(f"e_{name}")) is not None:
+        if isinstance(error := values.get(f"e_{name}"), int | float):
             words += ["±", f"{float(f'{error:.2g}'):g}"]
         if not (unit := units.get(name, "")).startswith("dex"):  # these go without saying
             words.append(escaped(unit))
         yield " ".join(words).rstrip()
 
 
-def _analysis(analysis: Any) -> tuple[Any, ...]:
+def _analysis(analysis: "Analysis") -> tuple[str, ...]:
     state = f"[{COLOURS[analysis.state]}]{analysis.state}[/]"
     return analysis.pipeline, _key(analysis.spectrum_pk), state, escaped(analysis.why)
 
 
-def _rejected(listed: Any) -> tuple[Any, ...]:
+def _rejected(listed: "Listed") -> tuple[str, ...]:
     message, run = escaped(listed.message), (listed.run_id or "")[:8]
     key = _key(listed.spectrum_pk)
     return listed.model, key, listed.version or "", listed.reason, message, shown_time(listed.when), run

@@ -1,11 +1,10 @@
 """``astra``: the project from a terminal."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from astra_models.analysis.due import Rerun
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
@@ -26,7 +25,7 @@ from astra_orchestration.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from astra_models.analysis.task import Task
+    from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
     cls=AstraGroup,
@@ -74,7 +73,9 @@ def run(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
-    rerun: Annotated[Rerun, typer.Option(help="What is due, only what failed, or everything again.")] = Rerun.due,
+    rerun: Annotated[
+        Literal["due", "failed", "all"], typer.Option(help="What is due, only what failed, or everything again.")
+    ] = "due",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
@@ -82,9 +83,9 @@ def run(
     from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
 
-    task = cast("Task", load_pipeline(pipeline))
-    connect_to_configured(*task.output_models, *task.spectrum_models, RejectedResult)
-    stream = analyse(task, limit=limit, sdss_ids=sdss_id, rerun=rerun.value, batch_size=batch_size)
+    wanted = load_pipeline(pipeline)
+    connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
+    stream = analyse(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, batch_size=batch_size)
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
@@ -149,7 +150,7 @@ def _say(asset: str, text: str) -> None:
     say(f"[bold]{asset:<14}[/] {escaped(text)}")
 
 
-def _seconds(outcome: Any) -> str:
+def _seconds(outcome: "Outcome") -> str:
     if outcome.failed:
         return "[red]failed[/]"
     return "" if outcome.seconds is None else f"{outcome.seconds:.1f}"

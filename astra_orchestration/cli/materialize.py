@@ -76,7 +76,7 @@ def materialize_everything(
         config["ops"]["sample_survey"] = {"config": {"stars": stars}}
     job = loud.resolve_implicit_global_asset_job_def()
     graph = loud.resolve_asset_graph()
-    # A partition is a file or a part of something: which one there is to be, nobody has said.
+    # A partition is a file or a part of something, and none was asked for.
     wanted = {key for key in selection.resolve(graph) if not graph.get(key).is_partitioned}
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
@@ -95,7 +95,7 @@ def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:
 
 
 def _logger(say: Callable[[str, str], None]) -> dg.LoggerDefinition:
-    """Make a logger that passes on what assets say themselves, and failures, but not Dagster's account of its steps."""
+    """Make a logger that passes on messages of assets, and failures, but not Dagster's events of its steps."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,8 +1,7 @@
 """``astra rejected`` and ``astra replay``: what has no result and why, and trying refused rows again."""
 
 from contextlib import suppress
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,24 +15,21 @@ from astra_orchestration.cli.terminal import (
     table,
 )
 
+if TYPE_CHECKING:
+    from astra_models.rejected import RejectedResult
+
 rejected_commands = typer.Typer(cls=AstraGroup)
 
 ROWS_SHOWN = 50
 
 
-class Reason(StrEnum):
-    """Why something is listed."""
-
-    exception = "exception"
-    no_result = "no_result"
-    refused = "refused"
-    not_ingested = "not_ingested"
-
-
 @rejected_commands.command(epilog="Example: [bold]astra rejected --pipeline corv --reason exception[/]")
 def rejected(
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only what is listed for this reason.")] = None,
+    reason: Annotated[
+        Literal["exception", "no_result", "refused", "not_ingested"] | None,
+        typer.Option(help="Only what is listed for this reason."),
+    ] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
 ) -> None:
@@ -96,7 +92,7 @@ def _models_called(name: str) -> list[str]:
         raise
 
 
-def _shown(row: Any) -> tuple[str, ...]:
+def _shown(row: "RejectedResult") -> tuple[str, ...]:
     from astra_models.version import version_integer_to_string
 
     version = "" if row.v_astra is None else version_integer_to_string(row.v_astra)

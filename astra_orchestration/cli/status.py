@@ -1,9 +1,10 @@
 """``astra status``: which database is used, and how far the survey in it is."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from astra_orchestration.cli.terminal import (
     where,
 )
 
+if TYPE_CHECKING:
+    from astra_models.status import FileStatus, Status, VersionStatus
+
 status_commands = typer.Typer(cls=AstraGroup)
 
 
@@ -28,38 +32,30 @@ def status(
     connect_to_configured()
     from astra_models.status.survey import survey_status
 
-    found = survey_status(computed_pipelines())
+    found = survey_status()
     if as_json:
         print_json(_described() | asdict(found))
     else:
         _show(found)
 
 
-def computed_pipelines() -> list[Any]:
-    """Tell which pipelines are computed here, of which spectra."""
-    from astra_models.outputs import pipelines
-    from astra_models.status.survey import Computed
-
-    return [Computed(task.name, task.spectrum_models, task.output_models) for task in pipelines()]
-
-
-def print_json(content: Any) -> None:
+def print_json(content: Mapping[str, object]) -> None:
     """Print JSON; times are in UTC, as ISO 8601 has them."""
     print(json.dumps(content, indent=2, default=_plain))  # noqa: T201  rich would wrap it
 
 
 def shown_time(moment: datetime | None) -> str:
-    """Give a time in UTC, to the second; nothing for none."""
+    """Give a time in UTC, to the second; empty text for None."""
     return "" if moment is None else moment.isoformat(" ", "seconds").removesuffix("+00:00")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{value!r} can't be written as JSON")
 
 
-def _described() -> dict[str, Any]:
+def _described() -> dict[str, object]:
     from astra_models.base import bound_schema, database
     from astra_models.database.retry import describe
     from astra_models.version import installed_v_astra, installed_version
@@ -68,7 +64,7 @@ def _described() -> dict[str, Any]:
     return {"database": describe(database), "schema": bound_schema()} | version
 
 
-def _show(found: Any) -> None:
+def _show(found: "Status") -> None:
     say(where())
     rows = [(name, count) for name, count in found.tables.items() if count or name in ("source", "spectrum")]
     console.print(table(("table", "rows"), rows))
@@ -80,7 +76,7 @@ def _show(found: Any) -> None:
         say(f"other files: {escaped(_names(found.files))}{_rejected_of(found.files)}")
 
 
-def _row(status: Any) -> tuple[str, ...]:
+def _row(status: "VersionStatus") -> tuple[str, ...]:
     # Of an older version that a file has brought, this installation has computed nothing, as far as it knows.
     is_computed = status.computed and (status.due is not None or not status.files)
     origin = ["computed here"] * is_computed + [escaped(_names(status.files))] * bool(status.files)
@@ -89,12 +85,12 @@ def _row(status: Any) -> tuple[str, ...]:
     return status.pipeline, status.version or "", due, *map(str, counts), shown_time(status.last), ", ".join(origin)
 
 
-def _rejected_of(files: Any) -> str:
+def _rejected_of(files: "Sequence[FileStatus]") -> str:
     rejected = sum(file.rejected for file in files)
     return f" ({rejected:,} {'row' if rejected == 1 else 'rows'} rejected)" if rejected else ""
 
 
-def _names(files: Any) -> str:
+def _names(files: "Sequence[FileStatus]") -> str:
     """Name a few files, the newest first."""
     names = list(dict.fromkeys(file.name for file in reversed(files)))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -3,17 +3,24 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-# Each command that needs a database says so itself, by an error.
+if TYPE_CHECKING:
+    from astra_models.base import BaseModel
+
+CountedOf = Callable[[int, int], None]
+"""Takes how many are done, and how many there are."""
+
+# Each command that needs a database says so itself, by an error. The commands import `astra_models` where they use it:
+# so ``astra --help`` is fast, and a wrong configuration is an error of one line.
 warnings.filterwarnings("ignore", message="no database is configured")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
@@ -24,9 +31,9 @@ complain = partial(errors.print, soft_wrap=True)
 
 
 class AstraGroup(TyperGroup):
-    """Commands whose errors, as far as users can cause them, are one line and not a traceback."""
+    """Commands that show errors which users can cause as one line, without a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run a command; exit with 1 if it fails."""
         try:
             return super().invoke(ctx)
@@ -50,8 +57,8 @@ def escaped(text: str) -> str:
     return escape(text)
 
 
-def connect_to_configured(*models: Any) -> None:
-    """Make sure that the configured database can be used, and is not one that vanishes."""
+def connect_to_configured(*models: "type[BaseModel]") -> None:
+    """Make sure that a database is configured, isn't in memory, and can be used."""
     from astra_orchestration.resources.database import connect
 
     require_configured()
@@ -59,7 +66,7 @@ def connect_to_configured(*models: Any) -> None:
 
 
 def require_configured() -> None:
-    """Make sure that a database is configured, and not one that vanishes."""
+    """Make sure that a database is configured, and isn't in memory."""
     from astra_models.base import database
     from astra_models.database.config import is_in_memory
     from astra_models.errors import ConfigurationError
@@ -89,7 +96,7 @@ def where() -> str:
     return escaped(f"{describe(database)}{schema}")
 
 
-def table(columns: Any, rows: Any) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Make a table of a first column of names and further ones of numbers."""
     table = Table()
     table.add_column(columns[0], overflow="fold")
@@ -101,8 +108,8 @@ def table(columns: Any, rows: Any) -> Table:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Any]:
-    """Show a bar; gives a function that is told how many are done."""
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar; gives the function that sets how many are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -113,17 +120,16 @@ def progress_bar(what: str, total: int) -> Iterator[Any]:
 
 
 @contextmanager
-def rows_bar(what: str) -> Iterator[tuple[Any, Any]]:
-    """Show a bar with the speed.
+def rows_bar(what: str) -> Iterator[tuple[CountedOf, CountedOf]]:
+    """Show a progress bar with the speed.
 
-    Gives two functions: one is told how many bytes of a file are checked, and how many there are; the other, how many
-    rows are done, and how many there are.
+    Gives two functions that set how much is done, and of how much: bytes of a file that are checked, and rows.
     """
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
+        def render(self, task: Task) -> Text:
             unit, size = task.fields["unit"], task.fields["size"]
             speed = task.finished_speed or task.speed
             done = "" if task.total is None else f"{task.completed / size:,.0f} of {task.total / size:,.0f} {unit}"

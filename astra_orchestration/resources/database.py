@@ -43,7 +43,7 @@ ORCHESTRATED_PRAGMAS: Mapping[str, Any] = {"synchronous": "normal"}
 
 
 class Target(dg.Config):
-    """Base of the targets. A wrong value is never repeated in an error: it may be a misplaced password."""
+    """Base of the targets. Errors never repeat a wrong value: it may be a misplaced password."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -232,7 +232,7 @@ _TARGETS: dict[str, type[Target]] = {
 }
 
 
-def _check_target(target: Any) -> None:
+def _check_target(target: object) -> None:
     """Refuse unknown keys, by name only: a wrong key's value may be a password."""
     if not isinstance(target, Mapping):
         raise ConfigurationError(f"target: is not a mapping with one of the keys {', '.join(_TARGETS)}")
@@ -252,7 +252,7 @@ def _check_target(target: Any) -> None:
 
 
 def _bind_unless_bound(database: peewee.Database, schema: str | None) -> None:
-    """Bind, unless the same database is bound: its open connections, and what is in memory, are to stay."""
+    """Bind a database unless it is bound already: that would drop its open connections, and tables in memory."""
     if base.database.obj is None or (_identity(base.database.obj), base.bound_schema()) != (
         _identity(database),
         schema,

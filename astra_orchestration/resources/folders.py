@@ -1,4 +1,4 @@
-"""Folders into which files of results are dropped: which files are there, and which of them are to be left alone."""
+"""Folders into which result files are dropped: which files are there, and which of them to ignore."""
 
 import os
 from contextlib import suppress
@@ -21,7 +21,7 @@ LEFT_ALONE = UNFINISHED + NO_RESULTS + MAPPING_SUFFIXES
 
 
 class WatchedFile(NamedTuple):
-    """A file as it is at the moment, and the time of the mapping beside it, if there is one."""
+    """A file's size and time now, and the time of the mapping beside it, if there is one."""
 
     path: str
     size: int
@@ -35,13 +35,13 @@ class WatchedFile(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What changes when the file, or its mapping, does."""
+        """A text that changes when the file or its mapping changes."""
         parts = (self.size, self.mtime_ns, self.mapping_mtime_ns)
         return ":".join(str(part) for part in parts if part is not None)
 
 
 class Listing(NamedTuple):
-    """What is in the folders, and which of them can't be looked into, and why."""
+    """The files in the folders, and why some folder can't be read."""
 
     files: list[WatchedFile]
     problems: list[str]
@@ -62,9 +62,10 @@ class ResultFoldersResource(dg.ConfigurableResource):
         return list(dict.fromkeys(os.path.abspath(expand_path(folder)) for folder in given if folder.strip()))
 
     def look(self) -> Listing:
-        """List the files in the folders, not those in folders within them, nor what is no file of results by its name.
+        """List the result files in the folders, without subfolders.
 
-        A name that begins with a dot, or ends as an unfinished download does, is of a file that isn't there yet.
+        Left out are names that begin with a dot or end as unfinished downloads do, and suffixes that result files don't
+        have, such as ``.txt`` and ``.png``.
         """
         files, problems = [], []
         for folder in self.paths():

@@ -1,7 +1,7 @@
 """Everything about one star."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import peewee
 import pytest
 
-from astra_models import base
+from astra_models import base, task
 from astra_models.analysis.due import select_due
 from astra_models.aspcap import ASPCAP
 from astra_models.best import MWMBest
@@ -25,11 +25,14 @@ from astra_models.rejected import RejectedResult, payload_to_json
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.status import Computed
 from astra_models.status.star import Star
 
 Spectra = Callable[..., list[BossVisitSpectrum]]
-ROCKET = Computed("rocket", (BossVisitSpectrum,), (Rocket,))
+
+
+@task
+def rocket(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    yield from ()
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def star(source: Source) -> Star:
-    return explain_star(source, [ROCKET])
+    return explain_star(source, [rocket])
 
 
 # ---- finding it
@@ -245,8 +248,23 @@ def test_what_is_due_and_why(spectrum: BossVisitSpectrum, source: Source, case: 
 
 
 def test_spectra_of_other_kinds_are_not_analysed(spectrum: BossVisitSpectrum, source: Source) -> None:
-    assert explain_star(source, [Computed("rocket", (BossCombinedSpectrum,), (Rocket,))]).analyses == []
-    assert explain_star(source).analyses == []
+    @task
+    def other(spectra: Iterable[BossCombinedSpectrum]) -> Iterable[Rocket]:
+        yield from ()
+
+    assert explain_star(source, [other]).analyses == []
+    assert explain_star(source, []).analyses == []
+
+
+def test_the_pipelines_of_the_registry_are_those_that_are_computed(spectrum: BossVisitSpectrum, source: Source) -> None:
+    assert {analysis.pipeline for analysis in explain_star(source).analyses} == {"corv", "rocket"}
+
+
+def test_nothing_is_said_of_a_pipeline_whose_table_is_not_made_yet(spectrum: BossVisitSpectrum, source: Source) -> None:
+    base.database.drop_tables([Rocket])
+
+    assert star(source).analyses == []
+    assert len(star(source).spectra) == 1
 
 
 # ---- what was rejected

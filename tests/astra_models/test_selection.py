@@ -8,7 +8,15 @@ from typing import Any
 import peewee
 import pytest
 
-from astra_models.analysis.due import count_due, select_due
+from astra_models.analysis.due import (
+    DueReason,
+    Rerun,
+    Standing,
+    count_due,
+    select_due,
+    standing_of_spectra,
+    why_version_is_due,
+)
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -150,6 +158,48 @@ def test_a_wrong_version_is_an_error(keys: list[int]) -> None:
         due(version="latest")
 
 
+# ---- why
+
+
+def test_why_spectra_are_due(keys: list[int]) -> None:
+    missing, changed, older, current, newer = keys
+    done([changed, current])
+    done([older], v_astra=9_000)
+    done([newer], v_astra=9_002)
+    observed_again([changed])
+    assert standings() == {
+        missing: (DueReason.missing, False),
+        changed: (DueReason.changed, False),
+        older: (DueReason.older_patch, False),
+        current: (None, False),
+        newer: (None, False),
+    }
+
+
+def test_a_spectrum_that_failed_is_not_due_whatever_the_reason(keys: list[int]) -> None:
+    done(keys[1:3], v_astra=9_000)
+    failed(keys[:3])
+    observed_again(keys[2:3])  # and so its failure is no longer of what is there now
+    assert standings() == {
+        keys[0]: (DueReason.missing, True),
+        keys[1]: (DueReason.older_patch, True),
+        keys[2]: (DueReason.changed, False),
+        keys[3]: (DueReason.missing, False),
+        keys[4]: (DueReason.missing, False),
+    }
+    assert due() == sorted(key for key, standing in standings().items() if standing.is_due)
+
+
+@pytest.mark.parametrize("stored", [8_999, 9_000, 9_001, 9_002, 10_000])
+def test_the_rule_for_versions_alone_is_that_of_the_spectra(keys: list[int], stored: int) -> None:
+    done(keys, v_astra=stored)
+    assert {standing.reason for standing in standings().values()} == {why_version_is_due(stored, V)}
+
+
+def standings() -> dict[int, Standing]:
+    return standing_of_spectra(Rocket, BossVisitSpectrum, where=BossVisitSpectrum.mjd > 0)
+
+
 # ---- failures
 
 
@@ -158,8 +208,8 @@ def test_a_wrong_version_is_an_error(keys: list[int]) -> None:
 def test_what_failed_is_not_due_again_at_the_same_version(keys: list[int], reason: str) -> None:
     failed(keys[:2], reason)
     assert due() == keys[2:]
-    assert due(rerun="failed") == keys[:2]
-    assert due(rerun="all") == keys
+    assert due(rerun="failed") == due(rerun=Rerun.failed) == keys[:2]
+    assert due(rerun="all") == due(rerun=Rerun.all) == keys
 
 
 @pytest.mark.lesson(43)

@@ -1,13 +1,14 @@
 """Counting what is due, done, failed and rejected, per pipeline and version."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import peewee
 import pytest
 
-from astra_models import base
+from astra_models import base, task
 from astra_models.analysis.due import count_due
 from astra_models.aspcap import ASPCAP
 from astra_models.best import MWMBest
@@ -21,10 +22,15 @@ from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.source import Source
-from astra_models.status import Computed, VersionStatus, major_minor, survey_status
+from astra_models.status import VersionStatus, major_minor, survey, survey_status
+from astra_models.status.survey import ingested_files
 
-ROCKET = Computed("rocket", (BossVisitSpectrum,), (Rocket,))
 Spectra = Callable[..., list[BossVisitSpectrum]]
+
+
+@task
+def rocket(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    yield from ()
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +39,7 @@ def version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_database(database: peewee.Database) -> None:
-    status = survey_status([ROCKET])
+    status = survey_status([rocket])
 
     assert set(status.tables.values()) == {0}
     assert {"source", "spectrum", "boss_visit_spectrum", "apogee_visit_spectrum"} < set(status.tables)
@@ -52,7 +58,7 @@ def test_what_is_computed_here_by_version(database: peewee.Database, make_spectr
     reject("Rocket", spectra[5], 8_000, "exception")
     reject("Corv", spectra[6], 9_001, "exception")
 
-    newest, older = of("rocket", [ROCKET])
+    newest, older = of("rocket", [rocket])
 
     assert (newest.version, newest.v_astra, newest.computed) == ("0.9", 9_001, True)
     assert newest.due == count_due(Rocket, BossVisitSpectrum) == 4  # two of the older patch, one refused, one new
@@ -73,11 +79,40 @@ def test_when_a_result_was_last_written(database: peewee.Database, make_spectra:
 
 def test_spectra_of_all_kinds_are_due(database: peewee.Database, make_spectra: Spectra) -> None:
     make_spectra(2)
-    both = Computed("rocket", (BossVisitSpectrum, BossCombinedSpectrum), (Rocket, Corv))
 
-    assert [status.due for status in of("rocket", [both]) if status.table == "rocket"] == [2]
+    @task
+    def both(spectra: Iterable[BossVisitSpectrum | BossCombinedSpectrum]) -> Iterable[Rocket | Corv]:
+        yield from ()
+
+    assert [status.due for status in of("both", [both]) if status.table == "rocket"] == [2]
     [second] = [status for status in survey_status([both]).pipelines if status.table == "corv"]
-    assert (second.pipeline, second.due, second.computed) == ("rocket", None, True)
+    assert (second.pipeline, second.due, second.computed) == ("both", None, True)
+
+
+def test_the_pipelines_of_the_registry_are_those_that_are_computed(database: peewee.Database) -> None:
+    assert {(status.pipeline, status.computed) for status in survey_status().pipelines} == {
+        ("corv", True),
+        ("rocket", True),
+    }
+
+
+@pytest.mark.postgresql_only(reason="one who reads a SQLite file sees one state of it, whatever the transaction")
+def test_all_counts_are_of_one_moment(
+    database: peewee.Database, make_spectra: Spectra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_meanwhile(there: set[str]) -> Any:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(lambda: results(Rocket, make_spectra(1), 9_001)).result()
+            other.submit(base.database.close).result()
+        return ingested_files(there)
+
+    monkeypatch.setattr(survey, "ingested_files", write_meanwhile)
+
+    status = survey_status([rocket])
+
+    assert status.tables["boss_visit_spectrum"] == 0
+    assert [(one.due, one.done) for one in status.pipelines] == [(0, 0)]
+    assert BossVisitSpectrum.select().count() == 1
 
 
 def test_what_comes_in_files_names_them(database: peewee.Database, make_spectra: Spectra) -> None:
@@ -89,7 +124,7 @@ def test_what_comes_in_files_names_them(database: peewee.Database, make_spectra:
     ingested("unknown version.fits", "astraAllStarASPCAP", None)
     ingested("mwmTargets-0.6.0.fits", "mwmTargets", 6_000)
 
-    status = survey_status([ROCKET])
+    status = survey_status([rocket])
 
     eight, six, unknown = [one for one in status.pipelines if one.table == "aspcap"]
     assert [eight.version, six.version, unknown.version] == ["0.8", "0.6", None]
@@ -129,14 +164,14 @@ def test_tables_that_are_kept_by_source(database: peewee.Database, make_spectra:
 def test_computed_ones_come_first(database: peewee.Database, make_spectra: Spectra) -> None:
     results(ASPCAP, make_spectra(1), 8_001)
 
-    assert [status.pipeline for status in survey_status([ROCKET]).pipelines] == ["rocket", "aspcap"]
+    assert [status.pipeline for status in survey_status([rocket]).pipelines] == ["rocket", "aspcap"]
 
 
 def test_tables_that_are_missing_are_left_out(database: peewee.Database, make_spectra: Spectra) -> None:
     make_spectra(1)
     base.database.drop_tables([Rocket, IngestedFile, BossCombinedSpectrum])
 
-    status = survey_status([ROCKET])
+    status = survey_status([rocket])
 
     assert (status.pipelines, status.files) == ([], [])
     assert "boss_combined_spectrum" not in status.tables
@@ -154,13 +189,13 @@ def test_the_number_of_queries_does_not_depend_on_the_rows(
     database: peewee.Database, make_spectra: Spectra, recorded_queries: Callable
 ) -> None:
     with recorded_queries() as empty:
-        survey_status([ROCKET])
+        survey_status([rocket])
     spectra = make_spectra(5)
     results(Rocket, spectra[:4], 9_001)
     results(ASPCAP, spectra, 8_001)
     reject("Rocket", spectra[4], 9_001, "exception")
     with recorded_queries() as full:
-        survey_status([ROCKET])
+        survey_status([rocket])
 
     assert len(full) == len(empty)
 

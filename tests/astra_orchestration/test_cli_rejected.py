@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from astra_models.boss import BossVisitSpectrum
-from astra_models.rejected import RejectedResult
+from astra_models.rejected import REASONS, RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
@@ -55,6 +55,12 @@ def test_what_was_refused_is_listed_with_its_reason(refused: list[dict[str, Any]
 def test_the_list_is_filtered(refused: list[dict[str, Any]], options: list[str], n_listed: int) -> None:
     shown = astra("rejected", *options).output
     assert f"{n_listed} in all" in shown if n_listed else "nothing is rejected" in shown
+
+
+@pytest.mark.sqlite_only(reason="which words an option takes does not depend on the database")
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_can_be_asked_for(database: peewee.Database, reason: str) -> None:
+    assert astra("rejected", "--reason", reason).output == "nothing is rejected\n"
 
 
 def test_only_the_latest_are_shown(refused: list[dict[str, Any]]) -> None:

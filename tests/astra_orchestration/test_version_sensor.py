@@ -217,6 +217,21 @@ def test_a_run_of_a_few_spectra_does_not_hide_that_the_others_are_outdated(
 
 
 @one_database
+def test_a_run_of_a_few_spectra_does_not_make_a_release_a_patch(observatory: Observatory, make_spectra: Visits) -> None:
+    make_spectra(3)
+    observatory.run()
+    observatory.install("0.10.0")
+    observatory.run(
+        "rocket", "corv", run_config={"ops": {name: {"config": {"limit": 1}} for name in ("rocket", "corv")}}
+    )
+
+    request = observatory.tick()
+
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["astra/change"] == "minor or major: new rows"
+
+
+@one_database
 def test_a_version_without_any_new_result_is_not_asked_for_for_ever(
     observatory: Observatory, make_spectra: Visits
 ) -> None:
