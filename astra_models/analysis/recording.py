@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from astra_models.base import database
 from astra_models.database.peewee_internals import mark_as_saved
@@ -93,7 +93,8 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
     def mark(batch: Batch, stored: Stored) -> None:
         created = batch.plan.model._meta.fields["created"]
         refused = {refusal.row for refusal in batch.refusals}
-        for row, result in enumerate(batch.source):
+        results = cast("list[PipelineOutputMixin]", batch.source)
+        for row, result in enumerate(results):
             key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
