@@ -93,7 +93,8 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
     def mark(batch: Batch, stored: Stored) -> None:
         created = batch.plan.model._meta.fields["created"]
         refused = {refusal.row for refusal in batch.refusals}
-        for row, result in enumerate(cast("list[PipelineOutputMixin]", batch.source)):
+        results = cast("list[PipelineOutputMixin]", batch.source)
+        for row, result in enumerate(results):
             key = batch.plan.key_of(result) if row not in refused else None
             if key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])

@@ -40,8 +40,8 @@ class Batch:
         Every written column, by field name, in the plan's order.
     rows : ndarray of int
         For each row, its place in the input.
-    source : sequence
-        The input, for the payload of refused rows.
+    source : sequence or table, optional
+        The input, for the payload of refused rows, unless the caller keeps these.
     refusals : list of Refusal
         Rows that can't be stored, by their place in the input.
     superseded : int
@@ -51,7 +51,7 @@ class Batch:
     plan: UpsertPlan
     columns: dict[str, Column]
     rows: np.ndarray
-    source: "Given"
+    source: "Given | None"
     refusals: list[Refusal] = field(default_factory=list)
     superseded: int = 0
 
@@ -109,7 +109,7 @@ class Batch:
 
     def payload(self, row: int) -> dict[str, object]:
         """Give what was given for a row."""
-        return row_as_dict(self.source, row)
+        return {} if self.source is None else row_as_dict(self.source, row)
 
 
 def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
@@ -138,7 +138,7 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
 
 
 def check_columns(
-    plan: UpsertPlan, raw: Mapping[str, Raw], n_rows: int, source: "Given", strangers: Sequence[Refusal] = ()
+    plan: UpsertPlan, raw: Mapping[str, Raw], n_rows: int, source: "Given | None", strangers: Sequence[Refusal] = ()
 ) -> Batch:
     """Convert columns to their types, and take out the rows that can't be stored.
 
@@ -150,8 +150,8 @@ def check_columns(
         Values by column; a column that isn't there gets its default.
     n_rows : int
         How many rows there are.
-    source : sequence
-        The input, for the payload of refused rows.
+    source : sequence or table, optional
+        The input, for the payload of refused rows, unless the caller keeps these.
     strangers : sequence of Refusal, optional
         Rows that are refused already.
     """

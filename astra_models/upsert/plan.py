@@ -122,16 +122,7 @@ def plan_for(model: type[BaseModel]) -> UpsertPlan:
 @lru_cache(maxsize=256)
 def cached_plan(model: type[BaseModel], layout: TableLayout | None) -> UpsertPlan:
     """Plan upserts into a table that differs from its model in the way that is given."""
-    if not (isinstance(model, type) and issubclass(model, BaseModel) and model.upsert_key):
-        raise TypeError(f"{model!r} is no output model; derive it from PipelineOutputMixin, or give it an upsert_key")
-    if model.abstract:
-        raise AbstractModelError(f"{model.__name__} is a base for other models and has no table to upsert into")
-    if layout and layout.obstacles:
-        raise ReadOnlyTableError(
-            f"{model.__name__} can't be upserted: {quoted_table(model)} in {describe(model._meta.database)} isn't as "
-            f"the model says: {'; '.join(layout.obstacles)}. Its rows can be read; `astra check-schema` lists what "
-            "differs"
-        )
+    _require_upserts(model, layout)
     fields = tuple(
         field for field in model._meta.sorted_fields if not field.primary_key and not isinstance(field, GeneratedField)
     )
@@ -143,6 +134,20 @@ def cached_plan(model: type[BaseModel], layout: TableLayout | None) -> UpsertPla
         measured=tuple(field for field in fields if _is_measured(field, model.record_columns)),
         missing=layout.missing if layout else (),
     )
+
+
+def _require_upserts(model: type[BaseModel], layout: TableLayout | None) -> None:
+    """Make sure that a model and its table are such that rows can be upserted."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel) and model.upsert_key):
+        raise TypeError(f"{model!r} is no output model; derive it from PipelineOutputMixin, or give it an upsert_key")
+    if model.abstract:
+        raise AbstractModelError(f"{model.__name__} is a base for other models and has no table to upsert into")
+    if layout and layout.obstacles:
+        raise ReadOnlyTableError(
+            f"{model.__name__} can't be upserted: {quoted_table(model)} in {describe(model._meta.database)} isn't as "
+            f"the model says: {'; '.join(layout.obstacles)}. Its rows can be read; `astra check-schema` lists what "
+            "differs"
+        )
 
 
 def plan_for_columns(

@@ -11,15 +11,18 @@ from astropy.table import Column, MaskedColumn, Table
 
 from astra_models import errors
 from astra_models.base import BaseModel, bound_schema
+from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.fields import FloatField, IntegerField, TextField, utc_now
+from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 from astra_models.the_payne import ThePayne
 from astra_models.upsert import UpsertReport, upsert
+from astra_models.upsert.plan import plan_for
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -412,6 +415,13 @@ def test_nan_is_no_measured_value_and_a_measured_one_replaces(spectra: list[Boss
 
 
 @pytest.mark.lesson(4)
+@pytest.mark.parametrize("model", [Corv, MWMBest, MWMSpectrumProductStatus])
+def test_what_a_row_is_about_and_how_long_it_took_is_no_measured_value(model: type[BaseModel]) -> None:
+    measured = {field.name for field in plan_for(model).measured}
+    assert measured.isdisjoint(PipelineOutputMixin._meta.fields)
+    assert bool(measured) == (model is not MWMSpectrumProductStatus)
+
+
 def test_without_being_asked_a_failed_result_replaces_a_good_one(spectra: list[BossVisitSpectrum]) -> None:
     upsert(Rocket, [Rocket.from_spectrum(spectra[0], teff=5_000)])
     upsert(Rocket, [Rocket.from_spectrum(spectra[0])])

@@ -1,6 +1,7 @@
-"""Rows that can't be stored: they take no other along, and are kept with the reason."""
+"""Rows that can't be stored: they don't affect other rows, and are kept with the reason."""
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from astra_models.corv import Corv
 from astra_models.fields import utc_now
 from astra_models.rejected import RejectedResult, payload_from_json
 from astra_models.rocket import Rocket
-from astra_models.upsert import upsert
+from astra_models.upsert import quarantine, upsert
 
 UNSTORABLE = {
     "unknown spectrum": {"spectrum_pk": 10**6},
@@ -43,6 +44,23 @@ def results(spectra: list[BossVisitSpectrum]) -> list[dict[str, Any]]:
         {"spectrum_pk": s.spectrum_pk, "source_pk": s.source_pk, "teff": 5_000.0, "tag": "dr20", "v_astra": 8_001}
         for s in spectra
     ]
+
+
+def files_run_by_an_upsert(rows: list[dict[str, Any]]) -> set[str]:
+    files = set()
+    sys.setprofile(lambda frame, *_: files.add(frame.f_code.co_filename))
+    try:
+        upsert(Rocket, rows)
+    finally:
+        sys.setprofile(None)
+    return files
+
+
+def test_only_bad_rows_reach_the_quarantine(spectra: list[BossVisitSpectrum]) -> None:
+    good = results(spectra)
+    assert quarantine.__file__ not in files_run_by_an_upsert(good)
+    assert quarantine.__file__ not in files_run_by_an_upsert(good)  # rows that are there already
+    assert quarantine.__file__ in files_run_by_an_upsert([*good, {"spectrum_pk": 10**6}])
 
 
 @pytest.mark.lesson(9)

@@ -1,0 +1,94 @@
+"""What we use of peewee without its word for it: a release that changes it fails here, and in one file only."""
+
+import ast
+from pathlib import Path
+
+import peewee
+import pytest
+
+import astra_models
+import astra_orchestration
+from astra_models.base import BaseModel
+from astra_models.boss import BossVisitSpectrum
+from astra_models.corv import Corv
+from astra_models.database import peewee_internals
+from astra_models.database.config import sqlite_database
+from astra_models.fields import AutoField, FloatField, TextField
+from astra_models.source import Source
+from astra_models.spectrum import Spectrum
+
+PRIVATE = {
+    *("__exception_wrapper__", "__no_default__", "sort_models", "_create_table", "_dirty", "_order", "_pragmas"),
+    *("_returning", "_schema", "_sort_key", "_sorted_field_list", "_state", "_update_sorted_fields"),
+}
+MAY = {"peewee_internals.py", "layout.py"}
+
+
+def private_names(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return PRIVATE & (attributes | texts)
+
+
+def test_private_names_of_peewee_are_in_one_file() -> None:
+    files = [
+        path for package in (astra_models, astra_orchestration) for path in Path(package.__path__[0]).rglob("*.py")
+    ]
+    assert {path.name: names for path in files if (names := private_names(path)) and path.name not in MAY} == {}
+
+
+def test_errors_of_the_driver_become_those_of_peewee(database: peewee.Database) -> None:
+    with pytest.raises(peewee.DatabaseError), peewee_internals.driver_errors:
+        database.connection().cursor().execute("SELECT nothing FROM nowhere")
+
+
+def test_a_table_is_made_after_those_that_it_refers_to() -> None:
+    models = peewee_internals.references_first([Corv, BossVisitSpectrum, Spectrum, Source])
+    assert sorted(models, key=models.index) == models
+    assert models.index(Source) < models.index(BossVisitSpectrum)
+    assert models.index(Spectrum) < models.index(Corv)
+
+
+def test_the_statement_of_a_table_makes_it(database: peewee.Database) -> None:
+    class Planet(BaseModel):
+        pk = AutoField()
+        name = TextField()
+
+    database.execute_sql(peewee_internals.create_statement(Planet))
+    assert Planet.create(name="Ceres").name == Planet.get().name
+
+
+def test_places_count_up_and_a_copy_can_be_put_here() -> None:
+    first, second = FloatField(), FloatField()
+    between = peewee_internals.next_place()
+    assert peewee_internals.place_of(first) < peewee_internals.place_of(second) < between
+    peewee_internals.put_here(first)
+    assert peewee_internals.place_of(first) > between
+
+
+def test_what_is_left_out_of_a_table_is_still_declared() -> None:
+    class Comet(BaseModel):
+        pk = AutoField()
+        period = FloatField(null=True, unit="yr")
+
+    period = Comet._meta.sorted_fields.pop()
+    assert period in peewee_internals.declared_fields(Comet)
+    peewee_internals.restore_sorted_fields(Comet)
+    assert Comet._meta.sorted_fields == peewee_internals.declared_fields(Comet) == [Comet.pk, period]
+
+
+def test_a_row_lists_what_is_unsaved_and_may_be_marked_as_saved() -> None:
+    row = Source(sdss_id=1)
+    assert "sdss_id" in row.dirty_field_names
+    peewee_internals.mark_as_saved(row)
+    assert not row.is_dirty()
+    row.healpix = 5
+    assert row.dirty_field_names == ["healpix"]
+
+
+def test_pragmas_are_told_without_a_connection() -> None:
+    database = sqlite_database(":memory:")
+    assert peewee_internals.settings_of(database)["foreign_keys"] == 1
+    assert database.is_closed()
+    assert peewee_internals.settings_of(peewee.PostgresqlDatabase("nowhere")) == {}
