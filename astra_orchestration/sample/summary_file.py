@@ -144,9 +144,11 @@ def write_result_file(
 def _renamed(made: Sequence[Made], renamed: Mapping[str, str], more: Sequence[FitsColumn]) -> list[Made]:
     """Give columns their names in the file, and add others; of the same name the first stays."""
     found: dict[str, Made] = {}
-    for column, field in (*made, *(Made(column, None) for column in more)):
+    for column, field in made:
         name = renamed.get(column.name, column.name)
         found.setdefault(name, Made(column._replace(name=name), field))
+    for column in more:
+        found.setdefault(column.name, Made(column, None))
     return list(found.values())
 
 

@@ -2,8 +2,9 @@
 
 PostgreSQL's binary COPY has integers and floats big-endian, as FITS wants them. Once NULLs are replaced and text is
 padded all rows are of one length, so that a block of them is a NumPy array already, whose fields have to be copied and
-nothing else. What takes time is that the server sends value by value: four floats are made into one, a line segment
-between two points, which are numbers of double precision, and hold these exactly.
+nothing else::
+
+    COPY  |n columns|length|value|length|value|...    FITS  |value|value|...
 """
 
 from collections.abc import Callable
@@ -26,11 +27,11 @@ NO_MOMENT = np.iinfo(np.int64).min  # "-infinity", as PostgreSQL sends it
 POSTGRESQL_EPOCH = np.datetime64("2000-01-01", "us")
 ARRAY_HEADER = 20
 NUMBERS = (INT32, INT64, FLOAT32, FLOAT64)
-TOGETHER = 4
 ROWS_IN_CACHE = 256
 
 Take = Callable[[np.ndarray], None]
 Convert = Callable[[np.ndarray], np.ndarray]
+Field = tuple[str, np.dtype, tuple[int]]
 
 
 class Sent(NamedTuple):
@@ -44,11 +45,6 @@ class Sent(NamedTuple):
     def is_sent(self) -> bool:
         """Whether it is asked for; it is NULL in every row otherwise."""
         return self.column.expression is not None
-
-    @property
-    def is_float(self) -> bool:
-        """Whether it is a number of single precision."""
-        return self.is_sent and self.column.kind is FLOAT32
 
     @property
     def size(self) -> int | None:
@@ -123,11 +119,6 @@ def _moments_as_text(sent: np.ndarray) -> np.ndarray:
     return np.where(null, b" " * LENGTH_OF_MOMENT, np.datetime_as_string(moments).astype(f"S{LENGTH_OF_MOMENT}"))
 
 
-def _line_segment(four: list[Sent]) -> Any:
-    a, b, c, d = (each.expression for each in four)
-    return _sql("lseg(point(", a, ", ", b, "), point(", c, ", ", d, "))")
-
-
 def _blank(each: Sent) -> Any:
     """Give what stands for NULL in every row."""
     null = Column(each.column.kind, np.full(1, None if each.column.kind.dtype == object else 0), np.ones(1, bool))
@@ -140,7 +131,6 @@ class Run(NamedTuple):
     """Columns that are copied at once: numbers that follow each other, or a single one of anything else."""
 
     name: str
-    is_together: bool
     columns: list[Sent]
 
     @property
@@ -149,30 +139,24 @@ class Run(NamedTuple):
         return self.columns[0]
 
     @property
-    def sent(self) -> tuple[str, Any, tuple[int]]:
-        """Their field of a row as it is sent, of numbers that aren't sent with others."""
-        return self.name, [("length", ">i4"), ("value", self._number or self.first.dtype)], (len(self.columns),)
+    def sent(self) -> Field:
+        """Their field of a row as it is sent."""
+        value = np.dtype([("length", ">i4"), ("value", self._number or self.first.dtype)])
+        return self.name, value, (len(self.columns),)
 
     @property
-    def fits(self) -> tuple[str, Any, tuple[int]]:
+    def fits(self) -> Field:
         """Their field of a row as FITS has it."""
-        dtype = self.first.fits.dtype if self.is_together else self._number or self.first.fits.dtype
-        return self.name, dtype, (len(self.columns),)
+        return self.name, self._number or self.first.fits.dtype, (len(self.columns),)
 
     @property
-    def _number(self) -> str | None:
-        return f">u{self.first.size}" if self.first.size else None
+    def _number(self) -> np.dtype | None:
+        return np.dtype(f">u{self.first.size}") if self.first.size else None
 
 
-def _runs(columns: list[Sent], together: list[Sent]) -> list[Run]:
-    names = {each.fits.name for each in together}
-
-    def kind(place: int) -> Any:
-        each = columns[place]
-        return (each.fits.name in names, each.size or f"column {place}")
-
-    runs = [(key, [columns[place] for place in places]) for key, places in groupby(range(len(columns)), kind)]
-    return [Run(f"run {number}", key[0], run) for number, (key, run) in enumerate(runs)]
+def _runs(columns: list[Sent]) -> list[Run]:
+    places = groupby(range(len(columns)), lambda place: columns[place].size or f"column {place}")
+    return [Run(f"run {n}", [columns[place] for place in some]) for n, (_, some) in enumerate(places)]
 
 
 class CopyBlocks:
@@ -192,14 +176,10 @@ class CopyBlocks:
     """
 
     def __init__(self, columns: list[Sent], take: Take):
-        floats = [each for each in columns if each.is_float]
-        fours = [floats[n : n + TOGETHER] for n in range(0, len(floats) - TOGETHER + 1, TOGETHER)]
-        runs = _runs(columns, [each for four in fours for each in four])
-        alone = [run for run in runs if run.first.is_sent and not run.is_together]
-        self.expressions = [*map(_line_segment, fours), *(each.expression for run in alone for each in run.columns)]
-        segment = ("segments", [("length", ">i4"), ("floats", ">f8", (TOGETHER,))], (len(fours),))
-        self._sent = np.empty(ROWS_IN_CACHE, [("columns", ">i2"), segment, *(run.sent for run in alone)])
-        self._floats = np.empty((ROWS_IN_CACHE, len(fours), TOGETHER), ">f4")
+        runs = _runs(columns)
+        sent = [run for run in runs if run.first.is_sent]
+        self.expressions = [each.expression for run in sent for each in run.columns]
+        self._sent = np.empty(ROWS_IN_CACHE, [("columns", ">i2"), *(run.sent for run in sent)])
         self._rows = np.empty(ROWS_IN_CACHE, [run.fits for run in runs])
         self._fields = self._copied(runs)
         self._bytes = memoryview(self._sent.view(np.uint8).data)
@@ -237,23 +217,18 @@ class CopyBlocks:
     def _copied(self, runs: list[Run]) -> list[tuple[np.ndarray, np.ndarray, Convert | None]]:
         """Give where values go, where they are from, and what is done to them; and blank those that aren't sent."""
         fields: list[tuple[np.ndarray, np.ndarray, Convert | None]] = []
-        floats, place = self._floats.reshape(ROWS_IN_CACHE, -1), 0
         for run in runs:
             rows, first = self._rows[run.name], run.first
-            if run.is_together:
-                fields.append((rows, floats[:, place : place + len(run.columns)], None))
-                place += len(run.columns)
-            elif not first.is_sent:
+            if not first.is_sent:
                 rows[...] = _blank(first)
-            else:
-                sent = first.values(self._sent[run.name]["value"])
-                fields.append((rows, sent, None) if first.convert is None else (rows[:, 0], sent[:, 0], first.convert))
+                continue
+            sent = first.values(self._sent[run.name]["value"])
+            fields.append((rows, sent, None) if first.convert is None else (rows[:, 0], sent[:, 0], first.convert))
         return fields
 
     def _hand_on(self, n_rows: int) -> None:
         if np.any(self._sent["columns"][:n_rows] != len(self.expressions)):
             raise DamagedProductError("a row of PostgreSQL's COPY is not of the length that was asked for")
-        self._floats[:n_rows] = self._sent["segments"]["floats"][:n_rows]
         for rows, sent, convert in self._fields:
             rows[:n_rows] = sent[:n_rows] if convert is None else convert(sent[:n_rows])
         self._take(self._rows[:n_rows])
