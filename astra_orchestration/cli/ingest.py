@@ -121,7 +121,7 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
 
 def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     from astra_models.errors import UnknownKindError, UnrecognizedFileError
-    from astra_models.ingest.rows.account import ingest_result_file
+    from astra_models.ingest.tables.files import ingest_result_file
     from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
     from astra_models.ingest.tables.opening import MappingError, SpectrumFileError
 

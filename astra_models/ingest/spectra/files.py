@@ -1,38 +1,36 @@
-"""Spectrum files into the tables of sources and spectra.
+"""Files of spectra into the tables of sources and spectra.
 
-Headers of a batch of files are read first; then the batch is written in one transaction, so that none is
-open while files are read. A row that a file made before is found by the natural key of its kind, and written
-only if the file now says something else. A file that can't be ingested is listed with the reason and takes
-no other along.
+The headers of a batch of files are read first; then the batch is written in one transaction, so that none is open while
+files are read. A spectrum that is there is found by the natural key of its kind, and written only if the file now says
+something else; what is stored of its source stays, and only what is missing is filled in. A file that can't be ingested
+is listed with the reason and doesn't affect other files.
 """
 
-import functools
-import operator
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import peewee
+import numpy as np
 
 from astra_models.apogee import (
     ApogeeCoaddedSpectrumInApStar,
     ApogeeVisitSpectrum,
     ApogeeVisitSpectrumInApStar,
 )
-from astra_models.base import database
 from astra_models.boss import BossVisitSpectrum
-from astra_models.database.retry import run_transaction
-from astra_models.database.sql import is_postgresql, quoted_table
+from astra_models.columns.typed import Column
 from astra_models.errors import UnrecognizedFileError
-from astra_models.fields import utc_now
-from astra_models.ingest.rows.sources import KnownSource, SourceMatcher
-from astra_models.ingest.spectra.content import FileContent, Values
+from astra_models.ingest.rows.checked import LINKS, Rows, Stored, Table, check_rows
+from astra_models.ingest.rows.identity import IDENTIFIERS, MADE_OF, count_sources
+from astra_models.ingest.rows.writing import VISIT, Outcome, add_sources, write_rows
+from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.recognise import read_spectrum_file
+from astra_models.ingest.spectra.values import Value
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,
@@ -54,24 +52,20 @@ MODELS: tuple[type[SpectrumMixin], ...] = (  # visits before what is made of the
     ApogeeRestFrameVisitSpectrum,
 )
 TABLES = tuple(model._meta.table_name for model in (Source, *MODELS))
-MADE_OF: dict[type[SpectrumMixin], tuple[type[SpectrumMixin], tuple[str, ...]]] = {
-    BossRestFrameVisitSpectrum: (BossVisitSpectrum, ("run2d", "fieldid", "mjd", "catalogid")),
-    ApogeeVisitSpectrumInApStar: (ApogeeVisitSpectrum, ("apred", "telescope", "plate", "mjd", "fiber")),
-}
-"""Spectra whose ``drp_spectrum_pk`` is the key of a visit, and the columns that both have."""
+NO_SOURCE = f"it names no source ({', '.join(IDENTIFIERS)}): its spectra are kept without one"
 
-CHUNK = 100
-
-_NOT_STORABLE = (peewee.DataError, peewee.IntegrityError, ValueError, OverflowError)
+_OUT_OF_RANGE = re.compile(r"(\w+): (\S+) does not fit in (\d+) bits")
+_TOLD = r"its \1 is \2, which a \3-bit column can't hold; the file is damaged, or means something else by it"
 
 
 @dataclass
 class TableCounts:
-    """What happened to the rows of a table."""
+    """What happened to the rows of a table; in a dry run, how many the files have for it, each once."""
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    rows: int = 0
 
 
 @dataclass
@@ -87,6 +81,8 @@ class IngestReport:
         Path and reason of each file that was not ingested.
     notes : list of (str, str)
         Path and remark where a file was ingested, but not all of it.
+    columns : dict of str to dict of str to str
+        Of a dry run: per table, the columns that the files have values for.
     files : int
         How many different files were given.
     seconds : float
@@ -96,6 +92,7 @@ class IngestReport:
     tables: dict[str, TableCounts] = field(default_factory=lambda: {name: TableCounts() for name in TABLES})
     refused: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
     files: int = 0
     seconds: float = 0.0
 
@@ -113,6 +110,7 @@ class IngestReport:
 def ingest_spectra(
     paths: Iterable[str | Path],
     *,
+    dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
     batch_size: int = 200,
 ) -> IngestReport:
@@ -122,6 +120,8 @@ def ingest_spectra(
     ----------
     paths : iterable of str or Path
         Files. A file that is named twice is read once.
+    dry_run : bool, optional
+        Whether to read and check everything, and write nothing. No database is needed for it.
     progress : callable, optional
         Called after each batch with the number of files dealt with so far.
     batch_size : int, optional
@@ -139,222 +139,139 @@ def ingest_spectra(
 
     Notes
     -----
-    Kinds are recognised by their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apVisit, apStar,
+    Kinds are detected from their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apVisit, apStar,
     mwmStar, mwmVisit. A visit's spectrum in an apStar or mwmVisit refers to the visit itself (``drp_spectrum_pk``) if
     that was ingested before, or in the same batch. Errors of the database itself are raised; whatever is wrong with a
     file is reported.
     """
     start = time.monotonic()
-    require_tables(Source, Spectrum, *MODELS)
+    if not dry_run:
+        require_tables(Source, Spectrum, *MODELS)
     report = IngestReport()
+    preview = _Preview()
     sources: dict[int, str] = {}
     unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
     while some := list(islice(unique, batch_size)):
-        contents = [content for path in some if (content := _read(path, report)) is not None]
-        for content in contents:
-            report.notes.extend((content.path, note) for note in content.notes)
-        _write_batch(contents, report, sources)
+        contents, refused = _read(some)
+        rows = _checked(contents)
+        outcome = preview.add(rows) if dry_run else write_rows(rows, careful=True)
+        refused |= {contents[number].path: _OUT_OF_RANGE.sub(_TOLD, reason) for number, reason in outcome.problems}
+        report.refused += [(path, refused[path]) for path in some if path in refused]
+        report.notes += [
+            (content.path, note) for content in contents if content.path not in refused for note in content.notes
+        ]
+        for table, counts in outcome.tables.items():
+            _add(report.tables[table], {} if table == TABLES[0] else counts)
+        add_sources(sources, outcome.sources)
         report.files += len(some)
         if progress is not None:
             progress(report.files)
-    _count(report.tables["source"], Counter(sources.values()))
+    _add(report.tables[TABLES[0]], Counter(sources.values()))
+    preview.tell(report)
     report.seconds = time.monotonic() - start
     return report
 
 
-def read_checked(path: str | Path) -> FileContent:
-    """Read what a file says of its spectra and their source, if the tables can hold it.
+def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
+    counts.inserted += more.get("inserted", 0)
+    counts.updated += more.get("updated", 0)
+    counts.unchanged += more.get("unchanged", 0)
 
-    Raises
-    ------
-    UnrecognizedFileError
-        If it isn't a file of spectra that can be ingested.
+
+def _read(paths: Sequence[str]) -> tuple[list[FileContent], dict[str, str]]:
+    """Read files; gives also why some can't be read, by path."""
+    contents: list[FileContent] = []
+    refused: dict[str, str] = {}
+    for path in paths:
+        try:
+            contents.append(read_spectrum_file(path))
+        except UnrecognizedFileError as error:
+            refused[path] = str(error)
+    return contents, refused
+
+
+def _checked(contents: Sequence[FileContent]) -> Rows:
+    """Make columns of what files say, table by table, and check them.
+
+    Kinds of files that are for one table don't all set the same columns: each has rows of its own.
     """
-    content = read_spectrum_file(path)
-    for model, values in content.spectra:
-        _check_range(model, values)
-    _check_range(Source, content.source or {})
-    return content
-
-
-def _read(path: str, report: IngestReport) -> FileContent | None:
-    try:
-        return read_checked(path)
-    except UnrecognizedFileError as error:
-        report.refused.append((path, str(error)))
-        return None
-
-
-def _check_range(model: type[peewee.Model], values: Values) -> None:
-    """Refuse whole numbers that a column can't hold, which SQLite would take and PostgreSQL would not."""
-    for name, value in values.items():
-        column = model._meta.fields[name]
-        if value is None or not isinstance(column, peewee.IntegerField):
-            continue
-        bits = 63 if isinstance(column, peewee.BigIntegerField) else 31
-        if not -(1 << bits) <= value < 1 << bits:
-            raise UnrecognizedFileError(
-                f"its {name} is {value}, which a {bits + 1}-bit column can't hold; the file is damaged, or "
-                "means something else by it"
-            )
-
-
-def _write_batch(contents: list[FileContent], report: IngestReport, sources: dict[int, str]) -> None:
-    """Write a batch; if the database refuses it, write file by file and report those that it refuses."""
-    if not contents:
-        return
-    try:
-        outcome = _write(contents)
-    except _NOT_STORABLE as error:
-        if len(contents) == 1:
-            report.refused.append((contents[0].path, f"the database refused it: {str(error).strip()}"))
-            return
-        for content in contents:
-            _write_batch([content], report, sources)
-        return
-    for table, counts in outcome.spectra.items():
-        _count(report.tables[table], counts)
-    for pk, status in outcome.sources.items():
-        if sources.setdefault(pk, status) == "unchanged":
-            sources[pk] = status
-
-
-@dataclass
-class _Outcome:
-    sources: dict[int, str]
-    spectra: dict[str, Counter[str]]
-
-
-def _write(contents: Sequence[FileContent]) -> _Outcome:
-    def work() -> _Outcome:
-        _keep_other_ingestions_out()
-        matcher = SourceMatcher(content.source for content in contents if content.source)
-        owners = [matcher.match(content.source) if content.source else None for content in contents]
-        sources = dict(matcher.write())
-        rows = _rows_by_model(contents, owners)
-        spectra = {model._meta.table_name: _write_spectra(model, values) for model, values in rows.items()}
-        return _Outcome(sources, spectra)
-
-    return run_transaction(database.obj, work)
-
-
-def _keep_other_ingestions_out() -> None:
-    """Make other writers of sources wait for this transaction, and no readers.
-
-    Two ingestions that see the same new star at the same time would otherwise both insert it. On SQLite the
-    transaction itself has the only lock there is.
-    """
-    if is_postgresql(database.obj):
-        database.execute_sql(f"LOCK TABLE {quoted_table(Source)} IN SHARE ROW EXCLUSIVE MODE")
-
-
-def _rows_by_model(
-    contents: Sequence[FileContent], owners: Sequence[KnownSource | None]
-) -> dict[type[SpectrumMixin], list[Values]]:
-    """Values of spectra by model, each key once: of two files with the same spectrum the last counts."""
-    rows: dict[type[SpectrumMixin], dict[tuple[Any, ...], Values]] = {model: {} for model in MODELS}
-    for content, owner in zip(contents, owners, strict=True):
+    given: dict[tuple[type, tuple[str, ...]], list[tuple[int, Mapping[str, Value]]]] = {}
+    sources: list[tuple[int, Mapping[str, Value]]] = []
+    for number, content in enumerate(contents):
+        if content.source is not None:
+            sources.append((number, content.source))
+            if all(content.source.get(name) is None for name in IDENTIFIERS):
+                content.notes.append(NO_SOURCE)
         for model, values in content.spectra:
-            keyed = values | {"source_pk": owner.pk if owner else None}
-            rows[model][tuple(values[name] for name in model.natural_key)] = keyed
-    return {model: [keyed[key] for key in sorted(keyed)] for model, keyed in rows.items()}
+            given.setdefault((model, tuple(values)), []).append((number, values))
+    tables = [_table(Source, list(dict.fromkeys(name for _, values in sources for name in values)), sources)]
+    tables += [_table(model, names, given[model, names]) for model, names in sorted(given, key=_order)]
+    return check_rows([table for table in tables if len(table.records)], np.arange(len(contents)))
 
 
-def _write_spectra(model: type[SpectrumMixin], rows: list[Values]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for chunk in _chunks(rows):
-        if model in MADE_OF:
-            _add_visits(model, chunk)
-        existing = _existing(model, chunk)
-        new = []
-        for values in chunk:
-            row = existing.get(_key(model, values))
-            if row is None:
-                new.append(values)
+def _order(kind: tuple[type[SpectrumMixin], tuple[str, ...]]) -> int:
+    return MODELS.index(kind[0])
+
+
+def _table(
+    model: type[Source] | type[SpectrumMixin], names: Sequence[str], given: Sequence[tuple[int, Mapping[str, Value]]]
+) -> Table:
+    columns: dict[str, list[Value]] = {name: [values.get(name) for _, values in given] for name in names}
+    if model in MADE_OF:
+        columns[VISIT] = [None] * len(given)  # it is looked for when they are written
+    records = np.array([number for number, _ in given], dtype=int)
+    return Table(model, columns, records, Stored.KEPT if model is Source else Stored.REPLACED)
+
+
+class _Preview:
+    """Counts what would be written, each source and each spectrum once."""
+
+    def __init__(self) -> None:
+        self._identifiers: list[dict[str, Column]] = []
+        self._spectra: dict[str, set[tuple[object, ...]]] = {}
+        self._filled: dict[str, set[str]] = {}
+
+    def add(self, rows: Rows) -> Outcome:
+        """Count the rows of a batch."""
+        for batch in rows.batches:
+            model, columns = batch.plan.model, batch.columns
+            if model is Source:
+                self._identifiers.append({name: columns[name] for name in IDENTIFIERS if name in columns})
             else:
-                counts[_update_if_different(model, row, values)] += 1
-        counts["inserted"] += _insert(model, new)
-    return counts
+                keys = zip(*(columns[key.name].values.tolist() for key in batch.plan.key), strict=True)
+                self._spectra.setdefault(model._meta.table_name, set()).update(keys)
+            given = (batch.plan.given or frozenset()).difference(LINKS)
+            filled = {name for name in given if not columns[name].null.all()}
+            self._filled.setdefault(model._meta.table_name, set()).update(filled)
+        return Outcome(problems=rows.problems)
+
+    def tell(self, report: IngestReport) -> None:
+        """Put into a report what was counted."""
+        counts = {name: len(keys) for name, keys in self._spectra.items()}
+        if self._identifiers:
+            counts[Source._meta.table_name] = count_sources(_put_together(self._identifiers))
+        for model in (Source, *MODELS):
+            name = model._meta.table_name
+            if counts.get(name):
+                report.tables[name].rows = counts[name]
+                report.columns[name] = {column: column for column in model._meta.fields if column in self._filled[name]}
 
 
-def _add_visits(model: type[SpectrumMixin], rows: list[Values]) -> None:
-    """Add the key of the visit that each was made of, if its own file was ingested; of the same release, if it can."""
-    visit, names = MADE_OF[model]
-    conditions = [functools.reduce(operator.and_, (getattr(visit, n) == values[n] for n in names)) for values in rows]
-    known: dict[tuple[Any, ...], int] = {}
-    for found in visit.select().where(_any_of(conditions)).order_by(visit.spectrum_pk):
-        key = tuple(getattr(found, name) for name in names)
-        known[key] = known[*key, found.__data__["release"]] = found.spectrum_pk
-    for values in rows:
-        key = tuple(values[name] for name in names)
-        spectrum_pk = known.get((*key, values["release"]), known.get(key))
-        if spectrum_pk is not None:
-            values["drp_spectrum_pk"] = spectrum_pk
-
-
-def _insert(model: type[SpectrumMixin], rows: list[Values]) -> int:
-    now = utc_now()
-    # Kinds of a model don't all set the same columns; peewee takes the columns of the first row for all.
-    by_columns: dict[tuple[str, ...], list[Values]] = {}
-    for values in rows:
-        by_columns.setdefault(tuple(sorted(values)), []).append(values)
-    for alike in by_columns.values():
-        pks = _new_spectrum_pks(len(alike))
-        complete = [
-            values | {"spectrum_pk": pk, "created": now, "modified": now} for values, pk in zip(alike, pks, strict=True)
+def _put_together(some: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    """Make one column of those of several batches; a batch may not have it."""
+    together: dict[str, Column] = {}
+    for name in IDENTIFIERS:
+        kind = next((columns[name].kind for columns in some if name in columns), None)
+        if kind is None:
+            continue
+        lengths = [len(next(iter(columns.values())).null) for columns in some]
+        values = [
+            columns[name].values if name in columns else np.zeros(length, kind.dtype)
+            for columns, length in zip(some, lengths, strict=True)
         ]
-        model.insert_many(complete).execute()
-    return len(rows)
-
-
-def _new_spectrum_pks(n: int) -> list[int]:
-    query = Spectrum.insert_many([{"spectrum_flags": 0}] * n).returning(Spectrum.pk)
-    return sorted(row.pk for row in query.execute())
-
-
-def _update_if_different(model: type[SpectrumMixin], row: SpectrumMixin, values: Values) -> str:
-    changed = {name: value for name, value in values.items() if not _is_same(model, row, name, value)}
-    if not changed:
-        return "unchanged"
-    model.update(changed | {"modified": utc_now()}).where(model.pk == row.pk).execute()
-    return "updated"
-
-
-def _is_same(model: type[SpectrumMixin], row: SpectrumMixin, name: str, value: Any) -> bool:
-    """Compare what would come back from the database with what came."""
-    column = model._meta.fields[name]
-    stored = row.__data__.get(name)
-    if isinstance(column, peewee.ForeignKeyField):
-        return stored == value
-    return column.python_value(column.db_value(value)) == stored
-
-
-def _existing(model: type[SpectrumMixin], rows: list[Values]) -> dict[tuple[Any, ...], SpectrumMixin]:
-    conditions = [
-        functools.reduce(operator.and_, (getattr(model, name) == values[name] for name in model.natural_key))
-        for values in rows
-    ]
-    query = model.select().where(_any_of(conditions))
-    return {_key(model, row.__data__): row for row in query}
-
-
-def _any_of(conditions: list[Any]) -> Any:
-    """Combine conditions pair by pair: SQLite can't parse a hundred levels of brackets."""
-    while len(conditions) > 1:
-        pairs = (conditions[i : i + 2] for i in range(0, len(conditions), 2))
-        conditions = [functools.reduce(operator.or_, pair) for pair in pairs]
-    return conditions[0]
-
-
-def _key(model: type[SpectrumMixin], values: Values) -> tuple[Any, ...]:
-    return tuple(values[name] for name in model.natural_key)
-
-
-def _chunks(rows: list[Values]) -> Iterator[list[Values]]:
-    yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-
-
-def _count(counts: TableCounts, found: Counter[str]) -> None:
-    counts.inserted += found["inserted"]
-    counts.updated += found["updated"]
-    counts.unchanged += found["unchanged"]
+        null = [
+            columns[name].null if name in columns else np.ones(length, bool)
+            for columns, length in zip(some, lengths, strict=True)
+        ]
+        together[name] = Column(kind, np.concatenate(values), np.concatenate(null))
+    return together
