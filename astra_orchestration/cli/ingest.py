@@ -236,7 +236,7 @@ def _number(number: int, noun: str) -> str:
 
 def _preview_spectra(paths: Sequence[str]) -> list[str]:
     """Tell what files of spectra would become; give those that would be refused, with the reasons."""
-    from astra_models.ingest.spectra.preview import preview_spectra
+    from astra_models.ingest.spectra.files import preview_spectra
 
     preview = preview_spectra(paths)
     _show_what_would_be(preview.rows, preview.columns)

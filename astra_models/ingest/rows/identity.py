@@ -121,13 +121,26 @@ def link_sources(columns: Columns, wanted: Column | None, careful: bool, keeps: 
     return links, {**columns, **left_out}
 
 
-def count_sources(columns: Columns) -> int:
-    """Count the sources that rows are of, as far as the rows themselves tell."""
-    identifiers = {name: columns[name] for name in IDENTIFIERS if name in columns}
-    sources = _Sources(identifiers, len(next(iter(columns.values())).values), keeps=True)
-    for name in identifiers:
+def count_sources(batches: Sequence[Columns]) -> int:
+    """Count the sources that rows are of, as far as the rows themselves tell.
+
+    Parameters
+    ----------
+    batches : sequence of mapping of str to Column
+        The identifiers of rows, all of `IDENTIFIERS` in each.
+    """
+    if not batches:
+        return 0
+    together = {name: _put_together([columns[name] for columns in batches]) for name in IDENTIFIERS}
+    sources = _Sources(together, len(together[IDENTIFIERS[0]].null), keeps=True)
+    for name in IDENTIFIERS:
         _unite(sources, name)
     return int(sources.is_apart.sum())
+
+
+def _put_together(columns: Sequence[Column]) -> Column:
+    values, null = (np.concatenate([getattr(column, name) for column in columns]) for name in ("values", "null"))
+    return Column(columns[0].kind, values, null)
 
 
 def link_spectra(

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,9 +25,9 @@ from astra_models.apogee import (
 from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.rows.checked import LINKS, Rows, Stored, Table, check_rows
+from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.identity import IDENTIFIERS, MADE_OF, count_sources
-from astra_models.ingest.rows.writing import VISIT, Outcome, add_sources, write_rows
+from astra_models.ingest.rows.writing import VISIT, add_sources, write_rows
 from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.recognise import read_spectrum_file
 from astra_models.ingest.spectra.values import Value
@@ -52,6 +52,7 @@ MODELS: tuple[type[SpectrumMixin], ...] = (  # visits before what is made of the
     ApogeeRestFrameVisitSpectrum,
 )
 TABLES = tuple(model._meta.table_name for model in (Source, *MODELS))
+FILES_AT_ONCE = 200
 NO_SOURCE = f"it names no source ({', '.join(IDENTIFIERS)}): its spectra are kept without one"
 
 _OUT_OF_RANGE = re.compile(r"(\w+): (\S+) does not fit in (\d+) bits")
@@ -60,12 +61,11 @@ _TOLD = r"its \1 is \2, which a \3-bit column can't hold; the file is damaged, o
 
 @dataclass
 class TableCounts:
-    """What happened to the rows of a table; in a dry run, how many the files have for it, each once."""
+    """What happened to the rows of a table."""
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
-    rows: int = 0
 
 
 @dataclass
@@ -81,8 +81,6 @@ class IngestReport:
         Path and reason of each file that was not ingested.
     notes : list of (str, str)
         Path and remark where a file was ingested, but not all of it.
-    columns : dict of str to dict of str to str
-        Of a dry run: per table, the columns that the files have values for.
     files : int
         How many different files were given.
     seconds : float
@@ -92,7 +90,6 @@ class IngestReport:
     tables: dict[str, TableCounts] = field(default_factory=lambda: {name: TableCounts() for name in TABLES})
     refused: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
     files: int = 0
     seconds: float = 0.0
 
@@ -110,9 +107,8 @@ class IngestReport:
 def ingest_spectra(
     paths: Iterable[str | Path],
     *,
-    dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
-    batch_size: int = 200,
+    batch_size: int = FILES_AT_ONCE,
 ) -> IngestReport:
     """Make sources and spectra of FITS files; what is there already stays as it is.
 
@@ -120,8 +116,6 @@ def ingest_spectra(
     ----------
     paths : iterable of str or Path
         Files. A file that is named twice is read once.
-    dry_run : bool, optional
-        Whether to read and check everything, and write nothing. No database is needed for it.
     progress : callable, optional
         Called after each batch with the number of files dealt with so far.
     batch_size : int, optional
@@ -145,31 +139,78 @@ def ingest_spectra(
     file is reported.
     """
     start = time.monotonic()
-    if not dry_run:
-        require_tables(Source, Spectrum, *MODELS)
+    require_tables(Source, Spectrum, *MODELS)
     report = IngestReport()
-    preview = _Preview()
     sources: dict[int, str] = {}
-    unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
-    while some := list(islice(unique, batch_size)):
-        contents, refused = _read(some)
-        rows = _checked(contents)
-        outcome = preview.add(rows) if dry_run else write_rows(rows, careful=True)
-        refused |= {contents[number].path: _OUT_OF_RANGE.sub(_TOLD, reason) for number, reason in outcome.problems}
-        report.refused += [(path, refused[path]) for path in some if path in refused]
-        report.notes += [
-            (content.path, note) for content in contents if content.path not in refused for note in content.notes
-        ]
-        for table, counts in outcome.tables.items():
-            _add(report.tables[table], {} if table == TABLES[0] else counts)
+    for batch in _checked(paths, batch_size):
+        outcome = write_rows(batch.rows, careful=True)
+        report.refused += batch.refused_with(outcome.problems)
+        report.notes += batch.notes
         add_sources(sources, outcome.sources)
-        report.files += len(some)
+        for table, counts in outcome.tables.items():
+            if table != Source._meta.table_name:
+                _add(report.tables[table], counts)
+        report.files += batch.files
         if progress is not None:
             progress(report.files)
-    _add(report.tables[TABLES[0]], Counter(sources.values()))
-    preview.tell(report)
+    _add(report.tables[Source._meta.table_name], Counter(sources.values()))
     report.seconds = time.monotonic() - start
     return report
+
+
+@dataclass
+class SpectraPreview:
+    """What files of spectra would become.
+
+    Parameters
+    ----------
+    rows : dict of str to int
+        Per table, the rows that the files have for it, each once.
+    columns : dict of str to dict
+        Per table, the columns that they have values for, in the order of the table.
+    refused : list of (str, str)
+        Path and reason of each file that would not be ingested.
+    files : int
+        How many different files were given.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    files: int = 0
+
+
+def preview_spectra(paths: Iterable[str | Path]) -> SpectraPreview:
+    """Read and check files of spectra as `ingest_spectra` does, and write nothing; no database is needed for it.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files. A file that is named twice is read once.
+    """
+    preview = SpectraPreview()
+    identifiers: list[dict[str, Column]] = []
+    spectra: dict[str, set[tuple[object, ...]]] = {}
+    filled: dict[str, set[str]] = {}
+    for some in _checked(paths, FILES_AT_ONCE):
+        preview.refused += some.refused_with(some.rows.problems)
+        preview.files += some.files
+        for batch in some.rows.batches:
+            name, columns = batch.plan.model._meta.table_name, batch.columns
+            if batch.plan.model is Source:
+                identifiers.append({column: columns[column] for column in IDENTIFIERS})
+            else:
+                keys = zip(*(columns[key.name].values.tolist() for key in batch.plan.key), strict=True)
+                spectra.setdefault(name, set()).update(keys)
+            given = (batch.plan.given or frozenset()).difference(LINKS)
+            filled.setdefault(name, set()).update(column for column in given if not columns[column].null.all())
+    counts = {Source._meta.table_name: count_sources(identifiers)} | {name: len(keys) for name, keys in spectra.items()}
+    for model in (Source, *MODELS):
+        name = model._meta.table_name
+        if counts.get(name):
+            preview.rows[name] = counts[name]
+            preview.columns[name] = {column: column for column in model._meta.fields if column in filled[name]}
+    return preview
 
 
 def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
@@ -178,100 +219,72 @@ def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
     counts.unchanged += more.get("unchanged", 0)
 
 
-def _read(paths: Sequence[str]) -> tuple[list[FileContent], dict[str, str]]:
-    """Read files; gives also why some can't be read, by path."""
-    contents: list[FileContent] = []
-    refused: dict[str, str] = {}
-    for path in paths:
-        try:
-            contents.append(read_spectrum_file(path))
-        except UnrecognizedFileError as error:
-            refused[path] = str(error)
-    return contents, refused
+@dataclass(frozen=True)
+class _Batch:
+    """Some files: what they say, checked, and which can't be read, and why, by path."""
+
+    paths: Sequence[str]
+    contents: Sequence[FileContent]
+    unread: Mapping[str, str]
+    rows: Rows
+
+    @property
+    def files(self) -> int:
+        return len(self.paths)
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What is to be said of files that are ingested."""
+        nameless = [
+            (content.path, NO_SOURCE)
+            for content in self.contents
+            if content.source is not None and all(content.source.get(name) is None for name in IDENTIFIERS)
+        ]
+        return nameless + [(content.path, note) for content in self.contents for note in content.notes]
+
+    def refused_with(self, problems: Problems) -> list[tuple[str, str]]:
+        """Give the files that are refused, in their order: those that can't be read, and those with problems."""
+        reasons = {self.contents[number].path: _OUT_OF_RANGE.sub(_TOLD, reason) for number, reason in problems}
+        return [(path, reason) for path in self.paths if (reason := self.unread.get(path) or reasons.get(path))]
 
 
-def _checked(contents: Sequence[FileContent]) -> Rows:
-    """Make columns of what files say, table by table, and check them.
+def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
+    """Read and check files, some at a time."""
+    unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
+    while some := list(islice(unique, batch_size)):
+        contents: list[FileContent] = []
+        unread: dict[str, str] = {}
+        for path in some:
+            try:
+                contents.append(read_spectrum_file(path))
+            except UnrecognizedFileError as error:
+                unread[path] = str(error)
+        yield _Batch(some, contents, unread, check_rows(_tables(contents), np.arange(len(contents))))
+
+
+def _tables(contents: Sequence[FileContent]) -> list[Table]:
+    """Make columns of what files say, table by table.
 
     Kinds of files that are for one table don't all set the same columns: each has rows of its own.
     """
-    given: dict[tuple[type, tuple[str, ...]], list[tuple[int, Mapping[str, Value]]]] = {}
     sources: list[tuple[int, Mapping[str, Value]]] = []
+    spectra: dict[tuple[type[SpectrumMixin], tuple[str, ...]], list[tuple[int, Mapping[str, Value]]]] = {}
     for number, content in enumerate(contents):
         if content.source is not None:
             sources.append((number, content.source))
-            if all(content.source.get(name) is None for name in IDENTIFIERS):
-                content.notes.append(NO_SOURCE)
         for model, values in content.spectra:
-            given.setdefault((model, tuple(values)), []).append((number, values))
-    tables = [_table(Source, list(dict.fromkeys(name for _, values in sources for name in values)), sources)]
-    tables += [_table(model, names, given[model, names]) for model, names in sorted(given, key=_order)]
-    return check_rows([table for table in tables if len(table.records)], np.arange(len(contents)))
-
-
-def _order(kind: tuple[type[SpectrumMixin], tuple[str, ...]]) -> int:
-    return MODELS.index(kind[0])
+            spectra.setdefault((model, tuple(values)), []).append((number, values))
+    names = dict.fromkeys([*IDENTIFIERS, *(name for _, values in sources for name in values)])
+    tables = [_table(Source, names, sources)] if sources else []
+    in_order = sorted(spectra, key=lambda kind: MODELS.index(kind[0]))
+    return tables + [_table(model, names, spectra[model, names]) for model, names in in_order]
 
 
 def _table(
-    model: type[Source] | type[SpectrumMixin], names: Sequence[str], given: Sequence[tuple[int, Mapping[str, Value]]]
+    model: type[Source] | type[SpectrumMixin], names: Iterable[str], given: Sequence[tuple[int, Mapping[str, Value]]]
 ) -> Table:
     columns: dict[str, list[Value]] = {name: [values.get(name) for _, values in given] for name in names}
     if model in MADE_OF:
         columns[VISIT] = [None] * len(given)  # it is looked for when they are written
     records = np.array([number for number, _ in given], dtype=int)
     return Table(model, columns, records, Stored.KEPT if model is Source else Stored.REPLACED)
-
-
-class _Preview:
-    """Counts what would be written, each source and each spectrum once."""
-
-    def __init__(self) -> None:
-        self._identifiers: list[dict[str, Column]] = []
-        self._spectra: dict[str, set[tuple[object, ...]]] = {}
-        self._filled: dict[str, set[str]] = {}
-
-    def add(self, rows: Rows) -> Outcome:
-        """Count the rows of a batch."""
-        for batch in rows.batches:
-            model, columns = batch.plan.model, batch.columns
-            if model is Source:
-                self._identifiers.append({name: columns[name] for name in IDENTIFIERS if name in columns})
-            else:
-                keys = zip(*(columns[key.name].values.tolist() for key in batch.plan.key), strict=True)
-                self._spectra.setdefault(model._meta.table_name, set()).update(keys)
-            given = (batch.plan.given or frozenset()).difference(LINKS)
-            filled = {name for name in given if not columns[name].null.all()}
-            self._filled.setdefault(model._meta.table_name, set()).update(filled)
-        return Outcome(problems=rows.problems)
-
-    def tell(self, report: IngestReport) -> None:
-        """Put into a report what was counted."""
-        counts = {name: len(keys) for name, keys in self._spectra.items()}
-        if self._identifiers:
-            counts[Source._meta.table_name] = count_sources(_put_together(self._identifiers))
-        for model in (Source, *MODELS):
-            name = model._meta.table_name
-            if counts.get(name):
-                report.tables[name].rows = counts[name]
-                report.columns[name] = {column: column for column in model._meta.fields if column in self._filled[name]}
-
-
-def _put_together(some: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-    """Make one column of those of several batches; a batch may not have it."""
-    together: dict[str, Column] = {}
-    for name in IDENTIFIERS:
-        kind = next((columns[name].kind for columns in some if name in columns), None)
-        if kind is None:
-            continue
-        lengths = [len(next(iter(columns.values())).null) for columns in some]
-        values = [
-            columns[name].values if name in columns else np.zeros(length, kind.dtype)
-            for columns, length in zip(some, lengths, strict=True)
-        ]
-        null = [
-            columns[name].null if name in columns else np.ones(length, bool)
-            for columns, length in zip(some, lengths, strict=True)
-        ]
-        together[name] = Column(kind, np.concatenate(values), np.concatenate(null))
-    return together

@@ -145,6 +145,7 @@ def _part(
         blocks=blocks,
         split=lambda block: [(None, np.arange(len(block)))],
         plan=lambda _: plan,
+        usual=None,
     )
 
 
