@@ -68,6 +68,8 @@ _KINDS: tuple[tuple[type[peewee.Field], Kind], ...] = (
     (peewee.BlobField, BYTES),
 )
 
+_OF_ONE_FAMILY: tuple[set[Kind], ...] = ({INT32, INT64}, {FLOAT32, FLOAT64})
+
 # Columns of a production schema that are of another type than ours.
 _STORED_KINDS = {
     "integer": INT32,
@@ -155,8 +157,8 @@ def to_column(field: peewee.Field, raw: Raw) -> tuple[Column, list[Refusal]]:
     ----------
     field : peewee.Field
         The column.
-    raw : sequence or ndarray, length n_rows
-        What was given; see `Raw`.
+    raw : sequence, ndarray or Column, length n_rows
+        What was given; see `Raw`. Of a column, values are only checked against the range of this one.
 
     Returns
     -------
@@ -168,7 +170,12 @@ def to_column(field: peewee.Field, raw: Raw) -> tuple[Column, list[Refusal]]:
     stored = kind_of(field)
     # What is stored otherwise than it is checked is made of what was checked.
     kind = _declared_kind(field) if stored in (LOCAL_MOMENT, TEXT) else stored
-    column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else None
+    if isinstance(raw, Column) and raw.kind is stored is not MOMENT:
+        return raw, []
+    if isinstance(raw, Column):
+        column, raw = _from_column(kind, raw), np.ma.MaskedArray(raw.values, raw.null)
+    else:
+        column = _from_array(kind, raw) if isinstance(raw, np.ndarray) else None
     refusals: list[Refusal] = []
     if column is None:
         values = _as_list(raw) if isinstance(raw, np.ndarray) else raw
@@ -193,6 +200,15 @@ def _as_stored(field: peewee.Field, stored: Kind, column: Column) -> Column:
     if stored is LOCAL_MOMENT:
         values = (values.astype("datetime64[us]") - np.datetime64("2000-01-01", "us")).astype(stored.dtype)
     return Column(stored, values[places], column.null)
+
+
+def _from_column(kind: Kind, given: Column) -> Column | None:
+    if kind is MOMENT and given.kind is MOMENT:
+        return _moments_from_array(given.values, given.null)
+    if kind is not given.kind and {kind, given.kind} not in _OF_ONE_FAMILY:
+        return None
+    is_narrow = kind in (INT32, FLOAT32)  # whether it fits is looked at later
+    return Column(kind, given.values if is_narrow else given.values.astype(kind.dtype, copy=False), given.null)
 
 
 def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:

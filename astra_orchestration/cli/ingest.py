@@ -121,8 +121,8 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
 
 def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     from astra_models.errors import UnknownKindError, UnrecognizedFileError
-    from astra_models.ingest.rows.account import ingest_result_file
     from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
+    from astra_models.ingest.tables.files import ingest_result_file
     from astra_models.ingest.tables.opening import MappingError, SpectrumFileError
 
     try:
@@ -236,7 +236,7 @@ def _number(number: int, noun: str) -> str:
 
 def _preview_spectra(paths: Sequence[str]) -> list[str]:
     """Tell what files of spectra would become; give those that would be refused, with the reasons."""
-    from astra_models.ingest.spectra.preview import preview_spectra
+    from astra_models.ingest.spectra.files import preview_spectra
 
     preview = preview_spectra(paths)
     _show_what_would_be(preview.rows, preview.columns)

@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.time import Time
+from columns import as_arrays
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
@@ -67,7 +68,7 @@ def test_tables_of_any_format_give_the_same(tmp_path: Path, name: str, kind: str
     stars().write(path, format=kind)
     given = STARS | {"tables": {"Source": STARS["tables"]["Source"] | {"plx": {"from": "PARALLAX", "unit": "arcsec"}}}}
     part, chunk = read(path, given)
-    source = chunk.columns[Source]
+    source = as_arrays(chunk)[Source]
     assert source["sdss_id"].tolist() == [5, 6, None]
     assert source["sdss4_apogee_id"].tolist() == ["a", None, "c"]
     np.testing.assert_allclose(source["ra"], [0, 90, np.nan])
@@ -82,7 +83,7 @@ def test_tables_of_any_format_give_the_same(tmp_path: Path, name: str, kind: str
 def test_units_of_the_file_are_converted(tmp_path: Path) -> None:
     stars().write(tmp_path / "t.ecsv")
     part, chunk = read(tmp_path / "t.ecsv", STARS)
-    np.testing.assert_allclose(chunk.columns[Source]["plx"], [1500, np.nan, 2500])
+    np.testing.assert_allclose(as_arrays(chunk)[Source]["plx"], [1500, np.nan, 2500])
     assert "PARALLAX is converted from 'arcsec' to 'mas'" in part.notes
 
 
@@ -90,7 +91,7 @@ def test_text_in_a_column_of_numbers_is_a_problem_of_its_row(tmp_path: Path) -> 
     path = tmp_path / "t.csv"
     path.write_text("ID,NAME,RA,PARALLAX,PARALLAX_ERROR\n1,a,0.5,1,1\ntwo,b,oops,1,1\n3.5,c,0.5,,1\n4,d,0.5,1,nan\n")
     _, chunk = read(path, STARS)
-    source = chunk.columns[Source]
+    source = as_arrays(chunk)[Source]
     assert chunk.problems == [
         (1, "sdss_id: 'two' is not a whole number"),
         (2, "sdss_id: '3.5' is not a whole number"),
@@ -134,7 +135,7 @@ def test_everything_that_a_column_can_be_made_of(tmp_path: Path) -> None:
     }
     table.write(tmp_path / "t.fits")
     part, chunk = read(tmp_path / "t.fits", mapping)
-    result, spectrum = chunk.columns[ASPCAP], chunk.columns[ApogeeCoaddedSpectrumInApStar]
+    result, spectrum = as_arrays(chunk)[ASPCAP], as_arrays(chunk)[ApogeeCoaddedSpectrumInApStar]
     np.testing.assert_allclose(result["teff"], [4000, 5000, np.nan])
     np.testing.assert_allclose(result["raw_v_micro"], [10**0.3, np.nan, 1])
     np.testing.assert_allclose(result["al_h"], [-0.9, np.nan, np.nan])
@@ -154,8 +155,8 @@ def test_times_of_tables(tmp_path: Path) -> None:
     table.write(tmp_path / "t.ecsv")
     columns = {"sdss_id": "ID", "created": {"from": "MJD", "transform": "time_of_mjd"}, "modified": "WHEN"}
     _, chunk = read(tmp_path / "t.ecsv", {"tables": {"Source": columns}})
-    assert chunk.columns[Source]["created"].astype(str).tolist() == ["2023-02-25T12:00:00.000000", "NaT"]
-    assert chunk.columns[Source]["modified"].astype(str).tolist()[0] == "2024-01-02T03:04:05.000000"
+    assert as_arrays(chunk)[Source]["created"].astype(str).tolist() == ["2023-02-25T12:00:00.000000", "NaT"]
+    assert as_arrays(chunk)[Source]["modified"].astype(str).tolist()[0] == "2024-01-02T03:04:05.000000"
 
 
 # ---- mappings that are wrong
@@ -232,7 +233,7 @@ def test_a_mapping_that_does_not_fit_the_file(tmp_path: Path) -> None:
         open_result_file(tmp_path / "t.fits", {"tables": {"Source": columns}})
     part, chunk = read(tmp_path / "t.fits", {"strict": False, "tables": {"Source": columns}})
     assert part.notes == ["Source.plx is to be made of PARALAX, which the file doesn't have"]
-    assert set(chunk.columns[Source]) == {"sdss_id"}
+    assert set(as_arrays(chunk)[Source]) == {"sdss_id"}
     with pytest.raises(MappingError, match=r"is for table 'other', which isn't there; there are 1"):
         open_result_file(tmp_path / "t.fits", STARS | {"table": "other"})
 
@@ -265,7 +266,7 @@ def test_what_astropy_can_not_read(tmp_path: Path) -> None:
 def test_csv_as_it_is_found(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     _, chunk = read(tmp_path / name, STARS)
-    assert chunk.columns[Source]["sdss_id"].tolist() == [5]
+    assert as_arrays(chunk)[Source]["sdss_id"].tolist() == [5]
 
 
 def test_a_format_that_nobody_can_tell(tmp_path: Path) -> None:
@@ -307,8 +308,8 @@ def test_the_catalogue_of_dr12(real_data: Path) -> None:
     (part,) = file.parts
     chunks = list(part.chunks(1000))
     together = {
-        model: {name: np.ma.concatenate([chunk.columns[model][name] for chunk in chunks]) for name in columns}
-        for model, columns in chunks[0].columns.items()
+        model: {name: np.ma.concatenate([as_arrays(chunk)[model][name] for chunk in chunks]) for name in columns}
+        for model, columns in as_arrays(chunks[0]).items()
     }
     source, result = together[Source], together[ASPCAP]
     assert len(set(source["sdss4_apogee_id"].tolist())) == 3244 - 229
@@ -341,7 +342,7 @@ def test_one_table_in_three_formats(real_data: Path) -> None:
     for name in ("fits", "vot", "ecsv"):
         path = next(folder.glob(f"*.{name}"))
         _, chunk = read(path, {"tables": {"Source": columns}})
-        found.append(chunk.columns[Source])
+        found.append(as_arrays(chunk)[Source])
         assert chunk.problems == []
     for name in columns:
         for other in found[1:]:

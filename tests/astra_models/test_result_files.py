@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from columns import as_arrays
 
 from astra_models import outputs
 from astra_models.apogee import (
@@ -124,9 +125,9 @@ def test_the_best_results_with_the_spectra_they_are_of(path: Path) -> None:
         (ApogeeCombinedSpectrum, [1]),
         (BossCombinedSpectrum, [2, 3]),
     ]
-    assert chunks[2].columns[BossCombinedSpectrum]["v_rad"].tolist() == [3, 4]
-    assert chunks[2].columns[MWMBest]["v_rad"].tolist() == [3, 4]
-    assert chunks[2].columns[MWMBest]["task_pk"].tolist() == [3, 4]
+    assert as_arrays(chunks[2])[BossCombinedSpectrum]["v_rad"].tolist() == [3, 4]
+    assert as_arrays(chunks[2])[MWMBest]["v_rad"].tolist() == [3, 4]
+    assert as_arrays(chunks[2])[MWMBest]["task_pk"].tolist() == [3, 4]
     assert [name for name, _ in file.parts[0].unplaced] == ["task_pk", "pipeline"]
 
 
@@ -189,15 +190,15 @@ def test_chunks_have_all_rows_once(path: Path) -> None:
     (part,) = open_result_file(path).parts
     chunks = list(part.chunks(7))
     assert np.concatenate([chunk.rows for chunk in chunks]).tolist() == list(range(N_ROWS))
-    pks = np.concatenate([chunk.columns[ApogeeNet]["spectrum_pk"] for chunk in chunks])
+    pks = np.concatenate([as_arrays(chunk)[ApogeeNet]["spectrum_pk"] for chunk in chunks])
     assert pks.tolist() == list(range(101, 101 + N_ROWS))
     assert all(
         len(values) == len(chunk.rows)
         for chunk in chunks
-        for columns in chunk.columns.values()
+        for columns in as_arrays(chunk).values()
         for values in columns.values()
     )
-    assert {model: set(columns) for model, columns in chunks[0].columns.items()}[Source] >= {"pk", "sdss_id", "ra"}
+    assert {model: set(columns) for model, columns in as_arrays(chunks[0]).items()}[Source] >= {"pk", "sdss_id", "ra"}
 
 
 def test_values_equal_those_that_astropy_reads(path: Path) -> None:
@@ -205,14 +206,16 @@ def test_values_equal_those_that_astropy_reads(path: Path) -> None:
     chunk = chunk_of(path)
     with fits.open(path, checksum=True) as hdus:
         table = hdus[2].data
-        for model, columns in chunk.columns.items():
+        for model, columns in as_arrays(chunk).items():
             placed = open_result_file(path).parts[0].targets[model]
             for name, values in columns.items():
                 if name not in placed or values.dtype.kind != "f":
                     continue
                 np.testing.assert_array_equal(values, table[placed[name]], err_msg=name)
-        assert chunk.columns[Source]["healpix"].tolist() == [v if v != -1 else None for v in table["healpix"].tolist()]
-        assert chunk.columns[ASPCAP]["created"].astype(str).tolist() == [f"{t}" for t in table["created"]]
+        assert as_arrays(chunk)[Source]["healpix"].tolist() == [
+            v if v != -1 else None for v in table["healpix"].tolist()
+        ]
+        assert as_arrays(chunk)[ASPCAP]["created"].astype(str).tolist() == [f"{t}" for t in table["created"]]
 
 
 def test_a_row_as_the_file_has_it(path: Path) -> None:
@@ -230,11 +233,11 @@ def test_rows_of_several_kinds_of_spectra_come_apart(path: Path) -> None:
     write_result_file(path, ApogeeNet, 5, change=setting(filetype=kinds, teff=[0, 1, 2, 3, 4]))
     (part,) = open_result_file(path).parts
     chunks = list(part.chunks())
-    assert [(c.spectrum_model, c.rows.tolist(), c.columns[ApogeeNet]["teff"].tolist()) for c in chunks] == [
+    assert [(c.spectrum_model, c.rows.tolist(), as_arrays(c)[ApogeeNet]["teff"].tolist()) for c in chunks] == [
         (ApogeeCoaddedSpectrumInApStar, [0, 2], [0.0, 2.0]),
         (ApogeeCombinedSpectrum, [1, 3, 4], [1.0, 3.0, 4.0]),
     ]
-    assert chunks[1].columns[ApogeeCombinedSpectrum]["v_astra"].tolist() == [8001] * 3
+    assert as_arrays(chunks[1])[ApogeeCombinedSpectrum]["v_astra"].tolist() == [8001] * 3
     assert chunks[1].payload(3)["teff"] == 3.0
 
 
@@ -245,9 +248,9 @@ def test_versions_are_text_or_integers(path: Path) -> None:
     for style, expected in (("dr19", 6000), ("dr20", 8001)):
         write_result_file(path, BossNet, 3, style=style)
         chunk = chunk_of(path)
-        assert chunk.columns[BossNet]["v_astra"].tolist() == [expected] * 3
-        assert chunk.columns[BossCombinedSpectrum]["v_astra"].tolist() == [expected] * 3
-        assert chunk.columns[BossNet]["v_astra"].dtype == np.int64
+        assert as_arrays(chunk)[BossNet]["v_astra"].tolist() == [expected] * 3
+        assert as_arrays(chunk)[BossCombinedSpectrum]["v_astra"].tolist() == [expected] * 3
+        assert as_arrays(chunk)[BossNet]["v_astra"].dtype == np.int64
 
 
 @pytest.mark.parametrize(("style", "given"), [("dr20", [-1, 0, 7002]), ("dr19", ["", "  ", "0.7.2"])])
@@ -255,7 +258,7 @@ def test_a_row_without_a_version_is_of_that_of_the_file(path: Path, style: str, 
     write_result_file(path, BossNet, 3, style=style, change=setting(v_astra=given))
     chunk = chunk_of(path)
     of_file = {"dr19": 6000, "dr20": 8001}[style]
-    assert chunk.columns[BossNet]["v_astra"].tolist() == [of_file, of_file, 7002]
+    assert as_arrays(chunk)[BossNet]["v_astra"].tolist() == [of_file, of_file, 7002]
     assert chunk.problems == []
 
 
@@ -268,7 +271,7 @@ def test_a_file_that_does_not_say_of_which_version_it_is(path: Path) -> None:
     given = {"v_astra": [0, 8001, 0]}
     write_result_file(path, ApogeeNet, 3, header={"V_ASTRA": None}, change=setting(**given))
     chunk = chunk_of(path)
-    assert np.ma.getmaskarray(chunk.columns[ApogeeNet]["v_astra"]).tolist() == [True, False, True]
+    assert np.ma.getmaskarray(as_arrays(chunk)[ApogeeNet]["v_astra"]).tolist() == [True, False, True]
 
 
 def test_targeting_flags_keep_their_length(path: Path) -> None:
@@ -276,7 +279,7 @@ def test_targeting_flags_keep_their_length(path: Path) -> None:
         bits = np.zeros((3, length), np.uint8)
         bits[1, 4] = 8
         write_result_file(path, None, 3, level="target", style=style, change=setting(sdss5_target_flags=bits))
-        found = chunk_of(path).columns[Source]["sdss5_target_flags"].tolist()
+        found = as_arrays(chunk_of(path))[Source]["sdss5_target_flags"].tolist()
         assert found == [row.tobytes() for row in bits]
         assert Source(sdss5_target_flags=found[1]).has_target_bit(4 * 8 + 3)
         assert not Source(sdss5_target_flags=found[0]).has_target_bit(4 * 8 + 3)
@@ -286,13 +289,13 @@ def test_targeting_flags_in_a_column_of_logical_values(path: Path) -> None:
     write_result_file(path, None, 3, level="target", checksums=False)
     content = gzip.decompress(path.read_bytes()).replace(b"'71B     '", b"'71L     '")
     path.write_bytes(gzip.compress(content))
-    with_bytes = chunk_of(path).columns[Source]["sdss5_target_flags"].tolist()  # bytes that were only called logical
+    with_bytes = as_arrays(chunk_of(path))[Source]["sdss5_target_flags"].tolist()  # bytes that were only called logical
 
     truths = np.full((3, 71), ord("F"), np.uint8)
     truths[:, 9] = ord("T")
     write_result_file(path, None, 3, level="target", checksums=False, change=setting(sdss5_target_flags=truths))
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"'71B     '", b"'71L     '")))
-    with_truths = chunk_of(path).columns[Source]["sdss5_target_flags"].tolist()
+    with_truths = as_arrays(chunk_of(path))[Source]["sdss5_target_flags"].tolist()
 
     assert {len(value) for value in with_bytes} == {71}
     assert [np.unpackbits(np.frombuffer(v, "u1"), bitorder="little").nonzero()[0].tolist() for v in with_truths] == [
@@ -314,7 +317,7 @@ def test_fill_values_are_missing_by_the_kind_of_column(path: Path) -> None:
         continuum_order=[-1, 0, 7],
     )
     write_result_file(path, ASPCAP, 3, style="dr19", change=change)
-    columns = chunk_of(path).columns
+    columns = as_arrays(chunk_of(path))
     source, spectrum, result = columns[Source], columns[ApogeeCoaddedSpectrumInApStar], columns[ASPCAP]
     assert shown(source["sdss_id"], 3) == [None, None, 7]  # an identifier is never 0
     assert shown(source["healpix"], 3) == [None, 0, 7]
@@ -338,7 +341,7 @@ def test_a_file_that_says_itself_what_is_missing(path: Path) -> None:
     end = content.index(b"END".ljust(80), 2880)
     assert content[end + 80 : end + 160] == b" " * 80
     path.write_bytes(gzip.compress(content[:end] + card + content[end : end + 80] + content[end + 160 :]))
-    source = chunk_of(path).columns[Source]
+    source = as_arrays(chunk_of(path))[Source]
     assert shown(source["healpix"], 3) == [-1, None, 0]
     assert shown(source["sdss_id"], 3) == [-1, 0, 1]
 
@@ -347,7 +350,7 @@ def test_our_own_products_keep_text_and_numbers_as_they_are(path: Path) -> None:
     told = "Text is escaped as in Python: value.encode().decode('unicode_escape')."
     change = setting(lead=["caf\\xe9", " a\\\\b", "c\\x20  "], healpix=[-1, 0, 1], sdss_id=[-1, 0, 1])
     write_result_file(path, None, 3, level="target", header={"COMMENT": told}, change=change)
-    source = chunk_of(path).columns[Source]
+    source = as_arrays(chunk_of(path))[Source]
     assert source["lead"].tolist() == ["caf\xe9", " a\\b", "c "]
     assert shown(source["healpix"], 3) == [-1, 0, 1]
     assert shown(source["sdss_id"], 3) == [-1, 0, 1]
@@ -356,7 +359,7 @@ def test_our_own_products_keep_text_and_numbers_as_they_are(path: Path) -> None:
 def test_text_that_is_not_ascii(path: Path) -> None:
     change = setting(lead=["caf\xe9".encode(), "caf\xe9".encode("latin-1"), b"a\0b"])
     write_result_file(path, None, 3, level="target", change=change)
-    assert chunk_of(path).columns[Source]["lead"].tolist() == ["caf\xe9", "caf\xe9", "a"]
+    assert as_arrays(chunk_of(path))[Source]["lead"].tolist() == ["caf\xe9", "caf\xe9", "a"]
 
 
 def test_columns_of_spectra_of_another_kind_are_told_as_such(path: Path) -> None:
@@ -381,12 +384,12 @@ def test_flags_of_32_bits_with_the_highest_set(path: Path) -> None:
         more=more,
         change=setting(spectrum_flags=[-(2**31), 5]),
     )
-    assert chunk_of(path).columns[ApogeeCoaddedSpectrumInApStar]["spectrum_flags"].tolist() == [2**31, 5]
+    assert as_arrays(chunk_of(path))[ApogeeCoaddedSpectrumInApStar]["spectrum_flags"].tolist() == [2**31, 5]
 
 
 def test_positions_are_single_precision_in_the_file_and_columns_are_double(path: Path) -> None:
     write_result_file(path, None, 2, level="target", change=setting(ra=[266.4168262, np.nan]))
-    ra = chunk_of(path).columns[Source]["ra"]
+    ra = as_arrays(chunk_of(path))[Source]["ra"]
     assert ra.tolist()[0] == float(np.float32(266.4168262)) and np.isnan(ra[1])
 
 
@@ -396,7 +399,7 @@ def test_lists_lose_what_they_were_padded_by(path: Path) -> None:
     offsets[2, :] = 1
     offsets[3, 1] = 2
     write_result_file(path, BossNet, 4, level="visit", change=setting(delta_ra=offsets))
-    found = chunk_of(path).columns[BossVisitSpectrum]["delta_ra"]
+    found = as_arrays(chunk_of(path))[BossVisitSpectrum]["delta_ra"]
     assert [None if value is None else len(value) for value in found] == [2, None, 18, 2]
     assert found[0].tolist() == [0.5, 0.5] and found[0].dtype == np.float32
     assert np.isnan(found[3][0]) and found[3][1] == 2.0
@@ -406,7 +409,7 @@ def test_times_are_utc_with_or_without_a_zone(path: Path) -> None:
     times = ["2024-05-06 07:08:09.123456", "2024-05-06T07:08:09Z", "2024-05-06T07:08:09+02:00", "", "yesterday"]
     write_result_file(path, ApogeeNet, 5, change=setting(created=times))
     chunk = chunk_of(path)
-    created = chunk.columns[ApogeeNet]["created"]
+    created = as_arrays(chunk)[ApogeeNet]["created"]
     assert created.dtype == np.dtype("datetime64[us]")
     assert created.astype(str).tolist() == [
         "2024-05-06T07:08:09.123456",
@@ -436,16 +439,16 @@ def test_a_second_column_of_the_same_name_is_listed(path: Path) -> None:
     (part,) = open_result_file(path).parts
     assert part.unplaced == [("lead", "a second column of this name")]
     (chunk,) = part.chunks()
-    assert chunk.columns[Source]["lead"].tolist() == ["a", "b"]
+    assert as_arrays(chunk)[Source]["lead"].tolist() == ["a", "b"]
 
 
 def test_a_name_of_two_tables_is_of_that_in_whose_part_of_the_row_it_stands(path: Path) -> None:
     write_result_file(path, Corv, 3, change=setting(v_rad=[10, 20, 30]))
-    columns = chunk_of(path).columns
+    columns = as_arrays(chunk_of(path))
     assert columns[BossCombinedSpectrum]["v_rad"].tolist() == [10, 20, 30]
     assert "v_rad" not in columns[Corv]  # the file has lost it
     write_result_file(path, Corv, 3, level="visit", change=setting(v_rad=[10, 20, 30]))
-    columns = chunk_of(path).columns
+    columns = as_arrays(chunk_of(path))
     assert columns[Corv]["v_rad"].tolist() == [10, 20, 30]
     assert (
         "v_rad" not in columns[BossVisitSpectrum]._asdict() if hasattr(columns[BossVisitSpectrum], "_asdict") else True
@@ -457,7 +460,7 @@ def test_longer_names_of_our_own_products(path: Path) -> None:
     write_result_file(
         path, Corv, 2, more=more, change=setting(v_rad=[10, 20], corv_v_rad=[1, 2], spectrum_v_astra=[6000, 8001])
     )
-    columns = chunk_of(path).columns
+    columns = as_arrays(chunk_of(path))
     assert columns[BossCombinedSpectrum]["v_rad"].tolist() == [10, 20]
     assert columns[Corv]["v_rad"].tolist() == [1, 2]
     assert columns[BossCombinedSpectrum]["v_astra"].tolist() == [6000, 8001]
@@ -471,7 +474,7 @@ def test_names_that_changed_between_releases(path: Path) -> None:
     assert part.unplaced == []
     assert {part.targets[AstroNNdist][name] for name in old} == set(old.values())
     (chunk,) = part.chunks()
-    assert chunk.columns[AstroNNdist]["dist"].tolist() == [3, 4]
+    assert as_arrays(chunk)[AstroNNdist]["dist"].tolist() == [3, 4]
     old = {"bn_v_r": "v_rad", "e_bn_v_r": "e_v_rad"}
     write_result_file(path, BossNet, 2, level="visit", renamed=old)
     (part,) = open_result_file(path).parts
@@ -490,13 +493,13 @@ def test_a_visit_in_an_ap_star_file_and_the_visit_it_was_made_of(path: Path) -> 
     assert (in_star.spectrum_model, in_star.rows.tolist()) == (ApogeeVisitSpectrumInApStar, [0, 1])
     assert (alone.spectrum_model, alone.rows.tolist()) == (ApogeeVisitSpectrum, [2])
     assert list(in_star.columns) == [Source, ApogeeVisitSpectrumInApStar, ApogeeVisitSpectrum, ThePayne]
-    columns = in_star.columns[ApogeeVisitSpectrumInApStar]
+    columns = as_arrays(in_star)[ApogeeVisitSpectrumInApStar]
     assert columns["spectrum_pk"].tolist() == [11, 12] and columns["drp_spectrum_pk"].tolist() == [1, 2]
     assert columns["filetype"].tolist() == ["apStar"] * 2
-    made_of = in_star.columns[ApogeeVisitSpectrum]
+    made_of = as_arrays(in_star)[ApogeeVisitSpectrum]
     assert made_of["spectrum_pk"].tolist() == [1, 2] and made_of["snr"].tolist() == [7, 8]
     assert made_of["filetype"].tolist() == ["apVisit"] * 2
-    assert in_star.columns[ThePayne]["spectrum_pk"].tolist() == [11, 12]
+    assert as_arrays(in_star)[ThePayne]["spectrum_pk"].tolist() == [11, 12]
     assert part.unplaced == []
 
 
@@ -534,8 +537,8 @@ def test_units_are_those_of_the_columns(path: Path, column: str, unit: str, fact
     write_result_file(path, None, 3, level="target", checksums=False, change=setting(**{column: [0.5, 1, np.nan]}))
     part = with_unit(path, column, unit)
     (chunk,) = part.chunks()
-    np.testing.assert_allclose(chunk.columns[Source][column], np.array([0.5, 1, np.nan]) * factor)
-    assert chunk.columns[Source][column].dtype == np.float32
+    np.testing.assert_allclose(as_arrays(chunk)[Source][column], np.array([0.5, 1, np.nan]) * factor)
+    assert as_arrays(chunk)[Source][column].dtype == np.float32
     assert part.notes == ([note] if note else [])
 
 
@@ -544,7 +547,7 @@ def test_a_unit_of_another_kind_is_refused_for_its_column(path: Path) -> None:
     part = with_unit(path, "zgr_teff", "deg")
     assert part.unplaced == [("zgr_teff", "its unit 'deg' is of another kind than 'K'")]
     (chunk,) = part.chunks()
-    assert "zgr_teff" not in chunk.columns[Source] and "zgr_logg" in chunk.columns[Source]
+    assert "zgr_teff" not in as_arrays(chunk)[Source] and "zgr_logg" in as_arrays(chunk)[Source]
 
 
 # ---- speed is measured by benchmarks/ingest.py; here only that files of any width are read
@@ -555,7 +558,7 @@ def test_wide_files(path: Path, model: Any) -> None:
     write_result_file(path, model, 25, style="dr19")
     file: ResultFile = open_result_file(path)
     (chunk,) = file.parts[0].chunks()
-    assert set(chunk.columns[model]) >= set(model._meta.fields) - {
+    assert set(as_arrays(chunk)[model]) >= set(model._meta.fields) - {
         "modified",
         "v_astra_major_minor",
         "task_pk",

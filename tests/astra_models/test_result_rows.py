@@ -8,7 +8,9 @@ import pytest
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
-from astra_models.ingest.rows.writing import Outcome, check_rows, write_rows
+from astra_models.columns.typed import to_column
+from astra_models.ingest.rows.writing import Outcome, write_rows
+from astra_models.ingest.tables.files import check_chunk
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.source import Source
@@ -50,7 +52,10 @@ def columns(n_rows: int = N_ROWS, first: int = 0, **changes: Any) -> dict[Any, d
 
 def ingest(given: dict[Any, dict[str, Any]]) -> Outcome:
     n_rows = len(next(iter(given[Source].values())))
-    return write_rows(check_rows(given, np.arange(n_rows)))
+    for model, columns in given.items():
+        if "v_astra" in columns:
+            columns["v_astra"] = to_column(model.v_astra, columns["v_astra"])[0]
+    return write_rows(check_chunk(given, np.arange(n_rows)))
 
 
 def stored() -> list[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ import numpy as np
 from astra_models.errors import UnrecognizedFileError, did_you_mean
 from astra_models.fits.byte_stream import ByteStream
 from astra_models.fits.stream import FitsScan, TableHdu
+from astra_models.ingest.missing import in_mapped_table
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
@@ -144,6 +145,7 @@ def _part(
         blocks=blocks,
         split=lambda block: [(None, np.arange(len(block)))],
         plan=lambda _: plan,
+        usual=None,
     )
 
 
@@ -208,9 +210,11 @@ def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapp
         return str(match.note), None
     missing = (*mapping.missing, *rule.missing)
     rules = Rules(
-        missing=tuple(value for value in missing if isinstance(value, int | float)),
-        missing_words=frozenset(str(value) for value in missing if isinstance(value, str)),
-        declared=getattr(column, "null", None) is not None,
+        missing=in_mapped_table(
+            numbers=tuple(value for value in missing if isinstance(value, int | float)),
+            words=frozenset(value for value in missing if isinstance(value, str)),
+            is_declared=getattr(column, "null", None) is not None,
+        ),
         factor=match.factor * rule.scale,
         element=rule.element,
         transform=TRANSFORMS[rule.transform] if rule.transform else None,

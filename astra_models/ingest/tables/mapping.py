@@ -116,7 +116,11 @@ class Mapping:
         return bool(self.recognised_by) and known.issuperset(self.recognised_by) and known.isdisjoint(self.not_with)
 
 
-def load_mapping(given: Mapping | dict[str, Any] | str | os.PathLike[str]) -> Mapping:
+GivenMapping = Mapping | dict[str, Any] | str | os.PathLike[str]
+"""A mapping, or a YAML file, or what is in one."""
+
+
+def load_mapping(given: GivenMapping) -> Mapping:
     """Read a mapping and check it against the models.
 
     Parameters

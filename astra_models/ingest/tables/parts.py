@@ -1,18 +1,23 @@
 """What a file of results is made of: tables, and of each table its rows as columns of ours, some at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from astra_models.base import BaseModel
+from astra_models.columns.typed import Column, Refusal, to_column
+from astra_models.ingest.rows.checked import Problems
 from astra_models.ingest.tables.placing import Layout
-from astra_models.ingest.tables.values import Converter, Problems
+from astra_models.ingest.tables.values import Converter, FileColumn
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 
 BYTES_AT_ONCE = 1 << 24
-Columns = dict[Any, dict[str, np.ndarray]]
+Model = type[BaseModel]
+Columns = dict[Model, dict[str, Column]]
 
 
 class Block(Protocol):
@@ -20,11 +25,11 @@ class Block(Protocol):
 
     def __len__(self) -> int: ...
 
-    def values(self, column: Any) -> np.ndarray:
+    def values(self, column: FileColumn) -> np.ndarray:
         """Give the values of a column, masked where the file says that they are missing."""
         ...
 
-    def row(self, place: int) -> dict[str, Any]:
+    def row(self, place: int) -> dict[str, object]:
         """Give a row as the file has it."""
         ...
 
@@ -37,9 +42,8 @@ class Chunk:
     ----------
     rows : ndarray of int, shape (n_rows,)
         Their numbers in the file's table, from 0.
-    columns : dict of type to dict of str to ndarray
-        By model and the name of our column, the values. Missing is NaN in floats, NaT in times (datetime64[us], in
-        UTC), None in text, bytes and lists (object), and masked in whole numbers and booleans.
+    columns : dict of type to dict of str to Column
+        By model and the name of our column, the values.
     spectrum_model : type or None
         Which kind of spectrum the rows are of.
     problems : list of (int, str)
@@ -48,12 +52,12 @@ class Chunk:
 
     rows: np.ndarray
     columns: Columns
-    spectrum_model: Any
+    spectrum_model: type[SpectrumMixin] | None
     problems: Problems
     _block: Block = field(repr=False)
     _start: int = field(repr=False)
 
-    def payload(self, row: int) -> dict[str, Any]:
+    def payload(self, row: int) -> dict[str, object]:
         """Give a row's values as the file has them.
 
         Parameters
@@ -71,35 +75,39 @@ class Reader:
     A constant beside a column is for whole numbers, where the column has none.
     """
 
-    model: Any
+    model: Model
     name: str
-    column: Any
+    column: FileColumn | None
     converter: Converter | None = None
-    constant: Any = None
-    plus: Any = None
+    constant: object = None
+    plus: FileColumn | None = None
 
     @property
     def names(self) -> list[str]:
         """The file's columns that it is made of."""
         return [column.name for column in (self.column, self.plus) if column is not None]
 
-    def read(self, block: Block) -> tuple[np.ndarray, Problems]:
+    @cached_property
+    def _constant(self) -> tuple[Column, list[Refusal]]:
+        return to_column(self.model._meta.fields[self.name], [self.constant])
+
+    def read(self, block: Block) -> tuple[Column, Problems]:
         """Give the values of a block's rows."""
-        if self.converter is None:
-            values = (
-                np.empty(len(block), object)
-                if isinstance(self.constant, str)
-                else np.empty(len(block), type(self.constant))
-            )
-            values[:] = self.constant
-            return values, []
-        values, problems = self.converter(block.values(self.column))
+        if self.converter is None or self.column is None:
+            constant, refusals = self._constant
+            problems = [(row, refusal.message) for refusal in refusals for row in range(len(block))]
+            return constant.take(np.zeros(len(block), int)), problems
+        column, problems = self.converter(block.values(self.column))
         if self.constant is not None:
-            values = np.ma.filled(values, self.constant)
+            values = np.where(column.null, np.asarray(self.constant, column.values.dtype), column.values)
+            column = replace(column, values=values, null=np.zeros(len(block), bool))
         if self.plus is None:
-            return values, problems
-        others, more = self.converter(block.values(self.plus))
-        return values + others, problems + more
+            return column, problems
+        other, more = self.converter(block.values(self.plus))
+        null = column.null | other.null
+        values = column.values.copy()
+        values[~null] = column.values[~null] + other.values[~null]
+        return replace(column, values=values, null=null), problems + more
 
 
 @dataclass(frozen=True)
@@ -112,17 +120,20 @@ class Plan:
     notes: list[str]
 
     @property
-    def targets(self) -> dict[Any, dict[str, str]]:
+    def targets(self) -> dict[Model, dict[str, str]]:
         """By model and the name of our column, the name of the file's."""
-        found: dict[Any, dict[str, str]] = {model: {} for model in self.layout.models}
+        found: dict[Model, dict[str, str]] = {model: {} for model in self.layout.models}
         for reader in self.readers:
             if reader.column is not None:
                 found.setdefault(reader.model, {})[reader.name] = reader.column.name
         return found
 
 
+Kind = TypeVar("Kind")
+
+
 @dataclass
-class Part:
+class Part(Generic[Kind]):
     """A table of a file.
 
     Parameters
@@ -151,35 +162,35 @@ class Part:
     hdu: int
     n_rows: int
     row_size: int
-    columns: Sequence[Any]
+    columns: Sequence[FileColumn]
     blocks: Callable[[int], Iterator[tuple[int, Block]]] = field(repr=False)
-    split: Callable[[Block], Sequence[tuple[Any, np.ndarray]]] = field(repr=False)
-    plan: Callable[[Any], Plan] = field(repr=False)
-    usual: Any = None
-    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)
+    split: Callable[[Block], Sequence[tuple[Kind, np.ndarray]]] = field(repr=False)
+    plan: Callable[[Kind], Plan] = field(repr=False)
+    usual: Kind
+    _plans: dict[Kind, Plan] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._plan_for(self.usual)
 
-    def _plan_for(self, kind: Any) -> Plan:
+    def _plan_for(self, kind: Kind) -> Plan:
         if kind not in self._plans:
             self._plans[kind] = self.plan(kind)
         return self._plans[kind]
 
     @property
-    def output_model(self) -> Any:
+    def output_model(self) -> Model | None:
         """The model of the results, or None."""
         return self._plans[self.usual].layout.result
 
     @property
-    def spectrum_model(self) -> Any:
+    def spectrum_model(self) -> type[SpectrumMixin] | None:
         """The model of the spectrum of its first row, or None."""
         return self._plans[self.usual].layout.spectrum
 
     @property
-    def targets(self) -> dict[Any, dict[str, str]]:
+    def targets(self) -> dict[Model, dict[str, str]]:
         """By model and the name of our column, the name of the file's: of the first row, and of those read so far."""
-        found: dict[Any, dict[str, str]] = {}
+        found: dict[Model, dict[str, str]] = {}
         for plan in self._plans.values():
             for model, columns in plan.targets.items():
                 found.setdefault(model, {}).update(columns)
@@ -219,8 +230,8 @@ class Part:
         problems: Problems = []
         is_all = len(places) == len(block)
         for reader in plan.readers:
-            values, found = reader.read(block)
-            columns.setdefault(reader.model, {})[reader.name] = values if is_all else values[places]
+            column, found = reader.read(block)
+            columns.setdefault(reader.model, {})[reader.name] = column if is_all else column.take(places)
             problems += [(start + row, message) for row, message in found]
         if not is_all:
             ours = set((start + places).tolist())
@@ -258,7 +269,7 @@ class ResultFile:
     size: int
     release: str | None = None
     v_astra: int | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, str | int | float] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -268,6 +279,6 @@ class ResultFile:
         return sum(part.n_rows for part in self.parts)
 
 
-def _order(model: Any) -> int:
+def _order(model: Model) -> int:
     """Put sources first, then spectra, then results."""
     return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2

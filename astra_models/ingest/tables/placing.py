@@ -9,12 +9,13 @@ that needs them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
+from astra_models.base import BaseModel
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
 from astra_models.ingest.tables.renames import is_dropped, our_names, why_dropped, without_prefix
+from astra_models.ingest.tables.values import FileColumn
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,
@@ -22,6 +23,9 @@ from astra_models.mwm import (
     BossRestFrameVisitSpectrum,
 )
 from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+
+Model = type[BaseModel]
 
 OF_OTHER_SPECTRA = "a column of spectra of another kind"
 NOT_IN_FILES = {"pk", "v_astra_major_minor"}
@@ -29,7 +33,7 @@ _SOURCE_KEYS = ("source_pk", "source")
 _SPECTRUM_BEGINS = ("spectrum_pk", "spectrum_pk_id", "source", "source_pk", "star_pk")
 _SHARED = ("sdss_id", "healpix", "catalogid", "v_astra")
 
-SPECTRUM_MODELS: dict[tuple[str, str], dict[str, Any]] = {
+SPECTRUM_MODELS: dict[tuple[str, str], dict[str, type[SpectrumMixin]]] = {
     ("BOSS", "star"): {"mwmStar": BossCombinedSpectrum},
     ("APOGEE", "star"): {"apStar": ApogeeCoaddedSpectrumInApStar, "mwmStar": ApogeeCombinedSpectrum},
     ("BOSS", "visit"): {"specFull": BossVisitSpectrum, "mwmVisit": BossRestFrameVisitSpectrum},
@@ -40,30 +44,6 @@ SPECTRUM_MODELS: dict[tuple[str, str], dict[str, Any]] = {
     },
 }
 """By instrument and by what the spectra are of: which table, by the file's ``filetype``; the first is the usual one."""
-
-
-class FileColumn(Protocol):
-    """A column of a file."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """What its values are."""
-        ...
-
-    @property
-    def unit(self) -> str | None:
-        """Its unit, as the file gives it."""
-        ...
-
-    @property
-    def unreadable(self) -> str | None:
-        """Why its values can't be read, if they can't."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,12 +60,12 @@ class Layout:
         The model of the spectra that those are made of, where a row has the columns of both.
     """
 
-    spectrum: Any = None
-    result: Any = None
-    reduced: Any = None
+    spectrum: type[SpectrumMixin] | None = None
+    result: Model | None = None
+    reduced: type[SpectrumMixin] | None = None
 
     @property
-    def models(self) -> list[Any]:
+    def models(self) -> list[Model]:
         """All models."""
         return [model for model in (Source, self.spectrum, self.reduced, self.result) if model is not None]
 
@@ -94,12 +74,12 @@ class Layout:
 class Placement:
     """A column of a file, and the column of ours that it goes to."""
 
-    model: Any
+    model: Model
     name: str
-    column: Any
+    column: FileColumn
 
 
-def place(columns: Sequence[Any], layout: Layout) -> tuple[list[Placement], list[tuple[str, str]]]:
+def place(columns: Sequence[FileColumn], layout: Layout) -> tuple[list[Placement], list[tuple[str, str]]]:
     """Find where each column of a file goes.
 
     Parameters
@@ -117,7 +97,7 @@ def place(columns: Sequence[Any], layout: Layout) -> tuple[list[Placement], list
         Columns that have nowhere to go, and why.
     """
     found = {(longer.model, longer.name): longer for longer in _of_longer_names(columns, layout)}
-    left: list[tuple[Any, str]] = []
+    left: list[tuple[FileColumn, str]] = []
     named = {longer.column.name for longer in found.values()}
     for column, models in _with_models(columns, layout):
         if column.unreadable or column.name in named:
@@ -147,7 +127,7 @@ def _why_not(theirs: str, layout: Layout) -> str:
     return why_dropped(result, theirs)
 
 
-def _with_models(columns: Sequence[Any], layout: Layout) -> Iterator[tuple[Any, list[Any]]]:
+def _with_models(columns: Sequence[FileColumn], layout: Layout) -> Iterator[tuple[FileColumn, list[Model]]]:
     """Give each column with the models in which it is looked for, the one whose part of the row it is in first."""
     spectra = [model for model in (layout.spectrum, layout.reduced) if model is not None]
     results = [layout.result] if layout.result is not None else []
@@ -160,7 +140,7 @@ def _with_models(columns: Sequence[Any], layout: Layout) -> Iterator[tuple[Any, 
         yield column, order
 
 
-def _of_longer_names(columns: Sequence[Any], layout: Layout) -> Iterator[Placement]:
+def _of_longer_names(columns: Sequence[FileColumn], layout: Layout) -> Iterator[Placement]:
     """Find columns whose name says which table they are of, because another one has the same name."""
     known = {name for model in layout.models for name in model._meta.fields}
     prefixes = [(model, "spectrum") for model in (layout.spectrum, layout.reduced) if model is not None]
@@ -174,8 +154,8 @@ def _of_longer_names(columns: Sequence[Any], layout: Layout) -> Iterator[Placeme
 
 
 def _targets(
-    theirs: str, models: Sequence[Any], layout: Layout, found: dict[tuple[Any, str], Placement]
-) -> Iterator[tuple[Any, str]]:
+    theirs: str, models: Sequence[Model], layout: Layout, found: dict[tuple[Model, str], Placement]
+) -> Iterator[tuple[Model, str]]:
     """Give the columns of ours that a column goes to: one, or one of each of two spectra that share a row."""
     result = layout.result.__name__ if layout.result else None
     if is_dropped(result, theirs):
@@ -190,7 +170,7 @@ def _targets(
                 return
 
 
-def _keys(columns: Sequence[Any], layout: Layout) -> Iterator[tuple[Any, str, Any]]:
+def _keys(columns: Sequence[FileColumn], layout: Layout) -> Iterator[tuple[Model, str, FileColumn]]:
     """Give columns that more than one table needs."""
     by_name = {column.name: column for column in reversed(columns)}
     spectrum_pk = by_name.get("spectrum_pk") or by_name.get("spectrum_pk_id")

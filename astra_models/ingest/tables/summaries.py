@@ -12,6 +12,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import VersionError
 from astra_models.fits.columns import FitsColumn
 from astra_models.fits.stream import FitsScan, TableHdu, read_rows
+from astra_models.ingest.missing import DECLARED, SUMMARY_FILES
 from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Placement, place
 from astra_models.ingest.tables.recognise import kind_of_file, layout_of
@@ -111,7 +112,7 @@ def conventions_of(file: FitsScan, table: TableHdu) -> Rules:
     comments = [str(comment) for comment in file.primary.get("COMMENT", [])]
     is_escaped = any(_ESCAPED in comment for comment in comments)
     says_what_is_missing = is_escaped or any(column.null is not None for column in table.columns)
-    return Rules(survey_fill=not says_what_is_missing, declared=says_what_is_missing, escaped=is_escaped)
+    return Rules(missing=DECLARED if says_what_is_missing else SUMMARY_FILES, escaped=is_escaped)
 
 
 def _plan(table: TableHdu, model: Any, v_astra: int | None, conventions: Rules, kind: RowKind) -> Plan:

@@ -1,33 +1,77 @@
-"""Columns of result files, made into what our columns hold.
+"""Columns of tables, made into columns of ours: once a value, from what the file has to what is stored.
 
-Missing is NaN in floats, NaT in times, None in text, bytes and lists, and masked in whole numbers and booleans. A value
-that its column can't hold is missing too, and told as a problem of its row.
+A value that its column can't hold is NULL, and told as a problem of its row. Whether a number is in the range of its
+column is told where columns are checked (`astra_models.columns.typed.to_column`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import peewee
 
+from astra_models.columns.typed import (
+    BOOLEAN,
+    BYTES,
+    FLOAT32,
+    FLOAT64,
+    FLOATS,
+    INT32,
+    INT64,
+    MOMENT,
+    TEXT,
+    Column,
+)
 from astra_models.fields import BitField, BytesField, DateTimeField, DoubleField, FloatArrayField, FloatField
 from astra_models.fits.text import unescape
-from astra_models.ingest.spectra.values import MISSING_WORDS
+from astra_models.ingest.missing import DECLARED, WORDS, Missing
+from astra_models.ingest.rows.checked import Problems
 from astra_models.version import version_string_to_integer
 
-Problems = list[tuple[int, str]]
 _LONGEST_PLAIN_TIME = 26
 _TRUE_WORDS, _FALSE_WORDS = {"t", "true", "yes", "1"}, {"f", "false", "no", "0"}
 _A_TIME = "not a time in ISO 8601 format"
 _MEMO_SIZE = 20_000
 
+Scalar = str | bytes | int | float | bool | None
+
+
+class FileColumn(Protocol):
+    """A column of a file: of a FITS table, or of any that astropy reads."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What its values are: ``text``, ``bool``, ``bytes``, ``int``, ``float`` or ``time``."""
+        ...
+
+    @property
+    def unit(self) -> str | None:
+        """Its unit, as the file gives it."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of a row's array; of a single value, none."""
+        ...
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why its values can't be read, if they can't."""
+        ...
+
 
 class Converted(NamedTuple):
-    """A column's values, and the rows whose values it can't hold."""
+    """A column of ours, and the rows whose values it can't hold."""
 
-    values: np.ndarray
+    column: Column
     problems: Problems
 
 
@@ -37,12 +81,8 @@ class Rules:
 
     Parameters
     ----------
-    missing : tuple of float
-        Numbers that stand for a missing one.
-    survey_fill : bool
-        Whether the survey's fill values are such: -1 in whole numbers that may be missing, and for keys also 0.
-    declared : bool
-        Whether the file says itself, by a TNULL, which whole numbers are missing: then no others are.
+    missing : Missing
+        What stands for a missing value.
     escaped : bool
         Whether text is written as in a string literal of Python, as our own products have it.
     factor : float
@@ -53,21 +93,16 @@ class Rules:
         What is done with the values, before all else but `missing`.
     of_text : bool
         Whether `transform` takes text, and not numbers.
-    missing_words : set of str
-        Text that stands for a missing value.
     values : dict
         By what the file says, what is said here.
     """
 
-    missing: tuple[float, ...] = ()
-    survey_fill: bool = False
-    declared: bool = False
+    missing: Missing = DECLARED
     escaped: bool = False
     factor: float = 1.0
     element: int | None = None
     transform: Callable[[np.ndarray], np.ndarray] | None = None
     of_text: bool = False
-    missing_words: frozenset[str] = frozenset()
     values: dict[str, str] = field(default_factory=dict)
 
 
@@ -82,7 +117,7 @@ class Converter:
         How the file's values are to be read.
     """
 
-    def __init__(self, field: Any, rules: Rules):
+    def __init__(self, field: peewee.Field, rules: Rules):
         self.field = field
         self.rules = rules
         self._convert = _converter_of(field)
@@ -106,12 +141,12 @@ class Converter:
         elif self.rules.transform is not None:
             numbers, problems = self._numbers(raw)
             with np.errstate(over="ignore"):
-                raw = self.rules.transform(numbers)
-        values, more = self._convert(self, raw)
+                raw = self.rules.transform(np.where(numbers.null, np.nan, numbers.values))
+        column, more = self._convert(self, raw)
         name = self.field.name
-        return Converted(values, [(row, f"{name}: {message}") for row, message in problems + more])
+        return Converted(column, [(row, f"{name}: {message}") for row, message in problems + more])
 
-    def refuses(self, column: Any) -> str | None:
+    def refuses(self, column: FileColumn) -> str | None:
         """Say why values of a file's column can't be made values of ours, if they can't.
 
         Parameters
@@ -121,7 +156,9 @@ class Converter:
         """
         is_list = bool(column.shape) and self.rules.element is None
         if isinstance(self.field, BytesField):
-            is_bytes = column.kind in ("bytes", "bool") or getattr(column, "code", "") == "B"
+            is_bytes = (
+                column.kind in ("bytes", "bool") or getattr(column, "code", "") == "B"
+            )  # a single byte is a number
             return None if is_bytes else f"it is of {column.kind}, and {self.field.name} of bytes"
         if is_list and not isinstance(self.field, FloatArrayField):
             return f"it has {column.shape} values a row, and {self.field.name} one"
@@ -131,57 +168,58 @@ class Converter:
 
     def floats(self, raw: np.ndarray) -> Converted:
         """Make numbers."""
-        values, problems = self._numbers(raw)
+        column, problems = self._numbers(raw)
         if self.rules.factor != 1:
-            values = (values.astype(np.float64) * self.rules.factor).astype(values.dtype)
-        return Converted(values, problems)
+            scaled = (column.values.astype(np.float64) * self.rules.factor).astype(column.values.dtype)
+            column = Column(column.kind, scaled, column.null)
+        return Converted(column, problems)
 
     def integers(self, raw: np.ndarray) -> Converted:
         """Make whole numbers."""
-        values, problems = self._whole(raw)
-        mask, data = np.ma.getmaskarray(values), np.ma.getdata(values)
-        if self.rules.missing:
-            mask = mask | np.isin(data, self.rules.missing)
-        if self.rules.survey_fill and data.size:
-            if is_key(self.field):
-                mask = mask | (data <= 0)
-            elif self.field.null:
-                mask = mask | (data == -1)
-        return Converted(_masked(data, mask), problems)
+        column, problems = self._whole(raw)
+        values, null, missing = column.values, column.null, self.rules.missing
+        if missing.numbers:
+            null = null | np.isin(values, missing.numbers)
+        if is_key(self.field):
+            null = null | (values <= 0) if missing.identifiers_are_positive else null
+        elif self.field.null and missing.whole:
+            null = null | np.isin(values, missing.whole)
+        return Converted(Column(column.kind, values, null), problems)
 
     def versions(self, raw: np.ndarray) -> Converted:
         """Make whole numbers of versions, in text or encoded already; there is none of 0 or below."""
         if raw.dtype.kind not in "SUO":
-            values, problems = self._whole(raw)
+            column, problems = self._whole(raw)
+            values, null = column.values, column.null
         else:
             distinct, of_row = np.unique([_text(value) or "" for value in raw.tolist()], return_inverse=True)
-            parsed, wrong = self._parsed(distinct, version_of, np.int64, "not a version, such as 0.8.1 or 8001")
-            values = np.ma.MaskedArray(parsed, np.ma.getmaskarray(parsed))[of_row]
+            parsed, no_version, wrong = self._parsed(
+                distinct, version_of, np.int64, "not a version, such as 0.8.1 or 8001"
+            )
+            values, null = parsed[of_row], no_version[of_row]
             problems = [(int(row), why) for place, why in wrong for row in np.flatnonzero(of_row == place)]
-        data = np.ma.getdata(values)
-        return Converted(_masked(data, np.ma.getmaskarray(values) | (data <= 0)), problems)
+        return Converted(Column(INT64, values.astype(np.int64), null | (values <= 0)), problems)
 
     def flags(self, raw: np.ndarray) -> Converted:
         """Make sets of flags; none set where missing."""
         bits = raw.dtype.itemsize * 8 if raw.dtype.kind == "i" else 64
-        values, problems = self._whole(raw)
-        mask, data = np.ma.getmaskarray(values), np.ma.getdata(values)
-        if self.rules.missing:
-            mask = mask | np.isin(data, self.rules.missing)
-        elif not self.rules.declared:
-            mask = mask | (data == -1)
+        column, problems = self._whole(raw)
+        values, null = column.values.astype(np.int64), column.null
+        none_set = self.rules.missing.numbers or self.rules.missing.flags
+        if none_set:
+            null = null | np.isin(values, none_set)
         if bits < 64:  # the highest bit of a narrower number is its sign
-            data = np.where(data < 0, data & ((1 << bits) - 1), data)
+            values = np.where(values < 0, values & ((1 << bits) - 1), values)
         if not self.field.null:
-            data, mask = np.where(mask, 0, data), np.zeros(len(data), bool)
-        return Converted(_masked(data, mask), problems)
+            values, null = np.where(null, 0, values), np.zeros(len(values), bool)
+        return Converted(Column(INT64, values, null), problems)
 
     def booleans(self, raw: np.ndarray) -> Converted:
         """Make truth values."""
-        problems: Problems = []
-        if raw.dtype.kind not in "b":
-            raw, problems = self._parsed(raw, _boolean, np.bool_, "neither true nor false")
-        return Converted(raw, problems)
+        if raw.dtype.kind == "b":
+            return Converted(Column(BOOLEAN, np.ma.getdata(raw), np.ma.getmaskarray(raw)), [])
+        values, null, problems = self._parsed(raw, _boolean, np.bool_, "neither true nor false")
+        return Converted(Column(BOOLEAN, values, null), problems)
 
     def texts(self, raw: np.ndarray) -> Converted:
         """Make text without blanks around it."""
@@ -190,119 +228,143 @@ class Converter:
             values.fill(self._texts[raw[0].item()])
         else:
             values[:] = list(map(self._texts.__getitem__, raw.tolist()))
-        return Converted(values, [])
+        null = values == np.array(None) if self.field.null else np.zeros(len(raw), bool)
+        problems: Problems = []
+        if self._texts.wrong:
+            problems = [(row, self._texts.wrong[text]) for row, text in enumerate(values) if text in self._texts.wrong]
+            null[[row for row, _ in problems]] = True
+        return Converted(Column(TEXT, values, null), problems)
 
     def moments(self, raw: np.ndarray) -> Converted:
         """Make times, in UTC."""
-        values, problems = raw, []
+        problems: Problems = []
+        values, null = np.ma.getdata(raw), np.ma.getmaskarray(raw)
         if raw.dtype.kind != "M":
             plain = _plain_times(raw)
-            values, problems = (plain, []) if plain is not None else self._parsed(raw, _moment, "M8[us]", _A_TIME)
-        data = np.ma.getdata(values).astype("datetime64[us]")
-        missing = np.ma.getmaskarray(raw) | np.ma.getmaskarray(values)
-        return Converted(np.where(missing, np.datetime64("NaT"), data), problems)
+            if plain is None:
+                values, null, problems = self._parsed(raw, _moment, "M8[us]", _A_TIME)
+            else:
+                values = plain
+        values = values.astype(MOMENT.dtype)
+        return Converted(Column(MOMENT, values, null | np.isnat(values)), problems)
 
     def bytes(self, raw: np.ndarray) -> Converted:
         """Make bytes, as many as the column is wide."""
-        values = np.empty(len(raw), object)
+        values = np.full(len(raw), None, object)
         data = np.ma.getdata(raw)
         if data.dtype.kind == "b":  # one truth value per bit: bit 0 is the lowest of the first byte
             data = np.packbits(data.reshape(len(raw), -1), axis=1, bitorder="little")
-        if data.dtype.kind == "u" and data.dtype.itemsize == 1:
+        problems: Problems = []
+        if data.dtype.kind != "u" or data.dtype.itemsize != 1:
+            problems = [(row, "is not bytes") for row in range(len(raw))]
+        elif data.size:
             data = np.ascontiguousarray(data.reshape(len(raw), -1))
-            values[:] = data.view(f"V{data.shape[1]}").ravel().tolist() if data.shape[1] else [None] * len(raw)
-            return Converted(values, [])
-        return Converted(values, [(row, "is not bytes") for row in range(len(raw))])
+            values[:] = data.view(f"V{data.shape[1]}").ravel().tolist()
+        return Converted(Column(BYTES, values, np.full(len(raw), not data.size or bool(problems))), problems)
 
     def float_lists(self, raw: np.ndarray) -> Converted:
         """Make lists of numbers, without what they were padded by."""
-        values = np.empty(len(raw), object)
+        values = np.full(len(raw), None, object)
         if raw.dtype.kind not in "fiu":
-            return Converted(values, [(row, "is no list of numbers") for row in range(len(raw))])
+            problems = [(row, "is no list of numbers") for row in range(len(raw))]
+            return Converted(Column(FLOATS, values, np.ones(len(raw), bool)), problems)
         data = np.ma.filled(raw.astype(np.float64), np.nan) if np.ma.isMA(raw) else raw
         data = np.ascontiguousarray(data.reshape(len(raw), -1).astype(np.float32))
-        if self.rules.missing:
-            data[np.isin(data, np.asarray(self.rules.missing, np.float32))] = np.nan
+        if self.rules.missing.numbers:
+            data[np.isin(data, np.asarray(self.rules.missing.numbers, np.float32))] = np.nan
         if self.rules.factor != 1:
             data *= np.float32(self.rules.factor)
-        rows = list(data)
         lengths = _lengths_without_padding(data)
-        for row in np.flatnonzero(lengths < data.shape[1]).tolist():
-            rows[row] = rows[row][: lengths[row]] if lengths[row] else None
-        for row, value in enumerate(rows):
-            values[row] = value
-        return Converted(values, [])
+        for row, length in enumerate(lengths.tolist()):
+            values[row] = data[row, :length] if length else None
+        return Converted(Column(FLOATS, values, lengths == 0), [])
 
     # ---- helpers
 
     def _numbers(self, raw: np.ndarray) -> Converted:
-        """Make floats, NaN where there are none."""
+        """Make floats."""
         problems: Problems = []
-        if raw.dtype.kind not in "fiub":
-            raw, problems = self._parsed(raw, float, np.float64, "not a number")
-        mask, data = np.ma.getmask(raw), np.ma.getdata(raw)
-        if data.dtype.kind != "f":
-            data = data.astype(np.float64)
-        if self.rules.missing:
-            mask = mask | np.isin(data, np.asarray(self.rules.missing, data.dtype))
-        return Converted(np.where(mask, np.asarray(np.nan, data.dtype), data) if np.any(mask) else data, problems)
+        null: npt.NDArray[np.bool_] | np.bool_ = np.ma.getmask(raw)
+        values = np.ma.getdata(raw)
+        if values.dtype.kind not in "fiub":
+            values, null, problems = self._parsed(raw, float, np.float64, "not a number")
+        if values.dtype.kind != "f":
+            values = values.astype(np.float64)
+        if self.rules.missing.numbers:
+            null = null | np.isin(values, np.asarray(self.rules.missing.numbers, values.dtype))
+        kind = FLOAT32 if values.dtype.itemsize <= 4 else FLOAT64
+        return Converted(Column(kind, values.astype(kind.dtype, copy=False), null | np.isnan(values)), problems)
 
     def _whole(self, raw: np.ndarray) -> Converted:
-        """Make 64-bit whole numbers, masked where there are none."""
-        mask, data = np.ma.getmaskarray(raw), np.ma.getdata(raw)
+        """Make whole numbers."""
+        null, data = np.ma.getmaskarray(raw), np.ma.getdata(raw)
         if data.dtype.kind == "b" or (data.dtype.kind in "iu" and data.dtype != np.uint64):
-            return Converted(_masked(data.astype(np.int64), mask), [])
+            kind = INT32 if data.dtype.itemsize < 4 or data.dtype == np.int32 else INT64
+            return Converted(Column(kind, data.astype(kind.dtype, copy=False), null), [])
         if data.dtype == np.uint64:
             wrong = data > np.uint64(np.iinfo(np.int64).max)
         elif data.dtype.kind == "f":
-            mask = mask | np.isnan(data) | np.isin(data, self.rules.missing)
-            wrong = ~mask & ((np.trunc(data) != data) | (np.abs(data) >= 2.0**63))
+            null = null | np.isnan(data) | np.isin(data, self.rules.missing.numbers)
+            wrong = ~null & ((np.trunc(data) != data) | (np.abs(data) >= 2.0**63))
         else:
-            return self._parsed(raw, _integer, np.int64, "not a whole number")
+            values, null, problems = self._parsed(raw, _integer, np.int64, "not a whole number")
+            return Converted(Column(INT64, values, null), problems)
         problems = [(int(row), f"{data[row]!s} is not a whole number of 64 bits") for row in np.flatnonzero(wrong)]
-        bad = mask | wrong
-        return Converted(_masked(np.where(bad, 0, data).astype(np.int64), bad), problems)
+        null = null | wrong
+        return Converted(Column(INT64, np.where(null, 0, data).astype(np.int64), null), problems)
 
-    def _parsed(self, raw: np.ndarray, parse: Callable[[str], Any], dtype: Any, wrong: str) -> Converted:
+    def _parsed(
+        self, raw: np.ndarray, parse: Callable[[str], object], dtype: npt.DTypeLike, wrong: str
+    ) -> tuple[np.ndarray, np.ndarray, Problems]:
         """Read text, or objects, value by value; what can't be read is missing, and a problem."""
         values = np.zeros(len(raw), dtype)
-        mask = np.ma.getmaskarray(raw).copy()
+        null = np.ma.getmaskarray(raw).copy()
         problems: Problems = []
         for row, value in enumerate(np.ma.getdata(raw).tolist()):
             word = _text(value)
-            if mask[row] or word is None or word in self.rules.missing_words or word.lower() in MISSING_WORDS:
-                mask[row] = True
+            if null[row] or word is None or word in self.rules.missing.words or word.lower() in WORDS:
+                null[row] = True
                 continue
             try:
                 values[row] = parse(word)
             except (ValueError, OverflowError):
-                mask[row] = True
+                null[row] = True
                 problems.append((row, f"{word[:60]!r} is {wrong}"))
-        return Converted(_masked(values, mask), problems)
+        return values, null, problems
 
 
-class _Texts(dict[Any, Any]):
-    """Text by what the file has, for most values come again and again."""
+class _Texts(dict[Scalar, str | None]):
+    """Text by what the file has, for most values come again and again; and which of it can't be stored, and why."""
 
     def __init__(self, empty: str | None, rules: Rules):
         super().__init__()
+        self.wrong: dict[str | None, str] = {}
         self._empty, self._rules = empty, rules
 
-    def __missing__(self, value: Any) -> str | None:
+    def __missing__(self, value: Scalar) -> str | None:
         rules = self._rules
         text = _unescaped(value) if rules.escaped else _text(value)
-        text = None if text in rules.missing_words else rules.values.get(text or "", text)
+        text = None if text in rules.missing.words else rules.values.get(text or "", text)
         text = self[value] = text or self._empty
+        if text is not None and "\0" in text:
+            self.wrong[text] = f"{text[:60]!r} holds a NUL character"
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            self.wrong[text] = str(error)
         return text
 
 
-def is_key(field: Any) -> bool:
+Convert = Callable[[Converter, np.ndarray], Converted]
+
+
+def is_key(field: peewee.Field) -> bool:
     """Tell whether a column is an identifier, which is never 0 or negative."""
     name = field.name
     return isinstance(field, peewee.ForeignKeyField) or name.endswith(("_pk", "_id")) or name.startswith("catalogid")
 
 
-def _converter_of(field: Any) -> Callable[[Converter, np.ndarray], Converted]:
+def _converter_of(field: peewee.Field) -> Convert:
     if field.name == "v_astra":
         return Converter.versions
     for field_type, convert in _CONVERTERS:
@@ -311,7 +373,7 @@ def _converter_of(field: Any) -> Callable[[Converter, np.ndarray], Converted]:
     raise TypeError(f"{field!r}: columns of type {type(field).__name__} can't be read from a file")
 
 
-_CONVERTERS: Sequence[tuple[Any, Callable[[Converter, np.ndarray], Converted]]] = (
+_CONVERTERS: Sequence[tuple[type | tuple[type, ...], Convert]] = (
     (FloatArrayField, Converter.float_lists),
     ((FloatField, DoubleField), Converter.floats),
     (peewee.BooleanField, Converter.booleans),
@@ -323,10 +385,6 @@ _CONVERTERS: Sequence[tuple[Any, Callable[[Converter, np.ndarray], Converted]]] 
 )
 
 
-def _masked(values: np.ndarray, mask: Any) -> np.ndarray:
-    return np.ma.MaskedArray(values, mask) if np.any(mask) else values
-
-
 def _lengths_without_padding(data: np.ndarray) -> np.ndarray:
     """Count the numbers of each row up to the last that is one."""
     if not data.shape[1]:
@@ -336,7 +394,7 @@ def _lengths_without_padding(data: np.ndarray) -> np.ndarray:
     return np.where(is_number.any(axis=1), last, 0)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     """Make text of what a file has, without the blanks around it."""
     if value is None or value is np.ma.masked:
         return None
@@ -349,7 +407,7 @@ def _text(value: Any) -> str | None:
     return text.partition("\0")[0].rstrip() if "\0" in text else text
 
 
-def _unescaped(value: Any) -> str | None:
+def _unescaped(value: object) -> str | None:
     """Give back text that was escaped; a blank at its end is escaped, too."""
     return unescape(value.rstrip(b" ")) if isinstance(value, bytes) else _text(value)
 

@@ -8,25 +8,37 @@ is left alone.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 import astra_models.outputs  # noqa: F401  any of the tables may be what a file is for
 from astra_models.base import database
+from astra_models.columns.typed import Column
 from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.rows.writing import Outcome, Rows, check_rows, write_rows
-from astra_models.ingest.tables.opening import Chunk, Part, ResultFile, file_sha256, open_result_file
+from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows, is_spectrum
+from astra_models.ingest.rows.identity import IDENTIFIERS
+from astra_models.ingest.rows.writing import Outcome, write_rows
+from astra_models.ingest.tables.mapping import GivenMapping
+from astra_models.ingest.tables.opening import ResultFile, file_sha256, open_result_file
+from astra_models.ingest.tables.parts import Chunk, Model, Part
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import NOT_INGESTED, RejectedResult, payload_to_json
 from astra_models.schema.tables import require_tables
 from astra_models.source import Source
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.upsert.batch import Batch
+
+NO_IDENTIFIER = f"it has no identifier of a source ({', '.join(IDENTIFIERS)})"
+NO_VERSION = "neither the row nor the file says of which version it is (v_astra)"
+MAY_BE_EMPTY = ("field", "prefix", "reduction", "plate")
+"""Text of natural keys that some kinds of spectra, or some releases, don't have."""
 
 VALUES_PER_CHUNK = 2_000_000
 REASON_SHOWN = 120
@@ -94,7 +106,7 @@ class ResultFileReport:
 def ingest_result_file(
     path: str | Path,
     *,
-    mapping: Any = None,
+    mapping: GivenMapping | None = None,
     run_id: str | None = None,
     dry_run: bool = False,
     again: bool = False,
@@ -176,7 +188,7 @@ def _as_known(path: str | Path) -> ResultFileReport | None:
     return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
 
 
-def _models(file: ResultFile) -> list[Any]:
+def _models(file: ResultFile) -> list[Model]:
     return list(dict.fromkeys(model for part in file.parts for model in part.targets))
 
 
@@ -222,20 +234,67 @@ def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
             yield chunk
 
 
+def check_chunk(
+    columns: Mapping[Model, Mapping[str, Column]], numbers: np.ndarray, spectrum: type[SpectrumMixin] | None = None
+) -> Rows:
+    """Check rows of a file, and take out those that can't be stored.
+
+    Parameters
+    ----------
+    columns : mapping of type to mapping of str to Column
+        Per table, the same rows in each.
+    numbers : ndarray of int
+        The rows' numbers in the file.
+    spectrum : type, optional
+        Which kind of spectrum the results are of. If there is another, it is the one that this kind is made of.
+    """
+    places = np.arange(len(numbers))
+    tables = [
+        Table(
+            model, columns[model], places, Stored.FILLED if model is Source or is_spectrum(model) else Stored.REPLACED
+        )
+        for model in sorted(columns, key=partial(_order, spectrum))
+    ]
+    return check_rows(tables, numbers, partial(_what_rows_lack, columns))
+
+
+def _order(spectrum: type[SpectrumMixin] | None, model: Model) -> int:
+    """Put sources first, then spectra, the kind that results are of last of these, then results."""
+    return 0 if model is Source else 2 if model is spectrum else 1 if is_spectrum(model) else 3
+
+
 def _checked(chunk: Chunk) -> Rows:
     good = ~np.isin(chunk.rows, [row for row, _ in chunk.problems])
     columns = chunk.columns
     if not good.all():
-        columns = {model: {name: values[good] for name, values in given.items()} for model, given in columns.items()}
-    return check_rows(columns, chunk.rows[good], chunk.spectrum_model)
+        columns = {model: {name: given[name].take(good) for name in given} for model, given in columns.items()}
+    return check_chunk(columns, chunk.rows[good], chunk.spectrum_model)
+
+
+def _what_rows_lack(columns: Mapping[Model, Mapping[str, Column]], batches: Sequence[Batch]) -> Problems:
+    """Find rows that don't say what they are of."""
+    sources = batches[0]
+    null = [sources.columns[name].null for name in IDENTIFIERS if name in sources.columns]
+    nameless = sources.rows[np.all(null, axis=0)] if null else sources.rows
+    found = [(row, NO_IDENTIFIER) for row in nameless.tolist()]
+    for given in columns.values():
+        if "v_astra" in given:
+            found += [(row, NO_VERSION) for row in np.flatnonzero(given["v_astra"].null).tolist()]
+    for batch in batches:
+        for name in getattr(batch.plan.model, "natural_key", ()):
+            column = batch.columns[name]
+            if name not in MAY_BE_EMPTY and column.values.dtype == object:
+                message = f"its spectrum can't be told from others: {name} is empty"
+                found += [(row, message) for row in batch.rows[column.values == ""].tolist()]
+    return found
 
 
 def _dry_outcome(rows: Rows) -> Outcome:
-    tables = {model._meta.table_name: Counter(rows=len(rows)) for model in rows.batches}
+    tables = {batch.plan.model._meta.table_name: Counter(rows=len(rows)) for batch in rows.batches}
     return Outcome(tables, rows.problems)
 
 
-def _count(report: ResultFileReport, outcome: Outcome, problems: list[tuple[int, str]]) -> None:
+def _count(report: ResultFileReport, outcome: Outcome, problems: Problems) -> None:
     for table, counts in outcome.tables.items():
         report.tables[table] = report.tables.get(table, Counter()) + counts
     report.rejected += len(problems)
@@ -243,9 +302,7 @@ def _count(report: ResultFileReport, outcome: Outcome, problems: list[tuple[int,
     report.reasons.update(message[:REASON_SHOWN] for _, message in problems)
 
 
-def _keep_rejected(
-    file: ResultFile, part: Part, chunk: Chunk, problems: list[tuple[int, str]], run_id: str | None
-) -> None:
+def _keep_rejected(file: ResultFile, part: Part, chunk: Chunk, problems: Problems, run_id: str | None) -> None:
     model = (part.output_model or part.spectrum_model or Source).__name__
     rows = [
         {
