@@ -73,6 +73,22 @@ class ModelError(AstraError, TypeError):
     """A model that was defined with a column, a unit or a table that it can't have."""
 
 
+class TableTakenError(ModelError):
+    """A model whose table is another model's already.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    module : str
+        Where the other model was defined.
+    """
+
+    def __init__(self, message: str, module: str):
+        super().__init__(message)
+        self.module = module
+
+
 class AbstractModelError(AstraError, TypeError):
     """A model that only serves as a base was used as a table."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import peewee
 
-from astra_models.errors import ModelError
+from astra_models.errors import TableTakenError
 
 __all__ = ["Models", "forget_references", "models"]
 
@@ -37,16 +37,17 @@ class Models:
 
         Raises
         ------
-        ModelError
+        TableTakenError
             If another model has the same table.
         """
         place, table = (model.__module__, model.__qualname__), model._meta.table_name
         if has_table:
             other = self._by_table.get(table, place)
             if other != place:
-                raise ModelError(
+                raise TableTakenError(
                     f"{'.'.join(place)}: table {table!r} is that of {'.'.join(other)} already; give the class another "
-                    'name, or its table, by `class Meta: table_name = "..."`'
+                    'name, or its table, by `class Meta: table_name = "..."`',
+                    module=other[0],
                 )
         if place in self._by_place:
             self.remove(self._by_place[place])

@@ -21,6 +21,7 @@ from astra_models.errors import (
     AstraError,
     PackageClashError,
     PackageImportError,
+    TableTakenError,
     UnknownPackageError,
     UnknownPipelineError,
     did_you_mean,
@@ -73,7 +74,8 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.outcomes: dict[EntryPoint, Pipeline | PackageImportError] = {}
+        self.outcomes: dict[EntryPoint, Pipeline | AstraError] = {}
+        self.clashes: dict[str, PackageClashError] = {}
         self.logged: set[str] = set()
 
 
@@ -170,7 +172,7 @@ def package_named(name: str) -> Package:
         known |= names
         if wanted not in map(_as_imported, names):
             continue
-        if isinstance(outcome, PackageImportError):
+        if isinstance(outcome, AstraError):
             raise outcome
         if package in (refused := _refusals()):
             raise refused[package]
@@ -262,11 +264,11 @@ def _describe(entry: EntryPoint) -> str:
 # ---- importing
 
 
-def _load_all() -> dict[EntryPoint, Pipeline | PackageImportError]:
+def _load_all() -> dict[EntryPoint, Pipeline | AstraError]:
     return {entry: _load(entry) for entries in _by_name().values() if len(entries) == 1 for entry in entries}
 
 
-def _load(entry: EntryPoint) -> Pipeline | PackageImportError:
+def _load(entry: EntryPoint) -> Pipeline | AstraError:
     """Import a pipeline once; a failure is logged, and kept."""
     with _loaded.lock:
         if entry not in _loaded.outcomes:
@@ -274,7 +276,7 @@ def _load(entry: EntryPoint) -> Pipeline | PackageImportError:
         return _loaded.outcomes[entry]
 
 
-def _import(entry: EntryPoint) -> Pipeline | PackageImportError:
+def _import(entry: EntryPoint) -> Pipeline | AstraError:
     try:
         pipeline: object = entry.load()
         if not isinstance(pipeline, Pipeline):
@@ -285,18 +287,35 @@ def _import(entry: EntryPoint) -> Pipeline | PackageImportError:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: one package never stops another
-        logger.exception("the pipeline %r of the package %s can't be used", entry.name, _describe(entry))
-        failure = PackageImportError(
-            f"the pipeline {entry.name!r} of the package {_describe(entry)} can't be used: "
-            f"{type(error).__name__}: {error}; mend that package, or uninstall it"
-        )
-        failure.__cause__ = error
-        return failure
+        return _table_clash(entry, error) or _failure(entry, error)
     if pipeline.name == entry.name:
         return pipeline
     renamed = copy.copy(pipeline)  # the entry point says what it is called here
     renamed.name = entry.name
     return renamed
+
+
+def _failure(entry: EntryPoint, error: BaseException) -> PackageImportError:
+    logger.error("the pipeline %r of the package %s can't be used", entry.name, _describe(entry), exc_info=error)
+    failure = PackageImportError(
+        f"the pipeline {entry.name!r} of the package {_describe(entry)} can't be used: "
+        f"{type(error).__name__}: {error}; mend that package, or uninstall it"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _table_clash(entry: EntryPoint, error: BaseException) -> PackageClashError | None:
+    """Refuse a package, one of whose models has the table of another package's, and that package unless it is ours."""
+    if not isinstance(error, TableTakenError) or package_of(error.module) == package_of(entry.module):
+        return None
+    own, other = package_of(entry.module), package_of(error.module)
+    kept = f"that of {other} is used" if other == OURS[0] else "none of them can be used"
+    clash = PackageClashError(f"the packages {own} and {other} have a table of one name, and {kept}: {error}")
+    clash.__cause__ = error
+    for package in {own, other} - {OURS[0]}:
+        _loaded.clashes.setdefault(package, clash)
+    return clash
 
 
 def _imported_packages() -> set[str]:
@@ -307,9 +326,7 @@ def _imported_packages() -> set[str]:
 
 def _unusable() -> set[str]:
     failed = {
-        package_of(entry.module)
-        for entry, found in list(_loaded.outcomes.items())
-        if isinstance(found, PackageImportError)
+        package_of(entry.module) for entry, found in list(_loaded.outcomes.items()) if isinstance(found, AstraError)
     }
     return (failed - _imported_packages() - {OURS[0]}) | _refusals().keys()
 
@@ -319,7 +336,7 @@ def _unusable() -> set[str]:
 
 def _refusals() -> dict[str, PackageClashError]:
     """Say of each imported package that uses a name of another one why it is refused; ours never is."""
-    refused: dict[str, PackageClashError] = {}
+    refused = dict(_loaded.clashes)
     users: dict[str, dict[str, str]] = {}
     for package in (OURS[0], *sorted(_imported_packages())):
         for name, what in _names_of_models(package):
@@ -346,7 +363,7 @@ def _names_of_models(package: str) -> Iterator[tuple[str, str]]:
 def _pipelines_named_as_ours(users: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
     """Give the pipelines, and their packages, that are called as one of our tables and don't fill it."""
     for entry, found in list(_loaded.outcomes.items()):
-        if isinstance(found, PackageImportError) or _is_ours(entry):
+        if isinstance(found, AstraError) or _is_ours(entry):
             continue
         filled = {folded(model._meta.table_name) for model in found.output_models}
         if OURS[0] in users.get(folded(entry.name), {}) and folded(entry.name) not in filled:
@@ -356,7 +373,7 @@ def _pipelines_named_as_ours(users: Mapping[str, Mapping[str, str]]) -> Iterator
 def _same_model(users: dict[str, str]) -> PackageClashError:
     told = " and ".join(f"{package} ({what})" for package, what in users.items())
     kept = f"that of {OURS[0]} is used" if OURS[0] in users else "none of them can be used"
-    return PackageClashError(f"packages use one name: {told}; {kept}: rename one of them, or uninstall its package")
+    return PackageClashError(f"the packages {told} use one name, and {kept}: rename one, or uninstall its package")
 
 
 def folded(name: str) -> str:
