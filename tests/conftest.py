@@ -41,6 +41,7 @@ from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.database.models import models
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
+from tests.other_packages import forget_packages, write_package
 
 for module in pkgutil.iter_modules(astra_models.__path__, "astra_models."):
     importlib.import_module(module.name)
@@ -311,6 +312,27 @@ def _recorded_queries() -> Iterator[list[str]]:
         yield seen
     finally:
         watched.query_hooks.remove(note)
+
+
+# ---- packages of pipelines
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Give a function that installs a package of pipelines, as `write_package` writes it, and gives its folder."""
+    site, installed = tmp_path / "site", set()
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+
+    def write(package: str = "brightest", **details: Any) -> Path:
+        folder = write_package(site, package, **details)
+        installed.add(package)
+        forget_packages(*installed)
+        return folder
+
+    yield write
+    monkeypatch.undo()
+    forget_packages(*installed)
 
 
 # ---- rows and files to work on

@@ -4,7 +4,16 @@ Which models there are, by name; what their rows are made from, and which summar
 that compute them.
 """
 
-from astra_models.outputs.models import (
+from astra_models.outputs.entry_points import (
+    Pipeline,
+    load_pipeline,
+    package_named,
+    packages,
+    packages_of,
+    pipeline_names,
+    pipelines,
+)
+from astra_models.outputs.known_models import (
     MADE_FROM,
     all_models,
     made_from,
@@ -13,15 +22,6 @@ from astra_models.outputs.models import (
     output_models,
     product_names,
     published_models,
-)
-from astra_models.outputs.packages import (
-    Pipeline,
-    load_pipeline,
-    package_named,
-    packages,
-    packages_of,
-    pipeline_names,
-    pipelines,
 )
 
 __all__ = [

@@ -4,6 +4,7 @@ The tables of the bound database are compared with the models once, when the ste
 as SQL, for both back ends, and is never compared with the models again.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ INIT = '"""Migrations of these tables: `astra migrate make` writes them, `astra 
 INDEX = re.compile(r'CREATE (?P<unique>UNIQUE )?INDEX IF NOT EXISTS "(?P<name>.+?)" ON "(.+?)" \((?P<columns>.*)\)')
 UNIQUE = "unique=True"
 NAMED_IN_TITLE = 3
+LINE = 84
 
 
 class WrittenStep(NamedTuple):
@@ -66,7 +68,11 @@ class Operation(NamedTuple):
     arguments: tuple[str, ...]
 
     def __str__(self) -> str:
-        listed = "".join(f"{argument},\n" for argument in ("migrator", *self.arguments))
+        arguments = ("migrator", *self.arguments)
+        in_one_line = f"{self.function}({', '.join(arguments)})\n"
+        if len(in_one_line) <= LINE and in_one_line.count("\n") == 1:
+            return in_one_line
+        listed = "".join(f"{argument},\n" for argument in arguments)
         return f"{self.function}(\n{indent(listed, ' ' * 4)})\n"
 
 
@@ -177,11 +183,12 @@ def _operations(model: type[BaseModel], difference: Difference, ddl: dict[str, D
 def _column(model: type[BaseModel], name: str, ddl: dict[str, Ddl]) -> Operation:
     column = next(field for field in declared_fields(model) if field.name == name)
     on_postgresql, on_sqlite = (ddl[back_end].columns[name] for back_end in ("postgresql", "sqlite"))
-    arguments = [repr(model._meta.table_name), repr(column.column_name), repr(on_postgresql)]
+    arguments = list(map(_quoted, (model._meta.table_name, str(column.column_name), on_postgresql)))
     if on_sqlite != on_postgresql:
-        arguments.append(f"sqlite={on_sqlite!r}")
+        arguments.append(f"sqlite={_quoted(on_sqlite)}")
     if not (column.null or hasattr(column, "expression")):
-        arguments.append(f"default={_default(column)!r}")
+        default = _default(column)
+        arguments.append(f"default={_quoted(default) if isinstance(default, str) else repr(default)}")
     return Operation(f"{model._meta.table_name}.{column.column_name}", "add_column", tuple(arguments))
 
 
@@ -195,15 +202,20 @@ def _default(column: peewee.Field) -> object:
     return value
 
 
+def _quoted(text: str) -> str:
+    """Write text as Python does, in the quotes that formatters prefer."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _index_on(model: type[BaseModel], difference: Difference, declared: Sequence[str]) -> Operation:
     """Add an index on some columns: as the model declares it, or the key that one of its constraints is."""
     columns = tuple(difference.column.split(", "))
     for operation in filter(None, map(_index, declared)):
-        if [name for name in operation.arguments[2:] if name != UNIQUE] == [*map(repr, columns)]:
+        if [name for name in operation.arguments[2:] if name != UNIQUE] == [*map(_quoted, columns)]:
             return operation
     name = "_".join((difference.table, *columns))[:63]
     unique = (UNIQUE,) if difference.what == "key" else ()
-    arguments = tuple(map(repr, (name, difference.table, *columns)))
+    arguments = tuple(map(_quoted, (name, difference.table, *columns)))
     return Operation(f"{difference.what} {name}", "add_index", (*arguments, *unique))
 
 
@@ -214,7 +226,7 @@ def _index(statement: str) -> Operation | None:
     unique = (UNIQUE,) if found["unique"] else ()
     names = (found["name"], found[3], *re.findall(r'"(.+?)"', found["columns"]))
     kind = "key" if unique else "index"
-    return Operation(f"{kind} {found['name']}", "add_index", (*map(repr, names), *unique))
+    return Operation(f"{kind} {found['name']}", "add_index", (*map(_quoted, names), *unique))
 
 
 # ---- how the back ends say it

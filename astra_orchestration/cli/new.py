@@ -115,7 +115,7 @@ def _template(source: str) -> Template:
 def _owners(name: str) -> Iterator[str]:
     """Say what has a name already: a pipeline, a model and its table, a module."""
     from astra_models.outputs import all_models, pipeline_names
-    from astra_models.outputs.packages import folded
+    from astra_models.outputs.entry_points import folded
 
     if folded(name) in map(folded, pipeline_names()):
         yield "a pipeline"

@@ -42,7 +42,7 @@ def test_every_model_of_spectra_and_results_has_its_asset(model: Any) -> None:
     tables = {graph.get(key).metadata.get("dagster/table_name"): key for key in graph.get_all_asset_keys()}
 
     assert model._meta.table_name in tables, (
-        f"{model.__name__} has no asset: write its pipeline, or say in astra_models/outputs/models.py what its "
+        f"{model.__name__} has no asset: write its pipeline, or say in astra_models/outputs/known_models.py what its "
         "results are made from"
     )
     schema = graph.get(tables[model._meta.table_name]).metadata["dagster/column_schema"]

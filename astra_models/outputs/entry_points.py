@@ -74,6 +74,9 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.forget()
+
+    def forget(self) -> None:
         self.outcomes: dict[EntryPoint, Pipeline | AstraError] = {}
         self.clashes: dict[str, PackageClashError] = {}
         self.logged: set[str] = set()
@@ -182,6 +185,12 @@ def package_named(name: str) -> Package:
 
 def _as_imported(name: str) -> str:
     return folded(name.replace("-", "_").replace(".", "_"))
+
+
+def forget() -> None:
+    """Forget which packages there are and what was imported of them, for those that change while this runs."""
+    _find.cache_clear()
+    _loaded.forget()
 
 
 def package_of(module: str) -> str:
