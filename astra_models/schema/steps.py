@@ -45,20 +45,18 @@ def add_column(
     MigrationError
         If there is no such table.
     """
-    database = migrator.database
-    found = read_tables(database, migrator.schema).get(table)
+    found = read_tables(migrator.database, migrator.schema).get(table)
     if found is None:
         raise MigrationError(f"there is no table {table!r} to add the column {column!r} to; make it with `astra init`")
     if column in found.columns:
         return
-    _use_schema(migrator)
     on_postgresql = _is_postgresql(migrator)
     words = f"{quote(column)} {definition if on_postgresql or sqlite is None else sqlite}"
     if default is not None:
         words += f" DEFAULT {_literal(default, on_postgresql)}"
-    database.execute_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {words}")
+    _execute(migrator, f"ALTER TABLE {quote(table)} ADD COLUMN {words}")
     if default is not None and on_postgresql:  # SQLite keeps it: it can't change a column
-        database.execute_sql(f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)} DROP DEFAULT")
+        _execute(migrator, f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)} DROP DEFAULT")
 
 
 def create_table(migrator: SchemaMigrator, *, postgresql: str, sqlite: str) -> None:
@@ -71,8 +69,7 @@ def create_table(migrator: SchemaMigrator, *, postgresql: str, sqlite: str) -> N
     postgresql, sqlite : str
         The ``CREATE TABLE IF NOT EXISTS`` statement for each.
     """
-    _use_schema(migrator)
-    migrator.database.execute_sql(postgresql if _is_postgresql(migrator) else sqlite)
+    _execute(migrator, postgresql if _is_postgresql(migrator) else sqlite)
 
 
 def add_index(migrator: SchemaMigrator, name: str, table: str, *columns: str, unique: bool = False) -> None:
@@ -89,20 +86,22 @@ def add_index(migrator: SchemaMigrator, name: str, table: str, *columns: str, un
     unique : bool, optional
         Whether no two rows may have the same values in them.
     """
-    _use_schema(migrator)
     kind = "UNIQUE INDEX" if unique else "INDEX"
     listed = ", ".join(map(quote, columns))
-    migrator.database.execute_sql(f"CREATE {kind} IF NOT EXISTS {quote(name)} ON {quote(table)} ({listed})")
+    _execute(migrator, f"CREATE {kind} IF NOT EXISTS {quote(name)} ON {quote(table)} ({listed})")
 
 
 def _is_postgresql(migrator: SchemaMigrator) -> bool:
     return isinstance(migrator.database, peewee.PostgresqlDatabase)
 
 
-def _use_schema(migrator: SchemaMigrator) -> None:
-    """Let names without a schema be those of the bound one, until the end of the transaction."""
-    if _is_postgresql(migrator) and migrator.schema is not None:
-        migrator.database.execute_sql("SELECT set_config('search_path', quote_ident(%s), true)", (migrator.schema,))
+def _execute(migrator: SchemaMigrator, statement: str) -> None:
+    """Run a statement, in which names without a schema are those of the bound one, until the transaction ends."""
+    if _is_postgresql(migrator):
+        if migrator.schema is not None:
+            migrator.database.execute_sql("SELECT set_config('search_path', quote_ident(%s), true)", (migrator.schema,))
+        statement = statement.replace("%", "%%")  # which the driver takes for the place of a parameter
+    migrator.database.execute_sql(statement)
 
 
 def _literal(value: Default, on_postgresql: bool) -> str:
@@ -112,6 +111,5 @@ def _literal(value: Default, on_postgresql: bool) -> str:
     if isinstance(value, bytes):
         return f"'\\x{value.hex()}'" if on_postgresql else f"X'{value.hex()}'"
     if isinstance(value, str):
-        value = value.replace("'", "''").replace("%", "%%" if on_postgresql else "%")  # which the driver reads as "%"
-        return f"'{value}'"
+        return "'" + value.replace("'", "''") + "'"
     return repr(value)

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from astra_models import base, outputs
+from astra_models.aspcap import ASPCAP
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -20,6 +21,8 @@ from astra_models.errors import (
     OutdatedSchemaError,
     SchemaPermissionError,
 )
+from astra_models.fields import FloatField
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rocket import Rocket
 from astra_models.schema import migration
 from astra_models.schema.check import check_schema
@@ -212,6 +215,32 @@ def test_migrated_tables_are_as_new_ones(first_version: peewee.Database) -> None
 
 def peewee_quoted(table: str) -> str:
     return f'"{bound_schema()}"."{table}"' if bound_schema() else f'"{table}"'
+
+
+def test_a_migration_does_what_it_says_whatever_has_become_of_the_models(first_version: peewee.Database) -> None:
+    class Later(PipelineOutputMixin):
+        __module__ = "astra_models.later"
+
+        teff = FloatField(null=True)
+
+    for model in (Corv, ASPCAP):  # of a table that is there already, and of one that 0002 makes
+        model._meta.add_field("later", FloatField(null=True, unit="", index=True))
+    try:
+        assert Later in outputs.packages()[0].models
+        assert migrate() == ALL
+        tables = read_tables(first_version, bound_schema())
+        assert "later" not in tables
+        for model in (Corv, ASPCAP):
+            assert "later" not in tables[model._meta.table_name].columns
+            assert "teff" in tables[model._meta.table_name].columns
+        assert {(difference.table, difference.column) for difference in check_schema() if difference.matters} == {
+            ("later", ""),
+            ("corv", "later"),
+            ("aspcap", "later"),
+        }
+    finally:
+        for model in (Corv, ASPCAP):
+            model._meta.remove_field("later")
 
 
 def test_columns_that_older_tables_lack_are_added_and_filled(first_version: peewee.Database) -> None:
