@@ -4,39 +4,23 @@ from typing import ClassVar
 
 import peewee
 
+from astra_models.columns.families import Family, WithFamilies, like
 from astra_models.columns.headings import Heading
-from astra_models.fields import (
-    AutoField,
-    BitField,
-    DateTimeField,
-    FloatField,
-    ForeignKeyField,
-    GeneratedField,
-    IntegerField,
-    TextField,
-    utc_now,
-)
-from astra_models.pipeline import LatestMixin, PipelineOutputMixin
+from astra_models.fields import BitField, ForeignKeyField
+from astra_models.pipeline import VERSION_AND_TIMING, LatestMixin, PipelineOutputMixin
 from astra_models.source import Source
-from astra_models.version import installed_v_astra
 
 
-class MWMSpectrumProductStatus(LatestMixin):
+class MWMSpectrumProductStatus(WithFamilies, LatestMixin):
     """Whether the mwmVisit and mwmStar files of a source were written, and why not.
 
     It is about a source and not about a spectrum: one row per source and major.minor version.
     """
 
     _record = Heading("Keys, version and timing")
-    task_pk = AutoField()
+    _key = Family([like(PipelineOutputMixin, "task_pk")])
     source_pk = ForeignKeyField(Source, index=False)  # the unique constraint's index serves it
-    v_astra = IntegerField(default=installed_v_astra, index=True)
-    created = DateTimeField(default=utc_now)
-    modified = DateTimeField(default=utc_now)
-    t_elapsed = FloatField(null=True)
-    t_overhead = FloatField(null=True)
-    tag = TextField(default="")
-    v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
+    _version_and_timing = Family([like(PipelineOutputMixin, *VERSION_AND_TIMING)])
 
     _products = Heading("Products")
     flags = BitField(help_text="What became of the source's products")

@@ -26,6 +26,9 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
+VERSION_AND_TIMING = ("v_astra", "created", "modified", "t_elapsed", "t_overhead", "tag", "v_astra_major_minor")
+"""The columns, of those of `PipelineOutputMixin`, that every table has whose rows are kept by version."""
+
 VERSIONS = ("v_astra_major_minor", "v_astra")
 
 
