@@ -1,14 +1,13 @@
 """Bit fields: many named booleans in one integer column."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from typing import Self, Unpack, overload
 
 import numpy as np
 import peewee
 
 from astra_models.errors import FlagError
-from astra_models.fields.plain import BigIntegerField
+from astra_models.fields.plain import BigIntegerField, FieldOptions
 
 HIGHEST_BIT = 62
 _BITS = frozenset(1 << n for n in range(HIGHEST_BIT + 1))
@@ -29,7 +28,7 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
         The model whose column a condition is about.
     """
 
-    def __init__(self, field: "BitField", value: int, help_text: str | None, model: Any = None):
+    def __init__(self, field: "BitField", value: int, help_text: str | None, model: type | None = None):
         super().__init__()
         self.field = field
         self.value = value
@@ -40,18 +39,24 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
         self.name = name
         self.field.flags[name] = self
 
-    def __get__(self, row: Any, model: Any = None) -> Any:
+    @overload
+    def __get__(self, row: None, model: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, row: object, model: type | None = None) -> bool: ...
+
+    def __get__(self, row: object, model: type | None = None) -> Self | bool:
         if row is None:
             bound = copy.copy(self)
             bound.model = model
             return bound
         return bool((getattr(row, self.field.name) or 0) & self.value)
 
-    def __set__(self, row: Any, is_set: bool) -> None:
+    def __set__(self, row: object, is_set: bool | np.bool_) -> None:
         bits = getattr(row, self.field.name) or 0
         setattr(row, self.field.name, bits | self.value if is_set else bits & ~self.value)
 
-    def __sql__(self, ctx: Any) -> Any:
+    def __sql__(self, ctx: peewee.Context) -> peewee.Context:
         column = getattr(self.model, self.field.name)
         return ctx.sql(column.bin_and(self.value) != 0)
 
@@ -63,13 +68,14 @@ class BitField(peewee.BitwiseMixin, BigIntegerField):
     ``row.flag_low_snr = True`` sets the bit, ``Model.flag_low_snr`` is a condition for queries.
     """
 
-    def __init__(self, *args: Any, default: int | Callable[[], int] | None = 0, **kwargs: Any):
+    def __init__(self, *args: object, **kwargs: Unpack[FieldOptions]):
         kwargs.setdefault("unit", "")
-        super().__init__(*args, default=default, **kwargs)
+        kwargs.setdefault("default", 0)
+        super().__init__(*args, **kwargs)
         self.flags: dict[str, Flag] = {}
         self._taken = 0
 
-    def flag(self, value: int, help_text: str | None = None) -> Any:
+    def flag(self, value: int, help_text: str | None = None) -> Flag:
         """Declare a named bit.
 
         Parameters

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt, TypedDict, Unpack
 
 import numpy as np
 import peewee
@@ -41,6 +41,24 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class FieldOptions(TypedDict, total=False):
+    """What every field takes by keyword: as for `peewee.Field`, and `unit`."""
+
+    null: bool
+    index: bool
+    unique: bool
+    primary_key: bool
+    column_name: str
+    default: object
+    constraints: list[peewee.SQL]
+    collation: str
+    choices: list[tuple[object, str]]
+    verbose_name: str
+    index_type: str
+    unit: str | None
+    help_text: str | None
+
+
 class DescribedField(peewee.Field):
     """What all our fields share: a unit, a description, and no trouble with NumPy scalars.
 
@@ -59,9 +77,9 @@ class DescribedField(peewee.Field):
 
     if TYPE_CHECKING:  # what a field is depends on where it is looked at: a column of a model, a value of a row
 
-        def __new__(cls, *args: Any, **kwargs: Any) -> Any: ...
+        def __new__(cls, *args: object, **kwargs: object) -> Any: ...
 
-    def __init__(self, *args: Any, unit: str | None = None, help_text: str | None = None, **kwargs: Any):
+    def __init__(self, *args: object, unit: str | None = None, help_text: str | None = None, **kwargs: object):
         super().__init__(*args, help_text=help_text, **kwargs)
         self.unit = unit
 
@@ -73,7 +91,7 @@ class DescribedField(peewee.Field):
             self.unit = entry.unit if self.unit is None else self.unit
             self.help_text = self.help_text or entry.description
 
-    def db_value(self, value: Any) -> Any:
+    def db_value(self, value: object) -> object:
         """Convert a Python or NumPy value to what the driver takes; NaN and masked become NULL."""
         if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
             value = None if value is np.ma.masked else value.item()
@@ -87,7 +105,7 @@ class WholeNumberField(DescribedField):
 
     bits = 64
 
-    def db_value(self, value: Any) -> int | None:
+    def db_value(self, value: object) -> int | None:
         """Convert to a Python integer.
 
         Raises
@@ -104,7 +122,7 @@ class WholeNumberField(DescribedField):
             raise FieldValueError(f"{self.name}: {number} is beyond the range of a {self.bits}-bit integer")
         return number
 
-    def adapt(self, value: Any) -> Any:
+    def adapt(self, value: SupportsInt | str) -> SupportsInt | str:
         """Convert what is a number; what isn't is left as it is."""
         try:
             return int(value)
@@ -133,7 +151,7 @@ class BooleanField(DescribedField, peewee.BooleanField):
 class TextField(DescribedField, peewee.TextField):
     """Text of any length."""
 
-    def db_value(self, value: Any) -> str | None:
+    def db_value(self, value: object) -> str | None:
         """Convert to text.
 
         Raises
@@ -142,15 +160,15 @@ class TextField(DescribedField, peewee.TextField):
             If it has a NUL character, which PostgreSQL can't store.
         """
         text = super().db_value(value)
-        if text is not None and "\0" in text:
+        if text is not None and "\0" in str(text):
             raise FieldValueError(f"{self.name}: {text!r} has a NUL character; remove it")
-        return text
+        return text if text is None else str(text)
 
 
 class BytesField(DescribedField, peewee.BlobField):
     """Bytes: BYTEA on PostgreSQL, BLOB on SQLite, ``bytes`` in Python from either."""
 
-    def db_value(self, value: Any) -> bytes | None:
+    def db_value(self, value: object) -> bytes | None:
         """Convert what holds bytes, a NumPy array of uint8 included, to bytes.
 
         Raises
@@ -168,7 +186,7 @@ class BytesField(DescribedField, peewee.BlobField):
             )
         return bytes(value)
 
-    def python_value(self, value: Any) -> bytes | None:
+    def python_value(self, value: bytes | memoryview | None) -> bytes | None:
         """Give bytes, whatever the driver gives."""
         return None if value is None else bytes(value)
 
@@ -186,17 +204,20 @@ class GeneratedField(IntegerField):
         The same computation on an array of the column's values.
     """
 
-    def __init__(self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Any):
+    def __init__(
+        self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Unpack[FieldOptions]
+    ):
         self.expression = expression
         self.source = source
         self.compute = compute
-        super().__init__(constraints=[peewee.SQL(f"GENERATED ALWAYS AS ({expression}) STORED")], **kwargs)
+        kwargs["constraints"] = [peewee.SQL(f"GENERATED ALWAYS AS ({expression}) STORED")]
+        super().__init__(**kwargs)
 
 
 class DoubleField(DescribedField, peewee.DoubleField):
     """A double-precision number: positions, times, and whatever needs more than seven digits."""
 
-    def db_value(self, value: Any) -> Any:
+    def db_value(self, value: object) -> float | None:
         """Convert to a Python float; NaN becomes NULL.
 
         Raises
@@ -215,7 +236,7 @@ class FloatField(DoubleField):
 
     field_type = "FLOAT"
 
-    def db_value(self, value: Any) -> Any:
+    def db_value(self, value: object) -> float | None:
         """Round to float32; NaN becomes NULL.
 
         Raises
@@ -232,13 +253,13 @@ class FloatField(DoubleField):
             )
         return float(np.float32(number))
 
-    def python_value(self, value: Any) -> float | None:
+    def python_value(self, value: float | None) -> float | None:
         """Give the float32 value, the same from either database."""
         return None if value is None else float(np.float32(value))
 
 
 def _utc_part(part: str) -> property:
-    def extract(field: "DateTimeField") -> Any:
+    def extract(field: "DateTimeField") -> peewee.Node:
         database = field.model._meta.database
         on_postgresql = isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
         moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if on_postgresql else field
@@ -256,7 +277,7 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
     field_type = "TIMESTAMPTZ"
     zone: tzinfo | None = None
 
-    def db_value(self, value: Any) -> str | None:
+    def db_value(self, value: object) -> str | None:
         """Write as ISO text with a fixed number of digits, so that text sorts as time does.
 
         Raises
@@ -269,17 +290,18 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
             moment = moment.astimezone(self.zone).replace(tzinfo=None)
         return None if moment is None else moment.isoformat(" ", "microseconds")
 
-    def python_value(self, value: Any) -> datetime | None:
+    def python_value(self, value: object) -> datetime | None:
         """Read what either database gives as an aware datetime in UTC."""
         if self.zone is not None and isinstance(value, datetime) and value.tzinfo is None:
             value = value.replace(tzinfo=self.zone)
         return self._moment(value)
 
-    year, month, day, hour, minute, second = (
-        _utc_part(part) for part in ("year", "month", "day", "hour", "minute", "second")
-    )
+    if not TYPE_CHECKING:  # which has them from peewee
+        year, month, day, hour, minute, second = (
+            _utc_part(part) for part in ("year", "month", "day", "hour", "minute", "second")
+        )
 
-    def _moment(self, value: Any) -> datetime | None:
+    def _moment(self, value: object) -> datetime | None:
         if isinstance(value, np.datetime64):
             # Microseconds of the far future overflow without notice; seconds are a whole number beyond the year 9999.
             if isinstance(value.astype("datetime64[s]").item(), int):
@@ -303,11 +325,11 @@ class FloatArrayField(DescribedField):
     def _on_postgresql(self) -> bool:
         return isinstance(self.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
 
-    def ddl_datatype(self, ctx: Any) -> peewee.SQL:
+    def ddl_datatype(self, ctx: peewee.Context) -> peewee.SQL:
         """Give the column's type in the bound database."""
         return peewee.SQL("REAL[]" if self._on_postgresql() else "TEXT")
 
-    def db_value(self, value: Iterable[float] | None) -> Any:
+    def db_value(self, value: object) -> list[float] | str | None:
         """Round every element to float32.
 
         Raises
@@ -318,7 +340,7 @@ class FloatArrayField(DescribedField):
         if value is None:
             return None
         try:
-            numbers = np.asarray(value, dtype=np.float64)
+            numbers: np.ndarray = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise FieldValueError(f"{self.name}: {value!r} is not a list of numbers") from error
         if numbers.ndim != 1:
@@ -328,7 +350,7 @@ class FloatArrayField(DescribedField):
         rounded = numbers.astype(np.float32).tolist()
         return rounded if self._on_postgresql() else json.dumps(rounded)
 
-    def python_value(self, value: Any) -> list[float] | None:
+    def python_value(self, value: Iterable[float] | str | None) -> list[float] | None:
         """Give a list of the float32 values."""
         if value is None:
             return None
@@ -336,9 +358,20 @@ class FloatArrayField(DescribedField):
         return np.asarray(numbers, dtype=np.float32).tolist()
 
 
+class KeyOptions(FieldOptions, total=False):
+    """What a foreign key takes besides."""
+
+    field: str
+    backref: str
+    on_delete: str
+    on_update: str
+    deferrable: str
+    lazy_load: bool
+
+
 class _KeyAccessor(peewee.ForeignKeyAccessor):
-    def __get__(self, instance: Any, instance_type: Any = None) -> Any:
-        return self.field if instance is None else instance.__data__.get(self.name)
+    def __get__(self, instance: peewee.Model | None, instance_type: type | None = None) -> object:
+        return self.field if instance is None else vars(instance)["__data__"].get(self.name)
 
 
 class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
@@ -350,7 +383,7 @@ class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
 
     accessor_class = _KeyAccessor
 
-    def __init__(self, model: type[peewee.Model] | str, *args: Any, **kwargs: Any):
+    def __init__(self, model: type[peewee.Model] | str, *args: object, **kwargs: Unpack[KeyOptions]):
         kwargs.setdefault("lazy_load", False)
         kwargs.setdefault("backref", "+")
         super().__init__(model, *args, **kwargs)

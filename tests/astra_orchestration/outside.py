@@ -28,12 +28,12 @@ class Machine:
         self._build_wheel()
         self._make_environment()
 
-    def run(self, script: str, cwd: Path | None = None) -> str:
-        """Run lines of a shell, up to the first that fails; give what they print."""
+    def run(self, script: str, cwd: Path | None = None, **variables: str) -> str:
+        """Run lines of a shell, with further variables, up to the first that fails; give what they print."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=cwd or self.home,
-            env=self.environment,
+            env=self.environment | variables,
             capture_output=True,
             text=True,
             timeout=600,

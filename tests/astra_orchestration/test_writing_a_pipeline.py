@@ -72,7 +72,8 @@ def test_the_added_column_has_a_migration_in_the_package(machine: Machine, follo
         "0001_add_brightness_n_good.py"
     ]
     assert "n_good" in {name for (name,) in query(machine, "SELECT name FROM pragma_table_info('brightness')")}
-    assert "brightness" in machine.run("astra migrate status", cwd=followed) or True
+    shown = machine.run("astra migrate status", ASTRA_DATABASE_PATH=str(machine.home / "astra.db"))
+    assert "0001_add_brightness_n_good" in shown
 
 
 def test_the_shown_asset_takes_the_results(machine: Machine, followed: Path) -> None:
@@ -83,8 +84,8 @@ def test_the_shown_asset_takes_the_results(machine: Machine, followed: Path) -> 
         "    resources=defs.resources, selection='brightest')\n"
         "print('the brightest is', result.output_for_node('brightest'))\n"
     )
-    database = f"export ASTRA_DATABASE_PATH={machine.home / 'astra.db'}"
-    shown = machine.run(f"{database}\npython -c {shlex.quote(program)}", cwd=followed)
+    database = str(machine.home / "astra.db")
+    shown = machine.run(f"python -c {shlex.quote(program)}", followed, ASTRA_DATABASE_PATH=database)
     [(brightest,)] = query(machine, "SELECT spectrum_pk FROM brightness ORDER BY median_flux DESC LIMIT 1")
     assert f"the brightest is {brightest}" in shown
 
@@ -96,7 +97,7 @@ def test_the_asset_appears_in_the_code_location(machine: Machine, followed: Path
         "[metadata] = asset.metadata_by_key.values()\n"
         "print([(c.name, c.tags.get('unit')) for c in metadata['dagster/column_schema'].columns if 'flux' in c.name])\n"
     )
-    shown = machine.run(f"export ASTRA_DATABASE_PATH=:memory:\npython -c {shlex.quote(program)}", cwd=followed)
+    shown = machine.run(f"python -c {shlex.quote(program)}", ASTRA_DATABASE_PATH=":memory:")
     assert "[('median_flux', '1e-17 erg / (Angstrom s cm2)')]" in shown
 
 
@@ -120,7 +121,6 @@ def test_what_is_written_installs_passes_its_tests_and_runs(machine: Machine) ->
     work = machine.folder / "work"
     work.mkdir()
     shown = machine.run(
-        f"export ASTRA_DATABASE_PATH={work / 'astra.db'}\n"
         "pip install --quiet astra-orchestration\n"
         "astra new pipeline line_depth --in nested/folder\n"
         "cd nested/folder/line_depth\n"
@@ -131,7 +131,8 @@ def test_what_is_written_installs_passes_its_tests_and_runs(machine: Machine) ->
         "astra ingest spectra 'sample/visits/*.fits'\n"
         "astra run line_depth\n"
         "astra status\n",
-        cwd=work,
+        work,
+        ASTRA_DATABASE_PATH=str(work / "astra.db"),
     )
     assert "3 passed" in shown
     database = peewee.SqliteDatabase(str(work / "astra.db"))
