@@ -4,11 +4,10 @@ The file's place follows from the row: below the root of Astra's products (``$MW
 the last digits of ``spectrum_pk``. Pickles are read for their arrays alone: one that asks for anything else is refused.
 """
 
-import copy
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,12 +61,6 @@ class IntermediateOutputMixin(PixelsMixin, PipelineOutputMixin):
         digits = f"{self.spectrum_pk:04d}"
         group = f"{digits[-4:-2]}/{digits[-2:]}"
         return self.intermediate_path.format(version=version, group=group, spectrum_pk=self.spectrum_pk)
-
-    def __copy__(self) -> Self:
-        other = type(self).__new__(type(self))
-        own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
-        vars(other).update(vars(self) | own)
-        return other
 
 
 def _expand(path: str) -> str:

@@ -53,7 +53,7 @@ class RejectedResult(BaseModel):
 def select_rejected(
     models: Iterable[str] | None = None, reason: str | None = None, run_id: str | None = None
 ) -> "peewee.ModelSelect[RejectedResult]":
-    """Select what is listed.
+    """Select rows of the list, by output model, reason or run.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def has_failures(model_name: str) -> bool:
 
 
 def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) -> None:
-    """Delete what is listed for some keys, at this version and older patches of it.
+    """Delete failures and refusals of some keys, at this version and older patches of it.
 
     Parameters
     ----------

@@ -1,10 +1,9 @@
 """Spectra: the table whose key, ``spectrum_pk``, is unique over all kinds, and what every kind shares."""
 
-import copy
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import peewee
@@ -81,14 +80,8 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     wavelength: Any
 
     natural_key: ClassVar[tuple[str, ...]] = ()
-    path_templates: ClassVar[dict[str, str]] = {}
+    path_templates: ClassVar[Mapping[str, str]] = {}
     """Where files are in the survey's tree, by release; see `paths`."""
-
-    def __copy__(self) -> Self:
-        other = type(self).__new__(type(self))
-        own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
-        vars(other).update(vars(self) | own)
-        return other
 
     @property
     def absolute_path(self) -> str:

@@ -51,7 +51,7 @@ def binary_copy(columns: Sequence[Column]) -> Iterator[memoryview]:
 
 
 class CopyStream:
-    """The pieces of a COPY as a file to read from.
+    """The pieces of a COPY as a file for psycopg2 to read.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class CopyStream:
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        """Give the next bytes, at most `size`; none at the end."""
+        """Give the next bytes, at most `size`, and ``b""`` at the end."""
         if not self._rest:
             self._rest = next(self._pieces, self._rest)
         chunk, self._rest = self._rest[:size], self._rest[size:]
@@ -73,7 +73,7 @@ class CopyStream:
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring columns of one type: as many bytes for each value, or for the longest.
+    """Neighbouring columns of one type, laid out with the same number of bytes for each value.
 
     Parameters
     ----------

@@ -1,15 +1,15 @@
 """Families of columns: declared once, expanded into normal fields.
 
-Many tables have the same few columns once per element, per pair of labels, per line. A family says how the columns of
-one member are named, and for which members::
+Many tables have the same few columns for each element, pair of labels or spectral line. A family declares the columns
+of one member, for all members::
 
     class ThePayne(WithFamilies, PipelineOutputMixin):
         labels = Family(floats(label, f"e_{label}") for label in LABELS)
         correlations = Family(floats(f"rho_{one}_{other}") for one, other in combinations(LABELS, 2))
 
-Python tells each attribute of a class its name (``__set_name__``) before peewee's metaclass looks for fields. A family
-uses that moment to put its columns on the class, so that they are found as if they had been typed out, in the place
-where the family stands. This takes neither a metaclass nor a decorator, nor writing to ``locals()``.
+Python calls ``__set_name__`` of a class's attributes before peewee's metaclass looks for fields. A family then puts its
+columns on the class, where they are found as if they had been typed out in its place, without another metaclass,
+decorator, or writing to ``locals()``.
 """
 
 import copy
@@ -62,7 +62,7 @@ def floats(*names: str, unit: str | None = None, help_text: str | None = None) -
 
 
 def like(model: type[peewee.Model], *names: str) -> dict[str, Any]:
-    """Give columns as another model has them, with their flags.
+    """Give copies of another model's columns, with their flags.
 
     Parameters
     ----------

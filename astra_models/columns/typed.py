@@ -1,7 +1,7 @@
-"""Values of one column: from whatever was given to a typed NumPy array, checked.
+"""The values of one column, checked and converted to a typed NumPy array.
 
-Whole columns are converted at once. Only a column in which something doesn't fit is looked at value by value,
-to find which rows can't be stored and why.
+Whole columns are converted at once. Only a column in which something doesn't fit is converted value by value, to find
+which rows can't be stored and why.
 """
 
 import numbers
@@ -123,12 +123,12 @@ class Column:
 
 
 def kind_of(field: peewee.Field) -> Kind:
-    """Tell how values of a field are held, and sent to the bound database.
+    """Give the kind of a field: how its values are held here and sent to the bound database.
 
     Raises
     ------
     TypeError
-        If the field's type is none that can be upserted.
+        If fields of this type can't be upserted.
     """
     stored = _STORED_KINDS.get(getattr(field, "stored_type", None) or "")
     return stored or _declared_kind(field)
@@ -151,7 +151,7 @@ def constant_column(field: peewee.Field, value: object, n_rows: int) -> Column:
 
 
 def to_column(field: peewee.Field, raw: Raw) -> tuple[Column, list[Refusal]]:
-    """Convert what was given for a column, and find what doesn't fit.
+    """Convert the values given for a column, and refuse those that it can't hold.
 
     Parameters
     ----------
@@ -320,12 +320,12 @@ def _one_by_one(field: peewee.Field, kind: Kind, raw: Sequence[object]) -> tuple
 
 
 def _convert(field: peewee.Field, kind: Kind, value: object) -> object:
-    """Convert one value, in a column that can't be converted at once.
+    """Convert one value of a column that can't be converted at once.
 
     Raises
     ------
     TypeError, ValueError, OverflowError
-        With a sentence that says what is wrong with the value.
+        If the column can't hold the value; the message says why.
     """
     if value is None or value is np.ma.masked:
         return None

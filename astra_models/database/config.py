@@ -1,8 +1,8 @@
 """Which database to use: an environment variable, the configuration files, or one in memory.
 
-The order is that of the documentation: ``ASTRA_DATABASE_PATH``, the ``TESTING`` flag, the configuration's
-``database`` section, and an in-memory SQLite database with a warning. What is configured but wrong is an
-error, never a reason to fall through. Nothing here touches the network.
+In this order: ``ASTRA_DATABASE_PATH``, the ``TESTING`` flag, the configuration's ``database`` section, and an
+in-memory SQLite database with a warning. A wrong setting is an error, and never leads to the next in the order.
+Nothing here touches the network.
 """
 
 import os
@@ -36,7 +36,7 @@ SQLITE_PRAGMAS = {
 
 
 def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[peewee.Database, str | None]:
-    """Resolve the configured database, without connecting to it.
+    """Give the configured database, without connecting to it.
 
     Parameters
     ----------

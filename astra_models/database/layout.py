@@ -17,12 +17,7 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from astra_models.database.catalog import StoredTable, declared_type, read_column_names, read_tables
-from astra_models.database.peewee_internals import (
-    declared_fields,
-    restore_sorted_fields,
-    select_instead,
-    selected_by,
-)
+from astra_models.database.peewee_internals import declared_fields, gives_models, restore_sorted_fields
 from astra_models.errors import ConfigurationError, MissingColumnError
 from astra_models.version import version_integer_to_string, version_string_to_integer
 
@@ -140,9 +135,9 @@ class Layouts:
     def leave_out_missing(self, query: object) -> None:
         """Take columns that aren't there out of what a query selects: it may have been made before that was known."""
         if self._adapted and isinstance(query, peewee.Select):
-            selected = selected_by(query)
+            selected = query.selected_columns or ()
             if any(map(_is_missing, selected)):
-                select_instead(query, _without_missing(query, selected))
+                query.selected_columns = list(_without_missing(query, selected))
 
     def explain(self, error: peewee.DatabaseError) -> None:
         """Turn the error about a column that isn't there into one that says why.
@@ -304,7 +299,7 @@ def _is_missing(selected: object) -> bool:
 def _without_missing(query: peewee.Select, selected: Sequence[object]) -> list[object]:
     """Give what a query selects, without columns that aren't there, or with NULL for them where places matter."""
     left = [column for column in selected if not _is_missing(column)]
-    if left and isinstance(query, peewee.ModelSelect) and vars(query)["_row_type"] in (None, peewee.ROW.MODEL):
+    if left and gives_models(query):
         return left
     return [_null_for(column) if _is_missing(column) else column for column in selected]
 

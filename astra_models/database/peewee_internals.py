@@ -3,7 +3,6 @@
 Each function says why there is no documented way. `_meta` and `__data__` are documented, and used everywhere.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -65,14 +64,9 @@ def restore_sorted_fields(model: type[peewee.Model]) -> None:
     getattr(model._meta, "_update_sorted_fields")()  # noqa: B009  not in the stubs
 
 
-def selected_by(query: peewee.Select) -> Sequence[object]:
-    """Give what a query selects; peewee has a method that replaces it, and none that tells it."""
-    return getattr(query, "_returning", None) or ()
-
-
-def select_instead(query: peewee.Select, selected: Sequence[object]) -> None:
-    """Replace what a query selects, in place: peewee's own method makes a copy, which its cursor doesn't know."""
-    setattr(query, "_returning", list(selected))  # noqa: B010  not in the stubs
+def gives_models(query: peewee.Select) -> bool:
+    """Tell whether a query gives model instances; peewee has methods to choose tuples or dicts, and none to ask."""
+    return isinstance(query, peewee.ModelSelect) and vars(query)["_row_type"] in (None, peewee.ROW.MODEL)
 
 
 def settings_of(database: peewee.Database) -> dict[str, object]:

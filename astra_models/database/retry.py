@@ -1,9 +1,9 @@
 """Transactions that are run again when the database, not the data, made them fail.
 
-A statement inside a transaction can't be retried on its own: those before it are gone. So the whole transaction
-is. What is transient is told by SQLSTATE: deadlock or serialization (class 40), connection lost (08, 57P0x), too
-many connections (53300), lock not available (55P03), and SQLite's BUSY. psycopg2 has no SQLSTATE for a connection
-that is refused, cut or killed; there, the state of the connection is the sign.
+A statement inside a transaction can't be retried on its own, because those before it are rolled back: the whole
+transaction is retried. Transient failures are known by their SQLSTATE: deadlock or serialization (class 40), connection
+lost (08, 57P0x), too many connections (53300), lock not available (55P03), and SQLite's BUSY. psycopg2 gives no
+SQLSTATE for a connection that was refused, cut or killed; then the state of the connection decides.
 """
 
 import logging
@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 
 
 def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline: float | None = None) -> Result:
-    """Run `work` in a transaction of its own, again if it failed for a passing reason.
+    """Run `work` in a transaction of its own, and retry it after a transient failure.
 
     Parameters
     ----------
     database : peewee.Database
         The database that `work` writes to.
     work : callable
-        What to do; it may be called more than once, each time from a clean state. If the connection is lost during
-        the COMMIT, it may have been done already.
+        The work. It may be called more than once, each time from a clean state; if the connection is lost during
+        the COMMIT, an earlier call may have been committed.
     deadline : float, optional
-        Seconds after the first failure until which to try again; `DEADLINE` if not given.
+        Seconds from the first failure to the last retry; `DEADLINE` if not given.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
     Raises
     ------
     DatabaseUnavailableError
-        If there is no connection to be had, or the reason didn't pass in time.
+        If no connection can be opened, or the failure lasts until the deadline.
     TransactionInterruptedError
-        If this was called inside a transaction of the caller, which only the caller can run again.
+        If a transient failure happened inside a transaction of the caller, which only the caller can run again.
     """
     if database.in_transaction():
         return _inside_callers_transaction(database, work)

@@ -5,6 +5,7 @@ row per pixel has, or those that are said to belong together, as flux and invers
 What the user has set is the user's: reading never replaces it.
 """
 
+import copy
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import ClassVar, Protocol, Self, overload
@@ -184,7 +185,7 @@ def log_wavelength(grid: LogGrid, help_text: str = "In vacuum") -> PixelArray:
 
 
 class PixelsMixin:
-    """What a model with pixel arrays needs: a place for what was read. What the user sets is an attribute as any."""
+    """Base of models with pixel arrays: a cache of what was read. Arrays that the user sets are plain attributes."""
 
     _pixel_groups: ClassVar[dict[str, Group]]
 
@@ -195,6 +196,13 @@ class PixelsMixin:
     @cached_property
     def _pixels_raw(self) -> Raw:
         return {}
+
+    def __copy__(self) -> Self:
+        # What was read belongs to one row: what is read or released for the copy is for the copy alone.
+        other = type(self).__new__(type(self))
+        own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
+        vars(other).update(vars(self) | own)
+        return other
 
     def release_pixels(self) -> None:
         """Forget the arrays that were read from the file; they are read again when next used."""

@@ -30,7 +30,7 @@ __all__ = ["Batch", "check_columns", "last_of_each_key", "make_batch", "without_
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as typed columns, sorted by key, and those that were taken out.
+    """Rows as typed columns, sorted by key, and the refusals of rows that can't be stored.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Batch:
 
 
 def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
-    """Turn rows into a batch that the database should take.
+    """Make a batch of rows, without those that the database wouldn't take.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
 def check_columns(
     plan: UpsertPlan, raw: Mapping[str, Raw], n_rows: int, source: "Given | None", strangers: Sequence[Refusal] = ()
 ) -> Batch:
-    """Convert columns to their types, and take out the rows that can't be stored.
+    """Make a batch of columns: convert them to their types, and refuse rows that can't be stored.
 
     Parameters
     ----------

@@ -21,12 +21,12 @@ _IN_SQL = {FLOATS: digest_in_sql("{}"), **_AS_HEX}
 
 
 def compared_in_sql(columns: Sequence[tuple[str, Kind]]) -> str:
-    """Give what is selected of a stored row, to be compared with `compared_rows`.
+    """Give the SELECT list of stored rows' values, to be compared with `compared_rows`.
 
     Parameters
     ----------
     columns : sequence of (str, Kind)
-        Quoted names of columns, and what they hold.
+        Quoted names of columns, and their kinds.
     """
     floats = [name for name, kind in columns if kind in _FLOAT]
     others = [_IN_SQL.get(kind, "{}").format(name) for name, kind in columns if kind not in _FLOAT]
@@ -34,7 +34,7 @@ def compared_in_sql(columns: Sequence[tuple[str, Kind]]) -> str:
 
 
 def compared_rows(columns: Sequence[Column]) -> Iterable[Key]:
-    """Give what is compared of each row, as the driver fetches `compared_in_sql`.
+    """Give the compared values of each row, as the driver fetches them for `compared_in_sql`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""PostgreSQL's hash of an array of floats, made here.
+"""PostgreSQL's hash of an array of floats, computed in NumPy.
 
 With it, the server need not send hundreds of floats to show that they are as before; sending them would take longer
 than all else. It hashes each with Bob Jenkins's lookup3, which tables partitioned by hash rely on, so that it won't

@@ -1,7 +1,7 @@
-"""From rows as they are given, in any of several shapes, to raw columns: one sequence of values per column.
+"""Turning given rows of any shape into raw columns: one sequence of values per column.
 
-Rows may be model instances, dicts, or tables: of pyarrow, of astropy (units are converted), structured arrays. What
-the values are worth is checked afterwards, by `batch`.
+Rows may be model instances, dicts, or tables: of pyarrow, of astropy (units are converted), structured arrays. The
+values themselves are checked afterwards, by `batch`.
 """
 
 import itertools

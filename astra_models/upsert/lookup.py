@@ -1,4 +1,4 @@
-"""Keys: finding rows by many of them at once, each through the key's index, and handing out new primary keys."""
+"""Finding rows by many keys at once, each through the key's index, and reserving new primary keys."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def find_rows(
     wanted : sequence of Field
         The columns that are given back, as the driver gives them.
     condition : str
-        What else must hold, in SQL, of a row that is called ``old``. It is part of the code, never made from input.
+        A further condition in SQL, in which the row is called ``old``. It is part of the code, never made from input.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def find_rows(
 
 
 def find_a_few(model: type[BaseModel], keys: Mapping[peewee.Field, np.ndarray]) -> tuple[int, int]:
-    """Look for a few of the keys, spread over all of them, to guess whether the rows are there.
+    """Look for a sample of the keys, to guess whether the rows exist.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an upsert needs to know of a table, read from its model."""
+"""What an upsert needs to know about a table, from its model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -311,7 +311,7 @@ def test_a_path_may_hold_variables_and_an_unset_one_is_named(file: Path, monkeyp
 @pytest.mark.lesson(50)
 def test_arrays_are_inherited(file: Path) -> None:
     class Resampled(BossVisitSpectrum):
-        shift = FloatField(null=True)
+        shift = FloatField(null=True, unit="Angstrom")
 
     assert set(pixel_arrays(Resampled)) == set(pixel_arrays(BossVisitSpectrum))
     row = Resampled(path=str(file))
