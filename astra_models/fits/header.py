@@ -221,8 +221,8 @@ def _parse(card: str) -> CardValue:
         if end and not rest.startswith("'") and _CONTINUED not in rest:
             return text.rstrip()  # as nearly always
     if _TEXT.match(card):
-        first, *others = (part[1].replace("''", "'") for one in card.split(_CONTINUED) if (part := _TEXT.match(one)))
-        return "".join(part.rstrip().removesuffix("&") for part in (first, *others)) if others else first.rstrip()
+        parts = [part[1].replace("''", "'").rstrip() for one in card.split(_CONTINUED) if (part := _TEXT.match(one))]
+        return "".join((*(part.removesuffix("&") for part in parts[:-1]), parts[-1])).rstrip()
     word = card.partition("/")[0].strip()
     if word in ("T", "F"):
         return word == "T"

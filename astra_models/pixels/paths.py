@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from astra_models.configuration import expand_path, read_configuration
 from astra_models.errors import ConfigurationError, MissingPixelsError
@@ -73,7 +73,7 @@ _DERIVED = {
 class RowInTree(Protocol):
     """A spectrum whose model says where its file is in the survey's tree."""
 
-    path_templates: Mapping[str, str]
+    path_templates: ClassVar[dict[str, str]]
 
     @property
     def spectrum_pk(self) -> object:
