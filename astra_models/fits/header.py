@@ -24,6 +24,9 @@ LARGEST_HEADER = 2000 * BLOCK
 STARTS = (b"SIMPLE  =", b"XTENSION=")
 BITS = (8, 16, 32, 64, -32, -64)
 
+FETCH_AGAIN = "fetch it again"
+"""What to do about a file that came from elsewhere and is damaged."""
+
 CardValue = str | int | float | bool
 Otherwise = TypeVar("Otherwise")
 

@@ -402,6 +402,7 @@ def test_what_other_files_may_have_ours_do_not(
     memory_database: peewee.Database, tmp_path: Path, change: Callable[[bytes], bytes], problem: str
 ) -> None:
     path = tmp_path / "rows.fits"
+    Source.create(sdss_id=1)
     written(Source, path)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DamagedProductError, match=problem):

@@ -12,7 +12,7 @@ import numpy as np
 import peewee
 
 from astra_models.base import database
-from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column, Kind
 from astra_models.database.sql import is_postgresql
 from astra_models.fits.columns import CODES, FitsColumn
 from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
@@ -47,6 +47,9 @@ class Asked:
     has_null: bool = False
     width: int = 0
     plain: bool = True
+
+
+Pair = tuple[OutColumn, Asked]
 
 
 @dataclass
@@ -100,16 +103,9 @@ def _ask(selection: Selection) -> tuple[int, list[Asked]]:
     """Ask everything by one query, and more about columns that have what hardly any column has."""
     answers = [Asked(has_null=not column.is_there) for column in selection.columns]
     there = [(column, answer) for column, answer in zip(selection.columns, answers, strict=True) if column.is_there]
-    wide = [(column, answer) for column, answer in there if column.kind in _WIDE]
-    booleans = [(column, answer) for column, answer in there if column.kind is BOOLEAN]
-    texts = [(column, answer) for column, answer in wide if column.kind is TEXT]
-    whole = [[(c, answer) for c, answer in there if c.kind is kind and _may_be_null(c)] for kind in (INT32, INT64)]
-    questions: dict[str, peewee.Node] = {"rows": peewee.fn.COUNT(peewee.SQL("*"))}
-    questions |= {column.name: peewee.fn.MAX(_length(column)) for column, _ in wide}
-    questions |= {column.name: peewee.fn.COUNT(column.selected) for column, _ in booleans}
-    questions |= {f"smallest {n}": peewee.fn.MIN(_least(columns)) for n, columns in enumerate(whole) if columns}
-    if texts:
-        questions["not plain"] = _how_many_not_plain([column.selected for column, _ in texts])
+    wide, booleans, texts = _of_kind(there, *_WIDE), _of_kind(there, BOOLEAN), _of_kind(there, TEXT)
+    whole = [[pair for pair in _of_kind(there, kind) if _may_be_null(pair[0])] for kind in (INT32, INT64)]
+    questions = _questions(wide, booleans, texts, whole)
     [found] = _all(selection.select(*questions.values()))
     told = dict(zip(questions, found, strict=True))
     for column, answer in wide:
@@ -124,11 +120,28 @@ def _ask(selection: Selection) -> tuple[int, list[Asked]]:
     return told["rows"], answers
 
 
+def _of_kind(pairs: list[Pair], *kinds: Kind) -> list[Pair]:
+    return [pair for pair in pairs if pair[0].kind in kinds]
+
+
+def _questions(
+    wide: list[Pair], booleans: list[Pair], texts: list[Pair], whole: list[list[Pair]]
+) -> dict[str, peewee.Node]:
+    """Give what is asked, by the names of columns, and for all of a kind."""
+    questions: dict[str, peewee.Node] = {"rows": peewee.fn.COUNT(peewee.SQL("*"))}
+    questions |= {column.name: peewee.fn.MAX(_length(column)) for column, _ in wide}
+    questions |= {column.name: peewee.fn.COUNT(column.selected) for column, _ in booleans}
+    questions |= {f"smallest {n}": peewee.fn.MIN(_least(columns)) for n, columns in enumerate(whole) if columns}
+    if texts:
+        questions["not plain"] = _how_many_not_plain([column.selected for column, _ in texts])
+    return questions
+
+
 def _may_be_null(column: OutColumn) -> bool:
     return column.nullable and getattr(column.field, "stored_type", None) is None
 
 
-def _least(columns: list[tuple[OutColumn, Asked]]) -> peewee.ColumnBase:
+def _least(columns: list[Pair]) -> peewee.ColumnBase:
     """Give the smallest of several columns, which is much faster than to aggregate each."""
     values = [column.selected for column, _ in columns]
     if is_postgresql(database):
