@@ -24,6 +24,9 @@ LARGEST_HEADER = 2000 * BLOCK
 STARTS = (b"SIMPLE  =", b"XTENSION=")
 BITS = (8, 16, 32, 64, -32, -64)
 
+FETCH_AGAIN = "fetch it again"
+"""What to do about a file that came from elsewhere and is damaged."""
+
 CardValue = str | int | float | bool
 Otherwise = TypeVar("Otherwise")
 
@@ -221,8 +224,8 @@ def _parse(card: str) -> CardValue:
         if end and not rest.startswith("'") and _CONTINUED not in rest:
             return text.rstrip()  # as nearly always
     if _TEXT.match(card):
-        first, *others = (part[1].replace("''", "'") for one in card.split(_CONTINUED) if (part := _TEXT.match(one)))
-        return "".join(part.rstrip().removesuffix("&") for part in (first, *others)) if others else first.rstrip()
+        parts = [part[1].replace("''", "'").rstrip() for one in card.split(_CONTINUED) if (part := _TEXT.match(one))]
+        return "".join((*(part.removesuffix("&") for part in parts[:-1]), parts[-1])).rstrip()
     word = card.partition("/")[0].strip()
     if word in ("T", "F"):
         return word == "T"

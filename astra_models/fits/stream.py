@@ -20,7 +20,7 @@ from astra_models.fits.header import BLOCK, STARTS, Header, NotFitsError, padded
 
 __all__ = ["FitsScan", "NotFitsError", "TableHdu", "read_rows", "scan"]
 
-_AT_ONCE = 364 * BLOCK
+READ_AT_ONCE = 364 * BLOCK
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _read_data(stream: ByteStream, hdu: Hdu) -> _Data:
     data, whole = _Data(), padded(hdu.size)
     while data.size < whole:
         try:
-            piece = stream.read(min(whole - data.size, _AT_ONCE))
+            piece = stream.read(min(whole - data.size, READ_AT_ONCE))
         except TruncatedGzipError as error:
             piece, data.truncated = bytearray(), f" ({error})"
         if not piece:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from astra_models.errors import DamagedProductError, UnrecognizedFileError
+from astra_models.fits.header import FETCH_AGAIN
 from astra_models.fits.stream import scan
 
 
@@ -34,12 +35,17 @@ def verify(path: str | Path, n_hdus: int | None = None) -> str:
         try:
             found = scan(os.fspath(path), hashed=False)
         except UnrecognizedFileError as error:
-            raise DamagedProductError(f"{path} doesn't read back: {error}; write it again") from error
+            raise _damaged(path, [str(error)]) from error
     if problems := found.problems + found.remarks:
-        raise DamagedProductError(f"{path} doesn't read back: {'; '.join(problems)}; write it again")
+        raise _damaged(path, problems)
     if n_hdus is not None and found.n_hdus != n_hdus:
         raise DamagedProductError(f"{path} has {found.n_hdus} HDUs, and not {n_hdus}; write it again")
     return sha256.result()
+
+
+def _damaged(path: str | Path, problems: list[str]) -> DamagedProductError:
+    found = "; ".join(problem.removesuffix(f"; {FETCH_AGAIN}") for problem in problems)
+    return DamagedProductError(f"{path} doesn't read back: {found}; write it again")
 
 
 def _sha256(path: str | Path) -> str:

@@ -4,19 +4,25 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column
+from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column, Kind
 from astra_models.errors import OutputFormatError
 from astra_models.products.fits.file import FitsTable, Progress, refuse_existing, replacing, write_fits
 from astra_models.products.provenance import provenance
-from astra_models.products.query import OutColumn, Selection, snapshot
+from astra_models.products.query import Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import read_columns
 from astra_models.products.table import table_of
 
+if TYPE_CHECKING:
+    from astropy.units import UnitBase
+    from pyarrow import Array, DataType, Field
+
 ROWS_PER_GROUP = 20_000
+Meta = dict[str, str]
 
 
 class Exported(NamedTuple):
@@ -38,7 +44,7 @@ class Exported(NamedTuple):
 
 
 def export(
-    model: Any,
+    model: Model,
     selection: Selection,
     path: str | Path,
     *,
@@ -101,18 +107,18 @@ def writer_for(path: str | Path) -> Callable[..., int]:
     raise OutputFormatError(f"{path}: no format has this suffix; use one of {', '.join(_WRITERS)}")
 
 
-def _write_fits(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+def _write_fits(selection: Selection, path: Path, meta: Meta) -> int:
     raise NotImplementedError("FITS files are written by write_fits")
 
 
-def _write_ecsv(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+def _write_ecsv(selection: Selection, path: Path, meta: Meta) -> int:
     table = table_of(selection, meta)
     table.write(path, format="ascii.ecsv")
     return len(table)
 
 
-def _write_votable(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
-    table = table_of(selection, meta)
+def _write_votable(selection: Selection, path: Path, meta: Meta) -> int:
+    table: Any = table_of(selection, meta)
     _write_out(table, selection, BYTES)  # masked arrays of integers can't be written
     for column in table.itercols():
         if column.unit is not None and not _is_known_to_vo(column.unit):
@@ -122,7 +128,7 @@ def _write_votable(selection: Selection, path: Path, meta: dict[str, Any]) -> in
     return len(table)
 
 
-def _is_known_to_vo(unit: Any) -> bool:
+def _is_known_to_vo(unit: "UnitBase") -> bool:
     """Tell whether the standard of VOTables has a name for a unit, which its readers would warn of otherwise."""
     from astropy import units
 
@@ -135,38 +141,38 @@ def _is_known_to_vo(unit: Any) -> bool:
     return True
 
 
-def _write_csv(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+def _write_csv(selection: Selection, path: Path, meta: Meta) -> int:
     table = table_of(selection, meta)
     _write_out(table, selection, FLOATS, BYTES)
     table.write(path, format="ascii.csv")
     return len(table)
 
 
-def _write_out(table: Any, selection: Selection, *kinds: Any) -> None:
+def _write_out(table: Any, selection: Selection, *kinds: Kind) -> None:
     """Turn lists into JSON and bytes into hexadecimal digits, for formats of plain numbers and text."""
     from astropy.table import MaskedColumn
 
     for column in selection.columns:
         if column.kind in kinds:
             values = table[column.name]
-            null: Any = np.ma.getmaskarray(values).all(axis=1)
+            null = np.ma.getmaskarray(values).all(axis=1)
             write = _hexadecimal if column.kind is BYTES else _json_of
-            rows = zip(np.ma.getdata(values), null, strict=True)
+            rows = zip(np.ma.getdata(values), np.atleast_1d(null), strict=True)
             text = ["" if is_null else write(row) for row, is_null in rows]
             described = MaskedColumn(np.array(text, dtype=str), mask=null, description=values.description)
             table.replace_column(column.name, described)
 
 
-def _hexadecimal(row: Any) -> str:
+def _hexadecimal(row: np.ndarray) -> str:
     return f"0x{bytes(row).hex()}"
 
 
-def _json_of(row: Any) -> str:
+def _json_of(row: np.ndarray) -> str:
     known = row[: np.flatnonzero(~np.isnan(row)).max(initial=-1) + 1]
     return json.dumps([None if np.isnan(value) else float(value) for value in known])
 
 
-def _write_parquet(selection: Selection, path: Path, meta: dict[str, Any]) -> int:
+def _write_parquet(selection: Selection, path: Path, meta: Meta) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -185,7 +191,7 @@ def _write_parquet(selection: Selection, path: Path, meta: dict[str, Any]) -> in
     return rows
 
 
-def _arrow_field(pa: Any, column: OutColumn) -> Any:
+def _arrow_field(pa: ModuleType, column: OutColumn) -> "Field":
     types = {
         "text": pa.string(),
         "bytea": pa.binary(),
@@ -197,7 +203,7 @@ def _arrow_field(pa: Any, column: OutColumn) -> Any:
     return pa.field(column.name, kind, metadata={name: text for name, text in about.items() if text})
 
 
-def _arrow_array(pa: Any, kind: Any, column: Column) -> Any:
+def _arrow_array(pa: ModuleType, kind: "DataType", column: Column) -> "Array":
     values = column.values
     if column.kind is MOMENT:
         values = np.array(values, dtype="datetime64[us]")

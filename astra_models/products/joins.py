@@ -5,16 +5,20 @@ lost but gets a longer name: ``spectrum_catalogid``, ``corv_v_rad``.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import peewee
 
 from astra_models.columns.headings import categories
 from astra_models.fields import BooleanField
-from astra_models.products.query import OutColumn, Selection, of_version
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.products.query import Model, OutColumn, Query, Selection, of_version
 from astra_models.products.spectrum_columns import DRP_SPECTRUM, OTHERS, SpectrumColumns
 from astra_models.source import Source
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
+
+Kind = type[SpectrumMixin]
+Value = peewee.ColumnBase
 
 NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index"}
 """Keys without meaning outside, places of files, and what the database keeps for itself."""
@@ -33,7 +37,7 @@ def targets() -> Selection:
     return Selection(list(_source_columns({})), Source.select(), (Source.sdss_id, Source.pk))
 
 
-def best_results(model: Any, major_minor: int) -> Selection:
+def best_results(model: type[PipelineOutputMixin], major_minor: int) -> Selection:
     """Select results that are of sources and not of spectra, with their sources."""
     query = model.select().join(Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == model.source_pk))
     columns = _Columns(list(_source_columns({})))
@@ -49,7 +53,9 @@ def spectra(kinds: SpectrumColumns, major_minor: int) -> Selection:
     for model in models if base is Spectrum else ():
         query = _join(query, base, model, peewee.JOIN.LEFT_OUTER, base.pk)
     conditions = [
-        model.v_astra.is_null() | of_version(model, major_minor * 1000) for model in models if hasattr(model, "v_astra")
+        model._meta.fields["v_astra"].is_null() | of_version(model, major_minor * 1000)
+        for model in models
+        if hasattr(model, "v_astra")
     ]
     found = _Found(models)
     if base is Spectrum:
@@ -57,11 +63,11 @@ def spectra(kinds: SpectrumColumns, major_minor: int) -> Selection:
     query = query.join_from(base, Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == found.value("source_pk")))
     columns = _Columns(list(_source_columns(found.values(OF_THE_SOURCE))))
     columns.add_spectra(kinds, found, None)
-    order = Spectrum.pk if base is Spectrum else base.spectrum_pk
-    return Selection(columns.given, query.where(*conditions) if conditions else query, (order, *_own_key(base)))
+    order = (Spectrum.pk,) if base is Spectrum else (base._meta.fields["spectrum_pk"], base._meta.fields["pk"])
+    return Selection(columns.given, query.where(*conditions) if conditions else query, order)
 
 
-def results(model: Any, kinds: SpectrumColumns, major_minor: int) -> Selection:
+def results(model: type[PipelineOutputMixin], kinds: SpectrumColumns, major_minor: int) -> Selection:
     """Select results of one version, with their spectra and sources."""
     is_current = of_version(model, major_minor * 1000)
     models = [kind for kind in kinds.models if _join(model.select(), model, kind).where(is_current).exists()]
@@ -80,15 +86,12 @@ def results(model: Any, kinds: SpectrumColumns, major_minor: int) -> Selection:
     return Selection(columns.given, query, (model.spectrum_pk,), is_key=True)
 
 
-def _own_key(base: Any) -> tuple[Any, ...]:
-    return () if base is Spectrum else (base.pk,)
+def _join(query: Query, model: Model, kind: Kind, how: str = peewee.JOIN.INNER, key: Value | None = None) -> Query:
+    key = model._meta.fields["spectrum_pk"] if key is None else key
+    return query.join_from(model, kind, how, on=(kind._meta.fields["spectrum_pk"] == key))
 
 
-def _join(query: Any, model: Any, kind: Any, how: Any = peewee.JOIN.INNER, key: Any = None) -> Any:
-    return query.join_from(model, kind, how, on=(kind.spectrum_pk == (model.spectrum_pk if key is None else key)))
-
-
-def _source_columns(instead: dict[str, Any]) -> Iterator[OutColumn]:
+def _source_columns(instead: dict[str, Value]) -> Iterator[OutColumn]:
     """Give the columns of a source; of a row without one, as far as possible what its spectrum says."""
     headings = categories(Source)
     for field in Source._meta.sorted_fields:
@@ -102,35 +105,35 @@ def _source_columns(instead: dict[str, Any]) -> Iterator[OutColumn]:
 class _Found:
     """The kinds of spectra that there are rows of, as joined into a query."""
 
-    def __init__(self, models: list[Any]):
+    def __init__(self, models: list[Kind]):
         self.models = models
         self._drp = {model: DRP_SPECTRUM[model].alias() for model in models if model in DRP_SPECTRUM}
 
-    def join_drp(self, query: Any) -> Any:
+    def join_drp(self, query: Query) -> Query:
         """Join the visits that spectra were made of."""
         for model, drp in self._drp.items():
-            on = drp.spectrum_pk == model.drp_spectrum_pk
+            on = drp.spectrum_pk == model._meta.fields["drp_spectrum_pk"]
             query = query.join_from(model, drp, peewee.JOIN.LEFT_OUTER, on=on)
         return query
 
-    def is_any(self) -> Any:
+    def is_any(self) -> peewee.Expression:
         """Make the condition that a row is of one of these kinds."""
         condition = self.models[0].pk.is_null(False)
         for model in self.models[1:]:
             condition |= model.pk.is_null(False)
         return condition
 
-    def value(self, name: str) -> Any:
+    def value(self, name: str) -> Value | None:
         """Give a column of whatever kind the row is of; None if no kind has it."""
         values = [self._of(model, name) for model in self.models]
         given = [value for value in values if value is not None]
         return peewee.fn.COALESCE(*given) if len(given) > 1 else (given or [None])[0]
 
-    def values(self, names: tuple[str, ...]) -> dict[str, Any]:
+    def values(self, names: tuple[str, ...]) -> dict[str, Value]:
         """Give several columns, as far as a kind has them."""
         return {name: value for name in names if (value := self.value(name)) is not None}
 
-    def _of(self, model: Any, name: str) -> Any:
+    def _of(self, model: Kind, name: str) -> Value | None:
         if name in model._meta.sorted_field_names:
             return getattr(model, name)
         drp = self._drp.get(model)
@@ -149,15 +152,15 @@ class _Columns:
 
     def _add(self, column: OutColumn, prefix: str) -> None:
         if self._is_taken(column.name):
-            column = OutColumn(f"{prefix}_{column.name}", *_after_name(column))
+            column = replace(column, name=f"{prefix}_{column.name}")
         self.given.append(column)
 
-    def add_spectra(self, kinds: SpectrumColumns, found: _Found, result: Any) -> None:
+    def add_spectra(self, kinds: SpectrumColumns, found: _Found, result: Model | None) -> None:
         """Add the columns of spectra, in their published order.
 
         Keys, and the version, are those of the result if there is one.
         """
-        fields: dict[str, Any] = {}
+        fields: dict[str, peewee.Field] = {}
         for model in kinds.models:
             for field in model._meta.sorted_fields:
                 fields.setdefault(field.name, field)
@@ -181,10 +184,10 @@ class _Columns:
             )
             self._add(OutColumn(name, fields[name], found.value(name), heading, nullable), "spectrum")
 
-    def _add_version(self, field: Any, found: _Found) -> None:
+    def _add_version(self, field: peewee.Field, found: _Found) -> None:
         self.given.append(OutColumn("spectrum_v_astra", field, found.value("v_astra"), "Spectrum", nullable=True))
 
-    def add_results(self, model: Any) -> None:
+    def add_results(self, model: Model) -> None:
         """Add the columns of results, and the conditions made of their flags."""
         headings = categories(model)
         for field in model._meta.sorted_fields:
@@ -197,12 +200,8 @@ class _Columns:
                 self.given += _conditions(model, heading)
 
 
-def _after_name(column: OutColumn) -> tuple[Any, ...]:
-    return column.field, column.expression, column.heading, column.nullable
-
-
-def _conditions(model: Any, heading: str) -> Iterator[OutColumn]:
+def _conditions(model: Model, heading: str) -> Iterator[OutColumn]:
     for name, text in CONDITIONS.items():
         if hasattr(model, name) and name not in model._meta.fields:
-            field: Any = BooleanField(help_text=text)
+            field = BooleanField(help_text=text)
             yield OutColumn(name, field, getattr(model, name), heading, nullable=False)

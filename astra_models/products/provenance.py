@@ -5,14 +5,13 @@ import subprocess
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from astra_models.version import DISTRIBUTION, installed_version
 
 CHECKOUT = Path(__file__).parents[2]
 
 
-def provenance(run_id: str | None = None) -> dict[str, Any]:
+def provenance(run_id: str | None = None) -> dict[str, str]:
     """Tell where what is made now comes from.
 
     Parameters

@@ -10,18 +10,29 @@ from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from astra_models.base import database
+from astra_models.base import BaseModel, database
 from astra_models.columns.headings import categories
 from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError
 from astra_models.fields import IntegerField
 from astra_models.source import Source
+from astra_models.upsert.plan import primary_key_of
 from astra_models.version import as_v_astra, version_string_to_integer
+
+Model = type[BaseModel]
+if TYPE_CHECKING:
+    Query = peewee.ModelSelect[Any]
+else:
+    Query = peewee.ModelSelect
+Condition = bool | peewee.ColumnBase
+"""A condition in a query; a hybrid property, which is one of a model, is a truth value of its rows."""
+Row = tuple[Any, ...]
+"""A row as the driver gives it."""
 
 CURSOR = "astra_products"
 ROWS_AT_ONCE = 1000
@@ -46,8 +57,8 @@ class OutColumn:
     """
 
     name: str
-    field: Any
-    expression: Any
+    field: peewee.Field
+    expression: peewee.ColumnBase | None
     heading: str
     nullable: bool
 
@@ -55,6 +66,17 @@ class OutColumn:
     def kind(self) -> Kind:
         """How its values are held here."""
         return kind_read(self.field)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is anything but NULL in every row."""
+        return self.expression is not None
+
+    @property
+    def selected(self) -> peewee.ColumnBase:
+        """What is selected, of a column that is there."""
+        assert self.expression is not None
+        return self.expression
 
     @property
     def unit(self) -> str:
@@ -83,20 +105,20 @@ class Selection(NamedTuple):
     """
 
     columns: list[OutColumn]
-    base: Any
-    order: Sequence[Any] = ()
+    base: Query
+    order: Sequence[peewee.ColumnBase] = ()
     is_key: bool = False
 
-    def select(self, *expressions: Any) -> Any:
+    def select(self, *expressions: peewee.Node) -> Query:
         """Make the query of something else of the same rows, in no order."""
         return self.base.clone().columns(*expressions)
 
-    def ordered(self, *expressions: Any) -> Any:
+    def ordered(self, *expressions: peewee.Node) -> Query:
         """Make the query of something else of the same rows, in their order."""
         return self.select(*expressions).order_by(*self.order)
 
 
-def kind_read(field: Any) -> Kind:
+def kind_read(field: peewee.Field) -> Kind:
     """Tell how a field's values are held once they have been read."""
     target = field
     while isinstance(target, peewee.ForeignKeyField):
@@ -110,9 +132,9 @@ def kind_read(field: Any) -> Kind:
 
 
 def select_model(
-    model: Any,
+    model: Model,
     *,
-    where: Any = None,
+    where: Condition | None = None,
     v_astra: str | int | None = None,
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
@@ -155,14 +177,14 @@ def select_model(
         query = query.where(_of_sources(model, sdss_ids))
     if latest:
         query = query.where(_require(model, "is_latest", "versions to take the newest of")())
-    key = model._meta.primary_key
+    key = primary_key_of(model)
     # A limit is of rows in their order, whatever is then asked of them.
     if limit is not None:
         query = model.select().where(key.in_(query.columns(key).order_by(key).limit(limit)))
     return Selection(columns, query, (key,), is_key=True)
 
 
-def of_version(model: Any, v_astra: str | int) -> Any:
+def of_version(model: Model, v_astra: str | int) -> peewee.Expression:
     """Make the condition that a row is of a version's major.minor.
 
     Raises
@@ -173,7 +195,7 @@ def of_version(model: Any, v_astra: str | int) -> Any:
     field = _require(model, "v_astra", "column v_astra, so none of its rows is of a version")
     major_minor = major_minor_of(v_astra)
     if "v_astra_major_minor" in model._meta.fields:
-        return model.v_astra_major_minor == major_minor
+        return model._meta.fields["v_astra_major_minor"] == major_minor
     return field.between(major_minor * 1000, major_minor * 1000 + 999)
 
 
@@ -183,13 +205,13 @@ def major_minor_of(v_astra: str | int) -> int:
     return integer // 1000
 
 
-def _of_sources(model: Any, sdss_ids: Iterable[int]) -> Any:
+def _of_sources(model: Model, sdss_ids: Iterable[int]) -> peewee.Expression:
     if "source_pk" in model._meta.fields:
-        return model.source_pk.in_(Source.select(Source.pk).where(is_any_of(Source.sdss_id, sdss_ids)))
+        return model._meta.fields["source_pk"].in_(Source.select(Source.pk).where(is_any_of(Source.sdss_id, sdss_ids)))
     return is_any_of(_require(model, "sdss_id", "source, so none of its rows is of an sdss_id"), sdss_ids)
 
 
-def _require(model: Any, name: str, what: str) -> Any:
+def _require(model: Model, name: str, what: str) -> Any:
     found = getattr(model, name, None)
     if found is None:
         raise SelectionError(f"{model.__name__} has no {what}; leave that condition out")
@@ -256,7 +278,7 @@ def shared_snapshot(name: str) -> Iterator[None]:
         database.close()
 
 
-def read_rows(query: Any, at_once: int = ROWS_AT_ONCE) -> Iterator[list[tuple[Any, ...]]]:
+def read_rows(query: peewee.Query, at_once: int = ROWS_AT_ONCE) -> Iterator[list[Row]]:
     """Read a query's rows as the driver gives them, some at a time, by a cursor that stays with the server.
 
     Parameters

@@ -2,13 +2,17 @@
 
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.products.query import OutColumn, Selection, read_rows
+
+Raw = tuple[Any, ...]
+"""Values of a column as the driver gives them."""
 
 VALUES_AT_ONCE = 100_000
 """As many as the processor's cache holds: more take longer each."""
@@ -30,21 +34,21 @@ def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[l
         One for each column of the selection. Text is in arrays of ``str`` objects, moments are ISO 8601 text in UTC,
         lists are float32 arrays and bytes are ``bytes``, both as objects; None where NULL.
     """
-    read = [column for column in selection.columns if column.expression is not None]
+    read = [column.selected for column in selection.columns if column.is_there]
     converters = [_converter(column) for column in selection.columns]
-    query = selection.ordered(*[column.expression for column in read])
+    query = selection.ordered(*read)
     for rows in read_rows(query, at_once or max(VALUES_AT_ONCE // len(selection.columns), 1)):
         given = iter(zip(*rows, strict=True))
         nothing = (None,) * len(rows)
-        raw = [nothing if column.expression is None else next(given) for column in selection.columns]
+        raw = [next(given) if column.is_there else nothing for column in selection.columns]
         yield [convert(values) for convert, values in zip(converters, raw, strict=True)]
 
 
-def _converter(column: OutColumn) -> Any:
+def _converter(column: OutColumn) -> Callable[[Raw], Column]:
     """Give the function that makes a `Column` of what the driver gives for one."""
     kind, field = column.kind, column.field
 
-    def convert(raw: tuple[Any, ...]) -> Column:
+    def convert(raw: Raw) -> Column:
         if kind.dtype.kind == "f":
             values = np.array(raw, dtype=np.float64)  # None becomes NaN
             return Column(kind, values.astype(kind.dtype), np.isnan(values))
@@ -61,7 +65,7 @@ def _converter(column: OutColumn) -> Any:
     return convert
 
 
-def _read_one(column: OutColumn, value: Any) -> Any:
+def _read_one(column: OutColumn, value: Any) -> object:
     if value is None:
         return None
     if column.kind is BYTES:
@@ -72,7 +76,7 @@ def _read_one(column: OutColumn, value: Any) -> Any:
     return np.asarray(value, dtype=np.float32) if column.kind is FLOATS else value
 
 
-def padded(values: np.ndarray, width: int, dtype: Any) -> np.ndarray:
+def padded(values: np.ndarray, width: int, dtype: DTypeLike) -> np.ndarray:
     """Put lists of different length into the rows of one array: NaN after the last of floats, 0 of bytes."""
     kind = np.dtype(dtype)
     table = np.full((len(values), width), np.nan if kind.kind == "f" else 0, dtype=kind)

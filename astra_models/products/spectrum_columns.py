@@ -4,7 +4,7 @@ Kinds of spectra that share a table of a product share its columns. What a kind 
 after them; what the row of a source says already isn't said again.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
@@ -14,6 +14,7 @@ from astra_models.mwm import (
     BossCombinedSpectrum,
     BossRestFrameVisitSpectrum,
 )
+from astra_models.spectrum import SpectrumMixin
 
 
 class SpectrumColumns(NamedTuple):
@@ -27,7 +28,7 @@ class SpectrumColumns(NamedTuple):
         Headings, and the names of the columns below each.
     """
 
-    models: tuple[Any, ...]
+    models: tuple[type[SpectrumMixin], ...]
     groups: tuple[tuple[str, str], ...]
 
     def headings(self) -> dict[str, str]:
@@ -119,5 +120,5 @@ VISITS = {"BOSS": BOSS_VISITS, "APOGEE": APOGEE_VISITS}
 ORIGINAL_VISITS = {name: SpectrumColumns(columns.models[:1], columns.groups) for name, columns in VISITS.items()}
 """Visits as their reduction has them, each once: what Astra or an apStar file made of them is left out."""
 
-DRP_SPECTRUM = {ApogeeVisitSpectrumInApStar: ApogeeVisitSpectrum}
+DRP_SPECTRUM: dict[type[SpectrumMixin], type[SpectrumMixin]] = {ApogeeVisitSpectrumInApStar: ApogeeVisitSpectrum}
 """Spectra whose other columns are those of the visit that they were made of."""

@@ -6,7 +6,7 @@ visit, in one table for BOSS and one for APOGEE; the one without rows is there, 
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import peewee
 
@@ -19,8 +19,8 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import joins
 from astra_models.products.fits.file import FitsReport, FitsTable, Progress, write_fits
 from astra_models.products.provenance import provenance
-from astra_models.products.query import major_minor_of, of_version
-from astra_models.products.spectrum_columns import ORIGINAL_VISITS, STARS, VISITS
+from astra_models.products.query import Model, major_minor_of, of_version
+from astra_models.products.spectrum_columns import ORIGINAL_VISITS, STARS, VISITS, SpectrumColumns
 from astra_models.source import Source
 from astra_models.version import installed_v_astra, version_integer_to_string
 
@@ -47,12 +47,12 @@ class Product(NamedTuple):
 
     name: str
     description: str
-    models: tuple[Any, ...]
-    versioned: tuple[Any, ...]
+    models: tuple[Model, ...]
+    versioned: tuple[Model, ...]
     tables: Callable[[int], list[FitsTable]]
 
     @property
-    def followed(self) -> tuple[Any, ...]:
+    def followed(self) -> tuple[Model, ...]:
         """The tables whose changes change the product: results if it is of results, else all that it is made of."""
         of_results = tuple(model for model in self.models if issubclass(model, PipelineOutputMixin))
         return of_results or self.models
@@ -160,12 +160,12 @@ def write_product(
     return ProductReport(product.name, version_integer_to_string(version), written, elsewhere)
 
 
-def _of_pipeline(model: Any) -> Iterator[Product]:
+def _of_pipeline(model: type[PipelineOutputMixin]) -> Iterator[Product]:
     described = (("co-added spectrum", STARS), ("visit", VISITS))
     for name, (spectrum, kinds) in zip(product_names(model), described, strict=True):
         spectra = [kind for columns in kinds.values() for kind in columns.models]
 
-        def tables(major_minor: int, kinds: Any = kinds) -> list[FitsTable]:
+        def tables(major_minor: int, kinds: dict[str, SpectrumColumns] = kinds) -> list[FitsTable]:
             return [FitsTable(name, joins.results(model, columns, major_minor)) for name, columns in kinds.items()]
 
         text = f"Results of {model.__name__}, one row per {spectrum}, with the spectrum and its source."
@@ -173,7 +173,7 @@ def _of_pipeline(model: Any) -> Iterator[Product]:
 
 
 def _of_the_survey() -> Iterator[Product]:
-    def of_spectra(kinds: Any) -> Callable[[int], list[FitsTable]]:
+    def of_spectra(kinds: dict[str, SpectrumColumns]) -> Callable[[int], list[FitsTable]]:
         return lambda major_minor: [
             FitsTable(name, joins.spectra(columns, major_minor)) for name, columns in kinds.items()
         ]
@@ -205,7 +205,7 @@ def _version(product: Product, v_astra: str | int | None) -> int:
     database.connect(reuse_if_open=True)
     stored = []
     for model in product.versioned:
-        query = model.select(peewee.fn.MAX(model.v_astra))
+        query = model.select(peewee.fn.MAX(model._meta.fields["v_astra"]))
         if v_astra is not None:
             query = query.where(of_version(model, v_astra))
         stored.append(query.scalar())
@@ -226,7 +226,7 @@ def _nothing(product: Product, version: int) -> str:
     )
 
 
-def _told(product: Product, version: int, run_id: str | None) -> dict[str, tuple[Any, str]]:
+def _told(product: Product, version: int, run_id: str | None) -> dict[str, tuple[str, str]]:
     """Give the keywords of the primary header."""
     pipelines = [model.__name__ for model in product.versioned if issubclass(model, PipelineOutputMixin)]
     source = provenance(run_id)

@@ -1,25 +1,28 @@
 """Rows as an astropy Table, with units, descriptions, and masks where a value is NULL."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astra_models.columns.typed import BYTES, FLOATS, MOMENT, TEXT, Column
 from astra_models.products.provenance import provenance
-from astra_models.products.query import OutColumn, Selection, select_model, snapshot
+from astra_models.products.query import Condition, Model, OutColumn, Selection, select_model, snapshot
 from astra_models.products.reading import padded, read_columns
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 
 def to_table(
-    model: Any,
-    where: Any = None,
+    model: Model,
+    where: Condition | None = None,
     v_astra: str | int | None = None,
     *,
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
-) -> Any:
+) -> "Table":
     """Read rows of a model into a table.
 
     Parameters
@@ -53,7 +56,7 @@ def to_table(
     return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
 
 
-def table_of(selection: Selection, meta: dict[str, Any] | None = None) -> Any:
+def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Table":
     """Read a selection into a table; see `to_table`."""
     from astropy.table import Table
 
@@ -72,7 +75,7 @@ def joined(column: OutColumn, parts: Sequence[Column]) -> Column:
     return Column(column.kind, values, np.concatenate([part.null for part in parts]))
 
 
-def described(out: OutColumn, column: Column) -> Any:
+def described(out: OutColumn, column: Column) -> np.ndarray:
     """Make an astropy column of values; of a plain type where none is NULL."""
     from astropy.table import Column as PlainColumn
     from astropy.table import MaskedColumn

@@ -198,18 +198,23 @@ def _form(name: str, field: peewee.Field, style: Style, is_empty: bool) -> tuple
         return "B", 1 if is_empty else style.target_bytes
     if isinstance(field, FloatArrayField):
         return "E", 0 if is_empty else 3 if "percentiles" in name else 18
-    if isinstance(field, DateTimeField):
-        return "A", 1 if is_empty else 26
-    if name == "v_astra" and style.version_is_text:
-        return "A", 1 if is_empty else 5
-    if isinstance(field, peewee.TextField):
-        return "A", 1 if is_empty else _TEXTS.get(name, 12)
+    if width := _text_width(name, field, style):
+        return "A", 1 if is_empty else width
     if isinstance(field, peewee.BooleanField):
         return "L", 1
     if isinstance(field, DoubleField):  # positions, too: the survey publishes single precision
         return "E", 1
     is_wide = isinstance(field, peewee.BigIntegerField | peewee.BigAutoField | peewee.ForeignKeyField)
     return ("K" if is_wide else "J"), 1
+
+
+def _text_width(name: str, field: peewee.Field, style: Style) -> int:
+    """Give the characters of a column of text; 0 for any other."""
+    if isinstance(field, DateTimeField):
+        return 26
+    if name == "v_astra" and style.version_is_text:
+        return 5
+    return _TEXTS.get(name, 12) if isinstance(field, peewee.TextField) else 0
 
 
 # ---- rows

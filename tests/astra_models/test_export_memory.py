@@ -6,6 +6,7 @@ from pathlib import Path
 import peewee
 import pytest
 
+from astra_models.fits import byte_stream, stream
 from astra_models.products import export
 from astra_models.products import reading as columns_read
 from astra_models.products.fits import copy_blocks
@@ -46,6 +47,8 @@ def test_eight_times_the_rows_take_no_more_memory(
     monkeypatch.setattr(copy_blocks, "ROWS_IN_CACHE", FEW // 16)
     monkeypatch.setattr(columns_read, "VALUES_AT_ONCE", 10_000)
     monkeypatch.setattr(fits_file, "COPIED_AT_ONCE", 1 << 14)
+    monkeypatch.setattr(stream, "READ_AT_ONCE", 1 << 14)
+    monkeypatch.setattr(byte_stream, "LARGEST_PIECE", 1 << 14)
     monkeypatch.setattr(export, "ROWS_PER_GROUP", FEW // 8)
     Source.insert_many([{"sdss_id": i, "lead": "x" * 500} for i in range(FEW)]).execute()
     export.export(Source, select_model(Source), tmp_path / f"first.{suffix}")  # what is imported and kept from now on

@@ -6,7 +6,7 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -386,6 +386,26 @@ def test_a_file_that_ends_early_is_found(memory_database: peewee.Database, tmp_p
     written(Source, path)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DamagedProductError):
+        verify(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content + b"\0" * 2880, "there is something after its last HDU"),
+        (lambda content: content[:-1], "its last block is not whole"),
+        (lambda content: content.replace(b"DATASUM =", b"DATASUMS="), "HDU 0 has no checksums; HDU 1 has no checksums"),
+    ],
+    ids=["more", "less", "without checksums"],
+)
+def test_what_other_files_may_have_ours_do_not(
+    memory_database: peewee.Database, tmp_path: Path, change: Callable[[bytes], bytes], problem: str
+) -> None:
+    path = tmp_path / "rows.fits"
+    Source.create(sdss_id=1)
+    written(Source, path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DamagedProductError, match=problem):
         verify(path)
 
 

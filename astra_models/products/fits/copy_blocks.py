@@ -9,7 +9,7 @@ nothing else::
 
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import peewee
@@ -44,7 +44,7 @@ class Sent(NamedTuple):
     @property
     def is_sent(self) -> bool:
         """Whether it is asked for; it is NULL in every row otherwise."""
-        return self.column.expression is not None
+        return self.column.is_there
 
     @property
     def size(self) -> int | None:
@@ -63,9 +63,9 @@ class Sent(NamedTuple):
         return self.fits.dtype
 
     @property
-    def expression(self) -> Any:
+    def expression(self) -> peewee.Node:
         """What is asked for: never NULL, and always of the same length."""
-        value, kind, width = self.column.expression, self.column.kind, self.fits.repeat
+        value, kind, width = self.column.selected, self.column.kind, self.fits.repeat
         if kind is BOOLEAN and self.fits.code == "L":
             return _sql("(CASE WHEN ", value, " THEN 'T' ELSE 'F' END)::\"char\"")
         if kind is BOOLEAN:  # of eight bits and signed, -1 is 255
@@ -104,11 +104,11 @@ class Sent(NamedTuple):
         return np.char.ljust(np.array(escaped, self.fits.dtype), self.fits.repeat)
 
 
-def _sql(*parts: Any) -> Any:
+def _sql(*parts: str | peewee.Node) -> peewee.NodeList:
     return peewee.NodeList([peewee.SQL(part) if isinstance(part, str) else part for part in parts], glue="")
 
 
-def _padded_bytes(value: Any, width: int) -> Any:
+def _padded_bytes(value: peewee.Node, width: int) -> peewee.NodeList:
     return _sql("(", value, f" || decode(repeat('00', {width} - octet_length(", value, ")), 'hex'))")
 
 
@@ -119,7 +119,7 @@ def _moments_as_text(sent: np.ndarray) -> np.ndarray:
     return np.where(null, b" " * LENGTH_OF_MOMENT, np.datetime_as_string(moments).astype(f"S{LENGTH_OF_MOMENT}"))
 
 
-def _blank(each: Sent) -> Any:
+def _blank(each: Sent) -> float | np.generic | np.ndarray:
     """Give what stands for NULL in every row."""
     null = Column(each.column.kind, np.full(1, None if each.column.kind.dtype == object else 0), np.ones(1, bool))
     if each.column.kind.dtype.kind == "f":

@@ -7,18 +7,17 @@ query over all rows finds it.
 import functools
 import operator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import peewee
 
 from astra_models.base import database
-from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column, Kind
 from astra_models.database.sql import is_postgresql
 from astra_models.fits.columns import CODES, FitsColumn
 from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
 from astra_models.fits.written_header import fits_unit
-from astra_models.products.query import OutColumn, Selection, read_rows
+from astra_models.products.query import OutColumn, Row, Selection, read_rows
 from astra_models.products.reading import padded
 
 LENGTH_OF_MOMENT = 26
@@ -48,6 +47,9 @@ class Asked:
     has_null: bool = False
     width: int = 0
     plain: bool = True
+
+
+Pair = tuple[OutColumn, Asked]
 
 
 @dataclass
@@ -99,18 +101,11 @@ def _fits_column(selection: Selection, column: OutColumn, asked: Asked) -> FitsC
 
 def _ask(selection: Selection) -> tuple[int, list[Asked]]:
     """Ask everything by one query, and more about columns that have what hardly any column has."""
-    answers = [Asked(has_null=not _is_there(column)) for column in selection.columns]
-    there = [(column, answer) for column, answer in zip(selection.columns, answers, strict=True) if _is_there(column)]
-    wide = [(column, answer) for column, answer in there if column.kind in _WIDE]
-    booleans = [(column, answer) for column, answer in there if column.kind is BOOLEAN]
-    texts = [(column, answer) for column, answer in wide if column.kind is TEXT]
-    whole = [[(c, answer) for c, answer in there if c.kind is kind and _may_be_null(c)] for kind in (INT32, INT64)]
-    questions: dict[str, Any] = {"rows": peewee.fn.COUNT(peewee.SQL("*"))}
-    questions |= {column.name: peewee.fn.MAX(_length(column)) for column, _ in wide}
-    questions |= {column.name: peewee.fn.COUNT(column.expression) for column, _ in booleans}
-    questions |= {f"smallest {n}": peewee.fn.MIN(_least(columns)) for n, columns in enumerate(whole) if columns}
-    if texts:
-        questions["not plain"] = _how_many_not_plain([column.expression for column, _ in texts])
+    answers = [Asked(has_null=not column.is_there) for column in selection.columns]
+    there = [(column, answer) for column, answer in zip(selection.columns, answers, strict=True) if column.is_there]
+    wide, booleans, texts = _of_kind(there, *_WIDE), _of_kind(there, BOOLEAN), _of_kind(there, TEXT)
+    whole = [[pair for pair in _of_kind(there, kind) if _may_be_null(pair[0])] for kind in (INT32, INT64)]
+    questions = _questions(wide, booleans, texts, whole)
     [found] = _all(selection.select(*questions.values()))
     told = dict(zip(questions, found, strict=True))
     for column, answer in wide:
@@ -125,17 +120,30 @@ def _ask(selection: Selection) -> tuple[int, list[Asked]]:
     return told["rows"], answers
 
 
-def _is_there(column: OutColumn) -> bool:
-    return column.expression is not None
+def _of_kind(pairs: list[Pair], *kinds: Kind) -> list[Pair]:
+    return [pair for pair in pairs if pair[0].kind in kinds]
+
+
+def _questions(
+    wide: list[Pair], booleans: list[Pair], texts: list[Pair], whole: list[list[Pair]]
+) -> dict[str, peewee.Node]:
+    """Give what is asked, by the names of columns, and for all of a kind."""
+    questions: dict[str, peewee.Node] = {"rows": peewee.fn.COUNT(peewee.SQL("*"))}
+    questions |= {column.name: peewee.fn.MAX(_length(column)) for column, _ in wide}
+    questions |= {column.name: peewee.fn.COUNT(column.selected) for column, _ in booleans}
+    questions |= {f"smallest {n}": peewee.fn.MIN(_least(columns)) for n, columns in enumerate(whole) if columns}
+    if texts:
+        questions["not plain"] = _how_many_not_plain([column.selected for column, _ in texts])
+    return questions
 
 
 def _may_be_null(column: OutColumn) -> bool:
     return column.nullable and getattr(column.field, "stored_type", None) is None
 
 
-def _least(columns: list[tuple[OutColumn, Asked]]) -> Any:
+def _least(columns: list[Pair]) -> peewee.ColumnBase:
     """Give the smallest of several columns, which is much faster than to aggregate each."""
-    values = [column.expression for column, _ in columns]
+    values = [column.selected for column, _ in columns]
     if is_postgresql(database):
         return peewee.fn.LEAST(*values)
     largest = (1 << 63) - 1  # SQLite's MIN of several is NULL if any of them is
@@ -147,14 +155,14 @@ def _smallest(column: OutColumn) -> int:
     return -(1 << 8 * column.kind.dtype.itemsize - 1)
 
 
-def _all(query: Any) -> list[tuple[Any, ...]]:
+def _all(query: peewee.Query) -> list[Row]:
     """Give the few rows of a query; not by a cursor, for which PostgreSQL would use one process alone."""
     return database.execute_sql(*query.sql()).fetchall()
 
 
-def _length(column: OutColumn) -> Any:
+def _length(column: OutColumn) -> peewee.ColumnBase:
     """Length of a value in bytes, or in elements."""
-    value = column.expression
+    value = column.selected
     if is_postgresql(database):
         return peewee.fn.CARDINALITY(value) if column.kind is FLOATS else peewee.fn.OCTET_LENGTH(value)
     if column.kind is FLOATS:
@@ -163,7 +171,7 @@ def _length(column: OutColumn) -> Any:
     return peewee.fn.LENGTH(peewee.fn.CAST(peewee.NodeList((value, peewee.SQL("AS BLOB")))))
 
 
-def _how_many_not_plain(values: list[Any]) -> Any:
+def _how_many_not_plain(values: list[peewee.ColumnBase]) -> peewee.ColumnBase:
     """Count the rows with text to be escaped: on PostgreSQL with all columns put together, which is much faster."""
     if is_postgresql(database):
         together = [peewee.fn.CONCAT_WS(peewee.SQL("'|'"), *some) for some in peewee.chunked(values, MOST_ARGUMENTS)]
@@ -174,23 +182,23 @@ def _how_many_not_plain(values: list[Any]) -> Any:
     return peewee.fn.SUM(peewee.Case(None, [(functools.reduce(operator.or_, tests), 1)], 0))
 
 
-def _is_not_plain(value: Any) -> Any:
+def _is_not_plain(value: peewee.ColumnBase) -> peewee.Expression:
     if is_postgresql(database):
         return _matches(value, NOT_PLAIN_ON_POSTGRESQL)
     return functools.reduce(operator.or_, (_binary(value, "GLOB", pattern) for pattern in NOT_PLAIN_ON_SQLITE))
 
 
-def _matches(value: Any, pattern: str) -> Any:
+def _matches(value: peewee.ColumnBase, pattern: str) -> peewee.Expression:
     return _binary(peewee.NodeList((value, peewee.SQL('COLLATE "C"'))), "~", pattern)
 
 
-def _binary(value: Any, symbol: str, pattern: str) -> Any:
+def _binary(value: peewee.Node, symbol: str, pattern: str) -> peewee.Expression:
     return peewee.Expression(value, symbol, peewee.Value(pattern, converter=str), flat=False)
 
 
 def _ask_escaped(selection: Selection, column: OutColumn, answer: Asked) -> None:
     """Find how long the escaped text of a column is, if it has any."""
-    not_plain = selection.select(column.expression).where(_is_not_plain(column.expression)).distinct()
+    not_plain = selection.select(column.selected).where(_is_not_plain(column.selected)).distinct()
     for rows in read_rows(not_plain):
         answer.plain = False
         answer.width = max(answer.width, *(len(escape(text)) for (text,) in rows))
@@ -205,7 +213,7 @@ def _null_value(selection: Selection, column: OutColumn, uses_smallest: bool) ->
 
 
 def _is_used(selection: Selection, column: OutColumn, value: int) -> bool:
-    condition = column.expression == peewee.Value(value, converter=int)
+    condition = column.selected == peewee.Value(value, converter=int)
     return bool(_all(selection.select(peewee.SQL("1")).where(condition).limit(1)))
 
 
