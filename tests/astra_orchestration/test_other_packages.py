@@ -159,7 +159,8 @@ GRAPH = """
     print(sorted(name for name in names if "rightest" in name))
     print(graph.get(names["brightest"]).group_name)
     print({"corv", "rocket", "aspcap", "astraAllStarCorv", "result_file"} <= names.keys())
-    print(names["brightest"] in sensor.asset_selection.resolve(graph))
+    [target] = sensor.targets
+    print(names["brightest"] in target.resolvable_to_job.selection.resolve(graph))
     print(names["brightest"] in job.asset_layer.executable_asset_keys)
 """
 
