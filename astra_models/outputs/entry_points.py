@@ -287,6 +287,7 @@ def _load(entry: EntryPoint) -> Pipeline | AstraError:
 
 def _import(entry: EntryPoint) -> Pipeline | AstraError:
     try:
+        _require_plain_name(entry.name)
         pipeline: object = entry.load()
         if not isinstance(pipeline, Pipeline):
             raise TypeError(  # noqa: TRY301  is told as any other reason
@@ -302,6 +303,11 @@ def _import(entry: EntryPoint) -> Pipeline | AstraError:
     renamed = copy.copy(pipeline)  # the entry point says what it is called here
     renamed.name = entry.name
     return renamed
+
+
+def _require_plain_name(name: str) -> None:
+    if not name.isidentifier():  # it becomes the key of an asset
+        raise ValueError(f"{name!r} is no name for a pipeline: use letters, digits and underscores")
 
 
 def _failure(entry: EntryPoint, error: BaseException) -> PackageImportError:

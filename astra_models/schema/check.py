@@ -1,9 +1,8 @@
 """What differs between the models and the tables of the bound database, and whether it matters."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import peewee
 
@@ -81,7 +80,7 @@ def differences(model: type[BaseModel], table: StoredTable | None) -> Iterator[D
     yield from _of_indexes(model, table, {column.name: there for column, there in found.items()})
 
 
-def _of_column(column: Any, name: str | None, table: StoredTable) -> Iterator[Difference]:
+def _of_column(column: peewee.Field, name: str | None, table: StoredTable) -> Iterator[Difference]:
     target = database.obj
     table_name, declared = column.model._meta.table_name, declared_type(column, target)
     if name is None:
@@ -105,7 +104,7 @@ def _of_column(column: Any, name: str | None, table: StoredTable) -> Iterator[Di
         yield Difference(table_name, column.name, "NULL", _null(not column.null), _null(stored.required), matters, why)
 
 
-def _about_types(column: Any, declared: str, stored: str) -> tuple[bool, str]:
+def _about_types(column: peewee.Field, declared: str, stored: str) -> tuple[bool, str]:
     """Tell whether a type matters, and why."""
     if not can_hold(column, declared, stored):
         return True, "rows can't be upserted"
@@ -134,30 +133,35 @@ def _unknown_columns(table_name: str, table: StoredTable, known: set[str | None]
         yield Difference(table_name, name, "column", "none", stored.type, blocks, why)
 
 
-def _of_indexes(model: Any, table: StoredTable, names: dict[str, str | None]) -> Iterator[Difference]:
+def _of_indexes(model: type[BaseModel], table: StoredTable, names: Mapping[str, str | None]) -> Iterator[Difference]:
     wanted = {
         (tuple(names[column] or column for column in columns), unique) for columns, unique in declared_indexes(model)
     }
     there = {(index.columns, index.unique) for index in table.indexes}
-    lacking = {"here": "yes", "there": "none"}
     for columns, unique in sorted(wanted - there):
-        where, what = (model._meta.table_name, ", ".join(columns)), "key" if unique else "index"
-        if unique:
-            yield Difference(*where, what, **lacking, matters=True, why="the same row may get in twice")
-        elif not any(index[: len(columns)] == columns for index, _ in there):
-            yield Difference(*where, what, **lacking, matters=False, why="queries that use it are slower")
+        # An index on more columns serves queries, too, if it begins with these.
+        if unique or not any(index[: len(columns)] == columns for index, _ in there):
+            why = "the same row may get in twice" if unique else "queries that use it are slower"
+            yield _of_index(model, columns, unique, here="yes", there="none", matters=unique, why=why)
     for columns, unique in sorted(there - wanted):
-        where, what = (model._meta.table_name, ", ".join(columns)), "key" if unique else "index"
         weaker = any(is_key and set(key) <= set(columns) for key, is_key in wanted)
         matters = unique and not weaker
         why = "rows that are the same in it are refused" if matters else "it costs writing time"
-        yield Difference(*where, what, here="none", there="yes", matters=matters, why=why)
+        yield _of_index(model, columns, unique, here="none", there="yes", matters=matters, why=why)
 
 
-def declared_indexes(model: Any) -> list[tuple[tuple[str, ...], bool]]:
+def _of_index(
+    model: type[BaseModel], columns: tuple[str, ...], unique: bool, *, here: str, there: str, matters: bool, why: str
+) -> Difference:
+    what = "key" if unique else "index"
+    return Difference(model._meta.table_name, ", ".join(columns), what, here, there, matters, why)
+
+
+def declared_indexes(model: type[BaseModel]) -> list[tuple[tuple[str, ...], bool]]:
     """Give the names of the fields of each index that a model asks for, and whether it is a key."""
     meta = model._meta
-    indexes: list[tuple[tuple[str, ...], bool]] = [((meta.primary_key.name,), True)]
+    key = tuple(column.name for column in meta.get_primary_keys())
+    indexes: list[tuple[tuple[str, ...], bool]] = [(key, True)] if key else []
     for column in declared_fields(model):
         if not column.primary_key and (column.index or column.unique):
             indexes.append(((column.name,), bool(column.unique)))

@@ -80,10 +80,6 @@ def _prefix(package: Package) -> str:
 
 
 def _history() -> type[_Record]:
-    class History(_Record):
-        class Meta:
-            database = base.database.obj
-            schema = base.bound_schema()
-            table_name = HISTORY
-
-    return History
+    """Make the model of the record in the bound database and schema."""
+    settings = {"database": base.database.obj, "schema": base.bound_schema(), "table_name": HISTORY}
+    return type("History", (_Record,), {"Meta": type("Meta", (), settings)})

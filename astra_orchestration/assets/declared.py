@@ -6,10 +6,10 @@ further. As soon as a pipeline computes a model, its asset is the one, and the d
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
 
 import dagster as dg
 
+from astra_models.base import BaseModel
 from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.spectrum import SpectrumMixin
@@ -43,7 +43,7 @@ def _keys_by_table(defined: Iterable[dg.AssetsDefinition]) -> dict[str, dg.Asset
     return {spec.metadata[name]: spec.key for assets in defined for spec in assets.specs if name in spec.metadata}
 
 
-def _declared(model: Any, deps: list[dg.AssetKey]) -> dg.AssetSpec:
+def _declared(model: type[BaseModel], deps: list[dg.AssetKey]) -> dg.AssetSpec:
     is_spectra = issubclass(model, SpectrumMixin)
     metadata = {"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name}
     if issubclass(model, PipelineOutputMixin):  # what takes its results gets them from the table

@@ -5,6 +5,7 @@ are: `pipeline_asset` hands all that to Dagster, and adds the run configuration 
 """
 
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -16,6 +17,7 @@ from astra_models.analysis.due import Rerun
 from astra_models.analysis.stream import ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import column_schema
@@ -23,6 +25,11 @@ from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
 __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
+
+logger = logging.getLogger(__name__)
+
+OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
+"""Our assets that are no tables of results, nor files of them: no pipeline is called like them."""
 
 WRITERS = "astra_database"
 """The concurrency pool that bounds how many runs write to the database at once."""
@@ -122,4 +129,11 @@ def output_models(assets: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, ty
 @cache
 def all_pipeline_assets() -> tuple[dg.AssetsDefinition, ...]:
     """Make the assets of all pipelines that can be used: ours, and those of other packages."""
-    return tuple(map(pipeline_asset, pipelines()))
+    taken = {*OTHER_ASSETS, *products()}
+    assets: list[dg.AssetsDefinition] = []
+    for pipeline in pipelines():
+        if pipeline.name in taken:
+            logger.error("the pipeline %r has no asset: one of ours has that name; rename it", pipeline.name)
+        else:
+            assets.append(pipeline_asset(pipeline))
+    return tuple(assets)

@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ from astra_orchestration.cli.terminal import (
     table,
     where,
 )
+
+if TYPE_CHECKING:
+    from astra_models.schema.check import Difference
 
 schema_commands = typer.Typer(cls=AstraGroup)
 migrations = typer.Typer(cls=AstraGroup, no_args_is_help=True, help="Bring older tables up to date with this release.")
@@ -114,11 +118,11 @@ def _choose(schema: str) -> None:
     base.bind(base.database.obj, schema)
 
 
-def _when(applied: Any) -> str:
+def _when(applied: datetime | None) -> str:
     return "[yellow]no[/]" if applied is None else applied.isoformat(" ", "seconds")
 
 
-def _show(found: list[Any]) -> None:
+def _show(found: "list[Difference]") -> None:
     say(where())
     if not found:
         say("the tables are as the models say")

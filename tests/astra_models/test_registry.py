@@ -172,6 +172,16 @@ def test_an_entry_point_that_is_no_pipeline_is_refused(install: Install) -> None
         outputs.load_pipeline("brightest")
 
 
+def test_a_name_that_no_asset_can_have_is_refused(install: Install) -> None:
+    install()
+    site = install("other", pipeline="other", model="OtherPixel").parent
+    write_metadata(site, "other", {"peaks-2": "other.pipeline:other"})
+    forget_packages()
+    with pytest.raises(PackageImportError, match="'peaks-2' is no name for a pipeline: use letters"):
+        outputs.load_pipeline("peaks-2")
+    assert [task.name for task in outputs.pipelines()] == ["brightest", "corv", "rocket"]
+
+
 def test_tables_of_a_package_that_failed_halfway_are_not_made(install: Install) -> None:
     install(files={"pipeline.py": "from brightest.models import BrightestPixel\nraise ImportError('no torch')"})
     assert "BrightestPixel" not in {model.__name__ for model in outputs.all_models()}
