@@ -7,7 +7,9 @@ import numpy as np
 
 def as_arrays(chunk: Any) -> dict[Any, dict[str, np.ndarray]]:
     """Give the columns of a chunk as arrays: NULL is NaN, NaT or None, and masked in whole numbers and booleans."""
-    return {model: {name: as_array(column) for name, column in columns.items()} for model, columns in chunk.columns.items()}
+    return {
+        model: {name: as_array(column) for name, column in columns.items()} for model, columns in chunk.columns.items()
+    }
 
 
 def as_array(column: Any) -> np.ndarray:

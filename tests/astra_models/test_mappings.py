@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from columns import as_arrays
 from astropy.table import Table
 from astropy.time import Time
+from columns import as_arrays
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP

@@ -215,7 +215,9 @@ def test_values_equal_those_that_astropy_reads(path: Path) -> None:
                 if name not in placed or values.dtype.kind != "f":
                     continue
                 np.testing.assert_array_equal(values, table[placed[name]], err_msg=name)
-        assert as_arrays(chunk)[Source]["healpix"].tolist() == [v if v != -1 else None for v in table["healpix"].tolist()]
+        assert as_arrays(chunk)[Source]["healpix"].tolist() == [
+            v if v != -1 else None for v in table["healpix"].tolist()
+        ]
         assert as_arrays(chunk)[ASPCAP]["created"].astype(str).tolist() == [f"{t}" for t in table["created"]]
 
 

@@ -16,19 +16,19 @@ from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.retry import one_line, run_transaction
 from astra_models.database.sql import is_postgresql, quoted_table
-from astra_models.ingest.rows.checked import Problems, Rows, is_spectrum, some_of
-from astra_models.ingest.rows.identity import (
+from astra_models.ingest.rows.checked import Problems, Rows, some_of
+from astra_models.ingest.rows.links import (
     MADE_OF,
     Links,
     Visit,
     find_visits,
     link_results,
-    link_sources,
     link_spectra,
     visits_of,
 )
+from astra_models.ingest.rows.sources import link_sources
 from astra_models.source import Source
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import UpsertPlan, plan_for_columns
@@ -177,10 +177,14 @@ class _Linker:
         """Give the rows of each table, in the order in which they are to be written."""
         for batch in self.rows.batches:
             model = batch.plan.model
-            link = self._link_sources if model is Source else self._link_spectra if is_spectrum(model) else self._results
-            # What is superseded is told of the table that the rows are for: the last.
-            self.superseded = len(batch)
-            for part in link(batch):
+            if model is Source:
+                parts = self._link_sources(batch)
+            elif issubclass(model, SpectrumMixin):
+                parts = self._link_spectra(model, batch)
+            else:
+                parts = self._results(batch)
+            self.superseded = len(batch)  # in the end, of the table that the rows are for: the last
+            for part in parts:
                 self.superseded -= len(part.batch)
                 yield part
 
@@ -194,9 +198,8 @@ class _Linker:
             self.sources = _statuses(batch, links)
         return _parts(batch, links)
 
-    def _link_spectra(self, batch: Batch) -> Iterator[_Part]:
-        model = batch.plan.model
-        batch = self._with_visits(_with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
+    def _link_spectra(self, model: type[SpectrumMixin], batch: Batch) -> Iterator[_Part]:
+        batch = self._with_visits(model, _with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
         links = link_spectra(model, batch.columns, self.rows.wanted.get(model), self.careful)
         _insert_spectra(links)
         self._visits += visits_of(model, batch.columns, links.keys_of_rows)
@@ -217,13 +220,13 @@ class _Linker:
         links = link_results(last, None if wanted is None else wanted.take(last.rows), self.careful)
         return _parts(_with_keys(last, {batch.plan.primary_key.name: links.key}), links)
 
-    def _with_visits(self, batch: Batch) -> Batch:
+    def _with_visits(self, model: type[SpectrumMixin], batch: Batch) -> Batch:
         """Let spectra refer to the visits that they are made of.
 
         Rows of a table are of a spectrum and of its visit, or have the visit's key: that is only taken if it is that
         of a visit of the same source. Other files name the visit by what both have in common.
         """
-        model, column = batch.plan.model, batch.columns.get(VISIT)
+        column = batch.columns.get(VISIT)
         if not batch.plan.fills and model in MADE_OF:
             return _with_keys(batch, {VISIT: find_visits(model, batch.columns, self._visits)})
         if batch.plan.fills and self._spectrum_pk is not None and VISIT in model._meta.fields:
@@ -258,7 +261,7 @@ def _without_stored(batch: Batch, links: Links) -> Batch:
         if name in (batch.plan.given or ())
     }
     fields = [Source._meta.fields[name] for name in columns]
-    for place, *stored in find_rows(Source, {Source._meta.primary_key: links.key[known]}, fields):
+    for place, *stored in find_rows(Source, {Source._meta.fields["pk"]: links.key[known]}, fields):
         for value, column in zip(stored, columns.values(), strict=True):
             if value is not None:
                 column.null[known[place]] = True

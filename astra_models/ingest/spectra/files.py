@@ -26,7 +26,8 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
-from astra_models.ingest.rows.identity import IDENTIFIERS, MADE_OF, count_sources
+from astra_models.ingest.rows.links import MADE_OF
+from astra_models.ingest.rows.sources import IDENTIFIERS, count_sources
 from astra_models.ingest.rows.writing import VISIT, add_sources, write_rows
 from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.recognise import read_spectrum_file

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from astra_models.errors import AstraError, VersionError
+from astra_models.ingest.tables.placing import Model
 from astra_models.ingest.tables.transforms import TRANSFORMS
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
@@ -54,7 +54,7 @@ class ColumnRule:
         By what the file says, what we say; what isn't there stays as it is.
     """
 
-    model: Any
+    model: Model
     name: str
     sources: tuple[str, ...] = ()
     plus: str | None = None
@@ -62,8 +62,8 @@ class ColumnRule:
     unit: str | None = None
     scale: float = 1.0
     transform: str | None = None
-    missing: tuple[Any, ...] = ()
-    value: Any = None
+    missing: tuple[object, ...] = ()
+    value: object = None
     values: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -103,11 +103,11 @@ class Mapping:
     table: int | str | None = None
     release: str | None = None
     v_astra: int | None = None
-    missing: tuple[Any, ...] = ()
+    missing: tuple[object, ...] = ()
     strict: bool = True
 
     @property
-    def models(self) -> list[Any]:
+    def models(self) -> list[Model]:
         """The models that it is for: sources, then spectra, then results."""
         return sorted(dict.fromkeys(rule.model for rule in self.rules), key=_rank)
 
@@ -117,7 +117,7 @@ class Mapping:
         return bool(self.recognised_by) and known.issuperset(self.recognised_by) and known.isdisjoint(self.not_with)
 
 
-GivenMapping = Mapping | dict[str, Any] | str | os.PathLike[str]
+GivenMapping = Mapping | dict[str, object] | str | os.PathLike[str]
 """A mapping, or a YAML file, or what is in one."""
 
 
@@ -159,7 +159,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"there are {', '.join(list(by_small_letters.values())[:NAMES_SHOWN])}"
 
 
-def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str], where: str) -> dict[str, object]:
     import yaml
 
     try:
@@ -173,7 +173,7 @@ def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     return content
 
 
-def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
+def _with_what_it_is_like(content: dict[str, object]) -> dict[str, object]:
     """Fill in what a mapping doesn't say from the one that it is like: keys of the file, and columns of each table."""
     _require_known("key", content, _KEYS)
     if "like" not in content:
@@ -187,7 +187,7 @@ def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
     return {**other, **content, "tables": tables}
 
 
-def _mapping(content: dict[str, Any], name: str) -> Mapping:
+def _mapping(content: dict[str, object], name: str) -> Mapping:
     tables = content.get("tables")
     if not isinstance(tables, dict) or not tables:
         raise MappingError("it needs 'tables': by the name of a model, our columns and where they come from")
@@ -206,7 +206,7 @@ def _mapping(content: dict[str, Any], name: str) -> Mapping:
     )
 
 
-def _rules(table: str, columns: Any) -> list[ColumnRule]:
+def _rules(table: str, columns: object) -> list[ColumnRule]:
     models = {model.__name__: model for model in _models()}
     if table not in models:
         raise MappingError(f"there is no table {table!r}; {nearest(table, models)}")
@@ -215,7 +215,7 @@ def _rules(table: str, columns: Any) -> list[ColumnRule]:
     return [_rule(models[table], str(name), given) for name, given in columns.items()]
 
 
-def _rule(model: Any, name: str, given: Any) -> ColumnRule:
+def _rule(model: Model, name: str, given: object) -> ColumnRule:
     title = f"{model.__name__}.{name}"
     if name not in model._meta.fields:
         raise MappingError(f"{model.__name__} has no column {name!r}; {nearest(name, model._meta.fields)}")
@@ -256,28 +256,28 @@ def _unique_models(rules: list[ColumnRule]) -> list[ColumnRule]:
     return rules
 
 
-def _models() -> list[Any]:
+def _models() -> list[Model]:
     import astra_models.outputs  # noqa: F401  knows all results
 
     return [Source, *SpectrumMixin.concrete_models(), *PipelineOutputMixin.concrete_models()]
 
 
-def _rank(model: Any) -> int:
+def _rank(model: Model) -> int:
     return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2
 
 
-def _require_known(what: str, given: Iterable[Any], known: Iterable[str]) -> None:
+def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise MappingError(f"there is no {what} {name!r}; {nearest(str(name), known)}")
 
 
-def _version(given: Any) -> int | None:
+def _version(given: object) -> int | None:
     try:
         return version_string_to_integer(given) if isinstance(given, str) else None if given is None else int(given)
     except (VersionError, TypeError, ValueError) as error:
         raise MappingError(f"v_astra {given!r} is no version: {error}") from error
 
 
-def _list(given: Any) -> tuple[Any, ...]:
+def _list(given: object) -> tuple[object, ...]:
     return () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)

@@ -1,12 +1,11 @@
-"""Which kind of summary file a file is, told by its content and never by its name."""
+"""Which kind of summary file a file is, detected from its content and never from its name."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from astra_models import outputs
 from astra_models.best import MWMBest
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, place
+from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, Model, place
 from astra_models.ingest.tables.renames import NO_COLUMN
 from astra_models.ingest.tables.row_kinds import RowKind
 from astra_models.pipeline import PipelineOutputMixin
@@ -22,7 +21,7 @@ class SpectrumFileError(UnrecognizedFileError):
     """A file of one star's spectra, and not a summary of many results."""
 
 
-def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple[str, Any] | None:
+def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple[str, Model | None] | None:
     """Recognise a summary file of Astra.
 
     Parameters
@@ -65,7 +64,7 @@ def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple
     return ("astraMWMLite" if model is MWMBest else f"astraAll{level}{model.__name__}"), model
 
 
-def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
+def layout_of(names: Sequence[str], result: Model | None, kind: RowKind) -> Layout:
     """Tell which tables the rows of a table are of.
 
     Parameters
@@ -88,25 +87,25 @@ def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
     return Layout(models.get(kind.filetype, next(iter(models.values()))), result)
 
 
-def pipeline_model(name: str | None) -> Any:
+def pipeline_model(name: str | None) -> type[PipelineOutputMixin] | None:
     """Find the model of a pipeline by its name, in whatever case; None if there is none."""
     wanted = (name or "").strip().lower().replace("_", "")
     return next((model for model in _result_models() if model.__name__.lower() == wanted), None)
 
 
-def _result_models() -> list[Any]:
+def _result_models() -> list[type[PipelineOutputMixin]]:
     models = [getattr(outputs, name) for name in outputs.__all__]
     return [model for model in models if issubclass(model, PipelineOutputMixin)]
 
 
-def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
+def _likeliest(tables: Sequence[Sequence[str]]) -> type[PipelineOutputMixin] | None:
     """Choose the pipeline that leaves the fewest columns without a place, and lacks the fewest of its own.
 
     None if the best of them leaves more of its columns without a place than not.
     """
     columns = [_Named(name) for name in tables[0]]
 
-    def cost(model: Any) -> tuple[int, int, int]:
+    def cost(model: type[PipelineOutputMixin]) -> tuple[int, int, int]:
         placed, unplaced = place(columns, layout_of(tables[0], model, RowKind()))
         own = set(model._meta.fields) - _COMMON
         measured = {placement.name for placement in placed if placement.model is model} & own
@@ -122,7 +121,9 @@ def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
 class _Named:
     """A column of which only the name is known."""
 
-    kind, unit, unreadable = "float", None, None
+    kind = "float"
+    unit = unreadable = None
+    shape = ()
 
     def __init__(self, name: str):
         self.name = name

@@ -68,6 +68,20 @@ class FileColumn(Protocol):
         ...
 
 
+class Block(Protocol):
+    """Some rows of a file."""
+
+    def __len__(self) -> int: ...
+
+    def values(self, column: FileColumn) -> np.ndarray:
+        """Give the values of a column, masked where the file says that they are missing."""
+        ...
+
+    def row(self, place: int) -> dict[str, object]:
+        """Give a row as the file has it."""
+        ...
+
+
 class Converted(NamedTuple):
     """A column of ours, and the rows whose values it can't hold."""
 
@@ -156,7 +170,9 @@ class Converter:
         """
         is_list = bool(column.shape) and self.rules.element is None
         if isinstance(self.field, BytesField):
-            is_bytes = column.kind in ("bytes", "bool") or getattr(column, "code", "") == "B"  # a single byte is a number
+            is_bytes = (
+                column.kind in ("bytes", "bool") or getattr(column, "code", "") == "B"
+            )  # a single byte is a number
             return None if is_bytes else f"it is of {column.kind}, and {self.field.name} of bytes"
         if is_list and not isinstance(self.field, FloatArrayField):
             return f"it has {column.shape} values a row, and {self.field.name} one"
@@ -191,7 +207,9 @@ class Converter:
             values, null = column.values, column.null
         else:
             distinct, of_row = np.unique([_text(value) or "" for value in raw.tolist()], return_inverse=True)
-            parsed, no_version, wrong = self._parsed(distinct, version_of, np.int64, "not a version, such as 0.8.1 or 8001")
+            parsed, no_version, wrong = self._parsed(
+                distinct, version_of, np.int64, "not a version, such as 0.8.1 or 8001"
+            )
             values, null = parsed[of_row], no_version[of_row]
             problems = [(int(row), why) for place, why in wrong for row in np.flatnonzero(of_row == place)]
         return Converted(Column(INT64, values.astype(np.int64), null | (values <= 0)), problems)
