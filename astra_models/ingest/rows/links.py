@@ -9,9 +9,9 @@ and the rows are looked at again, carefully.
 
 import functools
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import peewee
@@ -90,7 +90,7 @@ def link_spectra(model: type[SpectrumMixin], columns: Columns, wanted: Column | 
         Whether to ask the database about every spectrum and key.
     """
     numbers: dict[Key, int] = {}
-    names = zip(*(comparable(columns[name]).tolist() for name in model.natural_key), strict=True)
+    names = zip(*(_comparable(columns[name]).tolist() for name in model.natural_key), strict=True)
     links = links_of(np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int))
     keys = {model._meta.fields[name]: columns[name].take(links.row).values for name in model.natural_key}
     if careful or find_a_few(model, keys)[0]:
@@ -122,25 +122,7 @@ def link_results(batch: Batch, wanted: Column | None, careful: bool) -> Links:
     return links
 
 
-class Visit(NamedTuple):
-    """A visit that other spectra may be made of: what both say of it, its release and its key."""
-
-    name: Key
-    release: str
-    spectrum_pk: int
-
-
-def visits_of(model: type[SpectrumMixin], columns: Columns, spectrum_pks: np.ndarray) -> list[Visit]:
-    """Give the visits among spectra that are being written, under the name by which others refer to them."""
-    shared = [names for visit, names in MADE_OF.values() if visit is model]
-    if not shared:
-        return []
-    names = zip(*(columns[name].values.tolist() for name in shared[0]), strict=True)
-    releases = columns["release"].values.tolist()
-    return [Visit(*visit) for visit in zip(names, releases, spectrum_pks.tolist(), strict=True)]
-
-
-def find_visits(model: type[SpectrumMixin], columns: Columns, written: Iterable[Visit]) -> np.ndarray:
+def find_visits(model: type[SpectrumMixin], columns: Columns) -> np.ndarray:
     """Find the visits that spectra are made of: those of the same release, if there are any, else the newest.
 
     Parameters
@@ -149,8 +131,6 @@ def find_visits(model: type[SpectrumMixin], columns: Columns, written: Iterable[
         The kind of spectrum, one of `MADE_OF`.
     columns : mapping of str to Column
         Those of the spectra.
-    written : iterable of Visit
-        Visits that are being written, which the database doesn't have yet.
 
     Returns
     -------
@@ -160,17 +140,16 @@ def find_visits(model: type[SpectrumMixin], columns: Columns, written: Iterable[
     visit, shared = MADE_OF[model]
     names = list(zip(*(columns[name].values.tolist() for name in shared), strict=True))
     fields = [visit._meta.fields[name] for name in (*shared, "release", "spectrum_pk")]
-    found = list(written)
+    known: dict[Key, int] = {}
     distinct = list(dict.fromkeys(names))
     for start in range(0, len(distinct), VISITS_AT_ONCE):
         wanted = [_all_equal(fields, name) for name in distinct[start : start + VISITS_AT_ONCE]]
-        rows = database.execute(visit.select(*fields).where(_any_of(wanted)))
-        found += [Visit(tuple(name), release, spectrum_pk) for *name, release, spectrum_pk in rows]
-    known: dict[object, int] = {}
-    for name, release, spectrum_pk in sorted(found, key=operator.attrgetter("spectrum_pk")):
-        known[name] = known[name, release] = spectrum_pk
+        query = visit.select(*fields).where(_any_of(wanted)).order_by(visit.spectrum_pk)
+        for *name, release, spectrum_pk in database.execute(query):
+            known[tuple(name)] = known[*name, release] = spectrum_pk
     releases = columns["release"].values.tolist()
-    return np.array([known.get(pair, known.get(pair[0], 0)) for pair in zip(names, releases, strict=True)], np.int64)
+    found = [known.get((*name, release), known.get(name, 0)) for name, release in zip(names, releases, strict=True)]
+    return np.array(found, np.int64)
 
 
 def _all_equal(fields: Sequence[peewee.Field], values: Key) -> peewee.Expression:
@@ -185,7 +164,7 @@ def _any_of(conditions: list[peewee.Expression]) -> peewee.Expression:
     return conditions[0]
 
 
-def comparable(column: Column) -> np.ndarray:
+def _comparable(column: Column) -> np.ndarray:
     """Give values that NumPy can sort, NULL as the same everywhere."""
     if column.values.dtype != object:
         return np.where(column.null, 0, column.values)

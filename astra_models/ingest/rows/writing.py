@@ -20,11 +20,9 @@ from astra_models.ingest.rows.checked import Problems, Rows, some_of
 from astra_models.ingest.rows.links import (
     MADE_OF,
     Links,
-    Visit,
     find_visits,
     link_results,
     link_spectra,
-    visits_of,
 )
 from astra_models.ingest.rows.sources import link_sources
 from astra_models.source import Source
@@ -122,13 +120,13 @@ def _write_good(rows: Rows, careful: bool) -> Outcome:
 def _write_all(rows: Rows, careful: bool) -> Outcome:
     """Link rows, and write table after table; while one is written, the next ones are made ready."""
     linker = _Linker(rows, careful)
-    parts = list(linker.parts())
-    outcome = Outcome(superseded=linker.superseded, sources=linker.sources)
+    outcome = Outcome()
     with ThreadPoolExecutor(1, "astra-prepare") as thread:
-        for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
-            ready.result()
-            outcome += part.write()
-    return outcome
+        for parts in linker.parts():
+            for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
+                ready.result()
+                outcome += part.write()
+    return outcome + Outcome(superseded=linker.superseded, sources=linker.sources)
 
 
 @dataclass(frozen=True)
@@ -171,12 +169,18 @@ class _Linker:
         self.superseded = 0
         self._source_pk = np.zeros(len(rows), np.int64)  # of each record; 0 where there is none
         self._spectrum_pk: np.ndarray | None = None  # the same, of the spectra that came last
-        self._visits: list[Visit] = []
 
-    def parts(self) -> Iterator[_Part]:
-        """Give the rows of each table, in the order in which they are to be written."""
+    def parts(self) -> Iterator[list[_Part]]:
+        """Give the rows of the tables in the order in which they are to be written; the first before the next is asked.
+
+        Spectra that are made of visits are linked to what is in the database then.
+        """
+        linked: list[_Part] = []
         for batch in self.rows.batches:
             model = batch.plan.model
+            if model in MADE_OF and not batch.plan.fills:
+                yield linked
+                linked = []
             if model is Source:
                 parts = self._link_sources(batch)
             elif issubclass(model, SpectrumMixin):
@@ -186,7 +190,8 @@ class _Linker:
             self.superseded = len(batch)  # in the end, of the table that the rows are for: the last
             for part in parts:
                 self.superseded -= len(part.batch)
-                yield part
+                linked.append(part)
+        yield linked
 
     def _link_sources(self, batch: Batch) -> Iterator[_Part]:
         keeps = self.rows.keeps
@@ -202,7 +207,6 @@ class _Linker:
         batch = self._with_visits(model, _with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
         links = link_spectra(model, batch.columns, self.rows.wanted.get(model), self.careful)
         _insert_spectra(links)
-        self._visits += visits_of(model, batch.columns, links.keys_of_rows)
         self._spectrum_pk = np.zeros(len(self.rows), np.int64)
         self._spectrum_pk[batch.rows] = links.keys_of_rows
         batch = _gathered(batch, links, {"spectrum_pk": links.key})
@@ -228,7 +232,7 @@ class _Linker:
         """
         column = batch.columns.get(VISIT)
         if not batch.plan.fills and model in MADE_OF:
-            return _with_keys(batch, {VISIT: find_visits(model, batch.columns, self._visits)})
+            return _with_keys(batch, {VISIT: find_visits(model, batch.columns)})
         if batch.plan.fills and self._spectrum_pk is not None and VISIT in model._meta.fields:
             return _with_keys(batch, {VISIT: self._spectrum_pk})
         if column is None:

@@ -236,12 +236,11 @@ class _Batch:
     @property
     def notes(self) -> list[tuple[str, str]]:
         """What is to be said of files that are ingested."""
-        nameless = [
+        return [
             (content.path, NO_SOURCE)
             for content in self.contents
             if content.source is not None and all(content.source.get(name) is None for name in IDENTIFIERS)
         ]
-        return nameless + [(content.path, note) for content in self.contents for note in content.notes]
 
     def refused_with(self, problems: Problems) -> list[tuple[str, str]]:
         """Give the files that are refused, in their order: those that can't be read, and those with problems."""

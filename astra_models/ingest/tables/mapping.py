@@ -17,6 +17,7 @@ from astra_models.version import version_string_to_integer
 __all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mappings"]
 
 NAMES_SHOWN = 12
+NEEDS_TABLES = "it needs 'tables': by the name of a model, our columns and where they come from"
 FOLDER = Path(__file__).parent / "mappings"
 _KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
@@ -181,25 +182,31 @@ def _with_what_it_is_like(content: dict[str, object]) -> dict[str, object]:
     _require_known("mapping to be like", [content["like"]], [path.stem for path in sorted(FOLDER.glob("*.yaml"))])
     path = FOLDER / f"{content['like']}.yaml"
     other = _with_what_it_is_like(_read(path, f"the mapping {path}"))
-    tables = dict(other["tables"])
-    for table, columns in (content.get("tables") or {}).items():
-        tables[table] = {**tables.get(table, {}), **columns} if isinstance(columns, dict) else columns
+    tables = dict(_as_dict(other["tables"]))
+    for table, columns in _as_dict(content.get("tables") or {}).items():
+        tables[table] = {**_as_dict(tables.get(table, {})), **columns} if isinstance(columns, dict) else columns
     return {**other, **content, "tables": tables}
+
+
+def _as_dict(given: object) -> dict[str, object]:
+    if isinstance(given, dict):
+        return given
+    raise MappingError(NEEDS_TABLES)
 
 
 def _mapping(content: dict[str, object], name: str) -> Mapping:
     tables = content.get("tables")
     if not isinstance(tables, dict) or not tables:
-        raise MappingError("it needs 'tables': by the name of a model, our columns and where they come from")
+        raise MappingError(NEEDS_TABLES)
     rules = [rule for table, columns in tables.items() for rule in _rules(str(table), columns)]
-    release = content.get("release")
+    table = content.get("table")
     return Mapping(
         name=str(content.get("name", name)),
         rules=tuple(_unique_models(rules)),
-        recognised_by=tuple(map(str, content.get("recognised_by") or ())),
-        not_with=tuple(map(str, content.get("not_with") or ())),
-        table=content.get("table"),
-        release=None if release is None else str(release),
+        recognised_by=tuple(map(str, _list(content.get("recognised_by")))),
+        not_with=tuple(map(str, _list(content.get("not_with")))),
+        table=table if isinstance(table, int) else _text(table),
+        release=_text(content.get("release")),
         v_astra=_version(content.get("v_astra")),
         missing=_list(content.get("missing")),
         strict=bool(content.get("strict", True)),
@@ -224,7 +231,7 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
     _require_known(f"key of {title}", given, _RULE_KEYS)
     if ("from" in given) == ("value" in given):
         raise MappingError(f"{title}: give either 'from', a column of the file, or 'value', a constant")
-    transform = given.get("transform")
+    transform = _text(given.get("transform"))
     if transform is not None:
         _require_known(f"transform of {title}", [transform], TRANSFORMS)
     element, scale, values = given.get("element"), given.get("scale", 1), given.get("values") or {}
@@ -236,9 +243,9 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
         model=model,
         name=name,
         sources=tuple(map(str, _list(given.get("from")))),
-        plus=given.get("plus"),
+        plus=_text(given.get("plus")),
         element=element,
-        unit=given.get("unit"),
+        unit=_text(given.get("unit")),
         scale=float(scale),
         transform=transform,
         missing=_list(given.get("missing")),
@@ -268,15 +275,21 @@ def _rank(model: Model) -> int:
 
 def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> None:
     for name in given:
-        if name not in known:
+        if str(name) not in known:
             raise MappingError(f"there is no {what} {name!r}; {nearest(str(name), known)}")
 
 
 def _version(given: object) -> int | None:
     try:
-        return version_string_to_integer(given) if isinstance(given, str) else None if given is None else int(given)
+        if given is None or isinstance(given, str):
+            return None if given is None else version_string_to_integer(given)
+        return int(given)  # pyright: ignore[reportArgumentType]  raises for what is no number
     except (VersionError, TypeError, ValueError) as error:
         raise MappingError(f"v_astra {given!r} is no version: {error}") from error
+
+
+def _text(given: object) -> str | None:
+    return None if given is None else str(given)
 
 
 def _list(given: object) -> tuple[object, ...]:
