@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import numpy as np
 import peewee
 import pytest
 from astropy.io import fits
+from spectrum_files import write_mwm_star
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.base import database as bound_database
@@ -400,6 +402,43 @@ def test_sources_that_contradict_each_other_are_not_merged(database: peewee.Data
     new = Source.get(Source.sdss_id == sdss_id)
     assert new.gaia_dr3_source_id is None
     assert BossCombinedSpectrum.get().source_pk == new.pk
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_order_of_files_makes_no_difference(
+    database: peewee.Database, visits: list[str], tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    def of_star(sdss_id: int, mjd: int) -> Callable[[fits.HDUList], None]:
+        def change(hdus: fits.HDUList) -> None:
+            for column, value in {"SDSS_ID": sdss_id, "CATALOGID": 9001, "MJD": mjd}.items():
+                hdus[2].data[column][0] = value
+
+        return change
+
+    files = [
+        changed_copy(visits[0], tmp_path, of_star(-999, 59_001), "catalogid.fits"),
+        write_mwm_star(tmp_path / "sdss_id.fits", {1: {"run2d": "v6_2_1"}}, SDSS_ID=54_001),
+        changed_copy(visits[0], tmp_path, of_star(54_001, 59_002), "both.fits"),
+    ]
+    ingest_spectra([files[i] for i in order])
+
+    assert [(row.sdss_id, row.catalogid) for row in Source] == [(54_001, 9001)]
+
+
+def test_a_file_that_names_no_source_makes_none(database: peewee.Database, real_data: Path, tmp_path: Path) -> None:
+    def without_names(hdus: fits.HDUList) -> None:
+        hdus[0].header["PLUG_RA"] = "NaN"
+        for column, nothing in {"PLUG_RA": np.nan, "BESTOBJID": "0", "OBJID": 0}.items():
+            hdus[2].data[column][0] = nothing
+
+    path = changed_copy(real_data / "pyhammer" / "spec-1123-52882-0065.fits", tmp_path, without_names)
+    first, again = ingest_spectra([path]), ingest_spectra([path])
+
+    assert first.refused == []
+    [(_, note)] = first.notes
+    assert note.startswith("it names no source (sdss_id, ")
+    assert again.is_unchanged
+    assert (BossVisitSpectrum.get().source_pk, Source.select().count()) == (None, 0)
 
 
 # ---- kinds that are not among the real files

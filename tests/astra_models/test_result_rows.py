@@ -164,6 +164,32 @@ def test_two_sources_of_a_file_do_not_share_an_identifier(database: peewee.Datab
     ]
 
 
+def test_two_sources_with_the_catalogid_of_a_stored_one_are_not_merged_in_it(database: peewee.Database) -> None:
+    known = Source.create(catalogid=77)
+    given = columns()
+    given[Source] |= {"catalogid": np.full(N_ROWS, 77)}
+    ingest(given)
+    assert Source.get_by_id(known.pk).sdss_id == 50
+    assert {row[3]: row[1] == row[5] for row in stored()} == dict.fromkeys(range(50, 56), True)
+    assert Source.select().count() == N_ROWS
+
+
+def test_a_source_is_found_by_any_identifier_that_one_of_its_rows_has(database: peewee.Database) -> None:
+    known = Source.create(sdss4_apogee_id="a")
+    given = {Source: {"sdss_id": np.array([50, 50]), "sdss4_apogee_id": np.array(["a", ""])}}
+    assert dict(ingest(given).tables["source"]) == {"updated": 1}
+    assert (Source.get().pk, Source.get().sdss_id) == (known.pk, 50)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_where_a_chunk_ends_makes_no_difference(database: peewee.Database, at_once: int) -> None:
+    given: dict[str, Any] = {"sdss_id": [50, 50], "ra": [1.5, np.nan], "g_mag": [np.nan, 12.5], "dec": [3.0, 4.0]}
+    for start in range(0, 2, at_once):
+        ingest({Source: {name: np.array(values[start : start + at_once]) for name, values in given.items()}})
+    source = Source.get()
+    assert (source.ra, source.g_mag, source.dec) == (1.5, 12.5, 4.0)
+
+
 def test_rows_of_one_star_share_their_source(database: peewee.Database) -> None:
     given = columns()
     given[Source]["sdss_id"] = np.array([50, 50, 51, 51, 51, 52])

@@ -18,7 +18,7 @@ from astra_models.astronn_dist import AstroNNdist
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database
-from astra_models.ingest.rows.identity import IDENTIFIERS
+from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingest.tables.files import ResultFileReport
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.ingest.rows.identity import IDENTIFIERS
+from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source

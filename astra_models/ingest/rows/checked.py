@@ -120,11 +120,6 @@ def check_rows(
     return replace(rows, problems=problems)
 
 
-def is_spectrum(model: type) -> bool:
-    """Tell whether a model is a kind of spectrum."""
-    return issubclass(model, SpectrumMixin)
-
-
 def some_of(batch: Batch, places: np.ndarray) -> Batch:
     """Give the batch of some of its rows, in the order asked for; the same one if these are all."""
     is_all = len(places) == len(batch) and bool((places == np.arange(len(batch))).all())

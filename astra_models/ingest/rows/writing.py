@@ -16,19 +16,17 @@ from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.retry import one_line, run_transaction
 from astra_models.database.sql import is_postgresql, quoted_table
-from astra_models.ingest.rows.checked import Problems, Rows, is_spectrum, some_of
-from astra_models.ingest.rows.identity import (
+from astra_models.ingest.rows.checked import Problems, Rows, some_of
+from astra_models.ingest.rows.links import (
     MADE_OF,
     Links,
-    Visit,
     find_visits,
     link_results,
-    link_sources,
     link_spectra,
-    visits_of,
 )
+from astra_models.ingest.rows.sources import link_sources
 from astra_models.source import Source
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import UpsertPlan, plan_for_columns
@@ -122,13 +120,13 @@ def _write_good(rows: Rows, careful: bool) -> Outcome:
 def _write_all(rows: Rows, careful: bool) -> Outcome:
     """Link rows, and write table after table; while one is written, the next ones are made ready."""
     linker = _Linker(rows, careful)
-    parts = list(linker.parts())
-    outcome = Outcome(superseded=linker.superseded, sources=linker.sources)
+    outcome = Outcome()
     with ThreadPoolExecutor(1, "astra-prepare") as thread:
-        for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
-            ready.result()
-            outcome += part.write()
-    return outcome
+        for parts in linker.parts():
+            for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
+                ready.result()
+                outcome += part.write()
+    return outcome + Outcome(superseded=linker.superseded, sources=linker.sources)
 
 
 @dataclass(frozen=True)
@@ -171,20 +169,29 @@ class _Linker:
         self.superseded = 0
         self._source_pk = np.zeros(len(rows), np.int64)  # of each record; 0 where there is none
         self._spectrum_pk: np.ndarray | None = None  # the same, of the spectra that came last
-        self._visits: list[Visit] = []
 
-    def parts(self) -> Iterator[_Part]:
-        """Give the rows of each table, in the order in which they are to be written."""
+    def parts(self) -> Iterator[list[_Part]]:
+        """Give the rows of the tables in the order in which they are to be written; the first before the next is asked.
+
+        Spectra that are made of visits are linked to what is in the database then.
+        """
+        linked: list[_Part] = []
         for batch in self.rows.batches:
             model = batch.plan.model
-            link = (
-                self._link_sources if model is Source else self._link_spectra if is_spectrum(model) else self._results
-            )
-            # What is superseded is told of the table that the rows are for: the last.
-            self.superseded = len(batch)
-            for part in link(batch):
+            if model in MADE_OF and not batch.plan.fills:
+                yield linked
+                linked = []
+            if model is Source:
+                parts = self._link_sources(batch)
+            elif issubclass(model, SpectrumMixin):
+                parts = self._link_spectra(model, batch)
+            else:
+                parts = self._results(batch)
+            self.superseded = len(batch)  # in the end, of the table that the rows are for: the last
+            for part in parts:
                 self.superseded -= len(part.batch)
-                yield part
+                linked.append(part)
+        yield linked
 
     def _link_sources(self, batch: Batch) -> Iterator[_Part]:
         keeps = self.rows.keeps
@@ -196,12 +203,10 @@ class _Linker:
             self.sources = _statuses(batch, links)
         return _parts(batch, links)
 
-    def _link_spectra(self, batch: Batch) -> Iterator[_Part]:
-        model = batch.plan.model
-        batch = self._with_visits(_with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
+    def _link_spectra(self, model: type[SpectrumMixin], batch: Batch) -> Iterator[_Part]:
+        batch = self._with_visits(model, _with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
         links = link_spectra(model, batch.columns, self.rows.wanted.get(model), self.careful)
         _insert_spectra(links)
-        self._visits += visits_of(model, batch.columns, links.keys_of_rows)
         self._spectrum_pk = np.zeros(len(self.rows), np.int64)
         self._spectrum_pk[batch.rows] = links.keys_of_rows
         batch = _gathered(batch, links, {"spectrum_pk": links.key})
@@ -219,15 +224,15 @@ class _Linker:
         links = link_results(last, None if wanted is None else wanted.take(last.rows), self.careful)
         return _parts(_with_keys(last, {batch.plan.primary_key.name: links.key}), links)
 
-    def _with_visits(self, batch: Batch) -> Batch:
+    def _with_visits(self, model: type[SpectrumMixin], batch: Batch) -> Batch:
         """Let spectra refer to the visits that they are made of.
 
         Rows of a table are of a spectrum and of its visit, or have the visit's key: that is only taken if it is that
         of a visit of the same source. Other files name the visit by what both have in common.
         """
-        model, column = batch.plan.model, batch.columns.get(VISIT)
+        column = batch.columns.get(VISIT)
         if not batch.plan.fills and model in MADE_OF:
-            return _with_keys(batch, {VISIT: find_visits(model, batch.columns, self._visits)})
+            return _with_keys(batch, {VISIT: find_visits(model, batch.columns)})
         if batch.plan.fills and self._spectrum_pk is not None and VISIT in model._meta.fields:
             return _with_keys(batch, {VISIT: self._spectrum_pk})
         if column is None:
@@ -260,7 +265,7 @@ def _without_stored(batch: Batch, links: Links) -> Batch:
         if name in (batch.plan.given or ())
     }
     fields = [Source._meta.fields[name] for name in columns]
-    for place, *stored in find_rows(Source, {Source._meta.primary_key: links.key[known]}, fields):
+    for place, *stored in find_rows(Source, {Source._meta.fields["pk"]: links.key[known]}, fields):
         for value, column in zip(stored, columns.values(), strict=True):
             if value is not None:
                 column.null[known[place]] = True

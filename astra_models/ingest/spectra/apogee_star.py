@@ -5,11 +5,11 @@ is another thing (the shift of the co-add, 0), so it counts only where neither o
 reduction of files that don't name it (APRED) is that in the names of their visits, ``apVisit-r6-...``.
 """
 
-from typing import Any
-
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectrumInApStar
 from astra_models.errors import UnrecognizedFileError
-from astra_models.fits.star_file import FitsFile, Hdu
+from astra_models.fits.hdu import Hdu
+from astra_models.fits.header import Header
+from astra_models.fits.star_file import FitsFile
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
 from astra_models.pixels.rows import VisitName, parse_visit_name
@@ -97,12 +97,12 @@ def read_ap_star(file: FitsFile) -> FileContent:
     return FileContent(file.path, take(SOURCE_COLUMNS, header), spectra)
 
 
-def _visit(header: dict[str, Any], number: int, visit: VisitName) -> Values:
+def _visit(header: Header, number: int, visit: VisitName) -> Values:
     fiber = visit.fiber if visit.fiber is not None else v.whole(header.get(f"FIBER{number}"))
     return {"plate": visit.plate, "mjd": visit.mjd, "fiber": fiber or 0, "reduction": visit.reduction}
 
 
-def _key(header: dict[str, Any], apred: str, obj: str, visits: Visits) -> Values:
+def _key(header: Header, apred: str, obj: str, visits: Visits) -> Values:
     prefix = visits[0][1].prefix if visits else ""
     is_sdss5 = "HEALPIX" in header or "SDSS_ID" in header or header.get("SURVEY") == "SDSS-V"
     by_prefix = {"ap": "apo25m", "as": "lco25m"}
@@ -118,7 +118,7 @@ def _key(header: dict[str, Any], apred: str, obj: str, visits: Visits) -> Values
     }
 
 
-def _mjds(header: dict[str, Any], visits: Visits) -> Values:
+def _mjds(header: Header, visits: Visits) -> Values:
     mjds = [visit.mjd for _, visit in visits]
     if not mjds:
         dates = (v.number(header.get(f"JD{i}")) for i in range(1, 1 + (v.whole(header.get("NVISITS")) or 0)))
@@ -126,7 +126,7 @@ def _mjds(header: dict[str, Any], visits: Visits) -> Values:
     return {"min_mjd": min(mjds, default=None), "max_mjd": max(mjds, default=None)}
 
 
-def _visits(header: dict[str, Any]) -> Visits:
+def _visits(header: Header) -> Visits:
     """Give numbers and names of the visits that are in the co-add."""
     numbers = range(1, 1 + (v.whole(header.get("NVISITS")) or 0))
     names = ((number, parse_visit_name(str(header.get(f"SFILE{number}", "")))) for number in numbers)

@@ -5,11 +5,11 @@ so are the parameters of the template that it was found with: none of them is ke
 the table of HDU 11 counts before its primary header.
 """
 
-from typing import Any
-
 from astra_models.apogee import ApogeeVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
-from astra_models.fits.star_file import FitsFile, Hdu, Row
+from astra_models.fits.hdu import Hdu
+from astra_models.fits.header import Header
+from astra_models.fits.star_file import FitsFile, Row
 from astra_models.ingest.spectra import values as v
 from astra_models.ingest.spectra.apogee_star import OTHER_RELEASE, REDUCTION_RELEASES
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Values, take
@@ -78,12 +78,12 @@ def read_ap_visit(file: FitsFile) -> FileContent:
         if not file.hdus[number].is_complete:
             raise UnrecognizedFileError(f"the file is truncated in the pixels of HDU {number}; fetch it again")
     has_table = len(file.hdus) > TABLE_HDU and file.hdus[TABLE_HDU].n_rows == 1
-    places: list[Any] = [file.row(TABLE_HDU), file.primary] if has_table else [file.primary]
+    places: list[Row | Header] = [file.row(TABLE_HDU), file.primary] if has_table else [file.primary]
     row = take(COLUMNS, *places) | _key(file, places) | {"path": file.path}
     return FileContent(file.path, take(SOURCE_COLUMNS, *places), [(ApogeeVisitSpectrum, row)])
 
 
-def _key(file: FitsFile, places: list[Row | dict[str, Any]]) -> Values:
+def _key(file: FitsFile, places: list[Row | Header]) -> Values:
     key = take(KEY_COLUMNS, *places)
     name = next((parse_visit_name(str(place.get("FILE") or "")) for place in places), None)
     if name is not None:
@@ -99,7 +99,7 @@ def _key(file: FitsFile, places: list[Row | dict[str, Any]]) -> Values:
     return key | {
         "release": "sdss5" if is_sdss5 else REDUCTION_RELEASES.get(str(key["apred"]), OTHER_RELEASE),
         "filetype": "apVisit",
-        "prefix": name.prefix if name is not None else PREFIXES.get(key["telescope"], "ap"),
+        "prefix": name.prefix if name is not None else PREFIXES.get(str(key["telescope"]), "ap"),
         "reduction": name.reduction if name is not None else "",
     }
 

@@ -244,9 +244,10 @@ def _early_source(file: FitsFile, row: Row) -> Values:
 
 
 def _position_number(source: Values) -> int | None:
-    if source["ra"] is None or source["dec"] is None:
+    ra, dec = source["ra"], source["dec"]
+    if not isinstance(ra, float) or not isinstance(dec, float):
         return None
-    return -1 - round(source["ra"] * 3600) * 648_001 - round((source["dec"] + 90) * 3600)
+    return -1 - round(ra * 3600) * 648_001 - round((dec + 90) * 3600)
 
 
 def _table_row(file: FitsFile) -> Row:

@@ -1,13 +1,22 @@
-"""What a spectrum file comes to: values of a source, and of rows in the tables of spectra."""
+"""What is read from a file of spectra: values of a source, and of rows in the tables of spectra."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from astra_models.fits.star_file import FitsFile
+from astra_models.ingest.spectra.values import Convert, Value
 from astra_models.spectrum import SpectrumMixin
 
-Values = dict[str, Any]
+Values = dict[str, Value]
+
+
+class Place(Protocol):
+    """Where values are looked up by name: a header, or a row of a table."""
+
+    def get(self, name: str, /) -> object:
+        """Give a value; None if there is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,18 +31,15 @@ class FileContent:
         Values of the source's columns; None if the spectrum is not of one object on the sky.
     spectra : sequence of (type, dict)
         For each spectrum, the model and the values of its columns.
-    notes : list of str
-        What the file has that is not kept.
     """
 
     path: str
     source: Values | None
     spectra: Sequence[tuple[type[SpectrumMixin], Values]]
-    notes: list[str] = field(default_factory=list)
 
 
 class Kind(NamedTuple):
-    """A kind of file: by what it is recognised, said and done, and how it is read."""
+    """A kind of file: what it is detected from, for messages and as a test, and how it is read."""
 
     looked_for: str
     recognises: Callable[[FitsFile], bool]
@@ -43,11 +49,11 @@ class Kind(NamedTuple):
 class From(NamedTuple):
     """Where a column's value is found: the first of some names that has one, and how it is converted."""
 
-    convert: Callable[[Any], Any]
+    convert: Convert
     names: tuple[str, ...]
 
 
-def take(columns: Mapping[str, From], *places: Any) -> Values:
+def take(columns: Mapping[str, From], *places: Place) -> Values:
     """Look up the values of columns.
 
     Parameters
@@ -65,7 +71,7 @@ def take(columns: Mapping[str, From], *places: Any) -> Values:
     return {column: _first(place, *source) for column, source in columns.items() for place in [places]}
 
 
-def _first(places: tuple[Any, ...], convert: Callable[[Any], Any], names: tuple[str, ...]) -> Any:
+def _first(places: tuple[Place, ...], convert: Convert, names: tuple[str, ...]) -> Value:
     for name in names:
         for place in places:
             value = place.get(name)

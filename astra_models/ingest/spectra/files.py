@@ -26,7 +26,8 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
-from astra_models.ingest.rows.identity import IDENTIFIERS, MADE_OF, count_sources
+from astra_models.ingest.rows.links import MADE_OF
+from astra_models.ingest.rows.sources import IDENTIFIERS, count_sources
 from astra_models.ingest.rows.writing import VISIT, add_sources, write_rows
 from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.recognise import read_spectrum_file
@@ -235,12 +236,11 @@ class _Batch:
     @property
     def notes(self) -> list[tuple[str, str]]:
         """What is to be said of files that are ingested."""
-        nameless = [
+        return [
             (content.path, NO_SOURCE)
             for content in self.contents
             if content.source is not None and all(content.source.get(name) is None for name in IDENTIFIERS)
         ]
-        return nameless + [(content.path, note) for content in self.contents for note in content.notes]
 
     def refused_with(self, problems: Problems) -> list[tuple[str, str]]:
         """Give the files that are refused, in their order: those that can't be read, and those with problems."""

@@ -22,8 +22,8 @@ from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows, is_spectrum
-from astra_models.ingest.rows.identity import IDENTIFIERS
+from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows
+from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingest.rows.writing import Outcome, write_rows
 from astra_models.ingest.tables.mapping import GivenMapping
 from astra_models.ingest.tables.opening import ResultFile, file_sha256, open_result_file
@@ -39,6 +39,9 @@ NO_IDENTIFIER = f"it has no identifier of a source ({', '.join(IDENTIFIERS)})"
 NO_VERSION = "neither the row nor the file says of which version it is (v_astra)"
 MAY_BE_EMPTY = ("field", "prefix", "reduction", "plate")
 """Text of natural keys that some kinds of spectra, or some releases, don't have."""
+
+LINKED = (Source, SpectrumMixin)
+"""Tables of what results are of."""
 
 VALUES_PER_CHUNK = 2_000_000
 REASON_SHOWN = 120
@@ -250,9 +253,7 @@ def check_chunk(
     """
     places = np.arange(len(numbers))
     tables = [
-        Table(
-            model, columns[model], places, Stored.FILLED if model is Source or is_spectrum(model) else Stored.REPLACED
-        )
+        Table(model, columns[model], places, Stored.FILLED if issubclass(model, LINKED) else Stored.REPLACED)
         for model in sorted(columns, key=partial(_order, spectrum))
     ]
     return check_rows(tables, numbers, partial(_what_rows_lack, columns))
@@ -260,7 +261,7 @@ def check_chunk(
 
 def _order(spectrum: type[SpectrumMixin] | None, model: Model) -> int:
     """Put sources first, then spectra, the kind that results are of last of these, then results."""
-    return 0 if model is Source else 2 if model is spectrum else 1 if is_spectrum(model) else 3
+    return 0 if model is Source else 2 if model is spectrum else 1 if issubclass(model, LINKED) else 3
 
 
 def _checked(chunk: Chunk) -> Rows:

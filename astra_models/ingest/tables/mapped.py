@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,15 +14,18 @@ from astra_models.fits.byte_stream import ByteStream
 from astra_models.fits.stream import FitsScan, TableHdu
 from astra_models.ingest.missing import in_mapped_table
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
-from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
+from astra_models.ingest.tables.parts import Model, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
 from astra_models.ingest.tables.summaries import blocks_of, plain_value, provenance_of
 from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingest.tables.units import match_units
-from astra_models.ingest.tables.values import Converter, Rules
+from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 from astra_models.version import installed_version
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 NOT_MAPPED = "the mapping doesn't name it"
 NO_VERSION = "of which version the results are isn't said: they are kept under"
@@ -53,11 +56,11 @@ class TableBlock:
     def __len__(self) -> int:
         return self.n_rows
 
-    def values(self, column: TableColumn) -> np.ndarray:
+    def values(self, column: FileColumn) -> np.ndarray:
         """Give the values of a column."""
         return self.columns[column.name]
 
-    def row(self, place: int) -> dict[str, Any]:
+    def row(self, place: int) -> dict[str, object]:
         """Give a row as the file has it."""
         return {name: plain_value(values[place]) for name, values in self.columns.items()}
 
@@ -129,12 +132,12 @@ def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
 
 def _part(
     mapping: Mapping,
-    columns: Sequence[Any],
+    columns: Sequence[FileColumn],
     n_rows: int,
     blocks: Callable[[int], Iterator[tuple[int, Block]]],
     number: int,
     name: str,
-) -> Part:
+) -> Part[None]:
     plan = _plan(mapping, columns)
     return Part(
         name=name or str(number),
@@ -149,7 +152,7 @@ def _part(
     )
 
 
-def _plan(mapping: Mapping, columns: Sequence[Any]) -> Plan:
+def _plan(mapping: Mapping, columns: Sequence[FileColumn]) -> Plan:
     spectrum = next((model for model in mapping.models if issubclass(model, SpectrumMixin)), None)
     result = next((model for model in mapping.models if model is not Source and model is not spectrum), None)
     readers: list[Reader] = []
@@ -178,7 +181,9 @@ def _plan(mapping: Mapping, columns: Sequence[Any]) -> Plan:
     return Plan(layout, readers, list(unplaced.items()), list(dict.fromkeys(notes)))
 
 
-def _find(columns: Sequence[Any], names: Sequence[str], rule: ColumnRule, mapping: Mapping, notes: list[str]) -> Any:
+def _find(
+    columns: Sequence[FileColumn], names: Sequence[str], rule: ColumnRule, mapping: Mapping, notes: list[str]
+) -> FileColumn | None:
     """Find the first of some columns that there is; None, and a note, if there is none and that is no error."""
     for name in names:
         same = [column for column in columns if column.name == name]
@@ -193,7 +198,9 @@ def _find(columns: Sequence[Any], names: Sequence[str], rule: ColumnRule, mappin
     return None
 
 
-def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapping) -> tuple[Reader | str, str | None]:
+def _reader(
+    rule: ColumnRule, column: FileColumn, columns: Sequence[FileColumn], mapping: Mapping
+) -> tuple[Reader | str, str | None]:
     if column.unreadable:
         return column.unreadable, None
     length = column.shape[0] if len(column.shape) == 1 else 1
@@ -228,7 +235,7 @@ def _reader(rule: ColumnRule, column: Any, columns: Sequence[Any], mapping: Mapp
     return Reader(rule.model, rule.name, column, converter, plus=other), match.note
 
 
-def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Any, str]]) -> list[Reader]:
+def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Model, str]]) -> list[Reader]:
     given = {"release": mapping.release, "v_astra": mapping.v_astra}
     return [
         Reader(model, name, None, None, value)
@@ -241,7 +248,7 @@ def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Any, str]]) ->
 # ---- astropy tables
 
 
-def _read_table(path: str) -> tuple[Any, list[str]]:
+def _read_table(path: str) -> tuple["Table", list[str]]:
     from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
@@ -271,10 +278,10 @@ def _format_of(path: str) -> dict[str, str]:
     return {"format": "ascii.csv"} if path.lower().removesuffix(".gz").endswith(".csv") else {}
 
 
-def _columns_of(table: Any) -> tuple[list[TableColumn], dict[str, np.ndarray]]:
+def _columns_of(table: "Table") -> tuple[list[TableColumn], dict[str, np.ndarray]]:
     columns, arrays = [], {}
     for name in table.colnames:
-        values, unit, why = _array_of(table[name])
+        values, unit, why = _array_of(table.columns[name])
         kind = _KINDS.get(values.dtype.kind, "")
         if values.dtype.kind == "u" and values.dtype.itemsize == 1 and values.ndim > 1:
             kind = "bytes"

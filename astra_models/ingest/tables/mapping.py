@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from astra_models import outputs
 from astra_models.errors import AstraError, VersionError, did_you_mean
+from astra_models.ingest.tables.placing import Model
 from astra_models.ingest.tables.transforms import TRANSFORMS
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
@@ -16,6 +16,7 @@ from astra_models.version import version_string_to_integer
 
 __all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mappings"]
 
+NEEDS_TABLES = "it needs 'tables': by the name of a model, our columns and where they come from"
 FOLDER = Path(__file__).parent / "mappings"
 _KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
@@ -53,7 +54,7 @@ class ColumnRule:
         By what the file says, what we say; what isn't there stays as it is.
     """
 
-    model: Any
+    model: Model
     name: str
     sources: tuple[str, ...] = ()
     plus: str | None = None
@@ -61,8 +62,8 @@ class ColumnRule:
     unit: str | None = None
     scale: float = 1.0
     transform: str | None = None
-    missing: tuple[Any, ...] = ()
-    value: Any = None
+    missing: tuple[object, ...] = ()
+    value: object = None
     values: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,11 +103,11 @@ class Mapping:
     table: int | str | None = None
     release: str | None = None
     v_astra: int | None = None
-    missing: tuple[Any, ...] = ()
+    missing: tuple[object, ...] = ()
     strict: bool = True
 
     @property
-    def models(self) -> list[Any]:
+    def models(self) -> list[Model]:
         """The models that it is for: sources, then spectra, then results."""
         return sorted(dict.fromkeys(rule.model for rule in self.rules), key=_rank)
 
@@ -116,7 +117,7 @@ class Mapping:
         return bool(self.recognised_by) and known.issuperset(self.recognised_by) and known.isdisjoint(self.not_with)
 
 
-GivenMapping = Mapping | dict[str, Any] | str | os.PathLike[str]
+GivenMapping = Mapping | dict[str, object] | str | os.PathLike[str]
 """A mapping, or a YAML file, or what is in one."""
 
 
@@ -149,7 +150,7 @@ def own_mappings() -> list[Mapping]:
     return [mapping for path in sorted(FOLDER.glob("*.yaml")) if (mapping := load_mapping(path)).recognised_by]
 
 
-def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str], where: str) -> dict[str, object]:
     import yaml
 
     try:
@@ -163,7 +164,7 @@ def _read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     return content
 
 
-def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
+def _with_what_it_is_like(content: dict[str, object]) -> dict[str, object]:
     """Fill in what a mapping doesn't say from the one that it is like: keys of the file, and columns of each table."""
     _require_known("key", content, _KEYS)
     if "like" not in content:
@@ -171,32 +172,38 @@ def _with_what_it_is_like(content: dict[str, Any]) -> dict[str, Any]:
     _require_known("mapping to be like", [content["like"]], [path.stem for path in sorted(FOLDER.glob("*.yaml"))])
     path = FOLDER / f"{content['like']}.yaml"
     other = _with_what_it_is_like(_read(path, f"the mapping {path}"))
-    tables = dict(other["tables"])
-    for table, columns in (content.get("tables") or {}).items():
-        tables[table] = {**tables.get(table, {}), **columns} if isinstance(columns, dict) else columns
+    tables = dict(_as_dict(other["tables"]))
+    for table, columns in _as_dict(content.get("tables") or {}).items():
+        tables[table] = {**_as_dict(tables.get(table, {})), **columns} if isinstance(columns, dict) else columns
     return {**other, **content, "tables": tables}
 
 
-def _mapping(content: dict[str, Any], name: str) -> Mapping:
+def _as_dict(given: object) -> dict[str, object]:
+    if isinstance(given, dict):
+        return given
+    raise MappingError(NEEDS_TABLES)
+
+
+def _mapping(content: dict[str, object], name: str) -> Mapping:
     tables = content.get("tables")
     if not isinstance(tables, dict) or not tables:
-        raise MappingError("it needs 'tables': by the name of a model, our columns and where they come from")
+        raise MappingError(NEEDS_TABLES)
     rules = [rule for table, columns in tables.items() for rule in _rules(str(table), columns)]
-    release = content.get("release")
+    table = content.get("table")
     return Mapping(
         name=str(content.get("name", name)),
         rules=tuple(_unique_models(rules)),
-        recognised_by=tuple(map(str, content.get("recognised_by") or ())),
-        not_with=tuple(map(str, content.get("not_with") or ())),
-        table=content.get("table"),
-        release=None if release is None else str(release),
+        recognised_by=tuple(map(str, _list(content.get("recognised_by")))),
+        not_with=tuple(map(str, _list(content.get("not_with")))),
+        table=table if isinstance(table, int) else _text(table),
+        release=_text(content.get("release")),
         v_astra=_version(content.get("v_astra")),
         missing=_list(content.get("missing")),
         strict=bool(content.get("strict", True)),
     )
 
 
-def _rules(table: str, columns: Any) -> list[ColumnRule]:
+def _rules(table: str, columns: object) -> list[ColumnRule]:
     models = {model.__name__: model for model in _models()}
     if table not in models:
         raise MappingError(f"there is no table {table!r}; {did_you_mean(table, models)}")
@@ -205,7 +212,7 @@ def _rules(table: str, columns: Any) -> list[ColumnRule]:
     return [_rule(models[table], str(name), given) for name, given in columns.items()]
 
 
-def _rule(model: Any, name: str, given: Any) -> ColumnRule:
+def _rule(model: Model, name: str, given: object) -> ColumnRule:
     title = f"{model.__name__}.{name}"
     if name not in model._meta.fields:
         raise MappingError(f"{model.__name__} has no column {name!r}; {did_you_mean(name, model._meta.fields)}")
@@ -214,7 +221,7 @@ def _rule(model: Any, name: str, given: Any) -> ColumnRule:
     _require_known(f"key of {title}", given, _RULE_KEYS)
     if ("from" in given) == ("value" in given):
         raise MappingError(f"{title}: give either 'from', a column of the file, or 'value', a constant")
-    transform = given.get("transform")
+    transform = _text(given.get("transform"))
     if transform is not None:
         _require_known(f"transform of {title}", [transform], TRANSFORMS)
     element, scale, values = given.get("element"), given.get("scale", 1), given.get("values") or {}
@@ -226,9 +233,9 @@ def _rule(model: Any, name: str, given: Any) -> ColumnRule:
         model=model,
         name=name,
         sources=tuple(map(str, _list(given.get("from")))),
-        plus=given.get("plus"),
+        plus=_text(given.get("plus")),
         element=element,
-        unit=given.get("unit"),
+        unit=_text(given.get("unit")),
         scale=float(scale),
         transform=transform,
         missing=_list(given.get("missing")),
@@ -246,27 +253,33 @@ def _unique_models(rules: list[ColumnRule]) -> list[ColumnRule]:
     return rules
 
 
-def _models() -> list[Any]:
+def _models() -> list[Model]:
     models = outputs.all_models()
     return [model for model in models if model is Source or issubclass(model, SpectrumMixin | PipelineOutputMixin)]
 
 
-def _rank(model: Any) -> int:
+def _rank(model: Model) -> int:
     return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2
 
 
-def _require_known(what: str, given: Iterable[Any], known: Iterable[str]) -> None:
+def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> None:
     for name in given:
-        if name not in known:
+        if str(name) not in known:
             raise MappingError(f"there is no {what} {name!r}; {did_you_mean(str(name), known)}")
 
 
-def _version(given: Any) -> int | None:
+def _version(given: object) -> int | None:
     try:
-        return version_string_to_integer(given) if isinstance(given, str) else None if given is None else int(given)
+        if given is None or isinstance(given, str):
+            return None if given is None else version_string_to_integer(given)
+        return int(given)  # pyright: ignore[reportArgumentType]  raises for what is no number
     except (VersionError, TypeError, ValueError) as error:
         raise MappingError(f"v_astra {given!r} is no version: {error}") from error
 
 
-def _list(given: Any) -> tuple[Any, ...]:
+def _text(given: object) -> str | None:
+    return None if given is None else str(given)
+
+
+def _list(given: object) -> tuple[object, ...]:
     return () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)

@@ -1,18 +1,18 @@
 """Files of results, read into columns of our tables.
 
-`open_result_file` tells what a file is and where each of its columns goes; `Part.chunks` then gives the values, a
-bounded number of rows at a time, whatever the size of the file.
+`open_result_file` tells what a file is and where each of its columns goes; `Part.chunks` then gives the values, some
+rows at a time, so that memory doesn't grow with the file.
 """
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from astra_models.errors import UnknownKindError, UnrecognizedFileError
 from astra_models.fits.byte_stream import ByteStream, TruncatedGzipError
 from astra_models.fits.stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.tables.mapped import open_mapped_fits, open_mapped_table
-from astra_models.ingest.tables.mapping import Mapping, MappingError, load_mapping, own_mappings
+from astra_models.ingest.tables.mapping import GivenMapping, Mapping, MappingError, load_mapping, own_mappings
 from astra_models.ingest.tables.parts import Chunk, Part, ResultFile
 from astra_models.ingest.tables.recognise import SpectrumFileError
 from astra_models.ingest.tables.summaries import open_summary
@@ -39,17 +39,17 @@ OR_READ = ", or read what is whole of it (--damaged)"
 
 def open_result_file(
     path: str | os.PathLike[str],
-    mapping: Any = None,
+    mapping: GivenMapping | None = None,
     *,
     damaged: Literal["refuse", "read"] = "refuse",
     progress: Callable[[int], None] | None = None,
 ) -> ResultFile:
-    """Recognise a file of results, by its content, and go through it once to see that it is whole.
+    """Detect from its content what a file of results is, and go through it once to see that it is whole.
 
     Parameters
     ----------
     path : str or Path
-        A FITS file, gzipped or not; with a mapping any table that astropy reads.
+        A FITS file, gzipped or not; with a mapping, any table that astropy reads.
     mapping : Mapping, path or dict, optional
         Which columns go where, for a file that isn't the survey's: a YAML file, or what is in one.
     damaged : {"refuse", "read"}, optional
@@ -78,7 +78,7 @@ def open_result_file(
         raise type(error)(f"{path}: {error}") from error
 
 
-def _open(path: str, mapping: Any, damaged: str, progress: Callable[[int], None] | None) -> ResultFile:
+def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Callable[[int], None] | None) -> ResultFile:
     told = None if mapping is None else load_mapping(mapping)
     try:
         found = scan(path, progress)

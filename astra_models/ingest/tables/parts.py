@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -11,27 +11,13 @@ from astra_models.base import BaseModel
 from astra_models.columns.typed import Column, Refusal, to_column
 from astra_models.ingest.rows.checked import Problems
 from astra_models.ingest.tables.placing import Layout
-from astra_models.ingest.tables.values import Converter, FileColumn
+from astra_models.ingest.tables.values import Block, Converter, FileColumn
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 
 BYTES_AT_ONCE = 1 << 24
 Model = type[BaseModel]
 Columns = dict[Model, dict[str, Column]]
-
-
-class Block(Protocol):
-    """Some rows of a file."""
-
-    def __len__(self) -> int: ...
-
-    def values(self, column: FileColumn) -> np.ndarray:
-        """Give the values of a column, masked where the file says that they are missing."""
-        ...
-
-    def row(self, place: int) -> dict[str, object]:
-        """Give a row as the file has it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,9 @@ def _why_not(theirs: str, layout: Layout) -> str:
 
 def _with_models(columns: Sequence[FileColumn], layout: Layout) -> Iterator[tuple[FileColumn, list[Model]]]:
     """Give each column with the models in which it is looked for, the one whose part of the row it is in first."""
-    spectra = [model for model in (layout.spectrum, layout.reduced) if model is not None]
+    spectra: list[Model] = [model for model in (layout.spectrum, layout.reduced) if model is not None]
     results = [layout.result] if layout.result is not None else []
-    order = [Source]
+    order: list[Model] = [Source]
     for column in columns:
         if column.name in ("task_pk", "id") and results:
             order = [*results, *spectra]
@@ -164,9 +164,9 @@ def _targets(
         for name in our_names(model.__name__, theirs):
             if name in model._meta.fields and name not in NOT_IN_FILES and (model, name) not in found:
                 yield model, name
-                is_shared = model is layout.spectrum and layout.reduced and name in layout.reduced._meta.fields
-                if is_shared and name != "spectrum_pk":
-                    yield layout.reduced, name
+                reduced = layout.reduced if model is layout.spectrum else None
+                if reduced is not None and name in reduced._meta.fields and name != "spectrum_pk":
+                    yield reduced, name
                 return
 
 

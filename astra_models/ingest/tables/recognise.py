@@ -1,11 +1,10 @@
-"""Which kind of summary file a file is, told by its content and never by its name."""
+"""Which kind of summary file a file is, detected from its content and never from its name."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from astra_models import outputs
 from astra_models.errors import SelectionError, UnrecognizedFileError
-from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, place
+from astra_models.ingest.tables.placing import SPECTRUM_MODELS, Layout, Model, place
 from astra_models.ingest.tables.renames import NO_COLUMN
 from astra_models.ingest.tables.row_kinds import RowKind
 from astra_models.pipeline import PipelineOutputMixin
@@ -20,7 +19,7 @@ class SpectrumFileError(UnrecognizedFileError):
     """A file of one star's spectra, and not a summary of many results."""
 
 
-def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple[str, Any] | None:
+def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple[str, Model | None] | None:
     """Recognise a summary file of Astra.
 
     Parameters
@@ -64,7 +63,7 @@ def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple
     return kinds[-1 if level == "Visit" else 0], model
 
 
-def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
+def layout_of(names: Sequence[str], result: Model | None, kind: RowKind) -> Layout:
     """Tell which tables the rows of a table are of.
 
     Parameters
@@ -87,7 +86,7 @@ def layout_of(names: Sequence[str], result: Any, kind: RowKind) -> Layout:
     return Layout(models.get(kind.filetype, next(iter(models.values()))), result)
 
 
-def pipeline_model(name: str | None) -> Any:
+def pipeline_model(name: str | None) -> type[PipelineOutputMixin] | None:
     """Find the model of a pipeline by its name, in whatever case; None if there is none."""
     try:
         return outputs.output_model_named(name) if name else None
@@ -95,14 +94,14 @@ def pipeline_model(name: str | None) -> Any:
         return None
 
 
-def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
+def _likeliest(tables: Sequence[Sequence[str]]) -> type[PipelineOutputMixin] | None:
     """Choose the pipeline that leaves the fewest columns without a place, and lacks the fewest of its own.
 
     None if the best of them leaves more of its columns without a place than not.
     """
     columns = [_Named(name) for name in tables[0]]
 
-    def cost(model: Any) -> tuple[int, int, int]:
+    def cost(model: type[PipelineOutputMixin]) -> tuple[int, int, int]:
         placed, unplaced = place(columns, layout_of(tables[0], model, RowKind()))
         own = set(model._meta.fields) - _COMMON
         measured = {placement.name for placement in placed if placement.model is model} & own
@@ -118,7 +117,9 @@ def _likeliest(tables: Sequence[Sequence[str]]) -> Any:
 class _Named:
     """A column of which only the name is known."""
 
-    kind, unit, unreadable = "float", None, None
+    kind = "float"
+    unit = unreadable = None
+    shape = ()
 
     def __init__(self, name: str):
         self.name = name

@@ -1,8 +1,11 @@
 """Which kind of spectrum each row of a summary file is of: a table of a file may have several."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+from astra_models.ingest.tables.values import Block, FileColumn
 
 _OF_ASTRA = b"mwmVisit"
 
@@ -34,14 +37,14 @@ class RowKinds:
         The columns of a table.
     """
 
-    def __init__(self, columns: Any):
+    def __init__(self, columns: Sequence[FileColumn]):
         by_name = {column.name: column for column in columns if not column.unreadable}
         self._filetype = by_name.get("filetype")
-        pair = by_name.get("spectrum_pk"), by_name.get("drp_spectrum_pk") if "apstar" in by_name else None
-        self._pks = None if None in pair else pair
+        spectrum_pk, reduced_pk = by_name.get("spectrum_pk"), by_name.get("drp_spectrum_pk")
+        self._pks = (spectrum_pk, reduced_pk) if spectrum_pk and reduced_pk and "apstar" in by_name else None
         self._apred = by_name.get("apred") if "run2d" in by_name else None
 
-    def __call__(self, block: Any) -> list[tuple[RowKind, np.ndarray]]:
+    def __call__(self, block: Block) -> list[tuple[RowKind, np.ndarray]]:
         """Give the kinds of rows in a block, and which rows are of each."""
         n_rows = len(block)
         filetypes = np.zeros(n_rows, "S1") if self._filetype is None else block.values(self._filetype)
@@ -58,13 +61,13 @@ class RowKinds:
             found.append((RowKind(filetype, bool(code & 2), bool(code & 1)), np.flatnonzero(codes == code)))
         return found
 
-    def _in_star(self, block: Any, filetypes: np.ndarray) -> np.ndarray:
+    def _in_star(self, block: Block, filetypes: np.ndarray) -> np.ndarray:
         if self._pks is None:
             return np.zeros(len(block), np.int64)
         spectrum_pk, reduced_pk = (np.ma.filled(block.values(column), 0) for column in self._pks)
         return ((reduced_pk > 0) & (spectrum_pk != reduced_pk) & (filetypes != _OF_ASTRA)).astype(np.int64)
 
-    def _of_boss(self, block: Any) -> np.ndarray:
+    def _of_boss(self, block: Block) -> np.ndarray:
         if self._apred is None:
             return np.zeros(len(block), np.int64)
         return (np.char.strip(block.values(self._apred)) == b"").astype(np.int64)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,16 +12,16 @@ from astra_models.errors import VersionError
 from astra_models.fits.columns import FitsColumn
 from astra_models.fits.stream import FitsScan, TableHdu, read_rows
 from astra_models.ingest.missing import DECLARED, SUMMARY_FILES
-from astra_models.ingest.tables.parts import Block, Part, Plan, Reader, ResultFile
-from astra_models.ingest.tables.placing import Placement, place
+from astra_models.ingest.tables.parts import Part, Plan, Reader, ResultFile
+from astra_models.ingest.tables.placing import Layout, Model, Placement, place
 from astra_models.ingest.tables.recognise import kind_of_file, layout_of
 from astra_models.ingest.tables.row_kinds import RowKind, RowKinds
 from astra_models.ingest.tables.units import match_units
-from astra_models.ingest.tables.values import Converter, Rules, version_of
+from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules, version_of
 
 _STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "COMMENT", "HISTORY", ""}
 _ESCAPED = "unicode_escape"
-_NOT_IN_FILE: dict[Any, dict[str, Any]] = {
+_NOT_IN_FILE: dict[Model, dict[str, str]] = {
     BossVisitSpectrum: {"spec_file": "", "filetype": "specFull"},
     ApogeeVisitSpectrum: {"filetype": "apVisit", "prefix": "", "reduction": ""},
     ApogeeVisitSpectrumInApStar: {"filetype": "apStar", "apstar": "stars"},
@@ -40,11 +39,12 @@ class FitsBlock:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def values(self, column: FitsColumn) -> np.ndarray:
+    def values(self, column: FileColumn) -> np.ndarray:
         """Give the values of a column."""
+        assert isinstance(column, FitsColumn)
         return column.values(self.raw[str(column.number)])
 
-    def row(self, place: int) -> dict[str, Any]:
+    def row(self, place: int) -> dict[str, object]:
         """Give a row as the file has it."""
         one = FitsBlock(self.table, self.raw[place : place + 1])
         return {
@@ -53,7 +53,7 @@ class FitsBlock:
 
 
 def open_summary(file: FitsScan) -> ResultFile | None:
-    """Recognise a summary file of Astra and tell where its columns go; None if it is none.
+    """Detect a summary file of Astra and tell where its columns go; None if it is none.
 
     Parameters
     ----------
@@ -68,13 +68,12 @@ def open_summary(file: FitsScan) -> ResultFile | None:
     v_astra = _v_astra(file)
     parts = [_part(file, table, model, v_astra) for table in file.tables if table.n_rows]
     notes = [f"HDU {table.number} ({_name(table)}) has no rows" for table in file.tables if not table.n_rows]
-    release = file.primary.get("RELEASE") or next(
-        filter(None, (_first(table, "release") for table in file.tables)), None
-    )
+    stated = (file.primary.get("RELEASE"), *(_first(table, "release") for table in file.tables))
+    release = next((str(value) for value in stated if value), None)
     return ResultFile(file.path, kind, file.sha256, file.size, release, v_astra, provenance_of(file), parts, notes)
 
 
-def provenance_of(file: FitsScan) -> dict[str, Any]:
+def provenance_of(file: FitsScan) -> dict[str, str | int | float]:
     """Give the values of the primary header that say where a file is from."""
     names = (name for name in dict.fromkeys(file.primary) if name not in _STRUCTURE and not name.startswith("NAXIS"))
     return {
@@ -88,7 +87,7 @@ def blocks_of(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
         yield start, FitsBlock(table, raw)
 
 
-def _part(file: FitsScan, table: TableHdu, model: Any, v_astra: int | None) -> Part:
+def _part(file: FitsScan, table: TableHdu, model: Model | None, v_astra: int | None) -> Part[RowKind]:
     kinds = RowKinds(table.columns)
 
     def plan(kind: RowKind) -> Plan:
@@ -115,7 +114,7 @@ def conventions_of(file: FitsScan, table: TableHdu) -> Rules:
     return Rules(missing=DECLARED if says_what_is_missing else SUMMARY_FILES, escaped=is_escaped)
 
 
-def _plan(table: TableHdu, model: Any, v_astra: int | None, conventions: Rules, kind: RowKind) -> Plan:
+def _plan(table: TableHdu, model: Model | None, v_astra: int | None, conventions: Rules, kind: RowKind) -> Plan:
     layout = layout_of([column.name for column in table.columns], model, kind)
     placed, unplaced = place(table.columns, layout)
     readers: list[Reader] = []
@@ -146,10 +145,10 @@ def _reader(placement: Placement, conventions: Rules, v_astra: int | None) -> tu
     return Reader(placement.model, placement.name, column, converter, otherwise), match.note
 
 
-def _constants(layout: Any, readers: list[Reader], v_astra: int | None) -> list[Reader]:
+def _constants(layout: Layout, readers: list[Reader], v_astra: int | None) -> list[Reader]:
     """Give the columns that a table needs and the file doesn't have."""
     there = {(reader.model, reader.name) for reader in readers}
-    wanted: dict[tuple[Any, str], Any] = {}
+    wanted: dict[tuple[Model, str], str | int] = {}
     for model in layout.models:
         for name, value in _NOT_IN_FILE.get(model, {}).items():
             wanted[model, name] = value
@@ -171,7 +170,7 @@ def _v_astra(file: FitsScan) -> int | None:
     return None
 
 
-def _first(table: TableHdu, name: str) -> Any:
+def _first(table: TableHdu, name: str) -> object:
     """Give a value of a table's first row, or None."""
     column = next((column for column in table.columns if column.name == name), None)
     if column is None or column.unreadable or not len(table.first_row):
@@ -189,7 +188,7 @@ def _name(table: TableHdu) -> str:
     return "BOSS" if is_boss else "APOGEE"
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> object:
     """Make a Python value of one of a file."""
     if value is np.ma.masked:
         return None

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def _of_text(change: Callable[[str], str | None], values: np.ndarray) -> np.ndar
     return changed
 
 
-TRANSFORMS: dict[str, Callable[[np.ndarray], Any]] = {
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     function.__name__: function
     for function in (
         *(ten_to_the, log10, negative, error_of_ivar, time_of_mjd, time_of_jd),

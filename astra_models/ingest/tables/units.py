@@ -6,7 +6,7 @@ the unit of our column; a unit of another kind than ours is refused, for then th
 
 import warnings
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 SPELLINGS = {
     "log10(cm/s^2)": "dex(cm / s2)",
@@ -83,12 +83,12 @@ def _is_logarithmic(unit: object) -> bool:
     return isinstance(unit, units.DexUnit) or str(unit) in _LOGARITHMIC
 
 
-def _factor(theirs: Any, ours: Any) -> float | None:
+def _factor(theirs: object, ours: object) -> float | None:
     from astropy import units
 
-    if not all(isinstance(unit, units.UnitBase) for unit in (theirs, ours)):
+    if not isinstance(theirs, units.UnitBase) or not isinstance(ours, units.UnitBase):
         return None
     try:
-        return float(theirs.to(ours))
+        return float(theirs.to(ours))  # pyright: ignore[reportArgumentType]  of no value, it is a number
     except units.UnitConversionError:
         return None

@@ -68,6 +68,20 @@ class FileColumn(Protocol):
         ...
 
 
+class Block(Protocol):
+    """Some rows of a file."""
+
+    def __len__(self) -> int: ...
+
+    def values(self, column: FileColumn) -> np.ndarray:
+        """Give the values of a column, masked where the file says that they are missing."""
+        ...
+
+    def row(self, place: int) -> dict[str, object]:
+        """Give a row as the file has it."""
+        ...
+
+
 class Converted(NamedTuple):
     """A column of ours, and the rows whose values it can't hold."""
 
