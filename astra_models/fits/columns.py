@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ CODES = {_KINDS[code].strip(">"): code for code in "BIJKED"}
 """Letters of the format, by NumPy's name of the type without its byte order."""
 
 _FORM = re.compile(r"\s*(\d*)\s*([LXBIJKAEDCMPQ])")
+_MORE = ("TNULL", "TSCAL", "TZERO", "TDIM")
 _UNSIGNED = {("I", 1 << 15): np.uint16, ("J", 1 << 31): np.uint32, ("K", 1 << 63): np.uint64, ("B", -128): np.int8}
 _SIGN = {"I": 1 << 15, "J": 1 << 31, "K": 1 << 63, "B": 1 << 7}
 _TRUE, _FALSE = ord("T"), ord("F")
@@ -205,26 +207,37 @@ def columns_of(header: Header) -> tuple[FitsColumn, ...]:
     """
     columns: list[FitsColumn] = []
     offset = 0
+    has_more = any(name.startswith(_MORE) for name in header)  # hardly any table of a spectrum does
     for i in range(1, header.count("TFIELDS", 0) + 1):
         name, form = str(header.get(f"TTYPE{i}", f"col{i}")).strip(), str(header.get(f"TFORM{i}", ""))
-        match = _FORM.match(form)
-        if match is None:
+        code, repeat, size = _format(form)
+        if not code:
             raise UnrecognizedFileError(f"column {i} of HDU {header.number} ({name!r}) has the unknown format {form!r}")
-        column = FitsColumn(
-            name,
-            match[2],
-            int(match[1] or 1),
-            i,
-            offset,
-            _unit(header.get(f"TUNIT{i}")),
-            _null(header.get(f"TNULL{i}")),
-            _number(header.get(f"TSCAL{i}"), 1),
-            _number(header.get(f"TZERO{i}"), 0),
-            _axes(header.get(f"TDIM{i}")),
-        )
-        columns.append(column)
-        offset += column.size
+        unit = header.get(f"TUNIT{i}")
+        column = FitsColumn(name, code, repeat, i, offset, None if unit is None else str(unit).strip() or None)
+        columns.append(_with_more(column, header) if has_more else column)
+        offset += size
     return tuple(columns)
+
+
+@lru_cache(maxsize=1024)
+def _format(form: str) -> tuple[str, int, int]:
+    """Take TFORM apart: letter, number, and bytes per row; no letter if it is unknown."""
+    match = _FORM.match(form)
+    if match is None:
+        return "", 0, 0
+    column = FitsColumn("", match[2], int(match[1] or 1))
+    return column.code, column.repeat, column.size
+
+
+def _with_more(column: FitsColumn, header: Header) -> FitsColumn:
+    i = column.number
+    return column._replace(
+        null=_null(header.get(f"TNULL{i}")),
+        scale=_number(header.get(f"TSCAL{i}"), 1),
+        zero=_number(header.get(f"TZERO{i}"), 0),
+        axes=tuple([int(word) for word in re.findall(r"\d+", header.text(f"TDIM{i}"))]),
+    )
 
 
 def row_size(columns: Iterable[FitsColumn]) -> int:
@@ -255,14 +268,6 @@ def _is_logical(raw: np.ndarray) -> bool:
     counts = np.bincount(np.ravel(raw), minlength=256)
     said = counts[_TRUE] + counts[_FALSE]
     return bool(said and said + counts[0] == counts.sum())
-
-
-def _unit(value: CardValue | None) -> str | None:
-    return None if value is None else str(value).strip() or None
-
-
-def _axes(value: CardValue | None) -> tuple[int, ...]:
-    return () if value is None else tuple([int(word) for word in re.findall(r"\d+", str(value))])
 
 
 def _null(value: CardValue | None) -> int | None:

@@ -33,6 +33,7 @@ Otherwise = TypeVar("Otherwise")
 COMMENTARY = ("COMMENT", "HISTORY", "")
 _TEXT = re.compile(r"\s*'((?:[^']|'')*)'?")
 _CONTINUED = "\n"
+_END = END.decode("ascii")
 
 
 class NotPlainError(AstraError, ValueError):
@@ -206,8 +207,12 @@ def _split(text: str) -> dict[str, str]:
     for i in range(0, len(text), CARD):
         if text.startswith("= ", i + 8):
             keyword = text[i : i + 8].rstrip()
-            latest = keyword if keyword not in cards else ""
-            cards.setdefault(keyword, text[i + 10 : i + CARD])
+            if keyword in cards:
+                latest = ""
+            else:
+                cards[keyword], latest = text[i + 10 : i + CARD], keyword
+        elif text.startswith(_END, i):
+            break
         elif text.startswith("CONTINUE", i) and latest:
             cards[latest] += _CONTINUED + text[i + 8 : i + CARD]
         elif text.startswith("HIERARCH ", i):
@@ -219,21 +224,25 @@ def _split(text: str) -> dict[str, str]:
 
 
 def _parse(card: str) -> CardValue:
-    if card.startswith("'"):
-        text, end, rest = card[1:].partition("'")
-        if end and not rest.startswith("'") and _CONTINUED not in rest:
-            return text.rstrip()  # as nearly always
-    if _TEXT.match(card):
-        parts = [part[1].replace("''", "'").rstrip() for one in card.split(_CONTINUED) if (part := _TEXT.match(one))]
-        return "".join((*(part.removesuffix("&") for part in parts[:-1]), parts[-1])).rstrip()
-    word = card.partition("/")[0].strip()
-    if word in ("T", "F"):
-        return word == "T"
+    written = card.lstrip()
+    if written.startswith("'"):
+        return _parse_text(written)
+    word = written.partition("/")[0].rstrip()
     try:
         return int(word)
     except ValueError:
         pass
+    if word in ("T", "F"):
+        return word == "T"
     try:
         return float(word.replace("D", "E"))
     except ValueError:
         return word
+
+
+def _parse_text(written: str) -> str:
+    text, _, rest = written[1:].partition("'")
+    if not rest.startswith("'") and _CONTINUED not in rest:
+        return text.rstrip()  # as nearly always
+    parts = [part[1].replace("''", "'").rstrip() for one in written.split(_CONTINUED) if (part := _TEXT.match(one))]
+    return "".join((*(part.removesuffix("&") for part in parts[:-1]), parts[-1])).rstrip()
