@@ -155,9 +155,20 @@ def _part(
 def _plan(mapping: Mapping, columns: Sequence[FileColumn]) -> Plan:
     spectrum = next((model for model in mapping.models if issubclass(model, SpectrumMixin)), None)
     result = next((model for model in mapping.models if model is not Source and model is not spectrum), None)
-    readers: list[Reader] = []
-    unplaced: dict[str, str] = {}
     notes: list[str] = []
+    readers, refused = _readers(mapping, columns, notes)
+    unplaced = _unplaced(columns, readers, refused)
+    layout = Layout(spectrum, result)
+    readers += _constants(mapping, layout, {(reader.model, reader.name) for reader in readers})
+    if result is not None and (result, "v_astra") not in {(reader.model, reader.name) for reader in readers}:
+        notes.append(f"{NO_VERSION} {installed_version()}, the installed one; `v_astra` in the mapping names another")
+    return Plan(layout, readers, list(unplaced.items()), list(dict.fromkeys(notes)))
+
+
+def _readers(mapping: Mapping, columns: Sequence[FileColumn], notes: list[str]) -> tuple[list[Reader], dict[str, str]]:
+    """Make a reader for each rule; give also the columns that can't be read as their rule says, and why."""
+    readers: list[Reader] = []
+    refused: dict[str, str] = {}
     for rule in mapping.rules:
         if not rule.sources:
             readers.append(Reader(rule.model, rule.name, None, None, rule.value))
@@ -167,18 +178,18 @@ def _plan(mapping: Mapping, columns: Sequence[FileColumn]) -> Plan:
             continue
         reader, note = _reader(rule, column, columns, mapping)
         if isinstance(reader, str):
-            unplaced[column.name] = reader
+            refused[column.name] = reader
         else:
             readers.append(reader)
         notes += [note] if note else []
+    return readers, refused
+
+
+def _unplaced(columns: Sequence[FileColumn], readers: Sequence[Reader], refused: dict[str, str]) -> dict[str, str]:
+    """Give the columns that no reader uses, and why."""
     used = {name for reader in readers for name in (reader.names or ())}
-    unplaced = {name: why for name, why in unplaced.items() if name not in used}
-    unplaced |= {column.name: NOT_MAPPED for column in columns if column.name not in used | unplaced.keys()}
-    layout = Layout(spectrum, result)
-    readers += _constants(mapping, layout, {(reader.model, reader.name) for reader in readers})
-    if result is not None and (result, "v_astra") not in {(reader.model, reader.name) for reader in readers}:
-        notes.append(f"{NO_VERSION} {installed_version()}, the installed one; `v_astra` in the mapping names another")
-    return Plan(layout, readers, list(unplaced.items()), list(dict.fromkeys(notes)))
+    unplaced = {name: why for name, why in refused.items() if name not in used}
+    return unplaced | {column.name: NOT_MAPPED for column in columns if column.name not in used | unplaced.keys()}
 
 
 def _find(
@@ -201,13 +212,7 @@ def _find(
 def _reader(
     rule: ColumnRule, column: FileColumn, columns: Sequence[FileColumn], mapping: Mapping
 ) -> tuple[Reader | str, str | None]:
-    if column.unreadable:
-        return column.unreadable, None
-    length = column.shape[0] if len(column.shape) == 1 else 1
-    if rule.element is not None and not 0 <= rule.element < length:
-        reason = f"{rule.title}: {column.name} has {length} elements; there is no element {rule.element}"
-        if mapping.strict:
-            raise MappingError(reason)
+    if reason := column.unreadable or _no_element(rule, column, mapping):
         return reason, None
     field = rule.model._meta.fields[rule.name]
     match = match_units(column.name, rule.unit or column.unit, getattr(field, "unit", None))
@@ -215,24 +220,38 @@ def _reader(
         match = match._replace(factor=1.0, note=None)  # what a transform gives is ours
     if match.factor is None:
         return str(match.note), None
+    converter = Converter(field, _rules(rule, column, mapping, match.factor))
+    if reason := converter.refuses(column):
+        return reason, None
+    other = _find(columns, [rule.plus], rule, mapping, []) if rule.plus else None
+    return Reader(rule.model, rule.name, column, converter, plus=other), match.note
+
+
+def _no_element(rule: ColumnRule, column: FileColumn, mapping: Mapping) -> str | None:
+    """Say that a column has no such element as its rule asks for; None if it has."""
+    length = column.shape[0] if len(column.shape) == 1 else 1
+    if rule.element is None or 0 <= rule.element < length:
+        return None
+    reason = f"{rule.title}: {column.name} has {length} elements; there is no element {rule.element}"
+    if mapping.strict:
+        raise MappingError(reason)
+    return reason
+
+
+def _rules(rule: ColumnRule, column: FileColumn, mapping: Mapping, factor: float) -> Rules:
     missing = (*mapping.missing, *rule.missing)
-    rules = Rules(
+    return Rules(
         missing=in_mapped_table(
             numbers=tuple(value for value in missing if isinstance(value, int | float)),
             words=frozenset(value for value in missing if isinstance(value, str)),
             is_declared=getattr(column, "null", None) is not None,
         ),
-        factor=match.factor * rule.scale,
+        factor=factor * rule.scale,
         element=rule.element,
         transform=TRANSFORMS[rule.transform] if rule.transform else None,
         of_text=rule.transform in OF_TEXT,
         values=rule.values,
     )
-    converter = Converter(field, rules)
-    if reason := converter.refuses(column):
-        return reason, None
-    other = _find(columns, [rule.plus], rule, mapping, []) if rule.plus else None
-    return Reader(rule.model, rule.name, column, converter, plus=other), match.note
 
 
 def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Model, str]]) -> list[Reader]:

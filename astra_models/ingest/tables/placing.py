@@ -97,24 +97,34 @@ def place(columns: Sequence[FileColumn], layout: Layout) -> tuple[list[Placement
         Columns that have nowhere to go, and why.
     """
     found = {(longer.model, longer.name): longer for longer in _of_longer_names(columns, layout)}
+    left = _place_by_name(columns, layout, found)
+    for model, name, column in _keys(columns, layout):
+        if (model, name) not in found and not column.unreadable:
+            found[model, name] = Placement(model, name, column)
+    used = {id(placement.column) for placement in found.values()}
+    return list(found.values()), [(column.name, why) for column, why in left if id(column) not in used]
+
+
+def _place_by_name(
+    columns: Sequence[FileColumn], layout: Layout, found: dict[tuple[Model, str], Placement]
+) -> list[tuple[FileColumn, str]]:
+    """Add to what has a place the columns whose name is that of a column of ours; give the others, and why."""
     left: list[tuple[FileColumn, str]] = []
     named = {longer.column.name for longer in found.values()}
+    placed = {id(longer.column) for longer in found.values()}
     for column, models in _with_models(columns, layout):
         if column.unreadable or column.name in named:
-            if not any(longer.column is column for longer in found.values()):
+            if id(column) not in placed:
                 left.append((column, column.unreadable or "a second column of this name"))
             continue
         named.add(column.name)
         targets = list(_targets(column.name, models, layout, found))
         for model, name in targets:
             found[model, name] = Placement(model, name, column)
+            placed.add(id(column))
         if not targets:
             left.append((column, _why_not(column.name, layout)))
-    for model, name, column in _keys(columns, layout):
-        if (model, name) not in found and not column.unreadable:
-            found[model, name] = Placement(model, name, column)
-    used = {id(placement.column) for placement in found.values()}
-    return list(found.values()), [(column.name, why) for column, why in left if id(column) not in used]
+    return left
 
 
 def _why_not(theirs: str, layout: Layout) -> str:
@@ -177,17 +187,20 @@ def _keys(columns: Sequence[FileColumn], layout: Layout) -> Iterator[tuple[Model
     of_source = next((by_name[name] for name in _SOURCE_KEYS if name in by_name), None)
     of_reduced = by_name.get("drp_spectrum_pk") or by_name.get("drp_spectrum_pk_id")
     for model in layout.models:
-        fields = model._meta.fields
         own_pk = of_reduced if model is layout.reduced else spectrum_pk
-        if own_pk and "spectrum_pk" in fields:
+        if own_pk and "spectrum_pk" in model._meta.fields:
             yield model, "spectrum_pk", own_pk
         if of_source:
             yield model, "pk" if model is Source else "source_pk", of_source
-        if model is Source:
-            continue
-        shared = [*_SHARED, *getattr(model, "natural_key", ())]
-        if layout.result is MWMBest and model is not MWMBest:
-            shared = [name for name in fields if name not in ("created", "modified", "pk", "path")]
-        for name in shared:
-            if name in fields and name in by_name:
+        for name in _shared_names(model, layout):
+            if name in model._meta.fields and name in by_name:
                 yield model, name, by_name[name]
+
+
+def _shared_names(model: Model, layout: Layout) -> list[str]:
+    """Name the columns that a model takes from wherever they stand in the row."""
+    if model is Source:
+        return []
+    if layout.result is MWMBest and model is not MWMBest:
+        return [name for name in model._meta.fields if name not in ("created", "modified", "pk", "path")]
+    return [*_SHARED, *getattr(model, "natural_key", ())]

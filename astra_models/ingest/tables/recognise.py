@@ -12,6 +12,7 @@ from astra_models.source import Source
 
 _PIXELS = {"wavelength", "flux", "ivar", "model_flux", "pixel_flags"}
 _SOURCE_ENOUGH = 0.5
+_SPECTRUM_KEYS = {"spectrum_pk", "spectrum_pk_id"}
 _COMMON = set(PipelineOutputMixin._meta.fields)
 
 
@@ -42,25 +43,31 @@ def kind_of_file(tables: Sequence[Sequence[str]], pipeline: str | None) -> tuple
         If it is of a pipeline that there is no table for.
     """
     names = [set(table) for table in tables]
-    with_spectra = [table for table in names if {"spectrum_pk", "spectrum_pk_id"} & table]
+    with_spectra = [table for table in names if _SPECTRUM_KEYS & table]
     if any(table & _PIXELS or not _has_source(table) for table in with_spectra):
         raise SpectrumFileError(
             "it is the file of one star's spectra (mwmStar, mwmVisit, astraStar, astraVisit), not a summary of many: "
             "ingest it as a spectrum"
         )
-    if not all(_has_source(table) for table in names):
+    if not all(map(_has_source, names)):
         return None
-    level = "Visit" if any(_is_visit(table) for table in names) else "Star"
-    if not any("task_pk" in table for table in names):
+    level = "Visit" if any(map(_is_visit, names)) else "Star"
+    with_results = [table for table in tables if "task_pk" in table]
+    if not with_results:
         return (f"mwmAll{level}" if with_spectra else "mwmTargets"), None
-    model = pipeline_model(pipeline) if pipeline else _likeliest([table for table in tables if "task_pk" in table])
+    model = _model_of_results(with_results, pipeline)
+    kinds = outputs.product_names(model) or (model.__name__,)
+    return kinds[-1 if level == "Visit" else 0], model
+
+
+def _model_of_results(tables: Sequence[Sequence[str]], pipeline: str | None) -> type[PipelineOutputMixin]:
+    model = pipeline_model(pipeline) if pipeline else _likeliest(tables)
     if model is None:
         known = ", ".join(sorted(model.__name__ for model in outputs.output_models()))
         raise UnrecognizedFileError(
             f"it has results of {pipeline or 'a pipeline'}, for which there is no table (there is for {known})"
         )
-    kinds = outputs.product_names(model) or (model.__name__,)
-    return kinds[-1 if level == "Visit" else 0], model
+    return model
 
 
 def layout_of(names: Sequence[str], result: Model | None, kind: RowKind) -> Layout:
@@ -77,7 +84,7 @@ def layout_of(names: Sequence[str], result: Model | None, kind: RowKind) -> Layo
     """
     known = set(names)
     result = result if "task_pk" in known else None
-    if not {"spectrum_pk", "spectrum_pk_id"} & known:
+    if not _SPECTRUM_KEYS & known:
         return Layout(result=result)
     level = "visit" if _is_visit(known) else "star"
     models = SPECTRUM_MODELS["BOSS" if kind.is_boss or "apred" not in known else "APOGEE", level]
