@@ -24,9 +24,6 @@ from astra_models.fields import (
     TextField,
 )
 
-Raw = Sequence[object] | np.ndarray
-"""Values of a column as they are given: Python or NumPy scalars, None for NULL, or an array, masked where NULL."""
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_MOMENT, LAST_MOMENT = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 
@@ -120,6 +117,10 @@ class Column:
     def take(self, rows: np.ndarray | slice) -> "Column":
         """Give the column of some rows, in the order asked for."""
         return Column(self.kind, self.values[rows], self.null[rows])
+
+
+Raw = Sequence[object] | np.ndarray | Column
+"""Values as they are given: Python or NumPy scalars, None for NULL; an array, masked where NULL; or a typed column."""
 
 
 def kind_of(field: peewee.Field) -> Kind:
