@@ -8,41 +8,17 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from astra_models.errors import UnrecognizedFileError
+
+if TYPE_CHECKING:
+    from zlib import _Decompress as Decompressor
 
 PIECE = 1 << 17
 LARGEST_PIECE = 1 << 21
 GZIP_MAGIC = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
-
-
-class Decompressor(Protocol):
-    """What `zlib.decompressobj` makes."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the compressed data have come to their end."""
-        ...
-
-    @property
-    def unused_data(self) -> bytes:
-        """What was given after that end."""
-        ...
-
-    @property
-    def unconsumed_tail(self) -> bytes:
-        """What was given and not decompressed yet."""
-        ...
-
-    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
-        """Decompress some more, into `max_length` bytes at most."""
-        ...
-
-    def copy(self) -> Self:
-        """Give another one that goes on from here."""
-        ...
 
 
 class Mark(NamedTuple):
@@ -56,14 +32,14 @@ class Mark(NamedTuple):
         From which byte of the file to read on.
     before : memoryview
         What has been read of the file before that and not been given yet, decompressed.
-    decompressor : Decompressor or None
+    decompressor : zlib.decompressobj or None
         What decompresses what follows; None if the file isn't gzipped.
     """
 
     position: int
     offset: int
     before: memoryview
-    decompressor: Decompressor | None
+    decompressor: "Decompressor | None"
 
 
 class ByteStream:
@@ -169,7 +145,7 @@ class ByteStream:
             self._progress(self._file.tell())
         return piece
 
-    def _decompressed(self, decompressor: Decompressor) -> bytes:
+    def _decompressed(self, decompressor: "Decompressor") -> bytes:
         """Give the next bytes of a gzipped file, which may be several put together."""
         while True:
             if decompressor.eof:
@@ -190,7 +166,7 @@ class ByteStream:
             if piece:
                 return piece
 
-    def _has_next_member(self, decompressor: Decompressor) -> bool:
+    def _has_next_member(self, decompressor: "Decompressor") -> bool:
         self._compressed = (decompressor.unused_data or self._compressed).lstrip(b"\0")
         while not self._compressed:
             piece = self._from_file()

@@ -86,10 +86,6 @@ class Recipes(Generic[Label]):
                 self._add(Recipe(reader.hdus, places))
         return arrays
 
-    def clear(self) -> None:
-        """Forget all recipes."""
-        self._recipes, self._by_key, self._first_size = [], {}, 0
-
     def _add(self, recipe: "Recipe[Label]") -> None:
         """Keep a recipe, and forget the oldest of too many."""
         self._recipes = [recipe, *self._recipes[: MOST_RECIPES - 1]]

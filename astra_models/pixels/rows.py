@@ -6,8 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
-from astra_models.fits.header import CardValue
-from astra_models.pixels.groups import Array
+from astra_models.fits.arrays import Place
+from astra_models.pixels.groups import Array, OpenHdu
+
+Hdu = OpenHdu[Place] | OpenHdu[Array]
 
 BOSS_HDUS = {"apo25m": 1, "lco25m": 2}
 APOGEE_HDUS = {"apo25m": 3, "apo1m": 3, "lco25m": 4}
@@ -44,23 +46,6 @@ class VisitInApStar(Spectrum, Protocol):
     mjd: int
     fiber: int
     reduction: str
-
-
-class Hdu(Protocol):
-    """An open HDU: see `groups.OpenHdu`."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of a table or an image."""
-        ...
-
-    def column(self, name: str, row: int | None = None) -> Array | None:
-        """Read a column."""
-        ...
-
-    def card(self, keyword: str) -> CardValue | None:
-        """Give a value of the primary header."""
-        ...
 
 
 class VisitName(NamedTuple):
