@@ -61,7 +61,7 @@ def open_summary(file: FitsScan) -> ResultFile | None:
         The file, gone through once.
     """
     names = [[column.name for column in table.columns] for table in file.tables]
-    recognised = kind_of_file(names, file.primary.get("PIPELINE")) if names else None
+    recognised = kind_of_file(names, file.primary.text("PIPELINE")) if names else None
     if recognised is None:
         return None
     kind, model = recognised
@@ -108,8 +108,7 @@ def _part(file: FitsScan, table: TableHdu, model: Model | None, v_astra: int | N
 
 def conventions_of(file: FitsScan, table: TableHdu) -> Rules:
     """Tell how a table writes what is missing, and text: our own products say so, and so does any TNULL."""
-    comments = [str(comment) for comment in file.primary.get("COMMENT", [])]
-    is_escaped = any(_ESCAPED in comment for comment in comments)
+    is_escaped = any(_ESCAPED in comment for comment in file.primary.texts("COMMENT"))
     says_what_is_missing = is_escaped or any(column.null is not None for column in table.columns)
     return Rules(missing=DECLARED if says_what_is_missing else SUMMARY_FILES, escaped=is_escaped)
 
