@@ -151,7 +151,7 @@ def constant_column(field: peewee.Field, value: object, n_rows: int) -> Column:
     return Column(one.kind, np.repeat(one.values, n_rows), np.repeat(one.null, n_rows))
 
 
-def to_column(field: peewee.Field, raw: Raw) -> tuple[Column, list[Refusal]]:
+def to_column(field: peewee.Field, raw: Raw | Column) -> tuple[Column, list[Refusal]]:
     """Convert the values given for a column, and refuse those that it can't hold.
 
     Parameters

@@ -138,7 +138,11 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
 
 
 def check_columns(
-    plan: UpsertPlan, raw: Mapping[str, Raw], n_rows: int, source: "Given | None", strangers: Sequence[Refusal] = ()
+    plan: UpsertPlan,
+    raw: Mapping[str, Raw | Column],
+    n_rows: int,
+    source: "Given | None",
+    strangers: Sequence[Refusal] = (),
 ) -> Batch:
     """Make a batch of columns: convert them to their types, and refuse rows that can't be stored.
 
@@ -186,12 +190,13 @@ def _require_no_values(target: peewee.Field, raw: Raw | None) -> None:
     """Make sure that a column that the table doesn't have is given nothing but NULL and the default."""
     if raw is None:
         return
-    column, _ = to_column(target, [None if value is UNSET else value for value in raw])
+    given = raw if isinstance(raw, Column) else [None if value is UNSET else value for value in raw]
+    column, _ = to_column(target, given)
     for value in np.unique(column.values[~column.null]).tolist():
         require_no_value(target, value)
 
 
-def _column(target: peewee.Field, raw: Raw | None, n_rows: int) -> tuple[Column, list[Refusal]]:
+def _column(target: peewee.Field, raw: Raw | Column | None, n_rows: int) -> tuple[Column, list[Refusal]]:
     """Make a column, with the field's default where a row doesn't set it or a NULL isn't allowed."""
     default = utc_now() if target.name == "modified" else _default(target)
     if raw is None or target.name == "modified":

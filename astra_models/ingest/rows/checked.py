@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from astra_models.base import BaseModel
-from astra_models.columns.typed import Column, to_column
+from astra_models.columns.typed import Column, Raw, to_column
 from astra_models.fields import GeneratedField
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
@@ -45,7 +45,7 @@ class Table:
     """
 
     model: type[BaseModel]
-    columns: Mapping[str, Column | Sequence[object] | np.ndarray]
+    columns: Mapping[str, Raw | Column]
     records: np.ndarray
     stored: Stored
 

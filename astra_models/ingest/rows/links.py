@@ -116,7 +116,7 @@ def link_results(batch: Batch, wanted: Column | None, careful: bool) -> Links:
     model = batch.plan.model
     links = links_of(np.arange(len(batch)))
     if careful or find_a_few(model, batch.keys())[0]:
-        for place, primary_key in find_rows(model, batch.keys(), [model._meta.primary_key]):
+        for place, primary_key in find_rows(model, batch.keys(), [batch.plan.primary_key]):
             links.key[place], links.is_new[place] = primary_key, False
     number_new(model, links, wanted, careful)
     return links

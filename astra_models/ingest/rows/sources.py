@@ -6,9 +6,9 @@ order in which the files of a star come changes nothing. Two sources are never m
 two apart, a weaker one that both have stays with the first of them, and is left out of the other.
 """
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -113,15 +113,18 @@ class _Matcher:
         Carefully, all of them are looked up, for another source may have an identifier that is to be filled in.
         """
         loaded: dict[int, list[Identifier]] = {}
-        found: list[set[Identifier]] = [set() for _ in self._names]
         for level, name in enumerate(self._names):
-            is_open = identities if careful else [one for one in identities if not _is_in(found[:level], one)]
-            values = list(dict.fromkeys(one[level] for one in is_open if one[level] is not None))
-            for pk, *stored in _stored_sources(name, values, self._names, careful):
-                loaded[pk] = stored
-                found[level].add(stored[level])
-        for pk, stored in sorted(loaded.items(), key=operator.itemgetter(0)):
-            self._add(pk, stored)
+            values = list(dict.fromkeys(value for value in map(itemgetter(level), identities) if value is not None))
+            rows = _stored_sources(name, values, self._names, careful)
+            loaded.update((pk, stored) for pk, *stored in rows)
+            if rows and not careful:
+                found = {row[level + 1] for row in rows}
+                identities = [identity for identity in identities if identity[level] not in found]
+        for pk in sorted(loaded):
+            number = self._add(pk, loaded[pk])
+            for holders, value in zip(self._holders, loaded[pk], strict=True):
+                if value is not None:
+                    holders.setdefault(value, number)
 
     def match(self, identity: Identity) -> int:
         """Give the number of the source that a row is of; what it doesn't have yet, it gets from the row."""
@@ -129,12 +132,12 @@ class _Matcher:
         if number is None:
             number = self._add(0, [None] * len(identity))
         source = self._sources[number]
-        for level, value in enumerate(identity):
+        for level, (value, holders) in enumerate(zip(identity, self._holders, strict=True)):
             if value is None or (self._keeps and source[level] is not None):
                 continue
-            name = self._names[level]
-            if self._holders[level].setdefault(value, number) != number and name in UNIQUE:
-                self.left_out.setdefault(name, set()).add(identity)
+            is_held = holders.setdefault(value, number) != number
+            if is_held and self._names[level] in UNIQUE:
+                self.left_out.setdefault(self._names[level], set()).add(identity)
             elif source[level] is None:
                 source[level] = value
         return number
@@ -154,18 +157,12 @@ class _Matcher:
         )
 
     def _add(self, pk: int, identifiers: list[Identifier]) -> int:
-        number = len(self.pks)
         self.pks.append(pk)
         self._sources.append(identifiers)
-        for holders, value in zip(self._holders, identifiers, strict=True):
-            if value is not None:
-                holders.setdefault(value, number)
-        return number
+        return len(self.pks) - 1
 
 
-def _stored_sources(
-    name: str, values: list[Identifier], wanted: Sequence[str], careful: bool
-) -> Iterable[tuple[Any, ...]]:
+def _stored_sources(name: str, values: list[Identifier], wanted: Sequence[str], careful: bool) -> list[tuple[Any, ...]]:
     """Give key and identifiers of the sources in the database that have an identifier."""
     fields = [Source._meta.fields[column] for column in ("pk", *wanted)]
     field = Source._meta.fields[name]
@@ -189,15 +186,12 @@ def _identities(identifiers: Sequence[Column]) -> list[Identity]:
 
 def _in_order(rows: Iterable[Identity]) -> list[Identity]:
     """Give the different ones, those with the strongest identifier first; without those that have none."""
-
-    def strongest(identity: Identity) -> int:
-        return next(level for level, value in enumerate(identity) if value is not None)
-
-    return sorted((one for one in dict.fromkeys(rows) if any(value is not None for value in one)), key=strongest)
-
-
-def _is_in(found: Sequence[set[Identifier]], identity: Identity) -> bool:
-    return any(value in values for values, value in zip(found, identity, strict=False))
+    ordered: list[Identity] = []
+    others = list(dict.fromkeys(rows))
+    for level in range(len(others[0]) if others else 0):
+        ordered += [identity for identity in others if identity[level] is not None]
+        others = [identity for identity in others if identity[level] is None]
+    return ordered
 
 
 def _renumbered(group: np.ndarray) -> np.ndarray:
