@@ -4,7 +4,7 @@ The files are those of a sample survey: visits, and co-adds made of them. Ours r
 source, and writes rows of sources and spectra; ``again`` goes through the same files when all of it is stored. The
 limit reads the same headers and rows with our reader and writes nothing; astropy reads them as most scripts do.
 
-    python benchmarks/ingest_spectra.py [--stars 400] [--rounds 5] [--backend sqlite] [--write docs/spectra.md]
+    python benchmarks/ingest_spectra.py [--stars 400] [--rounds 5] [--backend sqlite] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -22,8 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
+from _figures import write_figures
 from astropy.io import fits
-from upsert import bound, write_figures
+from upsert import bound
 
 from astra_models.base import database
 from astra_models.database.sql import is_postgresql, quoted_table
@@ -119,7 +120,7 @@ def main() -> None:
             lines.append(f"| {backend} | memory | {grown:.0f} MB above the start | |")
             print("\n".join(lines), flush=True)
     if options.write:
-        write_figures(options.write, lines)
+        write_figures(options.write, "ingest_spectra", lines)
 
 
 if __name__ == "__main__":

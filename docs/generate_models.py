@@ -36,7 +36,7 @@ REFERENCE = {
     "Models": ("astra_models.base", "astra_models.pipeline", "astra_models.spectrum"),
     "Columns and flags": ("astra_models.fields",),
     "Registry": ("astra_models.outputs",),
-    "Files in": ("astra_models.ingest", "astra_models.ingest.rows.account"),
+    "Files in": ("astra_models.ingest",),
     "Files out": ("astra_models.products", "astra_models.products.export", "astra_models.products.summary"),
     "Status": ("astra_models.status", "astra_models.explain"),
     "Database": ("astra_models.database.config", "astra_models.database.retry"),
