@@ -43,7 +43,8 @@ REFERENCE = {
     "Tables and migrations": (
         "astra_models.schema.tables",
         "astra_models.schema.migration",
-        "astra_models.schema.additions",
+        "astra_models.schema.steps",
+        "astra_models.schema.steps",
         "astra_models.schema.check",
     ),
     "Versions and configuration": ("astra_models.version", "astra_models.configuration"),
