@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import peewee
+
 from astra_models.analysis.due import DueReason, Standing, standing_of_spectra
 from astra_models.base import BaseModel
 from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import AstraError, UnknownSourceError
-from astra_models.fields import BitField
+from astra_models.fields import BitField, BytesField, FloatArrayField
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.query import snapshot
@@ -35,6 +37,9 @@ __all__ = ["HEADLINES", "explain_star", "find_star"]
 
 HEADLINES = ("teff", "logg", "fe_h", "m_h", "v_rad", "dist", "element", "classification", "spectral_type", "sub_type")
 """Columns of results that are shown, of those that a model has; numbers with their errors."""
+
+MOST_OWN_COLUMNS = 6
+"""Columns that are told of results without any of these: those of another package, for example."""
 
 ON_THE_SKY = ("ra", "dec", "l", "b")
 IDENTIFIERS = (
@@ -176,7 +181,15 @@ def _results_of(model: type[PipelineOutputMixin], source: Source, spectrum_pks: 
 
 
 def _measured(model: type[BaseModel]) -> list[str]:
-    return [name for headline in HEADLINES for name in (headline, f"e_{headline}") if name in model._meta.fields]
+    """Name the columns that are told: the headlines that a model has, or else its first ones."""
+    told = [name for headline in HEADLINES for name in (headline, f"e_{headline}") if name in model._meta.fields]
+    return told or [field.name for field in model._meta.sorted_fields if _is_own_value(model, field)][:MOST_OWN_COLUMNS]
+
+
+def _is_own_value(model: type[BaseModel], field: peewee.Field) -> bool:
+    if field.name in {*model.record_columns, *model.upsert_key}:
+        return False
+    return not isinstance(field, BitField | BytesField | FloatArrayField | peewee.ForeignKeyField)
 
 
 def _listed(source: Source, spectrum_pks: list[int]) -> list[RejectedResult]:

@@ -18,9 +18,10 @@ from astra_models.corv import Corv
 from astra_models.errors import MissingTableError, UnknownSourceError
 from astra_models.explain import explain_star, find_star
 from astra_models.ferre import FerreChemicalAbundances
-from astra_models.fields import utc_now
+from astra_models.fields import BitField, FloatField, IntegerField, utc_now
 from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult, payload_to_json
 from astra_models.rocket import Rocket
 from astra_models.source import Source
@@ -179,6 +180,22 @@ def test_results_that_are_kept_by_something_else(spectrum: BossVisitSpectrum, so
         ("mwm_best", True),
     ]
     assert {result.values.get("element") for result in results} == {"Al", "Mg", None}
+
+
+def test_results_without_any_headline_are_told_by_their_first_columns(
+    spectrum: BossVisitSpectrum, source: Source
+) -> None:
+    class Brightness(PipelineOutputMixin):
+        median_flu = FloatField(null=True, unit="1e-17 erg / (Angstrom s cm2)")
+        brightness_flags = BitField()
+        n_pixels = IntegerField(null=True, unit="")
+
+    Brightness.create_table()
+    Brightness.from_spectrum(spectrum, median_flu=2.5, n_pixels=7).save()
+
+    (result,) = star(source).results
+    assert result.values == {"median_flu": 2.5, "n_pixels": 7}
+    assert result.units == {"median_flu": "1e-17 erg / (Angstrom s cm2)"}
 
 
 def test_which_files_a_result_may_be_from(spectrum: BossVisitSpectrum, source: Source) -> None:
