@@ -34,7 +34,7 @@ from astra_models.aspcap import ASPCAP
 from astra_models.base import database
 from astra_models.database.sql import is_postgresql, quote, quoted_table
 from astra_models.fields import BytesField, GeneratedField
-from astra_models.ingest.tables.files import ingest_result_file
+from astra_models.ingest import ingest_result_file
 from astra_models.ingested import IngestedFile
 from astra_models.schema.tables import create_tables
 from astra_models.source import Source

@@ -84,8 +84,8 @@ def result_file(
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> Any:
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
     from astra_models.errors import UnknownKindError
+    from astra_models.ingest import ingest_result_file
     from astra_models.ingest.spectra.recognise import why_no_spectrum
-    from astra_models.ingest.tables.files import ingest_result_file
     from astra_models.ingest.tables.opening import SpectrumFileError
 
     mapping = config.mapping or mapping_beside(path)
@@ -107,8 +107,7 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
 
 
 def _ingest_spectra(path: str) -> Any:
-    from astra_models.ingest import ingest_spectra
-    from astra_models.ingest.tables.files import ResultFileReport
+    from astra_models.ingest import ResultFileReport, ingest_spectra
 
     found = ingest_spectra([path])
     for _, reason in found.refused:

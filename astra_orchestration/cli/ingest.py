@@ -1,7 +1,7 @@
 """``astra ingest``: files into the database, whatever they are.
 
-A file of results or the file of one star's spectra: which it is, is told by its content. A file that is refused takes
-no other along.
+A file of results or the file of one star's spectra: which it is, is detected from its content. A file that is refused
+doesn't affect the others.
 """
 
 import os
@@ -67,7 +67,7 @@ def ingest_files(
 ) -> None:
     """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
 
-    What a file is, is told by its content. One that was ingested before is known by its checksum, and left alone.
+    What a file is, is detected from its content. One that was ingested before is known by its checksum, and left alone.
     [bold]astra ingest spectra FILE...[/] takes files of spectra alone.
     """
     if not dry_run:
@@ -101,7 +101,7 @@ def ingest_spectra_files(
 
 
 def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
-    """Find files, and tell those of spectra, which are quick to recognise, from the others."""
+    """Find files, and separate those of spectra, which are quick to detect, from the others."""
     from astra_models.configuration import find_files
     from astra_models.errors import MissingFileError
     from astra_models.ingest.spectra.recognise import why_no_spectrum
@@ -121,8 +121,8 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
 
 def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     from astra_models.errors import UnknownKindError, UnrecognizedFileError
+    from astra_models.ingest import ingest_result_file
     from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
-    from astra_models.ingest.tables.files import ingest_result_file
     from astra_models.ingest.tables.opening import MappingError, SpectrumFileError
 
     try:

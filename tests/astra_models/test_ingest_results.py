@@ -14,9 +14,9 @@ from astra_models.apogeenet import ApogeeNet
 from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.columns import FitsColumn
+from astra_models.ingest import ingest_result_file
 from astra_models.ingest.tables import files as results
 from astra_models.ingest.tables import values as result_values
-from astra_models.ingest.tables.files import ingest_result_file
 from astra_models.ingested import IngestedFile
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult, payload_from_json

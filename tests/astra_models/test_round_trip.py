@@ -21,7 +21,7 @@ from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kin
 from astra_models.corv import Corv
 from astra_models.database.config import sqlite_database
 from astra_models.fields import BitField
-from astra_models.ingest.tables.files import ingest_result_file
+from astra_models.ingest import ingest_result_file
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
     ApogeeRestFrameVisitSpectrum,

@@ -13,7 +13,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar, ApogeeVisitSpectr
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest.tables.files import ingest_result_file
+from astra_models.ingest import ingest_result_file
 from astra_models.ingest.tables.mapped import NOT_MAPPED
 from astra_models.ingest.tables.opening import ResultFile, open_result_file
 from astra_models.rejected import RejectedResult

@@ -1,4 +1,4 @@
-"""``astra ingest``: whatever the files are, each is told apart by its content, and none takes another along."""
+"""``astra ingest``: whatever the files are, each is detected from its content, and none affects another."""
 
 import re
 from collections import Counter
@@ -18,8 +18,8 @@ from astra_models.astronn_dist import AstroNNdist
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import postgresql_database
+from astra_models.ingest import ResultFileReport
 from astra_models.ingest.rows.sources import IDENTIFIERS
-from astra_models.ingest.tables.files import ResultFileReport
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source

@@ -15,7 +15,7 @@ import pytest
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import DatabaseUnavailableError
-from astra_models.ingest.tables.files import ingest_result_file
+from astra_models.ingest import ingest_result_file
 from astra_models.ingested import IngestedFile
 from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.automation import file_sensor as module

@@ -58,7 +58,10 @@ def link_sources(
     matcher.load(distinct, careful)
     numbers = {identity: matcher.match(identity) for identity in distinct}
     matched = np.array([numbers.get(identity, -1) for identity in rows], dtype=int)
-    links = links_of(_renumbered(matched))
+    some = matched >= 0
+    group = matched.copy()
+    group[some] = np.unique(matched[some], return_inverse=True)[1]
+    links = links_of(group)
     links.key = np.array(matcher.pks, np.int64)[matched[links.row]]
     links.is_new = links.key == 0
     number_new(Source, links, wanted, careful)
@@ -192,9 +195,3 @@ def _in_order(rows: Iterable[Identity]) -> list[Identity]:
         ordered += [identity for identity in others if identity[level] is not None]
         others = [identity for identity in others if identity[level] is None]
     return ordered
-
-
-def _renumbered(group: np.ndarray) -> np.ndarray:
-    """Give things new numbers, in the order in which they first appear; -1 stays."""
-    numbers: dict[int, int] = {-1: -1}
-    return np.array([numbers.setdefault(one, len(numbers) - 1) for one in group.tolist()], dtype=int)

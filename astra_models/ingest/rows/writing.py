@@ -1,7 +1,8 @@
 """Checked rows into the tables of sources, spectra and results, linked, each once: the one writer of files.
 
 All records of a chunk are one transaction. Sources come first, then spectra, then results, each table as whole columns.
-What the database refuses is found by halving the chunk, and told with the reason; the others land all the same.
+Records that the database refuses are found by halving the chunk, and reported with the reason; this doesn't affect the
+others.
 """
 
 from collections import Counter

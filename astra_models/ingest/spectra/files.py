@@ -235,7 +235,7 @@ class _Batch:
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """What is to be said of files that are ingested."""
+        """Remarks on files that are ingested."""
         return [
             (content.path, NO_SOURCE)
             for content in self.contents

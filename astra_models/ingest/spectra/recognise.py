@@ -1,4 +1,4 @@
-"""Which kind of spectrum a file holds, told by its content and never by its name."""
+"""Which kind of spectrum a file holds, detected from its content and never from its name."""
 
 import os
 import struct
@@ -19,7 +19,7 @@ LARGEST_GZIPPED = 20_000_000
 
 
 def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
-    """Recognise a file and read what it says of its spectra and their source.
+    """Detect what a file is, and read what it says of its spectra and their source.
 
     Parameters
     ----------

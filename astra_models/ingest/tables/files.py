@@ -56,7 +56,7 @@ class ResultFileReport:
     path : str
         The file.
     kind : str
-        What it was recognised as.
+        What kind of file it is.
     rows : int
         How many rows it has.
     sha256 : str
@@ -72,7 +72,7 @@ class ResultFileReport:
     reasons : Counter
         Why rows were rejected.
     unplaced : list of (str, str, str)
-        Part, column and reason of each column that has nowhere to go.
+        Part, column and reason of each column that no table of ours has.
     notes : list of str
         What else there is to say.
     known : bool
@@ -186,7 +186,7 @@ def _as_known(path: str | Path) -> ResultFileReport | None:
             return None
         sha256, _ = file_sha256(path)
     except (OSError, UnrecognizedFileError):
-        return None  # what is wrong is told when it is opened
+        return None  # opening it says what is wrong
     row = IngestedFile.get_or_none(IngestedFile.sha256 == sha256)
     return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
 

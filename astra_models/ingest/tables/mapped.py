@@ -287,7 +287,7 @@ def _read_table(path: str) -> tuple["Table", list[str]]:
 
 
 def _format_of(path: str) -> dict[str, str]:
-    """Tell the format by the first bytes; what isn't told by them is by the name, or tried as plain text."""
+    """Detect the format from the first bytes, else from the name; otherwise plain text is tried."""
     with ByteStream(path) as stream:
         begins = stream.read(512).lstrip()
     if begins.startswith(b"<?xml") or b"<VOTABLE" in begins:

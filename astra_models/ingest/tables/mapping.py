@@ -1,4 +1,4 @@
-"""Which columns of a table go where, said in a YAML file (docs/mappings.md)."""
+"""Which columns of a table go where: a YAML file says it (docs/mappings.md)."""
 
 import os
 from collections.abc import Iterable
@@ -83,7 +83,7 @@ class Mapping:
     rules : tuple of ColumnRule
         Our columns.
     recognised_by, not_with : tuple of str
-        Columns that a file of this kind has, and has not, for those that are recognised without being told.
+        Columns that a file of this kind has, and has not, for those that are detected without `--mapping`.
     table : int, str or None
         Number or name of the HDU; the first with rows if not given.
     release : str or None
@@ -112,7 +112,7 @@ class Mapping:
         return sorted(dict.fromkeys(rule.model for rule in self.rules), key=_rank)
 
     def recognises(self, names: Iterable[str]) -> bool:
-        """Tell whether a table with such columns is of this kind, without being told."""
+        """Tell whether a table with such columns is of this kind, without being named."""
         known = set(names)
         return bool(self.recognised_by) and known.issuperset(self.recognised_by) and known.isdisjoint(self.not_with)
 
@@ -146,7 +146,7 @@ def load_mapping(given: GivenMapping) -> Mapping:
 
 
 def own_mappings() -> list[Mapping]:
-    """Give the mappings of files that are recognised without being told."""
+    """Give the mappings of files that are detected from their columns."""
     return [mapping for path in sorted(FOLDER.glob("*.yaml")) if (mapping := load_mapping(path)).recognised_by]
 
 

@@ -184,14 +184,14 @@ class Part(Generic[Kind]):
 
     @property
     def unplaced(self) -> list[tuple[str, str]]:
-        """Columns that have nowhere to go in any of the rows seen so far, and why."""
+        """Columns without a place in our tables in any of the rows seen so far, and why."""
         plans = list(self._plans.values())
         columns = [{name for name, _ in plan.unplaced} for plan in plans]
         return [entry for entry in plans[0].unplaced if all(entry[0] in names for names in columns)]
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said about columns that are read."""
+        """Remarks on columns that are read: a unit that is converted, for example."""
         return list(dict.fromkeys(note for plan in self._plans.values() for note in plan.notes))
 
     def chunks(self, n_rows: int | None = None) -> Iterator[Chunk]:
@@ -227,7 +227,7 @@ class Part(Generic[Kind]):
 
 @dataclass
 class ResultFile:
-    """A file that was recognised.
+    """A file of results, once it is known what it is.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class ResultFile:
     parts : list of Part
         Its tables with rows.
     notes : list of str
-        What is to be said about the file: tables without rows, damage that was let pass.
+        Remarks: tables without rows, damage that was let pass.
     """
 
     path: str

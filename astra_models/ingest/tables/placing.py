@@ -94,7 +94,7 @@ def place(columns: Sequence[FileColumn], layout: Layout) -> tuple[list[Placement
     placed : list of Placement
         What goes where; a key may go to several tables.
     unplaced : list of (str, str)
-        Columns that have nowhere to go, and why.
+        Columns that no table of ours has, and why.
     """
     found = {(longer.model, longer.name): longer for longer in _of_longer_names(columns, layout)}
     left = _place_by_name(columns, layout, found)
@@ -128,7 +128,7 @@ def _place_by_name(
 
 
 def _why_not(theirs: str, layout: Layout) -> str:
-    """Say why a column has nowhere to go."""
+    """Say why no table of ours has a column."""
     result = layout.result.__name__ if layout.result else None
     name = without_prefix("spectrum", theirs) or theirs
     kinds = [model for models in SPECTRUM_MODELS.values() for model in models.values()] if layout.spectrum else []

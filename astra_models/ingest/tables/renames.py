@@ -37,7 +37,7 @@ RENAMES = (
 
 
 class Dropped(NamedTuple):
-    """A column of published files that has nowhere to go.
+    """A column of published files that no table of ours has.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def without_prefix(prefix: str, theirs: str) -> str | None:
 
 
 def why_dropped(model: str | None, theirs: str) -> str:
-    """Say why a column of a file has nowhere to go."""
+    """Say why no table of ours has a column of a file."""
     from fnmatch import fnmatchcase
 
     for entry in DROPPED:
@@ -94,5 +94,5 @@ def why_dropped(model: str | None, theirs: str) -> str:
 
 
 def is_dropped(model: str | None, theirs: str) -> bool:
-    """Tell whether a column is known to have nowhere to go, even if a column has its name."""
+    """Tell whether a column is known to have no place here, even if a column of ours has its name."""
     return any(entry.model == model and entry.theirs == theirs for entry in DROPPED)

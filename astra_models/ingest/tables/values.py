@@ -1,7 +1,7 @@
 """Columns of tables, made into columns of ours: once a value, from what the file has to what is stored.
 
-A value that its column can't hold is NULL, and told as a problem of its row. Whether a number is in the range of its
-column is told where columns are checked (`astra_models.columns.typed.to_column`).
+A value that its column can't hold is NULL, and a problem of its row. Whether a number is in the range of its column is
+checked later (`astra_models.columns.typed.to_column`).
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ class Rules:
     of_text : bool
         Whether `transform` takes text, and not numbers.
     values : dict
-        By what the file says, what is said here.
+        Our text for a file's text, where they differ.
     """
 
     missing: Missing = DECLARED
