@@ -15,6 +15,7 @@ from pydantic import Field
 
 from astra_models.analysis.stream import Pace
 from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest import ResultFileReport
 from astra_models.ingested import IngestedFile
 from astra_models.outputs import MADE_FROM
 from astra_models.rejected import RejectedResult
@@ -81,7 +82,7 @@ def result_file(
     return dg.MaterializeResult(metadata=_metadata(report))
 
 
-def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> Any:
+def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> ResultFileReport:
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
     from astra_models.errors import UnknownKindError
     from astra_models.ingest import ingest_result_file
@@ -106,8 +107,8 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
         raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
 
 
-def _ingest_spectra(path: str) -> Any:
-    from astra_models.ingest import ResultFileReport, ingest_spectra
+def _ingest_spectra(path: str) -> ResultFileReport:
+    from astra_models.ingest import ingest_spectra
 
     found = ingest_spectra([path])
     for _, reason in found.refused:
@@ -120,13 +121,13 @@ def _ingest_spectra(path: str) -> Any:
     return ResultFileReport(path, "spectra", n_rows, "", tables, seconds=found.seconds)
 
 
-def _in_words(report: Any) -> str:
+def _in_words(report: ResultFileReport) -> str:
     counts = report.counts()
     done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
     return f"{report.kind}, {report.rows} rows: {done}, {report.rejected} rejected in {report.seconds:.1f} s"
 
 
-def _events_of_tables(report: Any, name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+def _events_of_tables(report: ResultFileReport, name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Tell of the tables that the file has changed; where it isn't the only thing that fills one, as an observation."""
     models = {model._meta.table_name: model for model in MADE_FROM}
     filled = _filled_here()
@@ -146,7 +147,7 @@ def _filled_here() -> dict[str, dg.AssetKey]:
     return {spec.metadata["dagster/table_name"]: spec.key for spec in specs}
 
 
-def _metadata(report: Any) -> dict[str, Any]:
+def _metadata(report: ResultFileReport) -> dict[str, Any]:
     counts = report.counts()
     metadata: dict[str, Any] = {
         "path": dg.MetadataValue.path(report.path),
@@ -175,7 +176,7 @@ def _record_of(sha256: str) -> dict[str, Any]:
     """Give what is kept of a file that was ingested."""
     from astra_models.version import version_integer_to_string
 
-    record: Any = IngestedFile.get(IngestedFile.sha256 == sha256)
+    record: IngestedFile = IngestedFile.get(IngestedFile.sha256 == sha256)
     metadata: dict[str, Any] = {"sha256": sha256, "bytes": record.size}
     metadata["first ingested"] = dg.MetadataValue.timestamp(record.created)
     if record.release is not None:

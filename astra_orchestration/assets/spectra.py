@@ -8,7 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.stream import Pace
+from astra_models.base import BaseModel
 from astra_models.configuration import find_files
+from astra_models.ingest import IngestReport
 from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
@@ -118,7 +120,7 @@ def _default_patterns() -> list[str]:
     return given or [f"{SAMPLE_FOLDER}/**/*.fits"]
 
 
-def _metadata(model: Any, report: Any) -> dict[str, Any]:
+def _metadata(model: type[BaseModel], report: IngestReport) -> dict[str, Any]:
     counts = report.tables[model._meta.table_name]
     metadata: dict[str, Any] = {
         "inserted": counts.inserted,

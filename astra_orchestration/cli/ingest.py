@@ -5,8 +5,9 @@ doesn't affect the others.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,6 +22,9 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+
+if TYPE_CHECKING:
+    from astra_models.ingest import ResultFileReport
 
 COUNTS = ("inserted", "updated", "unchanged")
 REASONS_SHOWN = 5
@@ -153,7 +157,7 @@ def _complain_of(given: Sorted) -> None:
         complain(f"spectra that are known: {escaped(recognise.LOOKED_FOR)}")
 
 
-def _show(report: Any) -> None:
+def _show(report: "ResultFileReport") -> None:
     name = escaped(os.path.basename(report.path))
     say(f"[bold]{name}[/]: {escaped(report.kind)}, {_number(report.rows, 'row')}{_what_was_done(report)}")
     if report.tables and report.dry_run:
@@ -172,7 +176,7 @@ def _show(report: Any) -> None:
         say(f"note: {escaped(note)}")
 
 
-def _what_was_done(report: Any) -> str:
+def _what_was_done(report: "ResultFileReport") -> str:
     if report.known:
         return "; known already, nothing is written (--again goes through it again)"
     speed = f" in {report.seconds:.1f} s ({report.rows / max(report.seconds, 1e-9):,.0f} rows/s)"
@@ -181,7 +185,7 @@ def _what_was_done(report: Any) -> str:
     return speed + ("; replaces a file of this name with other contents" if report.replaces else "")
 
 
-def _counts(tables: dict[str, Any]) -> list[tuple[str, ...]]:
+def _counts(tables: dict[str, Counter[str]]) -> list[tuple[str, ...]]:
     return [(name, *(f"{counts[column]:,}" for column in COUNTS)) for name, counts in tables.items()]
 
 
@@ -194,7 +198,7 @@ def _show_what_would_be(rows: dict[str, int], columns: dict[str, dict[str, str]]
         say(f"  {name}: {escaped(', '.join(named))}")
 
 
-def _known_before(report: Any) -> list[str]:
+def _known_before(report: "ResultFileReport") -> list[str]:
     """Say what a dry run can't know without a database, if there is one: whether the file was ingested before."""
     from astra_models.base import database
     from astra_models.database.config import is_in_memory
@@ -214,7 +218,7 @@ def _known_before(report: Any) -> list[str]:
     return [BEFORE[before]] if before else []
 
 
-def _show_rejected(report: Any) -> None:
+def _show_rejected(report: "ResultFileReport") -> None:
     where = "would be rejected" if report.dry_run else "rejected, and kept in rejected_result (`astra rejected`)"
     complain(f"[yellow]{_number(report.rejected, 'row')} {where}[/]")
     for reason, count in report.reasons.most_common(REASONS_SHOWN):
