@@ -79,7 +79,7 @@ class Rows:
         """Give some of the records, without the problems."""
         batches = [_of_records(batch, places, len(self)) for batch in self.batches]
         wanted = {name: column.take(places) for name, column in self.wanted.items()}
-        return Rows(self.numbers[places], [batch for batch in batches if len(batch)], wanted, self.keeps)
+        return Rows(self.numbers[places], batches, wanted, self.keeps)
 
     def __len__(self) -> int:
         return len(self.numbers)

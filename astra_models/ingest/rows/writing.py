@@ -177,7 +177,7 @@ class _Linker:
         Spectra that are made of visits are linked to what is in the database then.
         """
         linked: list[_Part] = []
-        for batch in self.rows.batches:
+        for batch in filter(len, self.rows.batches):
             model = batch.plan.model
             if model in MADE_OF and not batch.plan.fills:
                 yield linked
