@@ -8,7 +8,6 @@ upsert; and how much memory it takes.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 from _figures import write_figures
+from _memory import grown_since, start_counting
 from dagster import materialize
 
 from astra_models import task
@@ -60,7 +60,7 @@ def prepare(n_spectra: int) -> None:
 
 def run(target: dict[str, Any]) -> None:
     """Materialise the asset once for everything, and once more when nothing is due; print the figures."""
-    before = peak_megabytes()
+    before = start_counting()
     for what in ("all due", "none due"):
         started = time.perf_counter()
         result = materialize([pipeline_asset(trivial)], resources=resources_for(target))
@@ -69,14 +69,9 @@ def run(target: dict[str, Any]) -> None:
         rows = metadata["inserted"].value
         print(
             f"| {next(iter(target))} | {what} | {rows:,} | {seconds:.1f} | {rows / seconds:,.0f} | "
-            f"{peak_megabytes() - before:.0f} |",
+            f"{grown_since(before):.0f} |",
             flush=True,
         )
-
-
-def peak_megabytes() -> float:
-    """Give this process's largest resident size so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(backend: str, n_spectra: int) -> list[str]:

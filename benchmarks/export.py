@@ -26,6 +26,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 import numpy as np
 import peewee
 from _figures import write_figures
+from _memory import grown_since, start_counting
 from astropy.io import fits
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
@@ -164,18 +165,11 @@ def measure_here(way: str, path: Path, n_rows: int) -> None:
     """Run one way in this process, and print what it took."""
     function, _, _ = WAYS[way]
     database.connect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
-    before = memory("VmRSS")
+    before = start_counting()
     started = time.perf_counter()
     function(path, n_rows)
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "megabytes": (memory("VmHWM") - before) / 1024}))
-
-
-def memory(name: str) -> int:
-    """Give this process's memory, now (VmRSS) or at its peak (VmHWM), in kilobytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    print(json.dumps({"seconds": seconds, "megabytes": grown_since(before)}))
 
 
 def measure(way: str, uri: str, folder: Path, n_rows: int) -> dict[str, float]:

@@ -13,7 +13,6 @@ import io
 import itertools
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import peewee
 from _figures import write_figures
+from _memory import grown_since, start_counting
 from astropy.table import Table
 from upsert import bound
 
@@ -159,12 +159,13 @@ def measure(path: Path, n_rows: int, small: Path, n_small: int, rounds: int) -> 
     table = Table.read(small, hdu=2)
     plain = {model: plain_model(model) for model in TABLES}
     rates: dict[str, list[float]] = {}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = start_counting()
     for _ in range(rounds):
         empty()
         rates.setdefault("ours", []).append(n_rows / timed(ingest_result_file, path))
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        rates.setdefault(MEMORY, [grown])  # of the first round: what the limit has taken stays the highest
+        rates.setdefault(
+            MEMORY, [grown_since(before)]
+        )  # of the first round: what the limit has taken stays the highest
         rates.setdefault("ours, again", []).append(n_rows / timed(lambda: ingest_result_file(path, again=True)))
         assert ASPCAP.select().count() == n_rows
         rows = dump()

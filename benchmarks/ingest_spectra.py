@@ -10,7 +10,6 @@ limit reads the same headers and rows with our reader and writes nothing; astrop
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 from _figures import write_figures
+from _memory import grown_since, start_counting
 from astropy.io import fits
 from upsert import bound
 
@@ -83,14 +83,13 @@ def measure(backend: str, paths: Sequence[str], rounds: int) -> dict[str, float]
     with bound(backend):
         create_tables()
         ingest_spectra(paths[:2])  # for what is imported
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = start_counting()
         for _ in range(rounds):
             empty()
             rates.setdefault("ours", []).append(rate(ingest_spectra, paths))
             n_spectra = Spectrum.select().count()
             rates.setdefault("ours, again", []).append(rate(ingest_spectra, paths))
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            rates.setdefault(MEMORY, [grown])
+            rates.setdefault(MEMORY, [grown_since(before)])
             assert Spectrum.select().count() == n_spectra >= len(paths)
             rates.setdefault("headers alone", []).append(rate(read_headers, paths))
             rates.setdefault("headers, astropy", []).append(rate(read_headers_with_astropy, paths[:ASTROPY_FILES]))

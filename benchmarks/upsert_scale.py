@@ -9,7 +9,6 @@ in a process of its own, into an empty table.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
 import numpy as np
 from _figures import write_figures
+from _memory import grown_since, start_counting
 from upsert import Narrow, Wide, bound, make_columns
 
 from astra_models.base import database
@@ -49,13 +49,13 @@ def measure(backend: str, shape: str, n_rows: int) -> None:
         numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n_rows}) "
         database.execute_sql(f"{numbers} INSERT INTO spectrum (spectrum_flags) SELECT 0 FROM n")
         upsert(model, pieces(model, 500))  # so that what is imported on first use is not counted
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = start_counting()
         rates = []
         for _ in range(2):
             started = time.perf_counter()
             upsert(model, pieces(model, n_rows))
             rates.append(n_rows / (time.perf_counter() - started))
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = grown_since(before)
         print(f"| {backend} {shape} | {n_rows:,} | {rates[0]:,.0f} | {rates[1]:,.0f} | {grown:.0f} |", flush=True)
 
 
