@@ -77,6 +77,7 @@ class _Loaded:
         self.forget()
 
     def forget(self) -> None:
+        """Begin anew, as in a process that has imported nothing."""
         self.outcomes: dict[EntryPoint, Pipeline | AstraError] = {}
         self.clashes: dict[str, PackageClashError] = {}
         self.logged: set[str] = set()

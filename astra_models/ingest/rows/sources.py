@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from astra_models.base import database
 from astra_models.columns.typed import Column
-from astra_models.database.sql import is_any_of
+from astra_models.database.sql import is_any_of, rows_of
 from astra_models.ingest.rows.links import Columns, Links, links_of, number_new
 from astra_models.source import Source
 from astra_models.upsert.lookup import find_a_few, find_rows
@@ -172,9 +171,8 @@ def _stored_sources(name: str, values: list[Identifier], wanted: Sequence[str], 
     if not values:
         return []
     if name not in UNIQUE:  # there may be several
-        return database.execute(
-            Source.select(*fields).where(is_any_of(field, [int(value) for value in values if value is not None]))
-        )
+        wanted_keys = [int(value) for value in values if value is not None]
+        return rows_of(Source.select(*fields).where(is_any_of(field, wanted_keys)))
     keys = {field: np.array(values, object)}
     if not careful and not find_a_few(Source, keys)[0]:
         return []

@@ -231,6 +231,7 @@ class _Batch:
 
     @property
     def files(self) -> int:
+        """How many files there are, those that can't be read included."""
         return len(self.paths)
 
     @property
