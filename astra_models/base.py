@@ -116,7 +116,15 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         if cls.abstract:
             raise AbstractModelError(f"{cls.__name__} is a base for other models and has no table; create theirs")
         super().create_table(safe=safe, **options)
+        cls.complete_table()
         layouts.forget_table(cls)
+
+    @classmethod
+    def complete_table(cls) -> None:
+        """Make what the table needs beside its columns and indexes, or make it anew; nothing by default.
+
+        It is called when the table is made, and after each migration.
+        """
 
     @classmethod
     def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: bool) -> None:

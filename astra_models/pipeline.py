@@ -14,6 +14,7 @@ from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
     AutoField,
+    BigIntegerField,
     DateTimeField,
     FloatField,
     ForeignKeyField,
@@ -28,6 +29,10 @@ from astra_models.version import installed_v_astra
 
 VERSION_AND_TIMING = ("v_astra", "created", "modified", "t_elapsed", "t_overhead", "tag", "v_astra_major_minor")
 """The columns, of those of `PipelineOutputMixin`, that every table has whose rows are kept by version."""
+
+PROVENANCE = ("pipeline_run_pk", "spectrum_revision", "upstream_revision")
+"""The columns that say what a result was made from. They are filled in while a task runs; in rows that were made by an
+older release, read from a file or written by hand they are NULL."""
 
 VERSIONS = ("v_astra_major_minor", "v_astra")
 
@@ -89,6 +94,10 @@ class PipelineOutputMixin(LatestMixin):
     t_overhead = FloatField(null=True)
     tag = TextField(default="")
     v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
+    pipeline_run_pk = IntegerField(null=True)
+    spectrum_revision = BigIntegerField(null=True)
+    upstream_revision = BigIntegerField(null=True)
+    revision = BigIntegerField(null=True, unit="", help_text="Hash of the values: changes when one of them changes")
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
 

@@ -45,6 +45,9 @@ class RejectedResult(BaseModel):
     payload = TextField(null=True, help_text="The row that was refused, as JSON")
     run_id = TextField(null=True, help_text="The run in which it happened")
     created = DateTimeField(default=utc_now)
+    pipeline_run_pk = IntegerField(null=True)
+    spectrum_revision = BigIntegerField(null=True)
+    upstream_revision = BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("model", "spectrum_pk", "v_astra"), False),)

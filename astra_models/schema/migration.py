@@ -192,7 +192,16 @@ def _apply(packages: Sequence[Package]) -> list[str]:
             failures.append(error)
     if failures:
         raise MigrationError("; ".join(map(str, failures))) from failures[0]
+    run_transaction(database, lambda: _complete_tables(packages))
     return applied
+
+
+def _complete_tables(packages: Sequence[Package]) -> None:
+    there = existing_tables()
+    for package in packages:
+        for model in package.models:
+            if model._meta.table_name in there:
+                model.complete_table()
 
 
 def _apply_step(package: Package, step: Step) -> None:
