@@ -20,7 +20,8 @@ from astra_models.database.sql import is_any_of, quoted_table
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.given import UNSET, Partial, raw_columns, row_as_dict
-from astra_models.upsert.plan import Key, UpsertPlan
+from astra_models.upsert.plan import REVISION, Key, UpsertPlan
+from astra_models.upsert.revision import revision_of_rows
 
 if TYPE_CHECKING:
     from astra_models.upsert.given import Given
@@ -132,7 +133,8 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
         If there are values for columns that the table doesn't have, and `extra` is "raise".
     """
     raw, strangers = raw_columns(plan, rows, extra)
-    for target in plan.missing if extra == "raise" else ():
+    told = [target for target in plan.missing if target.name not in plan.model.provenance]
+    for target in told if extra == "raise" else ():
         _require_no_values(target, raw.get(target.name))
     return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers))
 
@@ -164,6 +166,8 @@ def check_columns(
     for target in plan.fields:
         columns[target.name], refusals = _column(target, raw.get(target.name), n_rows)
         found += refusals + _missing(target, columns[target.name], refusals)
+    if plan.revised:
+        columns[REVISION] = revision_of_rows(plan.revised, columns, n_rows)
     refusals = _one_of_each_row(strangers, found)
     good = np.ones(n_rows, bool)
     good[[refusal.row for refusal in refusals]] = False

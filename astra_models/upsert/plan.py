@@ -16,6 +16,7 @@ from astra_models.errors import AbstractModelError, ReadOnlyTableError
 from astra_models.fields import BitField, GeneratedField
 
 PRESERVED = ("created",)
+REVISION = "revision"
 BYTES_PER_BATCH = 5_000_000
 BYTES_PER_VALUE = 8
 
@@ -45,6 +46,8 @@ class UpsertPlan:
         The columns that an update overwrites, if not all of them.
     fills : bool
         Whether a value that isn't given (NULL) leaves the stored one as it is.
+    revised : tuple of peewee.Field
+        The columns whose values make a row's ``revision``; none where it is not a hash of them.
     """
 
     model: type[BaseModel]
@@ -55,13 +58,14 @@ class UpsertPlan:
     missing: tuple[peewee.Field, ...] = ()
     given: frozenset[str] | None = None
     fills: bool = False
+    revised: tuple[peewee.Field, ...] = ()
 
     @property
     def updated(self) -> tuple[peewee.Field, ...]:
         """The columns that an update overwrites: not those of the key, which are the same."""
         same = {field.name for field in self.key}.union(PRESERVED, [self.primary_key.name])
         if self.given is not None:
-            same |= {field.name for field in self.fields} - self.given - {"modified"}
+            same |= {field.name for field in self.fields} - self.given - {"modified", *self.model.provenance}
         return tuple(field for field in self.fields if field.name not in same)
 
     @property
@@ -130,9 +134,10 @@ def cached_plan(model: type[BaseModel], layout: TableLayout | None) -> UpsertPla
         model=model,
         fields=fields,
         key=tuple(model._meta.fields[name] for name in model.upsert_key),
-        compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified")),
+        compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified", *model.provenance)),
         measured=tuple(field for field in fields if _is_measured(field, model.record_columns)),
         missing=layout.missing if layout else (),
+        revised=_revised(model, fields),
     )
 
 
@@ -173,9 +178,9 @@ def plan_for_columns(
         field
         for field in model._meta.sorted_fields
         if not isinstance(field, GeneratedField)
-        and (own_keys if field.primary_key else field.name in given or not field.null)
+        and (own_keys if field.primary_key else field.name in {*given, *model.provenance} or not field.null)
     )
-    aside = {*key, *PRESERVED, "modified", primary_key_of(model).name}
+    aside = {*key, *model.provenance, *PRESERVED, "modified", primary_key_of(model).name}
     return UpsertPlan(
         model=model,
         fields=fields,
@@ -184,6 +189,7 @@ def plan_for_columns(
         measured=(),
         given=given,
         fills=fills,
+        revised=_revised(model, fields),
     )
 
 
@@ -199,6 +205,12 @@ def _value_or_default(row: BaseModel, name: str) -> Any:
         return value
     default = row._meta.fields[name].default
     return default() if callable(default) else default
+
+
+def _revised(model: type[BaseModel], fields: Sequence[peewee.Field]) -> tuple[peewee.Field, ...]:
+    if REVISION not in model.provenance or all(field.name != REVISION for field in fields):
+        return ()
+    return tuple(field for field in fields if field.name not in model.record_columns)
 
 
 def _is_measured(field: peewee.Field, record_columns: frozenset[str]) -> bool:

@@ -39,8 +39,8 @@ def counts(report: UpsertReport) -> dict[str, int]:
 
 
 def rows(model: Any = Rocket) -> list[dict[str, Any]]:
-    """Give all rows in the order of their keys, without the columns that tell when."""
-    hidden = {"created", "modified", "task_pk"}
+    """Give all rows in the order of their keys, without the columns that tell when, and from what."""
+    hidden = {"created", "modified", "task_pk", *model.provenance}
     query = model.select().order_by(model.spectrum_pk, model.v_astra_major_minor)
     return [{name: value for name, value in row.to_dict().items() if name not in hidden} for row in query]
 
