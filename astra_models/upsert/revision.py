@@ -21,6 +21,9 @@ __all__ = ["revision_of_rows"]
 BITS = 60
 """So that the revisions of several results can be added up in 64 bits."""
 
+EMPTY = np.uint64(1 << 63)
+"""What a row without any value has, so that it isn't taken for no row."""
+
 
 def revision_of_rows(fields: tuple[peewee.Field, ...], columns: dict[str, Column], n_rows: int) -> Column:
     """Hash the values of each row.
@@ -39,7 +42,7 @@ def revision_of_rows(fields: tuple[peewee.Field, ...], columns: dict[str, Column
     Column of INT64, length n_rows
         The revisions, 0 to 2**60 - 1.
     """
-    total = np.zeros(n_rows, np.uint64)
+    total = np.full(n_rows, EMPTY)
     for field in fields:
         column = columns.get(field.name)
         if column is None:
