@@ -138,7 +138,9 @@ def measure(backend: str, n_spectra: int, rounds: int) -> Iterator[str]:
             with database.atomic() as transaction:
                 if is_postgresql(database):
                     database.execute_sql("ALTER TABLE boss_visit_spectrum DISABLE TRIGGER USER")
-                database.execute_sql(f"UPDATE {table} SET {assignment} {half}" if assignment else f"DELETE FROM {table} {half}")
+                database.execute_sql(
+                    f"UPDATE {table} SET {assignment} {half}" if assignment else f"DELETE FROM {table} {half}"
+                )
                 taken = seconds(first, widest, rounds, FIRST)[""]
                 transaction.rollback()
             yield f"| {backend} | the first thousand of {n_spectra // 2:,} due: {reason} | {1e3 * taken:.1f} ms | |"

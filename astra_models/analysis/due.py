@@ -318,9 +318,7 @@ def _due_query(
     return _narrowed(query, spectrum_model, options).limit(limit)
 
 
-def _rule(
-    output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], options: DueOptions
-) -> DueRule:
+def _rule(output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], options: DueOptions) -> DueRule:
     needs = options.get("needs", ())
     require_tables(output_model, spectrum_model, *(need.model for need in needs))
     database.follow_tables()
