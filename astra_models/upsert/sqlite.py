@@ -53,11 +53,8 @@ class SqliteWriter(Writer):
     def _insert(self, rows: Iterable[tuple], on_conflict: str = "") -> int:
         places = ", ".join("?" * len(self.columns))
         statement = f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {on_conflict}"
-        connection = self.database.connection()
-        before = connection.total_changes
         with driver_errors:
-            connection.executemany(statement, rows)
-        return connection.total_changes - before
+            return self.database.connection().executemany(statement, rows).rowcount  # without what triggers change
 
     def _count_kept(self, batch: Batch) -> int:
         unmeasured = np.all([batch.columns[column.name].null for column in self.plan.measured], axis=0)

@@ -245,7 +245,7 @@ def test_a_rereduced_file_updates_its_row(database: peewee.Database, visits: lis
     assert counts(report, "source") == (0, 0, 1)
     assert after.snr == 77.5
     assert after.modified > before.modified
-    expected = before.to_dict() | {"snr": 77.5, "modified": after.modified}
+    expected = before.to_dict() | {"snr": 77.5, "modified": after.modified, "revision": 1}
     assert after.to_dict() == expected
 
 
