@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from astra_models.analysis.parameter_types import MOST_BITS, shown
 from astra_models.analysis.parameters import REQUIRED, Parameter
 from astra_models.errors import ParameterError, did_you_mean
+from astra_models.outputs import Pipeline
 
-__all__ = ["Recipe", "make_recipe"]
+__all__ = ["HasParameters", "Recipe", "make_recipe", "recipe_of"]
 
 MOST_CHARACTERS = 100_000
 MOST_FILES = 100_000
@@ -143,7 +145,41 @@ def _written(value: Json) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
+@runtime_checkable
+class HasParameters(Protocol):
+    """A pipeline that can be set for a run; `astra_models.analysis.task.Task` is one."""
+
+    name: str
+    version: str
+    parameters: Mapping[str, Parameter]
+
+    def recipe(self, /, *args: object, **given: object) -> Recipe:
+        """Say what results are made by."""
+        ...
+
+
 # ---- making one
+
+
+def recipe_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> Recipe | None:
+    """Give the recipe of a run of a pipeline; None for one that doesn't know of parameters.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    given : mapping of str to object, optional
+        Values of its parameters; the others have their defaults.
+
+    Raises
+    ------
+    ParameterError
+        If a name is unknown, a value is of another type, one is missing, or a file that one names isn't there.
+    """
+    if isinstance(pipeline, HasParameters):
+        return pipeline.recipe(**given or {})
+    _require_known(pipeline.name, given or {}, {})
+    return None
 
 
 def make_recipe(

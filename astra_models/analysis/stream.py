@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.calling import AnySpectrum, Output
 from astra_models.analysis.due import Rerun, select_due
+from astra_models.analysis.recipe import recipe_of
 from astra_models.analysis.recording import record
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
@@ -160,6 +161,7 @@ def analyse(
     ParameterError
         If a parameter can't have its value, or a file that one names isn't there.
     """
+    recipe_of(pipeline, parameters)  # what is wrong with the parameters is said before anything is read
     selections = []
     due = 0
     for model in pipeline.spectrum_models:

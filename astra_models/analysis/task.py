@@ -250,10 +250,9 @@ def _checked_version(name: str, version: object) -> str:
 def _own_names() -> frozenset[str]:
     """Give the names that a task, or what runs one, uses for itself."""
     users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches, analyse)
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return frozenset(
-        one.name for user in users for one in inspect.signature(user).parameters.values() if one.kind not in kinds
-    )
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    declared = (one for user in users for one in inspect.signature(user).parameters.values())
+    return frozenset(one.name for one in declared if one.kind in named)
 
 
 # ---- annotations

@@ -38,8 +38,8 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iter
     spectra : iterable of BossVisitSpectrum
         Visit spectra; wavelengths in vacuum Angstrom, flux in 1e-17 erg/s/cm2/Angstrom.
     grid : Path, optional
-        A template grid, see `templates.load_grid`; the built-in analytic family, which is made for the sample
-        survey, if neither this nor ``ASTRA_CORV_GRID`` names one.
+        A template grid, see `templates.load_grid`; by default the built-in analytic family, which is made for the
+        sample survey.
 
     Yields
     ------
