@@ -127,7 +127,7 @@ def _options(parameter: "Parameter", taken: Collection[str]) -> Iterator[_Option
         many = "; may be repeated" if kind.container else ""
         option = typer.Option(
             parameter.option,
-            metavar=f"<{escaped(str(kind))}>",
+            metavar=f"<{kind}>",
             help=f"{described or ''}{many}".lstrip("; ") or None,
             show_default=default,
             rich_help_panel=panel,
