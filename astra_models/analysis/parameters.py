@@ -181,7 +181,7 @@ def read_parameters(
             name,
             one.name,
             _type_of(name, one, hints),
-            one.default,
+            list(one.default) if type(one.default) is list else one.default,  # a generator may change its own
             environment.get(one.name),
             one.name not in without_effect,
             described.get(one.name, ""),

@@ -78,7 +78,7 @@ class Recipe:
         ParameterError
             If one isn't there, or can't be read.
         """
-        return {path_text(path): _sha256(self.pipeline, name, path) for name, path in self._paths()}
+        return {path_text(path): _sha256(parameter, path) for parameter, path in self._paths()}
 
     @cached_property
     def digest(self) -> str:
@@ -94,18 +94,18 @@ class Recipe:
         ParameterError
             If one isn't.
         """
-        for name, path in self._paths():
-            _status(self.pipeline, name, path)
+        for parameter, path in self._paths():
+            _status(parameter, path)
 
     def _has_effect(self, name: str) -> bool:
         return name not in self._parameters or self._parameters[name].has_effect
 
-    def _paths(self) -> Iterator[tuple[str, Path]]:
+    def _paths(self) -> Iterator[tuple[Parameter, Path]]:
         for name, value in self.values.items():
             if name in self._parameters and self._has_effect(name):
                 for item in value if isinstance(value, list | tuple) else (value,):
                     if isinstance(item, Path):
-                        yield name, item
+                        yield self._parameters[name], item
 
     def _content(self, name: str, value: object) -> Json:
         """Give a value as JSON, paths by what they name."""
@@ -260,40 +260,43 @@ def _value(parameter: Parameter, given: Mapping[str, object]) -> object:
 _known: dict[tuple[str, int, int, int, int], str] = {}
 
 
-def _status(pipeline: str, name: str, path: Path) -> os.stat_result:
+def _status(parameter: Parameter, path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        raise _unreadable(pipeline, name, path, error) from error
+        raise _unreadable(parameter, path, error) from error
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise ParameterError(
-            f"{pipeline}: the parameter {name} names {shown(str(path))}, which is neither a file nor a folder"
-        )
+        raise ParameterError(f"{_names(parameter, path)}, which is neither a file nor a folder")
     return status
 
 
-def _unreadable(pipeline: str, name: str, path: Path, error: Exception) -> ParameterError:
+def _unreadable(parameter: Parameter, path: Path, error: Exception) -> ParameterError:
     if isinstance(error, FileNotFoundError):
-        return ParameterError(f"{pipeline}: the parameter {name} names {shown(str(path))}, which isn't there")
+        return ParameterError(f"{_names(parameter, path)}, which isn't there")
     why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-    return ParameterError(f"{pipeline}: the parameter {name} names {shown(str(path))}, which can't be read: {why}")
+    return ParameterError(f"{_names(parameter, path)}, which can't be read: {why}")
 
 
-def _sha256(pipeline: str, name: str, path: Path) -> str:
+def _names(parameter: Parameter, path: Path) -> str:
+    variable = f" (or the environment variable {parameter.environment})" if parameter.environment else ""
+    return f"{parameter.pipeline}: the parameter {parameter.name}{variable} names {shown(str(path))}"
+
+
+def _sha256(parameter: Parameter, path: Path) -> str:
     """Hash a file's content, or the names and contents of all files in a folder."""
     try:
-        if stat.S_ISREG(_status(pipeline, name, path).st_mode):
+        if stat.S_ISREG(_status(parameter, path).st_mode):
             return _sha256_of_file(path)
         total = hashlib.sha256()
-        for file in sorted(_files_below(pipeline, name, path)):
+        for file in sorted(_files_below(parameter, path)):
             relative = os.fsencode(file.relative_to(path))
             total.update(b"%d:%b%b\n" % (len(relative), relative, _sha256_of_file(file).encode("ascii")))
         return total.hexdigest()
     except OSError as error:
-        raise _unreadable(pipeline, name, path, error) from error
+        raise _unreadable(parameter, path, error) from error
 
 
-def _files_below(pipeline: str, name: str, folder: Path) -> list[Path]:
+def _files_below(parameter: Parameter, folder: Path) -> list[Path]:
     """List a folder's files; links to folders are followed, each folder once."""
     files: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -310,9 +313,7 @@ def _files_below(pipeline: str, name: str, folder: Path) -> list[Path]:
         folders.sort()
         files += [file for file in (Path(root, one) for one in names) if file.is_file()]
         if len(files) > MOST_FILES:
-            raise ParameterError(
-                f"{pipeline}: the parameter {name} names {shown(str(folder))}, which has more than {MOST_FILES:,} files"
-            )
+            raise ParameterError(f"{_names(parameter, folder)}, which has more than {MOST_FILES:,} files")
     return files
 
 

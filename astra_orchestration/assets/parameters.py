@@ -23,7 +23,6 @@ PREFIX = "parameter_"
 Config = TypeVar("Config", bound=dg.Config)
 
 
-@cache
 def with_parameters(config: type[Config], pipeline: Pipeline) -> type[Config]:
     """Add a field for each parameter of a pipeline that can be set for a run.
 
@@ -39,6 +38,11 @@ def with_parameters(config: type[Config], pipeline: Pipeline) -> type[Config]:
     TaskError
         If a parameter is called like a field that is there already.
     """
+    return _with_fields(config, pipeline) if isinstance(pipeline, HasParameters) else config
+
+
+@cache  # Dagster allows one type of a name
+def _with_fields(config: type[Config], pipeline: HasParameters) -> type[Config]:
     fields: dict[str, Any] = {}
     for parameter in _configurable(pipeline):
         if parameter.name in config.model_fields:
@@ -66,7 +70,7 @@ def parameters_in(config: dg.Config, pipeline: Pipeline) -> dict[str, object]:
     }
 
 
-def _configurable(pipeline: Pipeline) -> list[Parameter]:
+def _configurable(pipeline: Pipeline | HasParameters) -> list[Parameter]:
     parameters: Mapping[str, Parameter] = pipeline.parameters if isinstance(pipeline, HasParameters) else {}
     return [parameter for parameter in parameters.values() if parameter.is_configuration]
 

@@ -124,21 +124,23 @@ def _options(parameter: "Parameter", taken: Collection[str]) -> Iterator[_Option
         option = typer.Option(name, help=described, show_default=default, rich_help_panel=panel)
         yield _Option(parameter, "flag", parameter.option, Annotated[bool | None, option])
     else:
-        many = "; may be repeated" if kind.container else ""
+        many = "May be repeated." if kind.container else ""
         option = typer.Option(
             parameter.option,
             metavar=f"<{kind}>",
-            help=f"{described or ''}{many}".lstrip("; ") or None,
+            help=" ".join(filter(None, (described, many))) or None,
             show_default=default,
             rich_help_panel=panel,
         )
         hint = list[str] | None if kind.container else str | None
         yield _Option(parameter, "value", parameter.option, Annotated[hint, option])
     if parameter.none_option:
-        option = typer.Option(parameter.none_option, help=f"No {parameter.option[2:]}: None.", rich_help_panel=panel)
+        option = typer.Option(parameter.none_option, help=f"Set {parameter.name} to None.", rich_help_panel=panel)
         yield _Option(parameter, "none", parameter.none_option, Annotated[bool, option])
     if kind.container and parameter.without_option:
-        option = typer.Option(parameter.without_option, help="An empty list.", rich_help_panel=panel)
+        option = typer.Option(
+            parameter.without_option, help=f"Set {parameter.name} to an empty list.", rich_help_panel=panel
+        )
         yield _Option(parameter, "empty", parameter.without_option, Annotated[bool, option])
 
 
@@ -148,7 +150,7 @@ def _default(parameter: "Parameter") -> str | bool:
     if default is None:
         return False
     texts = [kind.to_text(item) for item in (default if isinstance(default, list | tuple) else [default])]
-    return escaped(", ".join(texts) or "an empty list")
+    return ", ".join(texts) or "an empty list"
 
 
 def _joined(function: Callable[..., object], options: Sequence[_Option]) -> Callable[..., object]:

@@ -109,11 +109,12 @@ def test_the_help_of_a_run_shows_the_pipelines_parameters(told: None) -> None:
     for text in (
         "--n-iterations <int> How often [at most]. [default: (3)]",
         "--mode <'fast' or '[exact]'>",
-        "--lines <list of float> may be repeated [default: (1.0, 2.0)]",
-        "--no-lines",
+        "--lines <list of float> May be repeated. [default: (1.0, 2.0)]",
+        "Set lines to an empty list.",
+        "[default: (a [b])]",
         "--strict --no-strict",
         "--none-careful",
-        "--no-label No label: None.",
+        "Set label to None.",
         "--lambda ",
         "--grid <Path or None> Without it, the environment variable TOLD_GRID counts.",
         "--threads <int> Results don't depend on it.",
@@ -169,7 +170,7 @@ def test_options_may_stand_before_the_pipelines_name(a_visit: None) -> None:
         (["--model", "x"], "No such option: --model"),
     ],
 )
-def test_wrong_options_are_wrong_usage(a_visit: None, arguments: list[str], message: str) -> None:
+def test_wrong_options_are_wrong_usage(told: None, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["run", "told", *arguments], env={"COLUMNS": "300"})
 
     assert result.exit_code == 2, result.output
@@ -181,7 +182,9 @@ def test_wrong_options_are_wrong_usage(a_visit: None, arguments: list[str], mess
 def test_a_file_that_is_not_there_is_one_sentence_before_anything_starts(a_visit: None) -> None:
     for result in (astra("run", "told", "--grid", "nowhere.npz"), astra("run", "told", TOLD_GRID="nowhere.npz")):
         assert result.exit_code == 1
-        assert "error: told: the parameter grid names 'nowhere.npz', which isn't there" in flat(result)
+        assert "error: told: the parameter grid (or the environment variable TOLD_GRID) names 'nowhere.npz', which" in (
+            flat(result)
+        )
         assert "called" not in result.output
 
 
