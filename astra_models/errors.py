@@ -141,6 +141,10 @@ class TaskError(AstraError, TypeError):
     """A pipeline function whose annotations don't say what it takes and gives."""
 
 
+class ParameterError(TaskError, ValueError):
+    """A value that a pipeline's parameter can't take, or a parameter that the pipeline doesn't have."""
+
+
 class PipelineError(AstraError, RuntimeError):
     """A pipeline that raised on every call before it gave any result."""
 

@@ -4,12 +4,13 @@ A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.calling import AnySpectrum, Output
 from astra_models.analysis.due import Rerun, select_due
+from astra_models.analysis.recipe import recipe_of
 from astra_models.analysis.recording import record
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
@@ -132,6 +133,7 @@ def analyse(
     rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
     batch_size: int | None = None,
     keep_good: bool = False,
+    parameters: Mapping[str, object] | None = None,
 ) -> ResultStream[PipelineOutputMixin]:
     """Select the spectra that are due, and have a pipeline analyse them as its results are read.
 
@@ -149,12 +151,17 @@ def analyse(
         Results per batch; the pipeline's own if not given.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
+    parameters : mapping of str to object, optional
+        Values of the pipeline's parameters; the others have their defaults.
 
     Raises
     ------
     UnknownSourceError
         If none of `sdss_ids` is known.
+    ParameterError
+        If a parameter can't have its value, or a file that one names isn't there.
     """
+    recipe_of(pipeline, parameters)  # what is wrong with the parameters is said before anything is read
     selections = []
     due = 0
     for model in pipeline.spectrum_models:
@@ -165,7 +172,7 @@ def analyse(
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
     narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
     stream = ResultStream((), pipeline.output_models, due=due, narrowed=narrowed, keep_good=keep_good)
-    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size)
+    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size, **parameters or {})
     return stream
 
 

@@ -12,14 +12,18 @@ A pipeline is written like this::
 
 import functools
 import inspect
+import re
 import typing
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import EllipsisType, GenericAlias
+from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, overload
 
 from astra_models.analysis.calling import AnySpectrum, Output, PipelineCalls, in_batches
-from astra_models.analysis.stream import ResultStream, write_batches
+from astra_models.analysis.parameter_types import shown
+from astra_models.analysis.parameters import Parameter, read_parameters
+from astra_models.analysis.recipe import Recipe, make_recipe
+from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
@@ -28,6 +32,8 @@ from astra_models.spectrum import SpectrumMixin
 __all__ = ["Task", "task"]
 
 BATCH_SIZE = 1000
+FIRST_VERSION = "1"
+VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
 PipelineFunction = Callable[..., Iterable[Output]]
@@ -39,11 +45,25 @@ def task(function: PipelineFunction[Output], /) -> "Task[Output]": ...
 
 
 @overload
-def task(*, batch_size: int = BATCH_SIZE) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
+def task(
+    *,
+    batch_size: int = BATCH_SIZE,
+    version: str = FIRST_VERSION,
+    where: object = None,
+    environment: Mapping[str, str] | None = None,
+    without_effect: Sequence[str] = (),
+) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
 def task(
-    function: PipelineFunction[Output] | None = None, /, *, batch_size: int = BATCH_SIZE
+    function: PipelineFunction[Output] | None = None,
+    /,
+    *,
+    batch_size: int = BATCH_SIZE,
+    version: str = FIRST_VERSION,
+    where: object = None,
+    environment: Mapping[str, str] | None = None,
+    without_effect: Sequence[str] = (),
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -51,9 +71,17 @@ def task(
     ----------
     function : callable
         A generator function. Its first parameter's annotation names the kinds of spectra that it takes, its return
-        annotation the models of its results.
+        annotation the models of its results. Further parameters with an annotation and a default can be set for a run.
     batch_size : int, optional
         Results that are written together.
+    version : str, optional
+        The pipeline's own version, to be changed when its code changes what it gives: older results are then due.
+    where : optional
+        Which spectra it takes.
+    environment : mapping of str to str, optional
+        For some parameters, the environment variable that says their value where none is given.
+    without_effect : sequence of str, optional
+        The parameters that no result depends on, such as a number of threads: other values make nothing due.
 
     Returns
     -------
@@ -63,11 +91,20 @@ def task(
     Raises
     ------
     TaskError
-        If the annotations don't say so.
+        If the annotations don't say so, or a parameter can't be one.
     """
-    if function is None:
-        return lambda function: Task(function, batch_size)
-    return Task(function, batch_size)
+
+    def make(function: PipelineFunction[Output]) -> "Task[Output]":
+        return Task(
+            function,
+            batch_size,
+            version=version,
+            where=where,
+            environment=environment,
+            without_effect=without_effect,
+        )
+
+    return make if function is None else make(function)
 
 
 class Task(Generic[Output]):
@@ -81,9 +118,22 @@ class Task(Generic[Output]):
         The kinds of spectra that it takes, and the models of its results.
     batch_size : int
         Results that are written together.
+    version : str
+        Its own version.
+    parameters : mapping of str to Parameter
+        Its parameters by their names, without that of the spectra.
     """
 
-    def __init__(self, function: PipelineFunction[Output], batch_size: int = BATCH_SIZE):
+    def __init__(
+        self,
+        function: PipelineFunction[Output],
+        batch_size: int = BATCH_SIZE,
+        *,
+        version: str = FIRST_VERSION,
+        where: object = None,
+        environment: Mapping[str, str] | None = None,
+        without_effect: Sequence[str] = (),
+    ):
         functools.update_wrapper(self, function)
         name = function.__name__
         if not inspect.isgeneratorfunction(function):
@@ -93,8 +143,34 @@ class Task(Generic[Output]):
         self.function = function
         self.name = name
         self.batch_size = batch_size
+        self.version = _checked_version(name, version)
+        self.where = where
         self.spectrum_models = _input_models(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(
+            read_parameters(
+                function,
+                _hints(function),
+                reserved=_own_names(),
+                environment=environment,
+                without_effect=without_effect,
+            )
+        )
+
+    def recipe(self, /, *args: object, **given: object) -> Recipe:
+        """Say what results are made by: the pipeline's version, and its parameters as they are used.
+
+        Parameters
+        ----------
+        *args, **given
+            Arguments of the function that follow the spectra; the others have their defaults.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, a value is of another type or missing, or a file that one names isn't there.
+        """
+        return make_recipe(self.name, self.version, self.function, self.parameters, (args, given))
 
     def __call__(
         self,
@@ -112,7 +188,7 @@ class Task(Generic[Output]):
         spectra : iterable
             The spectra.
         *args, **kwargs
-            Further arguments of the function.
+            Further arguments of the function, checked by type.
         write_to_database : bool, optional
             Whether to write the results, and what failed, batch by batch.
         batch_size : int, optional
@@ -128,6 +204,8 @@ class Task(Generic[Output]):
 
         Raises
         ------
+        ParameterError
+            If a parameter can't have the value that it is given, before anything is analysed.
         PipelineError
             If the function raised on every call before it gave any result, other than for a few unreadable files.
         """
@@ -149,12 +227,32 @@ class Task(Generic[Output]):
         list
             Results, and unsaved `RejectedResult` rows. A batch is closed when it is full, or after a minute.
         """
+        recipe = self.recipe(*args, **kwargs)
 
         def call(some: Iterable[AnySpectrum]) -> Generator[Output | EllipsisType, None, None]:
-            return cast("Generator[Output, None, None]", self.function(some, *args, **kwargs))
+            positional, keywords = recipe.arguments()
+            return cast("Generator[Output, None, None]", self.function(some, *positional, **keywords))
 
         calls = PipelineCalls(self.name, call, self.output_models, spectra)
         return in_batches(calls, batch_size or self.batch_size)
+
+
+def _checked_version(name: str, version: object) -> str:
+    if not isinstance(version, str) or not VERSION.fullmatch(version):
+        raise TaskError(
+            f"{name}: version={shown(version)} is no version of a pipeline; write up to 40 letters, digits, dots, "
+            'hyphens, underscores and plus signs as text, such as version="2"'
+        )
+    return version
+
+
+@functools.cache
+def _own_names() -> frozenset[str]:
+    """Give the names that a task, or what runs one, uses for itself."""
+    users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches, analyse)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    declared = (one for user in users for one in inspect.signature(user).parameters.values())
+    return frozenset(one.name for one in declared if one.kind in named)
 
 
 # ---- annotations

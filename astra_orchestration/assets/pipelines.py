@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.due import Rerun
+from astra_models.analysis.recipe import HasParameters
 from astra_models.analysis.stream import ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
@@ -21,6 +22,7 @@ from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.parameters import parameters_in, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
@@ -54,7 +56,7 @@ def pipeline_asset(
     group: str = "pipelines",
     kinds: Iterable[str] = ("python", "table"),
     owners: Sequence[str] = ("team:astra",),
-    pipeline_version: str = "1",
+    pipeline_version: str | None = None,
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
 ) -> dg.AssetsDefinition:
@@ -69,7 +71,7 @@ def pipeline_asset(
     group, kinds, owners : optional
         How Dagster files it.
     pipeline_version : str, optional
-        To be changed when the pipeline's code changes what it gives, without a new version of Astra.
+        The version of the asset's code beside Astra's; the pipeline's own if not given.
     deps : sequence, optional
         Assets upstream other than the spectra that the pipeline takes.
     keep_good : bool, optional
@@ -81,6 +83,9 @@ def pipeline_asset(
         It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.resources_for`.
     """
     model = task.output_models[0]
+    run_config = with_parameters(PipelineRunConfig, task)
+    if pipeline_version is None:
+        pipeline_version = task.version if isinstance(task, HasParameters) else "1"
 
     @dg.asset(
         key=[name or task.name],
@@ -99,7 +104,9 @@ def pipeline_asset(
         pool=WRITERS,
     )
     def results(
-        context: dg.AssetExecutionContext, config: PipelineRunConfig, database: DatabaseResource
+        context: dg.AssetExecutionContext,
+        config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
+        database: DatabaseResource,
     ) -> ResultStream:
         database.connect(*task.output_models, *task.spectrum_models, RejectedResult)
         stream = analyse(
@@ -109,6 +116,7 @@ def pipeline_asset(
             rerun=config.rerun,
             batch_size=config.batch_size,
             keep_good=keep_good,
+            parameters=parameters_in(config, task),
         )
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream

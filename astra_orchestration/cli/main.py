@@ -9,11 +9,11 @@ from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.new import new_commands
+from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
 from astra_orchestration.cli.rejected import rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
 from astra_orchestration.cli.terminal import (
-    AstraGroup,
     complain,
     connect_to_configured,
     console,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
-    cls=AstraGroup,
+    cls=GroupWithParameters,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -70,6 +70,7 @@ def sample(
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")
 def run(
+    context: typer.Context,
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
@@ -85,7 +86,14 @@ def run(
 
     wanted = load_pipeline(pipeline)
     connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
-    stream = analyse(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, batch_size=batch_size)
+    stream = analyse(
+        wanted,
+        limit=limit,
+        sdss_ids=sdss_id,
+        rerun=rerun,
+        batch_size=batch_size,
+        parameters=parameters_given(context),
+    )
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
