@@ -90,7 +90,7 @@ def fill_tables(n_spectra: int) -> None:
     values = f"i, {source_pk}, {NOW}, {V_ASTRA}, '', 0, 1, 0"
     insert("snow_white", f"{keys}, revision", f"{values}, 7", n_spectra)
     insert("corv", f"{keys}, upstream_revision, teff", f"{values}, 7, 7000 + i - i / 23000 * 23000", n_spectra)
-    outdated = f"WHERE spectrum_pk - spectrum_pk / 100 * 100 = 0"
+    outdated = "WHERE spectrum_pk - spectrum_pk / 100 * 100 = 0"
     database.execute_sql(f"UPDATE corv SET spectrum_revision = 1, modified = '2025-01-01 00:00:00+00:00' {outdated}")
     analyze()
 
@@ -130,7 +130,8 @@ def measure(backend: str, n_spectra: int, rounds: int) -> Iterator[str]:
         fill_tables(n_spectra)
         all_due = seconds(count, RULES, rounds, n_spectra // 100)
         for name, taken in all_due.items():
-            yield f"| {backend} | all that is due, one in a hundred: {name} | {_spelled(taken, all_due['times alone'])} |"
+            times = taken / all_due["times alone"]
+            yield f"| {backend} | all that is due, one in a hundred: {name} | {taken:.2f} s | {times:.2f} |"
         widest = {"": RULES["with one pipeline upstream"]}
         database.execute_sql("UPDATE corv SET spectrum_revision = 0")
         for reason, (table, assignment) in MADE_DUE.items():
@@ -144,10 +145,6 @@ def measure(backend: str, n_spectra: int, rounds: int) -> Iterator[str]:
                 taken = seconds(first, widest, rounds, FIRST)[""]
                 transaction.rollback()
             yield f"| {backend} | the first thousand of {n_spectra // 2:,} due: {reason} | {1e3 * taken:.1f} ms | |"
-
-
-def _spelled(taken: float, baseline: float) -> str:
-    return f"{taken:.2f} s | {taken / baseline:.2f}"
 
 
 def main() -> None:

@@ -12,17 +12,19 @@ import logging
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import peewee
 
+from astra_models.analysis.recipe import recipe_of
 from astra_models.analysis.rule import DueReason, DueRule, Need, RecipeKey, why_version_is_due
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, rows_of
 from astra_models.errors import UnknownSourceError
+from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.schema.tables import require_tables
 from astra_models.source import Source
@@ -40,6 +42,8 @@ __all__ = [
     "Standing",
     "count_due",
     "count_due_by_reason",
+    "due_options",
+    "needs_of",
     "newest_version",
     "select_due",
     "standing_of_spectra",
@@ -73,6 +77,43 @@ class DueOptions(TypedDict, total=False):
     older_patch: bool
     needs: Sequence[Need]
     recipe: RecipeKey | None
+
+
+Where = peewee.ColumnBase | Callable[[type[SpectrumMixin]], peewee.ColumnBase] | None
+"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum."""
+
+
+def needs_of(pipeline: Pipeline) -> tuple[Need, ...]:
+    """Give the results of other pipelines that a pipeline takes; a pipeline that isn't a task takes none."""
+    return getattr(pipeline, "needs", ())
+
+
+def due_options(
+    pipeline: Pipeline, spectrum_model: type[SpectrumMixin], parameters: Mapping[str, object] | None = None
+) -> DueOptions:
+    """Give what a pipeline itself says of what is due for it: what it needs, which spectra it takes, and its recipe.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    spectrum_model : type
+        One of its kinds of spectra.
+    parameters : mapping of str to object, optional
+        Values of its parameters; the others have their defaults.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter can't have its value, or a file that one names isn't there.
+    """
+    recipe = recipe_of(pipeline, parameters)
+    where: Where = getattr(pipeline, "where", None)
+    return DueOptions(
+        needs=needs_of(pipeline),
+        where=where(spectrum_model) if callable(where) else where,
+        recipe=None if recipe is None else RecipeKey(recipe.pipeline, recipe.version, recipe.digest),
+    )
 
 
 class DueSpectra(Iterator[int]):
@@ -238,19 +279,16 @@ class Standing(NamedTuple):
 def standing_of_spectra(
     output_model: type[PipelineOutputMixin],
     spectrum_model: type[SpectrumMixin],
-    where: peewee.ColumnBase,
-    version: str | int | None = None,
-    *,
-    needs: Sequence[Need] = (),
-    recipe: RecipeKey | None = None,
+    which: peewee.ColumnBase,
+    **options: Unpack[DueOptions],
 ) -> dict[int, Standing]:
     """Say of some spectra which of them are due, and why; by one query.
 
     Parameters
     ----------
-    output_model, spectrum_model, version, needs, recipe
-        As for `select_due`.
-    where : peewee.Expression
+    output_model, spectrum_model, **options
+        As for `select_due`; those that choose what is done again have no effect.
+    which : peewee.Expression
         Which spectra: a condition on the spectrum model.
 
     Returns
@@ -258,8 +296,9 @@ def standing_of_spectra(
     dict of int to Standing
         By ``spectrum_pk``.
     """
-    rule = _rule(output_model, spectrum_model, {"version": version, "needs": needs, "recipe": recipe})
-    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed(), rule.has_needs()).where(where)
+    rule = _rule(output_model, spectrum_model, options)
+    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed(), rule.has_needs()).where(which)
+    query = _narrowed(query, spectrum_model, options)
     rows = run_transaction(database, lambda: rows_of(query))
     return {
         key: Standing(DueReason(reason) if reason else None, bool(failed), not has_needs)

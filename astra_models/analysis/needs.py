@@ -111,7 +111,7 @@ def _elements(where: str, hint: object) -> Iterator[object]:
         elements = typing.get_args(iterable)
         if len(elements) != 1 or typing.get_origin(iterable) is tuple:
             raise TaskError(f"{where} names no kind of spectra; write {SHAPES}")
-        yield from _alternatives(elements[0])
+        yield from (element for element in _alternatives(elements[0]) if element is not types.NoneType)
 
 
 def _inputs(where: str, element: object) -> Inputs:

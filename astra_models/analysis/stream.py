@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.calling import AnySpectrum, Output
-from astra_models.analysis.due import Rerun, select_due
-from astra_models.analysis.recipe import recipe_of
+from astra_models.analysis.due import Rerun, due_options, select_due
 from astra_models.analysis.recording import record
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
@@ -161,12 +160,13 @@ def analyse(
     ParameterError
         If a parameter can't have its value, or a file that one names isn't there.
     """
-    recipe_of(pipeline, parameters)  # what is wrong with the parameters is said before anything is read
     selections = []
     due = 0
     for model in pipeline.spectrum_models:
+        # What is wrong with the parameters is said here, before anything is read.
+        options = due_options(pipeline, model, parameters)
         left = None if limit is None else limit - due
-        keys = select_due(pipeline.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun)
+        keys = select_due(pipeline.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun, **options)
         due += len(keys)
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))

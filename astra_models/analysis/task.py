@@ -20,6 +20,8 @@ from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, overload
 
 from astra_models.analysis.calling import AnySpectrum, Output, PipelineCalls, in_batches
+from astra_models.analysis.due import Where
+from astra_models.analysis.needs import Inputs, read_inputs
 from astra_models.analysis.parameter_types import shown
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
@@ -49,7 +51,7 @@ def task(
     *,
     batch_size: int = BATCH_SIZE,
     version: str = FIRST_VERSION,
-    where: object = None,
+    where: Where = None,
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
@@ -61,7 +63,7 @@ def task(
     *,
     batch_size: int = BATCH_SIZE,
     version: str = FIRST_VERSION,
-    where: object = None,
+    where: Where = None,
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
@@ -76,8 +78,9 @@ def task(
         Results that are written together.
     version : str, optional
         The pipeline's own version, to be changed when its code changes what it gives: older results are then due.
-    where : optional
-        Which spectra it takes.
+    where : peewee.Expression or callable, optional
+        Which spectra it takes: a condition on the kind of spectrum, on `Source` or on the results that it takes, or a
+        function that makes one for a kind of spectrum. Other spectra are never due.
     environment : mapping of str to str, optional
         For some parameters, the environment variable that says their value where none is given.
     without_effect : sequence of str, optional
@@ -116,6 +119,10 @@ class Task(Generic[Output]):
         The function's name.
     spectrum_models, output_models : tuple of type
         The kinds of spectra that it takes, and the models of its results.
+    needs : tuple of Need
+        The results of other pipelines that it takes with each spectrum.
+    where : peewee.Expression or callable or None
+        Which spectra it takes.
     batch_size : int
         Results that are written together.
     version : str
@@ -130,7 +137,7 @@ class Task(Generic[Output]):
         batch_size: int = BATCH_SIZE,
         *,
         version: str = FIRST_VERSION,
-        where: object = None,
+        where: Where = None,
         environment: Mapping[str, str] | None = None,
         without_effect: Sequence[str] = (),
     ):
@@ -145,8 +152,10 @@ class Task(Generic[Output]):
         self.batch_size = batch_size
         self.version = _checked_version(name, version)
         self.where = where
-        self.spectrum_models = _input_models(function)
+        self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
+        if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
+            raise TaskError(f"{name} takes results of {both[0]}, and gives such results itself")
         self.parameters: Mapping[str, Parameter] = MappingProxyType(
             read_parameters(
                 function,
@@ -258,16 +267,12 @@ def _own_names() -> frozenset[str]:
 # ---- annotations
 
 
-def _input_models(function: PipelineFunction[Output]) -> tuple[type[SpectrumMixin], ...]:
-    """Give the kinds of spectra that a pipeline takes: the concrete ones in its first parameter's annotation."""
+def _inputs_of(function: PipelineFunction[Output]) -> Inputs:
+    """Read what a pipeline takes from the annotation of its first parameter."""
     parameters = list(inspect.signature(function).parameters)
     if not parameters:
         raise TaskError(f"{function.__name__} takes no spectra; write it like {EXAMPLE}")
-    found = _models(_hints(function).get(parameters[0]), SpectrumMixin)
-    concrete = tuple(dict.fromkeys(model for kind in found for model in kind.concrete_models()))
-    if not concrete:
-        raise TaskError(f"{function.__name__}: the annotation of {parameters[0]!r} names no kind of spectra; {EXAMPLE}")
-    return concrete
+    return read_inputs(function.__name__, parameters[0], _hints(function).get(parameters[0]))
 
 
 def _output_models(function: PipelineFunction[Output]) -> tuple[type[PipelineOutputMixin], ...]:

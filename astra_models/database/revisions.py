@@ -48,12 +48,12 @@ def _for_postgresql(model: type[peewee.Model], ignored: Sequence[str]) -> list[s
     table = quoted_table(model)
     trigger, function = _trigger_of(model), quote(model._meta.schema, _trigger_name(model))
     taken = "".join(f"before.{quote(name)} := NEW.{quote(name)}; " for name in ignored)
-    # A function is made anew even if nothing has changed in it: it costs nothing.
-    return [
-        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $function$ "
+    body = (
         f"DECLARE before RECORD; BEGIN before := OLD; {taken}"
-        "IF before IS DISTINCT FROM NEW THEN NEW.revision := coalesce(NEW.revision, 0) + 1; END IF; "
-        "RETURN NEW; END $function$",
+        "IF before IS DISTINCT FROM NEW THEN NEW.revision := coalesce(NEW.revision, 0) + 1; END IF; RETURN NEW; END"
+    )
+    return [
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $function$ {body} $function$",
         f"DROP TRIGGER IF EXISTS {trigger} ON {table}",
         f"CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
     ]
@@ -62,10 +62,10 @@ def _for_postgresql(model: type[peewee.Model], ignored: Sequence[str]) -> list[s
 def _for_sqlite(model: type[peewee.Model], counted: Sequence[str]) -> list[str]:
     table, trigger = quoted_table(model), _trigger_of(model)
     changed = " OR ".join(f"OLD.{quote(name)} IS NOT NEW.{quote(name)}" for name in counted)
+    body = f"UPDATE {table} SET revision = coalesce(revision, 0) + 1 WHERE pk = NEW.pk;"
     return [
         f"DROP TRIGGER IF EXISTS {trigger}",
-        f"CREATE TRIGGER {trigger} AFTER UPDATE ON {table} WHEN {changed} "
-        f"BEGIN UPDATE {table} SET revision = coalesce(revision, 0) + 1 WHERE pk = NEW.pk; END",
+        f"CREATE TRIGGER {trigger} AFTER UPDATE ON {table} WHEN {changed} BEGIN {body} END",
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import peewee
 import pytest
 
-from astra_models.analysis.due import DueReason, Need, RecipeKey, count_due_by_reason, select_due, standing_of_spectra
+from astra_models.analysis.due import Need, RecipeKey, count_due_by_reason, select_due, standing_of_spectra
 from astra_models.base import bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.revisions import PIXELS

@@ -197,7 +197,7 @@ def test_the_rule_for_versions_alone_is_that_of_the_spectra(keys: list[int], sto
 
 
 def standings() -> dict[int, Standing]:
-    return standing_of_spectra(Rocket, BossVisitSpectrum, where=BossVisitSpectrum.mjd > 0)
+    return standing_of_spectra(Rocket, BossVisitSpectrum, BossVisitSpectrum.mjd > 0)
 
 
 # ---- failures
