@@ -25,7 +25,9 @@ from astra_models.spectrum import SpectrumMixin
 
 __all__ = ["DueReason", "DueRule", "Need", "RecipeKey", "why_version_is_due"]
 
-NEVER = peewee.SQL("(1 = 0)")
+Condition = peewee.ColumnBase
+
+ALWAYS, NEVER = peewee.SQL("(1 = 1)"), peewee.SQL("(1 = 0)")
 
 
 class DueReason(StrEnum):
@@ -118,10 +120,10 @@ class DueRule:
         self.keeps_revisions = _has(spectrum_model, "revision") and _has(output_model, "spectrum_revision")
         self.recipe = recipe if recipe and _has_runs(output_model) else None
 
-    def reasons(self) -> dict[DueReason, peewee.Node]:
+    def reasons(self) -> dict[DueReason, Condition]:
         """Give the condition of each reason. A result of a newer patch version is never replaced."""
         result = self.result
-        outdated: dict[DueReason, peewee.Node] = {DueReason.changed: self._modified_since()}
+        outdated: dict[DueReason, Condition] = {DueReason.changed: self._modified_since()}
         if self.keeps_revisions:
             then, now = result.spectrum_revision, self._revision()
             outdated = {
@@ -131,12 +133,12 @@ class DueRule:
                 DueReason.pixels: peewee.Expression(_pixels(then), "<>", _pixels(now)),
             }
             if self.needs:
-                outdated[DueReason.upstream] = self._upstream_changed(result)
+                outdated[DueReason.upstream] = self._upstream_changed(result.upstream_revision, result.modified)
         if self.recipe is not None:
             outdated[DueReason.pipeline_version] = self._is_of(PipelineRun.version != self.recipe.version)
             outdated[DueReason.parameters] = self._is_of(PipelineRun.recipe != self.recipe.digest)
         may_replace = result.v_astra <= self.v_astra
-        reasons: dict[DueReason, peewee.Node] = {DueReason.missing: result.task_pk.is_null()}
+        reasons: dict[DueReason, Condition] = {DueReason.missing: result.task_pk.is_null()}
         reasons |= {reason: may_replace & condition for reason, condition in outdated.items()}
         if self.older_patch:
             reasons[DueReason.older_patch] = result.v_astra < self.v_astra
@@ -146,21 +148,21 @@ class DueRule:
         """Give the reason that applies, or NULL, as an expression to select."""
         return peewee.Case(None, [(condition, reason.value) for reason, condition in self.reasons().items()])
 
-    def failed(self) -> peewee.Node:
+    def failed(self) -> Condition:
         """Give the condition that the spectrum failed, or gave no result, and what it was made from is as it was."""
         listed = RejectedResult
         since = listed.created >= self.spectrum.modified
         if self.keeps_revisions and _has(listed, "spectrum_revision"):
             same = listed.spectrum_revision == self._revision()
             if self.needs:
-                same &= ~self._upstream_changed(listed)
+                same &= ~self._upstream_changed(listed.upstream_revision, listed.created)
             if self.recipe is not None:
                 others = self._runs(PipelineRun.recipe != self.recipe.digest)
                 same &= listed.pipeline_run_pk.is_null() | listed.pipeline_run_pk.not_in(others)
             since = _either(listed.spectrum_revision.is_null(), since, same)
         return self._is_listed(listed.reason.in_(FAILURES), since)
 
-    def has_reason(self) -> peewee.Node:
+    def has_reason(self) -> Condition:
         """Give the condition that there is a reason, however it stands with failures and other pipelines."""
         reasons = self.reasons()
         if self.keeps_revisions:  # one comparison for the two, where it doesn't matter which
@@ -175,20 +177,20 @@ class DueRule:
             del reasons[DueReason.pipeline_version]
         return functools.reduce(operator.or_, reasons.values())
 
-    def is_due(self) -> peewee.Node:
+    def is_due(self) -> Condition:
         """Give the condition that there is a reason, the spectrum hasn't failed, and has what it needs."""
         return self.has_reason() & ~self.failed() & self.has_needs()
 
-    def is_waiting(self) -> peewee.Node:
+    def is_waiting(self) -> Condition:
         """Give the condition that a spectrum would be due, but another pipeline has no result of it yet."""
         return self.has_reason() & ~self.failed() & ~self.has_needs()
 
-    def has_needs(self) -> peewee.Node:
+    def has_needs(self) -> Condition:
         """Give the condition that there is a result of every other pipeline that the pipeline can't do without."""
-        there = (~need.model.task_pk.is_null() for need in self.needs if not need.optional)
-        return functools.reduce(operator.and_, there, peewee.SQL("(1 = 1)"))
+        there = (need.model.task_pk.is_null(False) for need in self.needs if not need.optional)
+        return functools.reduce(operator.and_, there, ALWAYS)
 
-    def can_be_tried_again(self) -> peewee.Node:
+    def can_be_tried_again(self) -> Condition:
         """Give the condition that the spectrum is in ``rejected_result`` at this version, for whatever reason."""
         result = self.result
         return (result.task_pk.is_null() | (result.v_astra <= self.v_astra)) & self._is_listed() & self.has_needs()
@@ -209,38 +211,35 @@ class DueRule:
     def _modified_since(self) -> peewee.Expression:
         return self.spectrum.modified > self.result.modified
 
-    def _upstream_changed(self, made: BaseModel) -> peewee.Node:
-        """Give the condition that the sum of the revisions of other results isn't what a row was made from.
+    def _upstream_changed(self, then: peewee.Field, when: peewee.Field) -> Condition:
+        """Give the condition that the sum of the revisions of other results isn't what it was.
 
         Where a revision isn't known, because the other result is of an older release, its time has to do.
         """
         models = [need.model for need in self.needs]
         if not all(_has(model, "revision") for model in models):
-            changed: peewee.Node = self._any_is_newer(models, made)
+            changed: Condition = self._any_is_newer(models, when)
         else:
-            now = functools.reduce(operator.add, (peewee.fn.COALESCE(model.revision, 0) for model in models))
-            unknown = (~model.task_pk.is_null() & model.revision.is_null() for model in models)
-            changed = _either(
-                functools.reduce(operator.or_, unknown),
-                self._any_is_newer(models, made),
-                made.upstream_revision != now,
-            )
-        return ~made.upstream_revision.is_null() & changed
+            unknown = [model.task_pk.is_null(False) & model._meta.fields["revision"].is_null() for model in models]
+            now: Condition = peewee.fn.COALESCE(models[0].revision, 0)
+            for model in models[1:]:
+                now = now + peewee.fn.COALESCE(model.revision, 0)
+            changed = _either(functools.reduce(operator.or_, unknown), self._any_is_newer(models, when), then != now)
+        return then.is_null(False) & changed
 
     @staticmethod
-    def _any_is_newer(models: Sequence[type[PipelineOutputMixin]], made: BaseModel) -> peewee.Node:
-        when = made.created if isinstance(made, type) and issubclass(made, RejectedResult) else made.modified
+    def _any_is_newer(models: Sequence[type[PipelineOutputMixin]], when: peewee.Field) -> Condition:
         newer = (peewee.fn.COALESCE(model.modified > when, NEVER) for model in models)
         return functools.reduce(operator.or_, newer)
 
     def _is_of(self, condition: peewee.Expression) -> peewee.Expression:
         return self.result.pipeline_run_pk.in_(self._runs(condition))
 
-    def _runs(self, condition: peewee.Expression) -> peewee.ModelSelect:
+    def _runs(self, condition: peewee.Expression) -> "peewee.ModelSelect[PipelineRun]":
         assert self.recipe is not None
         return PipelineRun.select(PipelineRun.pk).where(PipelineRun.pipeline == self.recipe.pipeline, condition)
 
-    def _is_listed(self, *conditions: peewee.Node) -> peewee.Function:
+    def _is_listed(self, *conditions: Condition) -> peewee.Function:
         rows = RejectedResult.select(peewee.SQL("1")).where(
             RejectedResult.model == self.output_model.__name__,
             RejectedResult.spectrum_pk == self.spectrum.spectrum_pk,
@@ -277,7 +276,7 @@ def _has_runs(output_model: type[PipelineOutputMixin]) -> bool:
     return _has(output_model, "pipeline_run_pk") and PipelineRun.table_exists()
 
 
-def _either(condition: peewee.Node, then: peewee.Node, otherwise: peewee.Node) -> peewee.Case:
+def _either(condition: Condition, then: Condition, otherwise: Condition) -> peewee.Case:
     return peewee.Case(None, [(condition, then)], otherwise)
 
 

@@ -130,7 +130,7 @@ def _git_revision(folder: Path | None) -> str | None:
 
 @functools.cache
 def _packages(n_modules: int) -> str:
-    """Give the versions of the packages that are imported, as JSON. `n_modules` is there to look again if it changes."""
+    """Give the versions of the packages that are imported, as JSON; it is looked again if `n_modules` differs."""
     imported = {name.partition(".")[0] for name in sys.modules}
     owners = importlib.metadata.packages_distributions()
     names = sorted({owner for module in imported & owners.keys() for owner in owners[module]})

@@ -166,7 +166,8 @@ def analyse(
         # What is wrong with the parameters is said here, before anything is read.
         options = due_options(pipeline, model, parameters)
         left = None if limit is None else limit - due
-        keys = select_due(pipeline.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun, **options)
+        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun}
+        keys = select_due(pipeline.output_models[0], model, **options)
         due += len(keys)
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))

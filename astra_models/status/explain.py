@@ -332,7 +332,7 @@ def _why_due(
         return f"no result of {major_minor(installed // 1000)}" + (f", only of {', '.join(older)}" if older else "")
     if reason == DueReason.changed and result.spectrum_revision is None:
         return f"the spectrum changed on {row.modified:%Y-%m-%d %H:%M:%S}, after its result"
-    if reason in _WHY:
+    if reason is not None and reason in _WHY:
         return _WHY[reason]
     version, wanted = map(version_integer_to_string, (result.v_astra, installed))
     return f"its result is of {version}, and {wanted} is installed"
