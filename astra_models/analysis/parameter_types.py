@@ -10,7 +10,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 
@@ -142,21 +142,24 @@ class ParameterType:
         raise ParameterError(f"{shown(value)} is not {one}")
 
 
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and int.bit_length(value) <= MOST_BITS
+
+
 def _as_int(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MOST_BITS
-    return int(value) if whole else None  # pyright: ignore[reportArgumentType]
+    return int.__index__(value) if _is_whole(value) else None
 
 
 def _as_float(value: object) -> float | None:
     if isinstance(value, float):
-        return float(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value.bit_length() > MOST_BITS:
+        return float.__float__(value)
+    if not _is_whole(value):
         return None
     try:
-        number = float(value)
+        number = int.__float__(value)
     except OverflowError:
         return None
-    return number if number == value else None  # another number than the one that was given would be used
+    return number if number == int.__index__(value) else None  # never another number than the one that was given
 
 
 def _as_text(value: object) -> str | None:
@@ -168,10 +171,11 @@ def _as_bool(value: object) -> bool | None:
 
 
 def _as_path(value: object) -> Path | None:
-    if not isinstance(value, str | PurePath) or not str(value) or "\0" in str(value):
+    text = str(value) if isinstance(value, PurePath) else _as_text(value)
+    if not text or "\0" in text:
         return None
     try:
-        return Path(value).expanduser()
+        return Path(text).expanduser()
     except RuntimeError:  # the home of somebody whom nobody knows
         return None
 

@@ -191,6 +191,9 @@ def read_parameters(
     }
     _require_known(name, "environment", environment, parameters)
     _require_known(name, "without_effect", without_effect, parameters)
+    for one in declared:
+        if one.kind is inspect.Parameter.POSITIONAL_ONLY and parameters[one.name].is_configuration:
+            raise TaskError(f"{name}: its parameter {one.name!r} can't be given by name; write it behind the `/`")
     for parameter in parameters.values():
         _require_default(parameter)
         _require_variable(parameter)
@@ -240,7 +243,7 @@ def _require_default(parameter: Parameter) -> None:
         parameter.check(parameter.default)
     except ParameterError as error:
         hint = f"; write `{parameter.name}: ... | None = None`" if parameter.default is None else ""
-        raise TaskError(f"{error}, its default{hint}") from None
+        raise TaskError(f"{error}: that is its default{hint}") from None
     if parameter.name.startswith("_"):
         raise TaskError(
             f"{parameter.pipeline}: the name of its parameter {parameter.name!r} begins with an underscore, and can't "

@@ -151,7 +151,7 @@ def test_types_that_no_option_can_have_are_refused_when_the_task_is_made(annotat
     ("annotation", "default"), [(int, None), (int, 1.5), (int, True), (Literal["a"], "b"), (list[int], [1, "2"])]
 )
 def test_a_default_of_another_type_is_refused_when_the_task_is_made(annotation: Any, default: Any) -> None:
-    with pytest.raises(TaskError, match=r"thermometer: the parameter value takes .*, its default"):
+    with pytest.raises(TaskError, match=r"thermometer: the parameter value takes .*: that is its default"):
         with_parameter(annotation, default)
 
 
@@ -173,6 +173,14 @@ def test_options_that_two_parameters_would_share_are_refused() -> None:
 
         @task
         def both(spectra: Visits, grid: str | None = None, no_grid: bool = False) -> Iterable[Rocket]:
+            yield from ()
+
+
+def test_a_parameter_that_has_no_name_for_callers_is_refused() -> None:
+    with pytest.raises(TaskError, match="'n' can't be given by name"):
+
+        @task
+        def by_position(spectra: Visits, n: int = 3, /) -> Iterable[Rocket]:
             yield from ()
 
 
@@ -454,6 +462,24 @@ def test_recipes_are_equal_if_and_only_if_their_values_are(one: Any, other: Any)
 
 def _deep(value: Any, depth: int = 0) -> bool:
     return isinstance(value, list) and (depth >= recipes.DEEPEST or any(_deep(item, depth + 1) for item in value))
+
+
+class HostileText(str):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class HostileNumber(int):
+    def __int__(self) -> int:
+        raise RuntimeError("no")
+
+    __float__ = __index__ = bit_length = __int__  # type: ignore[assignment]
+
+
+def test_subclasses_become_what_they_are_made_of() -> None:
+    values = thermometer.recipe(n_iterations=HostileNumber(4), scale=HostileNumber(5), label=HostileText("a")).values
+    assert (values["n_iterations"], values["scale"], values["label"]) == (4, 5.0, "a")
+    assert thermometer.recipe(grid=HostileText("/tmp")).values["grid"] == Path("/tmp")
 
 
 class Hostile:
