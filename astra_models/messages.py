@@ -8,7 +8,6 @@ import itertools
 import linecache
 import re
 import traceback
-import unicodedata
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -24,17 +23,19 @@ BEGINNING = 0.8  # the share of a shortened text that is of its beginning
 MISTAKES = (Exception, SystemExit, GeneratorExit)
 """What code raises when it fails. Ctrl-C is none of these."""
 
-_ALLOWED = "\n\t"
-_SUSPICIOUS = re.compile(r"[^\n\t -~\u00a0-\u00ac\u00ae-\u024f\u0370-\u0373\u0391-\u03a1\u03a3-\u03ff]")
-_CATEGORIES_ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""Control characters, lone surrogates, and what is invisible or changes the direction of text."""
 
 
 def printable(text: str) -> str:
-    """Escape what isn't a letter, sign or space: control characters, lone surrogates, changes of direction.
+    """Escape control characters, lone surrogates, and what is invisible or changes the direction of text.
 
-    Line breaks and tabs stay. What is escaped looks as in a Python string: ``\\x1b``, ``\\udc80``.
+    Line breaks and tabs stay. An escape looks as in a Python string.
     """
-    return _SUSPICIOUS.sub(_escaped_if_needed, text)
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def safe_text(value: object, longest: int = LONGEST_TEXT) -> str:
@@ -102,13 +103,6 @@ def presentable(error: BaseException) -> BaseException:
 
 class UnprintableError(Exception):
     """Stands for an exception that can't be shown as it is; says its class and message, shortened and escaped."""
-
-
-def _escaped_if_needed(match: re.Match[str]) -> str:
-    character = match[0]
-    if unicodedata.category(character) not in _CATEGORIES_ESCAPED:
-        return character
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _as_text(value: object) -> str:

@@ -16,9 +16,10 @@ import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import EllipsisType, GenericAlias
-from typing import Generic, TypeVar, cast, overload
+from typing import Generic, TypeVar, cast, get_args, overload
 
-from astra_models.analysis.calling import AnySpectrum, Output, PipelineCalls, in_batches
+from astra_models.analysis.asked import Versions
+from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
 from astra_models.analysis.stream import ResultStream, write_batches
 from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
@@ -39,11 +40,17 @@ def task(function: PipelineFunction[Output], /) -> "Task[Output]": ...
 
 
 @overload
-def task(*, batch_size: int = BATCH_SIZE) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
+def task(
+    *, batch_size: int = BATCH_SIZE, versions: Versions = "installed"
+) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
 def task(
-    function: PipelineFunction[Output] | None = None, /, *, batch_size: int = BATCH_SIZE
+    function: PipelineFunction[Output] | None = None,
+    /,
+    *,
+    batch_size: int = BATCH_SIZE,
+    versions: Versions = "installed",
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -54,6 +61,9 @@ def task(
         annotation the models of its results.
     batch_size : int, optional
         Results that are written together.
+    versions : {"installed", "older"}, optional
+        Which versions its results may have: the installed one, or also older ones, for a task that repeats results of
+        earlier releases. It may then give one for each major.minor version.
 
     Returns
     -------
@@ -66,8 +76,8 @@ def task(
         If the annotations don't say so.
     """
     if function is None:
-        return lambda function: Task(function, batch_size)
-    return Task(function, batch_size)
+        return lambda function: Task(function, batch_size, versions)
+    return Task(function, batch_size, versions)
 
 
 class Task(Generic[Output]):
@@ -81,18 +91,25 @@ class Task(Generic[Output]):
         The kinds of spectra that it takes, and the models of its results.
     batch_size : int
         Results that are written together.
+    versions : {"installed", "older"}
+        Which versions its results may have.
     """
 
-    def __init__(self, function: PipelineFunction[Output], batch_size: int = BATCH_SIZE):
+    def __init__(
+        self, function: PipelineFunction[Output], batch_size: int = BATCH_SIZE, versions: Versions = "installed"
+    ):
         functools.update_wrapper(self, function)
         name = function.__name__
         if not inspect.isgeneratorfunction(function):
             raise TaskError(f"{name} is not a generator: it has to yield its results")
         if batch_size < 1:
             raise TaskError(f"{name}: batch_size={batch_size} is not a positive number of results")
+        if versions not in get_args(Versions):
+            raise TaskError(f"{name}: versions={versions!r} is none of {', '.join(map(repr, get_args(Versions)))}")
         self.function = function
         self.name = name
         self.batch_size = batch_size
+        self.versions: Versions = versions
         self.spectrum_models = _input_models(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
 
@@ -123,13 +140,15 @@ class Task(Generic[Output]):
         Yields
         ------
         PipelineOutputMixin
-            The results, with ``task_pk`` if they were written. Those that can't be stored are left out, and kept in
-            ``rejected_result``.
+            The results, with ``task_pk`` if they were written. Those that can't be stored, and those that aren't of a
+            spectrum that the function took, are left out, and kept in ``rejected_result``.
 
         Raises
         ------
         PipelineError
-            If the function raised on every call before it gave any result, other than for a few unreadable files.
+            If the function raised on every call before it gave any result, other than for a few unreadable files; if it
+            ended without taking a spectrum; or if it gave nothing for 20 spectra or more, and no result of this version
+            is stored.
         """
         batches = self.batches(spectra, *args, batch_size=batch_size, **kwargs)
         if write_to_database:
@@ -141,7 +160,7 @@ class Task(Generic[Output]):
 
     def batches(
         self, spectra: Iterable[AnySpectrum], *args: object, batch_size: int | None = None, **kwargs: object
-    ) -> Iterator[list[Output | RejectedResult]]:
+    ) -> Batches[Output]:
         """Analyse spectra, and give results and failures in bounded batches, as `stream.write` takes them.
 
         Yields
@@ -153,8 +172,8 @@ class Task(Generic[Output]):
         def call(some: Iterable[AnySpectrum]) -> Generator[Output | EllipsisType, None, None]:
             return cast("Generator[Output, None, None]", self.function(some, *args, **kwargs))
 
-        calls = PipelineCalls(self.name, call, self.output_models, spectra)
-        return in_batches(calls, batch_size or self.batch_size)
+        calls = PipelineCalls(self.name, call, self.output_models, spectra, self.versions)
+        return Batches(calls, batch_size or self.batch_size)
 
 
 # ---- annotations

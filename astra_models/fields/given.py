@@ -54,8 +54,7 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
         name = flag.field.name
         bits = columns.get(name)
         if bits is None:
-            default = model._meta.fields[name].default
-            bits = (default() if callable(default) else default) or 0
+            bits = model._meta.get_default_dict().get(name) or 0
         columns[name] = bits | flag.value if is_set else bits & ~flag.value
     return columns | others
 
@@ -98,7 +97,7 @@ def unknown_column(model: type[peewee.Model], name: str) -> UnknownColumnError:
     return UnknownColumnError(f"{model.__name__} has no column or flag {name!r}; {hint}")
 
 
-def _declared(model: type[peewee.Model], name: object) -> object:
+def _declared(model: type[peewee.Model], name: Any) -> object:
     """Give what a class declares under a name, without asking it for its value."""
     return next((vars(base)[name] for base in model.__mro__ if name in vars(base)), None)
 
