@@ -122,7 +122,7 @@ class Asked:
         if key is None:
             self._unsaved.append(taken)
             return
-        before = self._open.pop(key, None) or self._partly.pop(key, None)
+        before = self._open.pop(key, None) or self._pop_remembered(key)
         if before is not None:  # it was given twice
             taken.times, taken.answered = before.times + 1, before.answered
         self._open[key] = taken
@@ -222,10 +222,22 @@ class Asked:
         if key is None:
             fitting = (one for one in self._unsaved if self._may_answer(one, slot))
             return next((one for one in fitting if self._problem_of_source(one, source) is None), None)
-        taken = self._open.get(key) or self._partly.get(key)
-        if taken is None and self._file is not None:
-            taken = self._file.find(key)
+        taken = self._open.get(key)
+        if taken is None:
+            taken = self._pop_remembered(key)
+            if taken is not None:
+                self._remember(key, taken)
         return taken if taken is not None and self._may_answer(taken, slot) else None
+
+    def _pop_remembered(self, key: int) -> Taken | None:
+        """Take a spectrum that has an answer, and may have others, out of memory or the file."""
+        taken = self._partly.pop(key, None)
+        return self._file.pop(key) if taken is None and self._file is not None else taken
+
+    def _remember(self, key: int, taken: Taken) -> None:
+        self._partly[key] = taken
+        if len(self._partly) > MOST_PARTLY_ANSWERED:
+            self._put_aside()
 
     def _may_answer(self, taken: Taken, slot: Slot) -> bool:
         return taken.answered.get(slot, 0) < taken.times
@@ -248,9 +260,7 @@ class Asked:
         if not is_complete:
             _ = taken.source  # while the row is there
             taken.spectrum = None
-            self._partly[taken.key] = taken
-            if len(self._partly) > MOST_PARTLY_ANSWERED:
-                self._put_aside()
+            self._remember(taken.key, taken)
 
     def _put_aside(self) -> None:
         """Move the older half of what is remembered in memory to the file."""
@@ -286,9 +296,12 @@ class _File:
         self._database.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?)", rows)
         self._database.execute("COMMIT")
 
-    def find(self, key: int) -> Taken | None:
+    def pop(self, key: int) -> Taken | None:
         found = self._database.execute("SELECT entry FROM taken WHERE key = ?", (key,)).fetchone()
-        return None if found is None else Taken.from_text(key, found[0])
+        if found is None:
+            return None
+        self._database.execute("DELETE FROM taken WHERE key = ?", (key,))
+        return Taken.from_text(key, found[0])
 
 
 def whole(value: object) -> int | None:
