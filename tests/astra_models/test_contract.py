@@ -421,9 +421,7 @@ def test_results_of_spectra_that_are_in_no_database_can_not_be_stored(database: 
     assert listed() == [(None, "refused")] * 3
 
 
-def test_rows_of_the_general_table_have_the_source_of_their_kind(
-    database: peewee.Database, make_spectra: Any
-) -> None:
+def test_rows_of_the_general_table_have_the_source_of_their_kind(database: peewee.Database, make_spectra: Any) -> None:
     spectra = make_spectra(4)
     list(making(with_values(source_pk=10**6))(Spectrum.select().order_by(Spectrum.pk)))
     assert listed() == [(spectra[2].spectrum_pk, "contract")]
