@@ -8,6 +8,7 @@ results that it wasn't asked for (`asked`); these aren't stored, and their spect
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache
 from types import EllipsisType
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ import numpy as np
 from astra_models.analysis.asked import AnySpectrum, Asked, Taken, Versions
 from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results
 from astra_models.errors import PipelineError, TaskError
+from astra_models.fields import FloatArrayField
 from astra_models.messages import MISTAKES, error_text, one_line, presentable, safe_text
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
@@ -192,7 +194,10 @@ class PipelineCalls(Generic[Output]):
                 if item is ...:
                     self.overhead += busy
                     continue
-                yield from self._result(item, busy)
+                answer = self._answer(item, busy)
+                if self._any_result and self._held.any:
+                    yield from self._held.let_go()
+                yield answer
         finally:
             generator.close()
 
@@ -201,7 +206,8 @@ class PipelineCalls(Generic[Output]):
         if self._source_error is not None:
             raise self._source_error from None
 
-    def _result(self, given: Output, t_elapsed: float) -> Iterator[Output | RejectedResult]:
+    def _answer(self, given: Output, t_elapsed: float) -> Output | RejectedResult:
+        """Give a result as it is now, or why it is none."""
         if not isinstance(given, self.output_models):
             raise TaskError(
                 f"{self.name} yielded a {safe_text(type(given).__name__, 100)}, but says that it gives "
@@ -210,13 +216,11 @@ class PipelineCalls(Generic[Output]):
         result = _copy(given)
         problem = self.asked.answer(result)
         if problem is not None:
-            yield self._refused(result, problem)
-            return
+            return self._refused(result, problem)
         self._any_result = True
         self._n_refused = 0
         result.t_elapsed = t_elapsed
-        yield from self._held.let_go()
-        yield result
+        return result
 
     def _refused(self, result: Output, problem: str) -> RejectedResult:
         self._n_refused += 1
@@ -272,16 +276,24 @@ class PipelineCalls(Generic[Output]):
 
 
 def _copy(given: Output) -> Output:
-    """Copy a result as it is now: the generator may set other values on the same object, or in the same array."""
+    """Copy a result: the generator may set other values on the same object, or in the same array, for the next one."""
     copy = type(given).__new__(type(given))
     attributes = vars(copy)
-    attributes.update(vars(given))
+    attributes |= vars(given)
     attributes.pop("_dirty", None)
-    attributes["__rel__"] = dict(given.__rel__)
-    attributes["__data__"] = {
-        name: value.copy() if isinstance(value, np.ndarray) else value for name, value in given.__data__.items()
-    }
+    attributes["__data__"] = values = given.__data__.copy()
+    if given.__rel__:
+        attributes["__rel__"] = given.__rel__.copy()
+    if _may_hold_arrays(type(given)):
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = value.copy()
     return copy
+
+
+@cache
+def _may_hold_arrays(model: type[PipelineOutputMixin]) -> bool:
+    return any(isinstance(field, FloatArrayField) for field in model._meta.sorted_fields)
 
 
 def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Output | RejectedResult], None, None]:

@@ -93,6 +93,11 @@ class Held:
         self._silent = array.array("q")  # keys and sources in turn: there may be millions
 
     @property
+    def any(self) -> bool:
+        """Whether anything is held."""
+        return bool(self.raised or self._silent)
+
+    @property
     def n_silent(self) -> int:
         """How many spectra there were no results for."""
         return len(self._silent) // 2

@@ -219,7 +219,7 @@ def test_a_pipeline_that_never_gave_a_result_fails_and_marks_nothing(
     database: peewee.Database, make_spectra: Any
 ) -> None:
     spectra = make_spectra(20)
-    with pytest.raises(PipelineError, match="silent gave no result for any of 20 spectra.*still due"):
+    with pytest.raises(PipelineError, match=r"silent gave no result for any of 20 spectra.*still due"):
         list(silent(spectra))
     assert listed() == {}
     assert due() == keys(spectra)
@@ -343,7 +343,7 @@ class Nameless(type):
     """A class of classes that have another name than they say."""
 
     @property
-    def __name__(cls) -> str:
+    def __name__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise RuntimeError("no name")
 
 
