@@ -8,6 +8,7 @@ remembered after its first answer: the latest ones in memory, the others in a te
 import json
 import operator
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -109,7 +110,7 @@ class Asked:
         self._versions = versions
         self._open: dict[int, Taken] = {}
         self._unsaved: list[Taken] = []
-        self._with_pixels: dict[int, None] = {}
+        self._with_pixels: OrderedDict[int, None] = OrderedDict()
         self._partly: dict[int, Taken] = {}
         self._file: _File | None = None
         self._blames: list[int] = []
@@ -128,9 +129,8 @@ class Asked:
         self._open[key] = taken
         self._with_pixels[key] = None
         if len(self._with_pixels) > MOST_OPEN_WITH_PIXELS:
-            oldest = next(iter(self._with_pixels))
-            del self._with_pixels[oldest]
-            _release_pixels(self._open[oldest].spectrum)
+            oldest, _ = self._with_pixels.popitem(last=False)
+            _release_pixels(self._open.get(oldest))
 
     def ask_again(self, taken: Taken) -> None:
         """Let a spectrum be open again, alone."""
@@ -340,7 +340,8 @@ def _model_among(models: Sequence[type[PipelineOutputMixin]], result: PipelineOu
     return type(result) if type(result) in models else next(model for model in models if isinstance(result, model))
 
 
-def _release_pixels(spectrum: AnySpectrum | None) -> None:
+def _release_pixels(taken: Taken | None) -> None:
+    spectrum = None if taken is None else taken.spectrum
     row = spectrum._resolved if isinstance(spectrum, Spectrum) else spectrum
     if isinstance(row, SpectrumMixin):
         row.release_pixels()

@@ -5,6 +5,7 @@ for the rest. What still raises, and spectra without a result, become `RejectedR
 results that it wasn't asked for (`asked`); these aren't stored, and their spectra stay due.
 """
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -237,12 +238,20 @@ class PipelineCalls(Generic[Output]):
         for taken in left:
             one_error = error
             if error is not None and len(left) > 1:
-                self.asked.ask_again(taken)
-                one_error = yield from self._call([taken.spectrum] if taken.spectrum is not None else [])
+                once_more = self._once_more(taken)
+                one_error = yield from self._call(once_more)
+                if inspect.getgeneratorstate(once_more) == inspect.GEN_CREATED:
+                    raise self._failed(one_error) from self._cause(one_error)
                 if not self.asked.unanswered():
                     continue
             if not taken.is_blamed:
                 yield from self._failure(taken, one_error)
+
+    def _once_more(self, taken: Taken) -> Generator[AnySpectrum, None, None]:
+        """Hand out a spectrum that was taken before."""
+        if taken.spectrum is not None:
+            self.asked.ask_again(taken)
+            yield taken.spectrum
 
     def _failure(self, taken: Taken, error: BaseException | None) -> Iterator[RejectedResult]:
         if not self._any_result:

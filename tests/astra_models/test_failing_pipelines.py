@@ -205,6 +205,50 @@ def test_what_was_given_before_an_error_of_the_input_is_kept(spectra: list[BossV
     assert Rocket.select().count() == 3
 
 
+@pytest.mark.parametrize("later", [None, SystemExit, RuntimeError])
+def test_a_generator_that_does_not_take_a_spectrum_when_it_is_tried_alone_fails_the_run(
+    spectra: list[BossVisitSpectrum], later: type[BaseException] | None
+) -> None:
+    calls = 0
+
+    @task
+    def breaking(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        nonlocal calls
+        calls += 1
+        if calls > 1 and later is None:
+            return
+        if calls > 1:
+            raise later("the device is gone")
+        taken = list(itertools.islice(spectra, 3))
+        yield Rocket.from_spectrum(taken[0])
+        raise ValueError("first")
+
+    with pytest.raises(PipelineError, match="before it took another spectrum"):
+        list(breaking(spectra))
+    assert calls == 2
+    assert listed() == {}
+    assert due() == keys(spectra[1:])
+
+
+@pytest.mark.parametrize("n_open", [1001, 1500])
+def test_the_pixels_of_spectra_that_are_open_for_long_are_released(
+    memory_database: peewee.Database, n_open: int
+) -> None:
+    released = []
+
+    class Watched(BossVisitSpectrum):
+        def release_pixels(self) -> None:
+            released.append(self.spectrum_pk)
+
+    @task
+    def together(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        yield from [Rocket.from_spectrum(spectrum) for spectrum in spectra]
+
+    spectra = [Watched(spectrum_pk=key) for key in range(1, n_open + 1)]
+    assert len(list(together(spectra, write_to_database=False))) == n_open
+    assert released == list(range(1, n_open - 999))
+
+
 # ---- generators that have nothing to say
 
 
