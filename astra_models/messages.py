@@ -93,7 +93,8 @@ def presentable(error: BaseException) -> BaseException:
     Otherwise it is another one that has the same traceback, and a text that is shortened and escaped.
     """
     try:
-        text = str(error) + "".join(traceback.format_exception(error))
+        names = [f"{type(one).__name__}: {one}" for one in _linked(error)]
+        text = "".join([*names, *traceback.format_exception(error)])
     except MISTAKES:  # its text raises
         text = "\0"
     if issubclass(type(error), Exception) and len(text) <= 10 * LONGEST_TRACEBACK and printable(text) == text:
@@ -117,6 +118,18 @@ def _class_name(value: object) -> str:
     # Not `type(value).__name__`, which a metaclass may have replaced.
     name = type.__dict__["__name__"].__get__(type(value))
     return printable(name[:LONGEST_SOURCE_LINE])
+
+
+def _linked(error: BaseException) -> list[BaseException]:
+    """Give an exception and all that are shown with it."""
+    linked: dict[int, BaseException] = {}
+    found: list[BaseException | None] = [error]
+    while found:
+        one = found.pop()
+        if one is not None and id(one) not in linked:
+            linked[id(one)] = one
+            found += [one.__cause__, one.__context__]
+    return list(linked.values())
 
 
 def _chain(error: BaseException, skip: int) -> Iterator[str]:
