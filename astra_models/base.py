@@ -17,6 +17,7 @@ from astra_models.database.models import forget_references, models
 from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
+from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
 
 if TYPE_CHECKING:
@@ -78,9 +79,14 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         # comes to the same as setting one attribute after the other.
         meta = self._meta
         bare = kwargs.pop(NO_DEFAULTS, None)  # the row is being read
-        keys_are_plain = not any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs)
-        if args or not keys_are_plain or not meta.fields.keys() >= kwargs.keys():
-            super().__init__(*args, **({NO_DEFAULTS: bare} | kwargs))
+        only_columns = meta.fields.keys() >= kwargs.keys()
+        if args or not (only_columns or bare):
+            if args:
+                raise TypeError(f"{type(self).__name__} takes its values by name")
+            kwargs = columns_of(type(self), kwargs, attributes=True)
+            only_columns = meta.fields.keys() >= kwargs.keys()
+        if not only_columns or any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs):
+            super().__init__(**({NO_DEFAULTS: bare} | kwargs))
             return
         if not bare:
             for field, default in meta.defaults.items():
@@ -135,6 +141,17 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         layouts.forget_table(cls)
 
     @classmethod
+    def insert(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelInsert:
+        """Make an INSERT query of one row, given by columns and flags.
+
+        Raises
+        ------
+        UnknownColumnError
+            If the model has no such column or flag.
+        """
+        return super().insert(columns_of(cls, dict(__data or {}) | values))
+
+    @classmethod
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
         """Make an UPDATE query, which moves ``modified`` unless it is set by the query itself."""
         data = dict(__data or {}) | values
@@ -162,7 +179,16 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
 
     @classmethod
     def insert_many(cls, rows: Iterable[Any], fields: Sequence[peewee.Field] | None = None) -> peewee.ModelInsert:
-        """Make an INSERT query of many rows; what the database generates is left to it."""
+        """Make an INSERT query of many rows; what the database generates is left to it.
+
+        Raises
+        ------
+        UnknownColumnError
+            If a row is a dict, and has a key that is no column or flag of the model, or that the first row lacks. The
+            rows are read when the query is run.
+        """
+        if fields is None:
+            rows = rows_to_insert(cls, rows)
         generated = [isinstance(field, GeneratedField) for field in fields or ()]
         if fields is not None and any(generated):
             fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]

@@ -146,7 +146,11 @@ class ParameterError(TaskError, ValueError):
 
 
 class PipelineError(AstraError, RuntimeError):
-    """A pipeline that raised on every call before it gave any result."""
+    """A pipeline that raised on every call before it gave any result, gave none at all, or ended too early."""
+
+
+class UnansweredError(AstraError, RuntimeError):
+    """A run after which too few of the spectra that were due have a result."""
 
 
 class DatabaseUnavailableError(AstraError, ConnectionError):

@@ -18,7 +18,8 @@ EXCEPTION = "exception"
 NO_RESULT = "no_result"
 REFUSED = "refused"
 NOT_INGESTED = "not_ingested"
-REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED)
+CONTRACT = "contract"
+REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED, CONTRACT)
 FAILURES = (EXCEPTION, NO_RESULT)
 """Why a spectrum that was analysed has no result; the other reasons are of results and rows that couldn't be stored."""
 
@@ -32,7 +33,8 @@ class RejectedResult(BaseModel):
     """A spectrum whose analysis failed or gave no result, or a result or a file's row that couldn't be stored.
 
     A spectrum listed as ``exception`` or ``no_result`` isn't due again at the same version, unless it changed since.
-    A later result deletes its row here.
+    One listed as ``contract`` stays due: its pipeline gave a result that it wasn't asked for. A later result deletes
+    its row here.
     """
 
     pk = AutoField()
@@ -40,11 +42,12 @@ class RejectedResult(BaseModel):
     spectrum_pk = BigIntegerField(null=True)
     source_pk = BigIntegerField(null=True)
     v_astra = IntegerField(null=True)
-    reason = TextField(unit="", help_text="exception, no_result, refused or not_ingested")
+    reason = TextField(unit="", help_text="exception, no_result, refused, not_ingested or contract")
     message = TextField(help_text="What went wrong")
     payload = TextField(null=True, help_text="The row that was refused, as JSON")
     run_id = TextField(null=True, help_text="The run in which it happened")
     created = DateTimeField(default=utc_now)
+    traceback = TextField(null=True, help_text="Where it was raised: the last frames")
     pipeline_run_pk = IntegerField(null=True)
     spectrum_revision = BigIntegerField(null=True)
     upstream_revision = BigIntegerField(null=True)
@@ -62,7 +65,7 @@ def select_rejected(
     ----------
     models : iterable of str, optional
         Only what is of these models: the names of their classes.
-    reason : {"exception", "no_result", "refused", "not_ingested"}, optional
+    reason : {"exception", "no_result", "refused", "not_ingested", "contract"}, optional
         Only what has this reason.
     run_id : str, optional
         Only this run; the beginning of its id is enough.
@@ -105,6 +108,35 @@ def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) ->
         RejectedResult.model == model_name,
         is_any_of(RejectedResult._meta.fields[key_name], keys),
         RejectedResult.v_astra.between(v_astra // 1000 * 1000, v_astra),
+    ).execute()
+
+
+def forget_contract(model_name: str, keys: Iterable[int | None], v_astra: int, last: int) -> None:
+    """Delete results of some spectra that weren't asked for, as far as they were listed up to a row.
+
+    Parameters
+    ----------
+    model_name : str
+        Name of the output model.
+    keys : iterable of int or None
+        The ``spectrum_pk`` that they were given with.
+    v_astra : int
+        The version at which they were given.
+    last : int
+        The key of the last row to delete.
+    """
+    all_keys = set(keys)
+    if not all_keys or not last:
+        return
+    about = is_any_of(RejectedResult.spectrum_pk, [key for key in all_keys if key is not None])
+    if None in all_keys:
+        about |= RejectedResult.spectrum_pk.is_null()
+    RejectedResult.delete().where(
+        RejectedResult.model == model_name,
+        RejectedResult.reason == CONTRACT,
+        RejectedResult.v_astra == v_astra,
+        RejectedResult.pk <= last,
+        about,
     ).execute()
 
 

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
 
+import peewee
+
 from astra_models.base import database
 from astra_models.database.peewee_internals import mark_as_saved
 from astra_models.database.retry import run_transaction
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import RejectedResult, forget
+from astra_models.rejected import CONTRACT, RejectedResult, forget, forget_contract
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 from astra_models.upsert.batch import Batch
@@ -45,6 +47,7 @@ def record(
     keep_good: bool = False,
     run_id: str | None = None,
     stored: list[Output] | None = None,
+    replaced: int = 0,
 ) -> UpsertReport:
     """Write results, each to its model's table, and failures to ``rejected_result``.
 
@@ -59,6 +62,9 @@ def record(
     stored : list, optional
         If given, it is filled with the results that are in the database now, in the order given, and these get
         their ``task_pk`` and ``created``.
+    replaced : int, optional
+        Rows of ``rejected_result`` with the reason ``contract``, up to this key, are replaced by new ones of the same
+        spectra: those of earlier runs.
 
     Returns
     -------
@@ -79,7 +85,7 @@ def record(
     on_stored = _marking(stored_ids) if stored is not None else None
     for model, some in by_model.items():
         report += upsert(model, some, keep_good=keep_good, run_id=run_id, on_stored=on_stored)
-    report += _record_failures(failures, run_id)
+    report += _record_failures(failures, run_id, replaced)
     if report.rejected:
         logger.warning("%d of %d results were rejected: %s", report.rejected, report.rows, _grouped(report.reasons))
     if stored is not None:
@@ -104,18 +110,26 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
     return mark
 
 
-def _record_failures(failures: list[RejectedResult], run_id: str | None) -> UpsertReport:
+def last_rejected() -> int:
+    """Give the key of the latest row in ``rejected_result``, or 0."""
+    require_tables()
+    return run_transaction(database, lambda: RejectedResult.select(peewee.fn.MAX(RejectedResult.pk)).scalar()) or 0
+
+
+def _record_failures(failures: list[RejectedResult], run_id: str | None, replaced: int) -> UpsertReport:
     if not failures:
         return UpsertReport()
     require_tables()
+    by_version: dict[tuple[str, int], list[RejectedResult]] = {}
+    for failure in failures:
+        failure.run_id = run_id
+        by_version.setdefault((failure.model, failure.v_astra), []).append(failure)
 
     def write() -> None:
-        by_version: dict[tuple[str, int], list[int]] = {}
-        for failure in failures:
-            failure.run_id = run_id
-            by_version.setdefault((failure.model, failure.v_astra), []).append(failure.spectrum_pk)
-        for (model_name, v_astra), keys in by_version.items():
-            forget(model_name, "spectrum_pk", keys, v_astra)
+        for (model_name, v_astra), some in by_version.items():
+            failed = [row.spectrum_pk for row in some if row.reason != CONTRACT and row.spectrum_pk is not None]
+            forget(model_name, "spectrum_pk", failed, v_astra)
+            forget_contract(model_name, {row.spectrum_pk for row in some if row.reason == CONTRACT}, v_astra, replaced)
         RejectedResult.bulk_create(failures, batch_size=500)
 
     run_transaction(database, write)

@@ -10,7 +10,7 @@ from astra_models.database.sql import is_postgresql
 from astra_models.errors import NothingRejectedError, SelectionError
 from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import REFUSED, RejectedResult, payload_from_json
+from astra_models.rejected import CONTRACT, REFUSED, RejectedResult, payload_from_json
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
 
@@ -50,7 +50,7 @@ def replay(run_id: str | None = None) -> UpsertReport:
 
 
 def discard(run_id: str | None = None) -> int:
-    """Delete refused rows for good.
+    """Delete refused rows for good, and results that weren't asked for.
 
     Returns
     -------
@@ -63,7 +63,8 @@ def discard(run_id: str | None = None) -> int:
         If there are none.
     """
     require_tables(RejectedResult)
-    deleted = run_transaction(database, RejectedResult.delete().where(_condition(run_id)).execute)
+    condition = _condition(run_id, (REFUSED, CONTRACT))
+    deleted = run_transaction(database, RejectedResult.delete().where(condition).execute)
     if not deleted:
         raise NothingRejectedError(f"no refused rows {_of_run(run_id)}; `astra rejected` lists what there is")
     return deleted
@@ -94,8 +95,8 @@ def _refused(run_id: str | None) -> "peewee.ModelSelect[RejectedResult]":
     return RejectedResult.select().where(_condition(run_id))
 
 
-def _condition(run_id: str | None) -> peewee.Expression:
-    refused = (RejectedResult.reason == REFUSED) & RejectedResult.payload.is_null(False)
+def _condition(run_id: str | None, reasons: tuple[str, ...] = (REFUSED,)) -> peewee.Expression:
+    refused = RejectedResult.reason.in_(reasons) & RejectedResult.payload.is_null(False)
     return refused if run_id is None else refused & RejectedResult.run_id.startswith(run_id)
 
 

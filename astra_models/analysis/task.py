@@ -17,9 +17,10 @@ import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import EllipsisType, GenericAlias, MappingProxyType
-from typing import Generic, TypeVar, cast, overload
+from typing import Generic, TypeVar, cast, get_args, overload
 
-from astra_models.analysis.calling import AnySpectrum, Output, PipelineCalls, in_batches
+from astra_models.analysis.asked import Versions
+from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs
 from astra_models.analysis.parameter_types import shown
@@ -54,6 +55,7 @@ def task(
     where: Where = None,
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
+    v_astra: Versions = "installed",
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -66,6 +68,7 @@ def task(
     where: Where = None,
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
+    v_astra: Versions = "installed",
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -85,6 +88,9 @@ def task(
         For some parameters, the environment variable that says their value where none is given.
     without_effect : sequence of str, optional
         The parameters that no result depends on, such as a number of threads: other values make nothing due.
+    v_astra : {"installed", "older"}, optional
+        Which versions its results may have: the installed one, or also older ones, for a task that repeats results of
+        earlier releases. It may then give one for each major.minor version.
 
     Returns
     -------
@@ -105,6 +111,7 @@ def task(
             where=where,
             environment=environment,
             without_effect=without_effect,
+            v_astra=v_astra,
         )
 
     return make if function is None else make(function)
@@ -129,6 +136,8 @@ class Task(Generic[Output]):
         Its own version.
     parameters : mapping of str to Parameter
         Its parameters by their names, without that of the spectra.
+    v_astra : {"installed", "older"}
+        Which versions its results may have.
     """
 
     def __init__(
@@ -140,6 +149,7 @@ class Task(Generic[Output]):
         where: Where = None,
         environment: Mapping[str, str] | None = None,
         without_effect: Sequence[str] = (),
+        v_astra: Versions = "installed",
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -147,11 +157,14 @@ class Task(Generic[Output]):
             raise TaskError(f"{name} is not a generator: it has to yield its results")
         if batch_size < 1:
             raise TaskError(f"{name}: batch_size={batch_size} is not a positive number of results")
+        if v_astra not in get_args(Versions):
+            raise TaskError(f"{name}: v_astra={v_astra!r} is none of {', '.join(map(repr, get_args(Versions)))}")
         self.function = function
         self.name = name
         self.batch_size = batch_size
         self.version = _checked_version(name, version)
         self.where = where
+        self.v_astra: Versions = v_astra
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
@@ -208,15 +221,17 @@ class Task(Generic[Output]):
         Yields
         ------
         PipelineOutputMixin
-            The results, with ``task_pk`` if they were written. Those that can't be stored are left out, and kept in
-            ``rejected_result``.
+            The results, with ``task_pk`` if they were written. Those that can't be stored, and those that aren't of a
+            spectrum that the function took, are left out, and kept in ``rejected_result``.
 
         Raises
         ------
         ParameterError
             If a parameter can't have the value that it is given, before anything is analysed.
         PipelineError
-            If the function raised on every call before it gave any result, other than for a few unreadable files.
+            If the function raised on every call before it gave any result, other than for a few unreadable files; if it
+            ended without taking a spectrum; or if it gave nothing for 20 spectra or more, and no result of this version
+            is stored.
         """
         batches = self.batches(spectra, *args, batch_size=batch_size, **kwargs)
         if write_to_database:
@@ -228,7 +243,7 @@ class Task(Generic[Output]):
 
     def batches(
         self, spectra: Iterable[AnySpectrum], *args: object, batch_size: int | None = None, **kwargs: object
-    ) -> Iterator[list[Output | RejectedResult]]:
+    ) -> Batches[Output]:
         """Analyse spectra, and give results and failures in bounded batches, as `stream.write` takes them.
 
         Yields
@@ -242,8 +257,8 @@ class Task(Generic[Output]):
             positional, keywords = recipe.arguments()
             return cast("Generator[Output, None, None]", self.function(some, *positional, **keywords))
 
-        calls = PipelineCalls(self.name, call, self.output_models, spectra)
-        return in_batches(calls, batch_size or self.batch_size)
+        calls = PipelineCalls(self.name, call, self.output_models, spectra, self.v_astra)
+        return Batches(calls, batch_size or self.batch_size)
 
 
 def _checked_version(name: str, version: object) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from astra_models.analysis.due import Rerun
 from astra_models.analysis.recipe import HasParameters
-from astra_models.analysis.stream import ResultStream, analyse
+from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
@@ -47,6 +47,12 @@ class PipelineRunConfig(dg.Config):
         description="`due`: no result of this version, or an outdated one; `failed`: what failed; `all`: everything",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Results per transaction")
+    min_answered: float = Field(
+        default=MIN_ANSWERED,
+        ge=0,
+        le=1,
+        description="The run fails if a smaller share of what is due (20 or more) has a result in the end",
+    )
 
 
 def pipeline_asset(
@@ -117,6 +123,7 @@ def pipeline_asset(
             batch_size=config.batch_size,
             keep_good=keep_good,
             parameters=parameters_in(config, task),
+            min_answered=config.min_answered,
         )
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream

@@ -78,6 +78,10 @@ def run(
         Literal["due", "failed", "all"], typer.Option(help="What is due, only what failed, or everything again.")
     ] = "due",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
+    min_answered: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Fail if a smaller share of what is due (20 or more) has a result in the end."),
+    ] = 0.5,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
     from astra_models.analysis.stream import analyse, write
@@ -93,6 +97,7 @@ def run(
         rerun=rerun,
         batch_size=batch_size,
         parameters=parameters_given(context),
+        min_answered=min_answered,
     )
     if not stream.due:
         say(f"{pipeline}: nothing is due")
@@ -100,9 +105,12 @@ def run(
     with progress_bar("spectra", stream.due) as advance:
         report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
-    say(f"{pipeline}: {stream.due} due, {counts}")
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
+    answered = stream.answered(report)
+    missing = f"; {answered} of {stream.due} answered" if answered < stream.due else ""
+    say(f"{pipeline}: {stream.due} due, {counts}{missing}")
+    stream.require_answered(report)
 
 
 @app.command(epilog="Example: [bold]astra version[/]")

@@ -1,5 +1,6 @@
 """``astra rejected`` and ``astra replay``: what has no result and why, and trying refused rows again."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,11 +28,12 @@ ROWS_SHOWN = 50
 def rejected(
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
     reason: Annotated[
-        Literal["exception", "no_result", "refused", "not_ingested"] | None,
+        Literal["exception", "no_result", "refused", "not_ingested", "contract"] | None,
         typer.Option(help="Only what is listed for this reason."),
     ] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where each of them was raised.")] = False,
 ) -> None:
     """List what failed, gave no result or could not be stored, and why."""
     from astra_models.rejected import RejectedResult, select_rejected
@@ -43,11 +45,12 @@ def rejected(
     if not total:
         say("nothing is rejected")
         return
-    columns = ("when", "pipeline", "spectrum_pk", "version", "reason", "run", "message")
-    listed = table(columns, map(_shown, query.order_by(RejectedResult.pk.desc()).limit(limit)))
-    for column in listed.columns[1:]:
-        column.justify = "left"
-    console.print(listed)
+    rows = query.order_by(RejectedResult.pk.desc()).limit(limit)
+    if traceback:
+        for row in rows:
+            _show_traceback(row)
+    else:
+        _show_table(rows)
     say(f"{min(total, limit)} of {total} shown" if total > limit else f"{total} in all")
 
 
@@ -92,10 +95,26 @@ def _models_called(name: str) -> list[str]:
         raise
 
 
+def _show_table(rows: "Iterable[RejectedResult]") -> None:
+    columns = ("when", "pipeline", "spectrum_pk", "version", "reason", "run", "message")
+    listed = table(columns, map(_shown, rows))
+    for column in listed.columns[1:]:
+        column.justify = "left"
+    console.print(listed)
+
+
+def _show_traceback(row: "RejectedResult") -> None:
+    *head, message = _shown(row)
+    say(f"[bold]{' '.join(filter(None, head))}[/]")
+    say((escaped(row.traceback) if row.traceback else message) + "\n")
+
+
 def _shown(row: "RejectedResult") -> tuple[str, ...]:
+    from astra_models.messages import safe_text
     from astra_models.version import version_integer_to_string
 
     version = "" if row.v_astra is None else version_integer_to_string(row.v_astra)
     key = "" if row.spectrum_pk is None else str(row.spectrum_pk)
     when = row.created.isoformat(" ", "seconds").removesuffix("+00:00")
-    return when, row.model, key, version, row.reason, (row.run_id or "")[:8], escaped(row.message)
+    message = safe_text(row.message)  # rows of older releases have it as it was raised
+    return when, escaped(row.model), key, version, row.reason, escaped((row.run_id or "")[:8]), escaped(message)

@@ -1,6 +1,7 @@
 """What all commands share in a terminal: how they print, how their errors look, and the configured database."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,9 @@ CountedOf = Callable[[int, int], None]
 # so ``astra --help`` is fast, and a wrong configuration is an error of one line.
 warnings.filterwarnings("ignore", message="no database is configured")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+# As in `astra_models.messages`, which can't be imported to say that the configuration is wrong.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False)
@@ -51,10 +55,10 @@ def is_user_error(error: Exception) -> bool:
 
 
 def escaped(text: str) -> str:
-    """Give text that rich prints as it is."""
+    """Give text that rich prints as it is, but for what a terminal would obey: that is shown as in a Python string."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text))
 
 
 def connect_to_configured(*models: "type[BaseModel]") -> None:

@@ -86,7 +86,7 @@ def test_migrations_are_listed_and_applied(database: peewee.Database) -> None:
     assert astra("migrate", "status").exit_code == 1
     applied = astra("migrate", "up")
     assert applied.exit_code == 0, applied.output
-    assert "applied 0001_first_version, 0002_whole_data_model" in applied.output
+    assert "applied 0001_first_version, 0002_whole_data_model, 0003_traceback" in applied.output
     shown = astra("migrate", "status")
     assert shown.exit_code == 0
     assert "0002_whole_data_model" in shown.output
