@@ -9,7 +9,8 @@ import json
 import operator
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,22 +33,50 @@ Slot = tuple[int, int]
 """The number of a model, and the major.minor version where results may be of several; else 0."""
 
 
+@dataclass(frozen=True)
+class Handed:
+    """A spectrum with the results that are handed to a pipeline with it.
+
+    Parameters
+    ----------
+    spectrum : SpectrumMixin or Spectrum
+        The spectrum.
+    results : tuple of PipelineOutputMixin or None
+        One for each need.
+    upstream_revision : int or None
+        The sum of their revisions; None where the tables don't keep any.
+    """
+
+    spectrum: AnySpectrum
+    results: tuple[PipelineOutputMixin | None, ...]
+    upstream_revision: int | None
+
+    @property
+    def item(self) -> tuple[object, ...]:
+        """What the pipeline gets."""
+        return (self.spectrum, *self.results)
+
+
 class Taken:
     """A spectrum that a pipeline took.
 
     Parameters
     ----------
-    spectrum : SpectrumMixin or Spectrum or None
-        The row; None once it was answered.
+    handed : SpectrumMixin or Spectrum or Handed or None
+        The row, or the row with results of other pipelines; None once it was answered.
     key : int or None
         Its ``spectrum_pk``; None for a spectrum that isn't in the database.
     place : int
         The how manyth it was.
     """
 
-    __slots__ = ("_source", "answered", "is_blamed", "key", "place", "spectrum", "times")
+    __slots__ = (
+        *("_source", "answered", "handed", "is_blamed", "key", "place", "revision", "spectrum", "times", "upstream"),
+    )
 
-    def __init__(self, spectrum: AnySpectrum | None, key: int | None, place: int):
+    def __init__(self, handed: AnySpectrum | Handed | None, key: int | None, place: int):
+        self.handed = handed
+        spectrum = handed.spectrum if isinstance(handed, Handed) else handed
         self.spectrum = spectrum
         self.key = key
         self.place = place
@@ -57,6 +86,13 @@ class Taken:
         # As it was handed out: a pipeline may change the row.
         row = spectrum.__data__ if isinstance(spectrum, SpectrumMixin) else {}
         self._source = row.get("source_pk", ...)
+        self.revision = _revision(row)
+        self.upstream = handed.upstream_revision if isinstance(handed, Handed) else None
+
+    @property
+    def item(self) -> object:
+        """What the pipeline gets."""
+        return self.handed.item if isinstance(self.handed, Handed) else self.handed
 
     @property
     def source(self) -> object:
@@ -76,13 +112,15 @@ class Taken:
     def to_text(self) -> str:
         """Give what is remembered of an answered spectrum."""
         answered = [(*slot, count) for slot, count in self.answered.items()]
-        return json.dumps([self.place, self.times, self.source is ..., self.known_source, answered])
+        made_from = (self.revision, self.upstream)
+        return json.dumps([self.place, self.times, self.source is ..., self.known_source, answered, *made_from])
 
     @classmethod
     def from_text(cls, key: int, text: str) -> "Taken":
         """Restore what is remembered."""
-        place, times, unknown, source, answered = json.loads(text)
+        place, times, unknown, source, answered, revision, upstream = json.loads(text)
         taken = cls(None, key, place)
+        taken.revision, taken.upstream = revision, upstream
         taken.times = times
         taken._source = ... if unknown else source
         taken.answered = {(model, version): count for model, version, count in answered}
@@ -115,14 +153,15 @@ class Asked:
         self._file: _File | None = None
         self._blames: list[int] = []
 
-    def take(self, spectrum: AnySpectrum) -> None:
+    def take(self, handed: AnySpectrum | Handed) -> Taken:
         """Note that the pipeline took a spectrum, and release the pixels of one that has been open for long."""
+        spectrum = handed.spectrum if isinstance(handed, Handed) else handed
         key = whole(getattr(spectrum, "spectrum_pk", None))
         self.n_taken += 1
-        taken = Taken(spectrum, key, self.n_taken)
+        taken = Taken(handed, key, self.n_taken)
         if key is None:
             self._unsaved.append(taken)
-            return
+            return None
         before = self._open.pop(key, None) or self._pop_remembered(key)
         if before is not None:  # it was given twice
             taken.times, taken.answered = before.times + 1, before.answered
@@ -131,6 +170,7 @@ class Asked:
         if len(self._with_pixels) > MOST_OPEN_WITH_PIXELS:
             oldest, _ = self._with_pixels.popitem(last=False)
             _release_pixels(self._open.get(oldest))
+        return taken
 
     def ask_again(self, taken: Taken) -> None:
         """Let a spectrum be open again, alone."""
@@ -185,6 +225,7 @@ class Asked:
         row["spectrum_pk"], row["v_astra"] = key, whole(row["v_astra"])
         if taken.source is not ...:
             row["source_pk"] = taken.source
+        _stamp(row, taken)
         self._note(taken, slot)
         return None
 
@@ -198,6 +239,7 @@ class Asked:
             return False
         if v_astra != self._v_astra or source != taken.source:
             return False
+        _stamp(row, taken)
         del self._open[key]
         self._with_pixels.pop(key, None)
         self.n_answered += 1
@@ -276,7 +318,7 @@ class Asked:
         self._partly.pop(taken.key, None)
         if not is_complete:
             _ = taken.source  # while the row is there
-            taken.spectrum = None
+            taken.spectrum = taken.handed = None
             self._remember(taken.key, taken)
 
     def _put_aside(self) -> None:
@@ -333,6 +375,16 @@ def whole(value: object) -> int | None:
         return whole_number if whole_number == number and whole_number.bit_length() <= BITS_OF_KEY else None
     except MISTAKES:  # a value may be anything
         return None
+
+
+def _stamp(row: dict[str, Any], taken: Taken) -> None:
+    """Write down in a result what it was made from: the task says so, and not the pipeline."""
+    row["spectrum_revision"], row["upstream_revision"] = taken.revision, taken.upstream
+
+
+def _revision(row: Mapping[str, Any]) -> int | None:
+    """Give the revision of a spectrum's row; None if it wasn't read, or the table has none."""
+    return (row["revision"] or 0) if "revision" in row else None
 
 
 def _model_among(models: Sequence[type[PipelineOutputMixin]], result: PipelineOutputMixin) -> type[PipelineOutputMixin]:

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from astra_models.analysis.asked import AnySpectrum, Asked, Taken, Versions
-from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results
+from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
+from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results, made_from
 from astra_models.errors import PipelineError, TaskError
 from astra_models.fields import FloatArrayField
 from astra_models.messages import MISTAKES, error_text, one_line, presentable, safe_text
@@ -90,9 +90,9 @@ class PipelineCalls(Generic[Output]):
     def __init__(
         self,
         name: str,
-        call: Callable[[Iterable[AnySpectrum]], Generator[Output | EllipsisType, None, None]],
+        call: Callable[[Iterable[object]], Generator[Output | EllipsisType, None, None]],
         output_models: tuple[type[Output], ...],
-        spectra: Iterable[AnySpectrum],
+        spectra: Iterable[AnySpectrum | Handed],
         versions: Versions = "installed",
     ):
         self.name = name
@@ -103,7 +103,7 @@ class PipelineCalls(Generic[Output]):
         self.v_astra = installed_v_astra()
         self.asked = Asked(output_models, self.v_astra, versions)
         self._source = iter(spectra)
-        self._upcoming: list[AnySpectrum] = []
+        self._upcoming: list[AnySpectrum | Handed] = []
         self._source_error: BaseException | None = None
         self._exhausted = False
         self._any_result = False
@@ -146,14 +146,14 @@ class PipelineCalls(Generic[Output]):
             )
         yield from held.let_go()
 
-    def _taken(self) -> Iterator[AnySpectrum]:
+    def _taken(self) -> Iterator[object]:
         """Hand out spectra, and keep them as open until they are answered."""
         while (spectrum := self._next()) is not None:
-            self.asked.take(spectrum)
+            taken = self.asked.take(spectrum)
             self._n_refused = 0
-            yield spectrum
+            yield taken.item
 
-    def _next(self) -> AnySpectrum | None:
+    def _next(self) -> AnySpectrum | Handed | None:
         """Read the next spectrum; None if there is none left."""
         if self._upcoming:
             return self._upcoming.pop()
@@ -174,7 +174,7 @@ class PipelineCalls(Generic[Output]):
             self._upcoming.append(spectrum)
         return spectrum is not None
 
-    def _call(self, spectra: Iterable[AnySpectrum]) -> Generator[Output | RejectedResult, None, BaseException | None]:
+    def _call(self, spectra: Iterable[object]) -> Generator[Output | RejectedResult, None, BaseException | None]:
         """Run the generator until it ends or raises, and give its results; return what it raised."""
         generator = self.call(spectra)
         try:
@@ -260,7 +260,7 @@ class PipelineCalls(Generic[Output]):
             if len(self._held.raised) > MOST_FAILURES_BEFORE_A_RESULT:
                 raise self._failed(error) from self._cause(error)
         elif error is None:
-            yield self._failures.silent(taken.key, taken.known_source)
+            yield self._failures.silent(made_from(taken))
         else:
             yield self._failures.raised(taken, error)
 

@@ -6,6 +6,7 @@ missing. Its spectra must stay due then: they aren't listed, and the run fails.
 
 import array
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import peewee
 
@@ -17,11 +18,33 @@ from astra_models.messages import error_text, traceback_text
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import CONTRACT, EXCEPTION, NO_RESULT, RejectedResult, payload_to_json
 
-__all__ = ["FEWEST_SILENT", "Failures", "Held", "has_results"]
+__all__ = ["FEWEST_SILENT", "Failures", "Held", "Spectral", "has_results", "made_from"]
 
 MOST_UNREADABLE_FILES = 20  # more than that without any result: the disk is at fault, and all of them are still due
 FEWEST_SILENT = 20  # fewer spectra without a result may be a quiet night
 UNKNOWN = -(2**63)
+
+
+class Spectral(NamedTuple):
+    """What a failure was of, as ``rejected_result`` has it.
+
+    Parameters
+    ----------
+    spectrum_pk, source_pk : int or None
+        The spectrum, and its source.
+    spectrum_revision, upstream_revision : int or None
+        What the pipeline was given, see `PipelineOutputMixin`.
+    """
+
+    spectrum_pk: int | None
+    source_pk: int | None
+    spectrum_revision: int | None
+    upstream_revision: int | None
+
+
+def made_from(taken: Taken) -> Spectral:
+    """Say what a failure of a spectrum is of."""
+    return Spectral(taken.key, taken.known_source, taken.revision, taken.upstream)
 
 
 class Failures:
@@ -49,31 +72,25 @@ class Failures:
         if text == self._last_traceback:
             text = self._last_traceback  # of thousands of rows that are held, the same text is in memory once
         self._last_traceback = text
-        row = self._row(taken.key, taken.known_source, EXCEPTION, error_text(error))
+        row = self._row(made_from(taken), EXCEPTION, error_text(error))
         row.traceback = text
         return row
 
-    def silent(self, key: int | None, source: int | None) -> RejectedResult:
+    def silent(self, of: "Spectral") -> RejectedResult:
         """Give the row of a spectrum for which the pipeline gave nothing."""
-        return self._row(key, source, NO_RESULT, f"{self.name} gave no result")
+        return self._row(of, NO_RESULT, f"{self.name} gave no result")
 
     def refused(self, result: PipelineOutputMixin, problem: str) -> RejectedResult:
         """Give the row of a result that isn't an answer to what the pipeline was asked."""
         given = result.__data__
-        row = self._row(whole(given.get("spectrum_pk")), whole(given.get("source_pk")), CONTRACT, problem)
+        of = Spectral(whole(given.get("spectrum_pk")), whole(given.get("source_pk")), None, None)
+        row = self._row(of, CONTRACT, problem)
         row.model = type(result).__name__
         row.payload = payload_to_json(given)
         return row
 
-    def _row(self, key: int | None, source: int | None, reason: str, message: str) -> RejectedResult:
-        return RejectedResult(
-            model=self.model,
-            spectrum_pk=key,
-            source_pk=source,
-            v_astra=self.v_astra,
-            reason=reason,
-            message=message,
-        )
+    def _row(self, of: "Spectral", reason: str, message: str) -> RejectedResult:
+        return RejectedResult(model=self.model, v_astra=self.v_astra, reason=reason, message=message, **of._asdict())
 
 
 class Held:
@@ -90,7 +107,7 @@ class Held:
         self.raised: list[RejectedResult] = []
         self.first_error: BaseException | None = None
         self._n_unreadable = 0
-        self._silent = array.array("q")  # keys and sources in turn: there may be millions
+        self._silent = array.array("q")  # the numbers of one after the other: there may be millions
 
     @property
     def any(self) -> bool:
@@ -100,7 +117,7 @@ class Held:
     @property
     def n_silent(self) -> int:
         """How many spectra there were no results for."""
-        return len(self._silent) // 2
+        return len(self._silent) // len(Spectral._fields)
 
     @property
     def are_files_at_fault(self) -> bool:
@@ -110,7 +127,7 @@ class Held:
     def add(self, taken: Taken, error: BaseException | None) -> None:
         """Hold a spectrum on which the pipeline raised, or, if there is no error, for which it gave nothing."""
         if error is None:
-            self._silent.extend((_or_unknown(taken.key), _or_unknown(taken.known_source)))
+            self._silent.extend(UNKNOWN if number is None else number for number in made_from(taken))
             return
         self.raised.append(self.failures.raised(taken, error))
         self._n_unreadable += issubclass(type(error), MissingPixelsError)
@@ -121,8 +138,9 @@ class Held:
         raised, silent = self.raised, self._silent
         self.raised, self._silent = [], array.array("q")
         yield from raised
-        for key, source in zip(silent[::2], silent[1::2], strict=True):
-            yield self.failures.silent(None if key == UNKNOWN else key, None if source == UNKNOWN else source)
+        for start in range(0, len(silent), len(Spectral._fields)):
+            numbers = silent[start : start + len(Spectral._fields)]
+            yield self.failures.silent(Spectral(*(None if number == UNKNOWN else number for number in numbers)))
 
 
 def has_results(models: Sequence[type[PipelineOutputMixin]], v_astra: int) -> bool:
@@ -133,7 +151,3 @@ def has_results(models: Sequence[type[PipelineOutputMixin]], v_astra: int) -> bo
 def _has_results(model: type[PipelineOutputMixin], v_astra: int) -> bool:
     query = model.select(peewee.SQL("1")).where(model.v_astra == v_astra)
     return run_transaction(database, lambda: model.table_exists() and query.exists())
-
-
-def _or_unknown(key: int | None) -> int:
-    return UNKNOWN if key is None else key

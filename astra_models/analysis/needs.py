@@ -9,26 +9,24 @@ import logging
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from astra_models.analysis.asked import AnySpectrum, Handed
 from astra_models.analysis.rule import Need
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of
 from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.spectrum import SpectrumMixin
 from astra_models.upsert.batch import make_batch
 from astra_models.upsert.plan import REVISION, plan_for
 
-__all__ = ["Handed", "Inputs", "read_inputs", "with_results"]
+__all__ = ["Inputs", "read_inputs", "with_results"]
 
 CHUNK = 500
 SHAPES = "Iterable[A], Iterable[A | B], Iterable[tuple[A, Result]] or Iterable[tuple[A | B, Result, Other | None]]"
 
 logger = logging.getLogger(__name__)
-
-AnySpectrum = SpectrumMixin | Spectrum
 
 
 class Inputs(typing.NamedTuple):
@@ -44,30 +42,6 @@ class Inputs(typing.NamedTuple):
 
     spectrum_models: tuple[type[SpectrumMixin], ...]
     needs: tuple[Need, ...]
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A spectrum with the results that are handed to a pipeline with it.
-
-    Parameters
-    ----------
-    spectrum : SpectrumMixin or Spectrum
-        The spectrum.
-    results : tuple of PipelineOutputMixin or None
-        One for each need.
-    upstream_revision : int or None
-        The sum of their revisions; None where the tables don't keep any.
-    """
-
-    spectrum: AnySpectrum
-    results: tuple[PipelineOutputMixin | None, ...]
-    upstream_revision: int | None
-
-    @property
-    def item(self) -> tuple[object, ...]:
-        """What the pipeline gets."""
-        return (self.spectrum, *self.results)
 
 
 # ---- annotations

@@ -22,7 +22,7 @@ from typing import Generic, TypeVar, cast, get_args, overload
 from astra_models.analysis.asked import Versions
 from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
 from astra_models.analysis.due import Where
-from astra_models.analysis.needs import Inputs, read_inputs
+from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameter_types import shown
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
@@ -31,6 +31,7 @@ from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import SpectrumMixin
+from astra_models.version import installed_v_astra
 
 __all__ = ["Task", "task"]
 
@@ -253,11 +254,12 @@ class Task(Generic[Output]):
         """
         recipe = self.recipe(*args, **kwargs)
 
-        def call(some: Iterable[AnySpectrum]) -> Generator[Output | EllipsisType, None, None]:
+        def call(some: Iterable[object]) -> Generator[Output | EllipsisType, None, None]:
             positional, keywords = recipe.arguments()
             return cast("Generator[Output, None, None]", self.function(some, *positional, **keywords))
 
-        calls = PipelineCalls(self.name, call, self.output_models, spectra, self.v_astra)
+        handed = with_results(spectra, self.needs, installed_v_astra()) if self.needs else spectra
+        calls = PipelineCalls(self.name, call, self.output_models, handed, self.v_astra)
         return Batches(calls, batch_size or self.batch_size)
 
 
