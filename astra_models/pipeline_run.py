@@ -26,8 +26,8 @@ class PipelineRun(BaseModel):
     unchanged = BigIntegerField(null=True, unit="", help_text="Results with the values that were stored before")
     kept = BigIntegerField(null=True, unit="", help_text="Results that were not written: the stored ones are better")
     rejected = BigIntegerField(null=True, unit="", help_text="Failures, and results that could not be stored")
-    started = DateTimeField(default=utc_now)
-    ended = DateTimeField(null=True, help_text="When it ended; NULL while it runs, or if it was killed")
+    started = DateTimeField(default=utc_now, help_text="When it began (UTC)")
+    ended = DateTimeField(null=True, help_text="When it ended (UTC); NULL while it runs, or if it was killed")
 
     class Meta:
         indexes = ((("pipeline", "recipe"), False),)

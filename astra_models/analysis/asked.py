@@ -161,7 +161,7 @@ class Asked:
         taken = Taken(handed, key, self.n_taken)
         if key is None:
             self._unsaved.append(taken)
-            return None
+            return taken
         before = self._open.pop(key, None) or self._pop_remembered(key)
         if before is not None:  # it was given twice
             taken.times, taken.answered = before.times + 1, before.answered

@@ -17,6 +17,7 @@ import numpy as np
 
 from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
 from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results, made_from
+from astra_models.analysis.runs import PlannedRun
 from astra_models.errors import PipelineError, TaskError
 from astra_models.fields import FloatArrayField
 from astra_models.messages import MISTAKES, error_text, one_line, presentable, safe_text
@@ -48,9 +49,12 @@ class Batches(Generic[Output]):
         Gives the results.
     size : int
         Results and failures per batch.
+    planned : PlannedRun, optional
+        What the run is made with, to be written down when the first batch is.
     """
 
-    def __init__(self, calls: "PipelineCalls[Output]", size: int):
+    def __init__(self, calls: "PipelineCalls[Output]", size: int, planned: PlannedRun | None = None):
+        self.planned = planned
         self._calls = calls
         self._batches = _in_batches(calls, size)
 

@@ -3,25 +3,35 @@
 import functools
 import importlib.metadata
 import json
+import logging
 import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FunctionType
 from typing import NamedTuple
 
+import peewee
+
+from astra_models.analysis.recipe import Recipe
 from astra_models.analysis.rule import RecipeKey
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
+from astra_models.errors import AstraError
 from astra_models.fields import utc_now
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pipeline_run import PipelineRun
+from astra_models.rejected import RejectedResult
 from astra_models.upsert import UpsertReport
 from astra_models.version import installed_v_astra
 
-__all__ = ["PlannedRun", "RunRecord"]
+__all__ = ["PlannedRun", "RunRecord", "plan_run"]
 
 SECONDS_FOR_GIT = 5
+
+logger = logging.getLogger(__name__)
 
 
 class PlannedRun(NamedTuple):
@@ -57,7 +67,7 @@ class PlannedRun(NamedTuple):
             parameters=self.parameters,
             model_files=self.model_files,
             git_revision=_git_revision(_folder_of(self.function)),
-            packages=_packages(len(sys.modules)),
+            packages=_packages(),
             python=platform.python_version(),
             host=socket.gethostname(),
             run_id=run_id,
@@ -65,6 +75,13 @@ class PlannedRun(NamedTuple):
         )
         run_transaction(database, lambda: row.save(force_insert=True))
         return RunRecord(row.pk)
+
+
+def plan_run(recipe: Recipe, function: object) -> PlannedRun:
+    """Say what a run will be made with: its files are read now, before anything is analysed."""
+    key = RecipeKey(recipe.pipeline, recipe.version, recipe.digest)
+    files = json.dumps(dict(recipe.files), sort_keys=True) if recipe.files else None
+    return PlannedRun(key, recipe.as_json(), files, function)
 
 
 class RunRecord:
@@ -78,6 +95,18 @@ class RunRecord:
 
     def __init__(self, pk: int):
         self.pk = pk
+
+    def stamp(self, batch: Iterable[PipelineOutputMixin | RejectedResult]) -> None:
+        """Write down in results and failures that they are of this run."""
+        for row in batch:
+            row.__data__["pipeline_run_pk"] = self.pk
+
+    def end_after_error(self, report: UpsertReport, answered: int | None) -> None:
+        """Write down that the run ended, where that can still be written, before its error is raised."""
+        try:
+            self.end(report, answered)
+        except (AstraError, peewee.PeeweeException) as error:
+            logger.warning("the end of run %d of pipeline_run isn't written down: %s", self.pk, error)
 
     def end(self, report: UpsertReport, answered: int | None) -> None:
         """Write down that the run ended, and what came of it.
@@ -128,10 +157,13 @@ def _git_revision(folder: Path | None) -> str | None:
     return revision and revision + ("+changes" if ask("status", "--porcelain", "--", ".") else "")
 
 
-@functools.cache
-def _packages(n_modules: int) -> str:
-    """Give the versions of the packages that are imported, as JSON; it is looked again if `n_modules` differs."""
+def _packages() -> str:
+    """Give the versions of the packages that are imported, as JSON."""
+    owners = _owners()
     imported = {name.partition(".")[0] for name in sys.modules}
-    owners = importlib.metadata.packages_distributions()
     names = sorted({owner for module in imported & owners.keys() for owner in owners[module]})
-    return json.dumps({name: importlib.metadata.version(name) for name in names})
+    return json.dumps({name: _version(name) for name in names})
+
+
+_owners = functools.cache(importlib.metadata.packages_distributions)
+_version = functools.cache(importlib.metadata.version)

@@ -235,13 +235,27 @@ def write_batches(
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
     earlier: int | None = None
-    for batch in stream:
-        stored: list[Output] = []
-        filled = stored if give_stored else None
-        if earlier is None and any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in batch):
-            earlier = last_rejected()
-        report = record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled, replaced=earlier or 0)
-        yield report, stored
+    total, run = UpsertReport(), None
+    planned = stream.batches.planned if isinstance(stream.batches, Batches) else None
+    try:
+        for batch in stream:
+            stored: list[Output] = []
+            filled = stored if give_stored else None
+            if planned is not None:
+                run, planned = planned.begin(run_id, stream.due), None
+            if run is not None:
+                run.stamp(batch)
+            if earlier is None and any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in batch):
+                earlier = last_rejected()
+            report = record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled, replaced=earlier or 0)
+            total += report
+            yield report, stored
+    except BaseException:
+        if run is not None:
+            run.end_after_error(total, stream.answered(total))
+        raise
+    if run is not None:
+        run.end(total, stream.answered(total))
 
 
 def write(

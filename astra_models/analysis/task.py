@@ -26,6 +26,7 @@ from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameter_types import shown
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
+from astra_models.analysis.runs import plan_run
 from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
@@ -260,7 +261,7 @@ class Task(Generic[Output]):
 
         handed = with_results(spectra, self.needs, installed_v_astra()) if self.needs else spectra
         calls = PipelineCalls(self.name, call, self.output_models, handed, self.v_astra)
-        return Batches(calls, batch_size or self.batch_size)
+        return Batches(calls, batch_size or self.batch_size, plan_run(recipe, self.function))
 
 
 def _checked_version(name: str, version: object) -> str:
