@@ -215,9 +215,9 @@ def test_a_generator_that_does_not_take_a_spectrum_when_it_is_tried_alone_fails_
     def breaking(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
         nonlocal calls
         calls += 1
-        if calls > 1 and later is None:
-            return
         if calls > 1:
+            if later is None:
+                return
             raise later("the device is gone")
         taken = list(itertools.islice(spectra, 3))
         yield Rocket.from_spectrum(taken[0])
