@@ -145,7 +145,8 @@ def _chain(error: BaseException, skip: int) -> Iterator[str]:
         frames = _frames(current.__traceback__, skip if not number else 0)
         yield "".join(frames[-left:])
         left -= len(frames)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        earlier = None if current.__suppress_context__ else current.__context__
+        current = earlier if current.__cause__ is None else current.__cause__
 
 
 def _frames(innermost: TracebackType | None, skip: int) -> list[str]:

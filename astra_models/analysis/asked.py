@@ -328,7 +328,7 @@ class Asked:
         self._file.add(older)
         for taken in older:
             if taken.key is not None:
-                del self._partly[taken.key]
+                self._partly.pop(taken.key, None)
 
     def _blame(self, problem: str) -> str:
         """Note that a result was for none of the open spectra: the one that it was meant for must not seem unanswered.

@@ -32,7 +32,6 @@ MOST_FAILURES_BEFORE_A_RESULT = 10_000
 MOST_REFUSED_WITHOUT_PROGRESS = 10_000
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
-Item = Output | RejectedResult
 
 logger = logging.getLogger(__name__)
 
@@ -143,9 +142,10 @@ class PipelineCalls(Generic[Output]):
         held = self._held
         if held.raised and not held.are_files_at_fault:
             raise self._failed(None) from self._cause(None)
-        if held.n_silent >= FEWEST_SILENT and not has_results(self.output_models, self.v_astra):
+        n_held = held.n_silent + len(held.raised)
+        if held.n_silent and n_held >= FEWEST_SILENT and not has_results(self.output_models, self.v_astra):
             raise PipelineError(
-                f"{self.name} gave no result for any of {held.n_silent + len(held.raised)} spectra, and none of this "
+                f"{self.name} gave no result for any of {n_held} spectra, and none of this "
                 "version is stored. They are still due: mend the pipeline or its input and run again"
             )
         yield from held.let_go()

@@ -215,9 +215,9 @@ def test_a_generator_that_does_not_take_a_spectrum_when_it_is_tried_alone_fails_
     def breaking(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
         nonlocal calls
         calls += 1
-        if calls > 1 and later is None:
-            return
         if calls > 1:
+            if later is None:
+                return
             raise later("the device is gone")
         taken = list(itertools.islice(spectra, 3))
         yield Rocket.from_spectrum(taken[0])
@@ -321,6 +321,24 @@ def test_spectra_without_a_result_are_not_marked_if_the_pipeline_raised_on_the_o
 
     with pytest.raises(PipelineError, match="hopeless raised on all"):
         list(hopeless(spectra))
+    assert due() == keys(spectra)
+
+
+def test_unreadable_files_do_not_hide_that_nothing_was_said_of_the_others(
+    memory_database: peewee.Database, make_spectra: Any
+) -> None:
+    spectra = make_spectra(20)
+    unreadable = set(keys(spectra)[:10])
+
+    @task
+    def mute(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        for spectrum in spectra:
+            if spectrum.spectrum_pk in unreadable:
+                raise MissingPixelsError(spectrum)
+            yield ...  # pyright: ignore[reportReturnType]
+
+    with pytest.raises(PipelineError, match="mute gave no result for any of 20 spectra"):
+        list(mute(spectra))
     assert due() == keys(spectra)
 
 
