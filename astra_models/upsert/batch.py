@@ -109,7 +109,7 @@ class Batch:
 
     def payload(self, row: int) -> dict[str, object]:
         """Give what was given for a row."""
-        return {} if self.source is None else row_as_dict(self.source, row)
+        return {} if self.source is None else row_as_dict(self.source, row, self.plan.model)
 
 
 def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
@@ -190,9 +190,9 @@ def _require_no_values(target: peewee.Field, raw: Raw | None) -> None:
     """Make sure that a column that the table doesn't have is given nothing but NULL and the default."""
     if raw is None:
         return
-    given = raw if isinstance(raw, Column) else [None if value is UNSET else value for value in raw]
+    given = raw if isinstance(raw, Column | np.ndarray) else [None if value is UNSET else value for value in raw]
     column, _ = to_column(target, given)
-    for value in np.unique(column.values[~column.null]).tolist():
+    for value in column.values[~column.null].tolist():
         require_no_value(target, value)
 
 
