@@ -4,15 +4,16 @@ A row of which some value was kept as a description only stays in the list: stor
 """
 
 from dataclasses import dataclass
+
 import peewee
 
 from astra_models.base import database
+from astra_models.columns.payload import Restored, payload_from_json
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import InexactPayloadError, NothingRejectedError, SelectionError
 from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.columns.payload import Restored, payload_from_json
 from astra_models.rejected import REFUSED, RejectedResult
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert

@@ -67,10 +67,8 @@ def payload_from_json(payload: str) -> dict[str, Restored]:
         If a value was kept as a description only, or the text isn't what `payload_to_json` writes.
     """
     try:
-        row = json.loads(payload)
-        if not isinstance(row, dict):
-            raise ValueError(f"{shown(row)} is no row")
-        return {name: _restored(name, value) for name, value in row.items()}
+        row: dict[str, Json] = json.loads(payload)
+        return {name: _restored(name, value) for name, value in dict.items(row)}
     except InexactPayloadError:
         raise
     except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
@@ -92,7 +90,7 @@ def _name(name: object) -> str:
     return exact if len(exact) <= LONGEST_NAME else storable(exact, LONGEST_NAME)
 
 
-class _Described(Exception):
+class _InexactError(Exception):
     """A value has no exact form."""
 
 
@@ -118,12 +116,12 @@ class _Budget:
     def spend(self, characters: int) -> None:
         self.left -= characters
         if self.left < 0:
-            raise _Described
+            raise _InexactError
 
 
 def _tagged(value: object, budget: _Budget, depth: int = 0) -> Json:
     if hasattr(type(value), "unit"):  # a quantity, which is more than its number
-        raise _Described
+        raise _InexactError
     value = plain(value)
     if value is None:
         return None
@@ -133,16 +131,16 @@ def _tagged(value: object, budget: _Budget, depth: int = 0) -> Json:
         if is_a(value, *kinds):
             budget.spend(_least_length(value))
             return write(value)
-    raise _Described
+    raise _InexactError
 
 
 def _tagged_list(value: Any, budget: _Budget, depth: int) -> Json:
     if depth == DEEPEST:
-        raise _Described
+        raise _InexactError
     if is_a(value, np.ndarray):
         # Not `tolist`: it makes whole numbers of times, and of a structured array's rows tuples.
         if np.ma.getdata(value).dtype.kind not in "fiubOUSmM" or hasattr(value, "unmasked"):
-            raise _Described
+            raise _InexactError
         budget.spend(2 * value.size)
         items = value
     else:
@@ -158,14 +156,14 @@ def _least_length(value: Any) -> int:
 
 def _integer(value: int) -> Json:
     if int.bit_length(value) > LARGEST_INTEGER:
-        raise _Described
+        raise _InexactError
     return int.__int__(value)
 
 
 def _float(value: Any) -> Json:
     number = float(value)
     if number != value and not math.isnan(number):
-        raise _Described  # of extended precision
+        raise _InexactError  # of extended precision
     return number if math.isfinite(number) else {"$float": str(number)}
 
 
@@ -209,7 +207,7 @@ def _restored_datetime(content: str) -> datetime | date:
 
 def _restored_datetime64(content: str) -> np.datetime64:
     number, unit = content.split()
-    return cast("np.datetime64", np.datetime64(int(number), unit))
+    return np.datetime64(int(number), cast("Any", unit))
 
 
 _RESTORED: dict[str, Callable[[str], Restored]] = {

@@ -136,7 +136,7 @@ def raw_columns(plan: UpsertPlan, rows: "Given", extra: str) -> tuple[dict[str, 
     strangers: list[Refusal] = []
     for row, given in enumerate(rows):
         if issubclass(type(given), plan.model):
-            records.append(given.__data__)
+            records.append(cast("BaseModel", given).__data__)
             continue
         record = _record(plan, given, extra)
         if is_a(record, dict):
