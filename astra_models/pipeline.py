@@ -91,6 +91,9 @@ class PipelineOutputMixin(LatestMixin):
     v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
+    provenance_columns: ClassVar[frozenset[str]] = frozenset(
+        {"v_astra", "created", "modified", "t_elapsed", "t_overhead"}
+    )
 
     if not TYPE_CHECKING:  # as in `BaseModel`
 

@@ -16,6 +16,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
+from astra_models.upsert.plan import Existing
 
 __all__ = ["Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
 
@@ -38,6 +39,8 @@ class ResultStream(Generic[Output]):
         How many spectra are to be analysed, where that is known.
     narrowed : bool, optional
         Whether only some of the spectra that may be due were asked for.
+    existing : {"newest", "replace", "keep", "merge"}, optional
+        What to do with a result that is there already, as for `upsert`.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
     """
@@ -49,12 +52,14 @@ class ResultStream(Generic[Output]):
         *,
         due: int | None = None,
         narrowed: bool = False,
+        existing: Existing = "newest",
         keep_good: bool = False,
     ):
         self.batches = batches
         self.models = tuple(models)
         self.due = due
         self.narrowed = narrowed
+        self.existing: Existing = existing
         self.keep_good = keep_good
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
@@ -164,7 +169,11 @@ def analyse(
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
     narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
-    stream = ResultStream((), pipeline.output_models, due=due, narrowed=narrowed, keep_good=keep_good)
+    # Everything again is what was asked for: also what a newer patch has found.
+    existing = "replace" if rerun == Rerun.all else "newest"
+    stream = ResultStream(
+        (), pipeline.output_models, due=due, narrowed=narrowed, existing=existing, keep_good=keep_good
+    )
     stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size)
     return stream
 
@@ -193,7 +202,8 @@ def write_batches(
     for batch in stream:
         stored: list[Output] = []
         filled = stored if give_stored else None
-        yield record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled), stored
+        report = record(batch, existing=stream.existing, keep_good=stream.keep_good, run_id=run_id, stored=filled)
+        yield report, stored
 
 
 def write(

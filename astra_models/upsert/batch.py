@@ -20,12 +20,12 @@ from astra_models.database.sql import is_any_of, quoted_table
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.given import UNSET, Partial, raw_columns, row_as_dict
-from astra_models.upsert.plan import Key, UpsertPlan
+from astra_models.upsert.plan import REPLACE, Key, Rules, UpsertPlan
 
 if TYPE_CHECKING:
     from astra_models.upsert.given import Given
 
-__all__ = ["Batch", "check_columns", "last_of_each_key", "make_batch", "without_unknown_keys"]
+__all__ = ["Batch", "check_columns", "keys_of", "last_of_each_key", "make_batch", "without_unknown_keys"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Batch:
         return {} if self.source is None else row_as_dict(self.source, row, self.plan.model)
 
 
-def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
+def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise", rules: Rules = REPLACE) -> Batch:
     """Make a batch of rows, without those that the database wouldn't take.
 
     Parameters
@@ -123,6 +123,8 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
         Model instances and dicts, or an astropy Table, or a structured array.
     extra : {"raise", "ignore"}
         What to do about columns that the model doesn't have.
+    rules : Rules, optional
+        Which of several rows with the same key is taken; the last one, if not given.
 
     Raises
     ------
@@ -134,7 +136,19 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
     raw, strangers = raw_columns(plan, rows, extra)
     for target in plan.missing if extra == "raise" else ():
         _require_no_values(target, raw.get(target.name))
-    return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers))
+    return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers), rules)
+
+
+def keys_of(plan: UpsertPlan, rows: "Given") -> list[Key | None]:
+    """Give each row's unique key as it is stored, None for a row whose key can't be."""
+    raw, strangers = raw_columns(plan, rows, "ignore")
+    sources = {key.source if isinstance(key, GeneratedField) else key.name for key in plan.key}
+    keys_only = replace(plan, fields=tuple(target for target in plan.fields if target.name in sources))
+    batch = check_columns(keys_only, raw, len(rows), None, strangers)
+    found: list[Key | None] = [None] * len(rows)
+    for row, key in zip(batch.rows.tolist(), zip(*(v.tolist() for v in batch.key_values()), strict=True), strict=True):
+        found[row] = key
+    return found
 
 
 def check_columns(
@@ -236,8 +250,11 @@ def _one_of_each_row(strangers: Sequence[Refusal], refusals: list[Refusal]) -> l
     return [by_row[row] for row in sorted(by_row)]
 
 
-def last_of_each_key(batch: Batch) -> Batch:
-    """Sort by key, so that concurrent writers lock rows in the same order, and drop all but the last of a key."""
+def last_of_each_key(batch: Batch, rules: Rules = REPLACE) -> Batch:
+    """Sort by key, so that concurrent writers lock rows in the same order, and drop all but one of a key.
+
+    The last one stays, or what the rules prefer: see `_preferences`.
+    """
     if not len(batch):
         return batch
     keys = batch.key_values()
@@ -247,6 +264,25 @@ def last_of_each_key(batch: Batch) -> Batch:
     for rank in ranks:
         new_key[1:] |= rank[order][1:] != rank[order][:-1]
     is_last = np.append(new_key[1:], True)
-    if is_last.all() and (np.diff(order) > 0).all():
-        return batch
+    if is_last.all():
+        return batch if (np.diff(order) > 0).all() else batch.take(order)
+    if rules != REPLACE:
+        order = np.lexsort([*_preferences(batch, rules), *ranks[::-1]])
     return replace(batch.take(order[is_last]), superseded=int((~is_last).sum()))
+
+
+def _preferences(batch: Batch, rules: Rules) -> list[np.ndarray]:
+    """Give what makes one of several rows with the same key the one that is written, the least weighty first.
+
+    A row with measured values is preferred if these are protected, then the newest patch, then the last row; where
+    stored rows stay as they are, the first.
+    """
+    place = np.arange(len(batch))
+    if rules.existing == "keep":
+        return [-place]
+    found = [place]
+    if batch.plan.version is not None and rules.existing != "replace":
+        found.append(batch.columns[batch.plan.version.name].values)
+    if rules.keep_good and batch.plan.measured:
+        found.append(~np.all([batch.columns[column.name].null for column in batch.plan.measured], axis=0))
+    return found

@@ -102,7 +102,7 @@ def _row_as_dict(source: "Given", row: int, model: type[BaseModel]) -> dict[str,
     if _is_arrow(source):
         return source.slice(row, 1).to_pylist()[0]
     if is_table(source):
-        return {name: source[name][row] for name in _names_of(source)}
+        return {name: source[name][row] for name in names_of_table(source)}
     given: Any = _row_of_table(source[row])
     if is_a(given, model):
         return dict(given.__data__)
@@ -138,7 +138,7 @@ def raw_columns(plan: UpsertPlan, rows: "Given", extra: str) -> tuple[dict[str, 
         if issubclass(type(given), plan.model):
             records.append(cast("BaseModel", given).__data__)
             continue
-        record = _record(plan, given, extra)
+        record = record_of(plan, given, extra)
         if is_a(record, dict):
             records.append(cast("Record", record))
         else:
@@ -147,7 +147,7 @@ def raw_columns(plan: UpsertPlan, rows: "Given", extra: str) -> tuple[dict[str, 
     return _columns_of_records(plan, records), strangers
 
 
-def _record(plan: UpsertPlan, given: object, extra: str) -> Record | str:
+def record_of(plan: UpsertPlan, given: object, extra: str) -> Record | str:
     """Give what a row sets by field name, or say what is wrong with it if it is no row."""
     try:
         row: Any = _row_of_table(given)
@@ -173,7 +173,8 @@ def _type_has(value: object, name: str) -> bool:
         return False
 
 
-def _names_of(table: "Table") -> list[str]:
+def names_of_table(table: "Table") -> list[str]:
+    """Give the names of a table's columns."""
     if _is_arrow(table):
         return table.column_names
     return list(table.dtype.names or () if isinstance(table, np.ndarray) else table.colnames)
@@ -199,7 +200,7 @@ def _take(table: "Table", places: np.ndarray) -> "Table":
 
 def _order_of_keys(plan: UpsertPlan, table: "Table") -> np.ndarray | None:
     """Give the places of a table's rows in the order of the key's first column; None if they are in order."""
-    names = {plan.key[0].name, plan.key[0].column_name}.intersection(_names_of(table))
+    names = {plan.key[0].name, plan.key[0].column_name}.intersection(names_of_table(table))
     if len(names) != 1:
         return None
     keys = np.asarray(table[names.pop()])
@@ -285,7 +286,7 @@ def _with_flag(bits: object, flag: Flag, is_set: object) -> object:
 
 def _columns_of_table(plan: UpsertPlan, table: "Table", extra: str) -> dict[str, Raw]:
     columns = {}
-    for name in _names_of(table):
+    for name in names_of_table(table):
         target = plan.model._meta.combined.get(name)
         if target is not None:
             columns[target.name] = _in_unit_of(target, table[name])

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, cast
+from typing import Literal, cast
 
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.columns.typed import FLOAT32, FLOAT64, kind_of
+from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, kind_of
 from astra_models.database.layout import TableLayout, layout_of
 from astra_models.database.retry import describe
 from astra_models.database.sql import quoted_table
@@ -21,6 +21,31 @@ BYTES_PER_VALUE = 8
 
 Key = tuple[object, ...]
 """Values of a unique key, in the order of its columns."""
+
+Existing = Literal["newest", "replace", "keep", "merge"]
+Unchanged = Literal["write", "skip", "count"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What happens to a row whose key is stored already; see `upsert`.
+
+    Parameters
+    ----------
+    existing : {"newest", "replace", "keep", "merge"}
+        Which of the two rows is stored afterwards.
+    keep_good : bool
+        Whether a row without any measured value leaves a stored one that has some alone.
+    unchanged : {"write", "skip", "count"}
+        What to do about a row that equals the stored one.
+    """
+
+    existing: Existing = "newest"
+    keep_good: bool = False
+    unchanged: Unchanged = "write"
+
+
+REPLACE = Rules("replace")
 
 
 @dataclass(frozen=True)
@@ -69,6 +94,17 @@ class UpsertPlan:
         """The columns, those of the key aside, that decide whether a row is the same as before."""
         return tuple(field for field in self.compared if field.name not in {key.name for key in self.key})
 
+    @cached_property
+    def version(self) -> peewee.Field | None:
+        """The column that orders rows of the same key, as a patch number does; None if there is none."""
+        sources = [self.model._meta.fields[key.source] for key in self.key if isinstance(key, GeneratedField)]
+        return next((source for source in sources if kind_of(source) in (INT32, INT64)), None)
+
+    @cached_property
+    def results(self) -> tuple[peewee.Field, ...]:
+        """The columns that decide whether a row has the same result as before, however and whenever it was made."""
+        return tuple(field for field in self.compared_beside_key if field.name not in self.model.provenance_columns)
+
     @property
     def assigns_keys(self) -> bool:
         """Whether a new row's primary key comes with it, and not from the database."""
@@ -88,15 +124,6 @@ class UpsertPlan:
     def foreign_keys(self) -> tuple[peewee.ForeignKeyField, ...]:
         """The columns that point to other tables."""
         return tuple(field for field in self.fields if isinstance(field, peewee.ForeignKeyField))
-
-    def key_of(self, row: BaseModel) -> Key:
-        """Give the unique key of a model instance, columns that the database generates included."""
-        return tuple(
-            key.compute(_value_or_default(row, key.source))
-            if isinstance(key, GeneratedField)
-            else getattr(row, key.name)
-            for key in self.key
-        )
 
     @property
     def batch_size(self) -> int:
@@ -190,15 +217,6 @@ def plan_for_columns(
 def primary_key_of(model: type[peewee.Model]) -> peewee.Field:
     """Give a model's primary key; each of our models has one."""
     return cast("peewee.Field", model._meta.primary_key)
-
-
-def _value_or_default(row: BaseModel, name: str) -> Any:
-    """Give a value as it was written: NULL in a column that can't be NULL became the default."""
-    value = getattr(row, name)
-    if value is not None:
-        return value
-    default = row._meta.fields[name].default
-    return default() if callable(default) else default
 
 
 def _is_measured(field: peewee.Field, record_columns: frozenset[str]) -> bool:
