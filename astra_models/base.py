@@ -65,7 +65,7 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
     record_columns: ClassVar[frozenset[str]] = frozenset()
     """Columns that say what a row is about and when it was made: whatever they hold, nothing was measured."""
     provenance_columns: ClassVar[frozenset[str]] = frozenset({"created", "modified"})
-    """Columns that say when, how fast and by which release a row was made: whatever they hold, the result is the same."""
+    """Columns that say when, how fast and by which release a row was made. Rows that differ in nothing else agree."""
 
     if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
 

@@ -8,6 +8,7 @@ import operator
 from functools import reduce
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
@@ -88,7 +89,11 @@ class PipelineOutputMixin(LatestMixin):
     t_elapsed = FloatField(null=True)
     t_overhead = FloatField(null=True)
     tag = TextField(default="")
-    v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
+    v_astra_major_minor = GeneratedField(
+        "v_astra / 1000",
+        "v_astra",
+        lambda v_astra: (v_astra - np.fmod(v_astra, 1000)) // 1000,  # towards zero, as databases divide
+    )
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
     provenance_columns: ClassVar[frozenset[str]] = frozenset(

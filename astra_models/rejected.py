@@ -106,5 +106,5 @@ def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) ->
     RejectedResult.delete().where(
         RejectedResult.model == model_name,
         is_any_of(RejectedResult._meta.fields[key_name], keys),
-        RejectedResult.v_astra.between(v_astra // 1000 * 1000, v_astra),
+        RejectedResult.v_astra.between(max(0, v_astra // 1000 * 1000), v_astra),
     ).execute()

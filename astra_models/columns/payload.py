@@ -160,6 +160,12 @@ def _integer(value: int) -> Json:
     return int.__int__(value)
 
 
+def _text(value: str) -> Json:
+    exact = str.__str__(value)
+    exact.encode()  # two halves of characters would be restored as one
+    return exact
+
+
 def _float(value: Any) -> Json:
     number = float(value)
     if number != value and not math.isnan(number):
@@ -177,7 +183,7 @@ _FORMS: tuple[tuple[tuple[type, ...], Callable[[Any], Json]], ...] = (
     ((bool,), bool),
     ((int,), _integer),
     ((float, np.floating), _float),
-    ((str,), str.__str__),
+    ((str,), _text),
     ((bytes, bytearray), lambda value: {"$bytes": base64.b64encode(value).decode()}),
     ((datetime,), lambda value: {"$datetime": datetime.isoformat(value)}),
     ((date,), lambda value: {"$date": date.isoformat(value)}),

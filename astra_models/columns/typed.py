@@ -319,7 +319,10 @@ def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
     return None if "\0" in together else _objects(raw)
 
 
-def _float_arrays(raw: Sequence[Any], types: set[type]) -> np.ndarray:
+def _float_arrays(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    # What is no plain array may have a unit, which is converted value by value.
+    if not types <= {np.ndarray} or any(value is not None and value.dtype.kind not in "fiub" for value in raw):
+        return None
     return _objects([None if value is None else one_value.array_of_floats(value) for value in raw])
 
 

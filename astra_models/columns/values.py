@@ -23,6 +23,7 @@ LAST_MOMENT = datetime(9999, 12, 30, 23, 59, 59, 999_999, tzinfo=UTC)
 """A day from the ends of what Python has: a driver gives moments in the time zone of its session."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+MOST_NUMBERS = 10_000_000
 _MOST_NESTED = 4
 _MISSING_IN_PANDAS = ("NAType", "NaTType")
 
@@ -179,12 +180,14 @@ def moment(field: peewee.Field, value: object) -> datetime | None:
 
 def array_of_floats(value: object, unit: str | None = None) -> np.ndarray:
     """Convert a flat list of numbers to an array of single precision; missing ones become NaN."""
+    if is_a(value, list, tuple, np.ndarray) and _length(value) > MOST_NUMBERS:
+        raise ValueError(f"{shown(value)} has more than {MOST_NUMBERS} numbers")
     if is_a(value, list, tuple):
         base = list if is_a(value, list) else tuple
         items = base.__getitem__(value, slice(None))  # pyright: ignore[reportArgumentType, reportCallIssue]
         doubles = np.array([_or_nan(real_number(plain(item, unit))) for item in items], np.float64)
     elif is_a(value, np.ndarray):
-        doubles = _doubles(in_unit(value, unit))
+        doubles = _doubles(in_unit(value, unit), unit)
     else:
         raise TypeError(f"{shown(value)} is not a list of numbers")
     if (np.isfinite(doubles) & (np.abs(doubles) > FLOAT32_MAX)).any():
@@ -199,6 +202,12 @@ def raw_bytes(value: object) -> bytes:
     if not is_a(value, bytes, bytearray, memoryview):
         raise TypeError(f"{shown(value)} is not bytes")
     return bytes(cast("bytes", value))
+
+
+def _length(values: Any) -> int:
+    if is_a(values, np.ndarray):
+        return values.size
+    return list.__len__(values) if is_a(values, list) else tuple.__len__(values)
 
 
 def _is_missing_in_pandas(value: object) -> bool:
@@ -235,13 +244,13 @@ def _exact_datetime(value: datetime) -> datetime:
     return datetime(*day, value.hour, value.minute, value.second, value.microsecond, tzinfo=zone, fold=value.fold)
 
 
-def _doubles(array: Any) -> np.ndarray:
+def _doubles(array: Any, unit: str | None) -> np.ndarray:
     if np.ndim(array) != 1:
         raise ValueError(f"{shown(array)} is not a flat list of numbers")
     mask = getattr(array, "mask", False)
     data = np.asarray(getattr(array, "unmasked", np.ma.getdata(array)))
     if data.dtype.kind == "O":
-        doubles = np.array([_or_nan(real_number(plain(item))) for item in data], np.float64)
+        doubles = np.array([_or_nan(real_number(plain(item, unit))) for item in data], np.float64)
     elif data.dtype.kind in "fiub":
         with np.errstate(over="ignore", invalid="ignore"):
             doubles = data.astype(np.float64)
