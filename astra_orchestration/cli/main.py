@@ -91,7 +91,8 @@ def run(
         return
     with progress_bar("spectra", stream.due) as advance:
         report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
+    names = ["inserted", "updated", "unchanged", *(["kept"] if report.kept else []), "rejected"]
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
     say(f"{pipeline}: {stream.due} due, {counts}")
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
