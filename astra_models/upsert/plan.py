@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, cast
 
+import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
@@ -18,6 +19,7 @@ from astra_models.fields import BitField, GeneratedField
 PRESERVED = ("created",)
 BYTES_PER_BATCH = 5_000_000
 BYTES_PER_VALUE = 8
+PATCHES = 1_000  # of one version, at most
 
 Key = tuple[object, ...]
 """Values of a unique key, in the order of its columns."""
@@ -99,6 +101,15 @@ class UpsertPlan:
         """The column that orders rows of the same key, as a patch number does; None if there is none."""
         sources = [self.model._meta.fields[key.source] for key in self.key if isinstance(key, GeneratedField)]
         return next((source for source in sources if kind_of(source) in (INT32, INT64)), None)
+
+    def last_patch(self, version: int) -> int:
+        """Give the highest version whose rows may have the key of a row of this version."""
+        following = int(version) + np.arange(PATCHES + 1)
+        same = np.ones(PATCHES + 1, bool)
+        for key in self.key:
+            if isinstance(key, GeneratedField):
+                same &= key.compute(following) == key.compute(following[:1])
+        return int(following[same][-1]) if not same[-1] else 2**63 - 1
 
     @cached_property
     def results(self) -> tuple[peewee.Field, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
-from astra_models.database.sql import driver_errors
+from astra_models.database.sql import driver_errors, quote
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
@@ -70,18 +70,29 @@ class SqliteWriter(Writer):
             )
             good = find_rows(self.plan.model, batch.keys(unmeasured), condition=self.has_measured("old"))
             kept.update(int(unmeasured[place]) for (place,) in good)
-        if self.keep_newer is not None:
+        if self.keep_newer is not None and self._may_be_newer(batch):
             versions = batch.columns[self.keep_newer.name].values
             stored = find_rows(self.plan.model, batch.keys(), [self.keep_newer])
             kept.update(place for place, version in stored if version > versions[place])
         return kept
+
+    def _may_be_newer(self, batch: Batch) -> bool:
+        """Tell from the index of versions whether a row may be stored that is of a newer patch than one given."""
+        version = self.plan.version
+        assert version is not None
+        versions = batch.columns[version.name].values
+        name = quote(version.column_name)
+        highest = self._query(
+            f"SELECT coalesce(max({name}), 0) FROM {self.table} WHERE {name} <= ?", self.plan.last_patch(versions.max())
+        )
+        return highest > versions.min()
 
     def _count_same_results(self, batch: Batch) -> int:
         """Count the rows that replace what is stored by the same result."""
         compared = find_rows(self.plan.model, batch.keys(), self.plan.results)
         if not compared:
             return 0
-        kept = self._kept(batch) if self.keep_good or self.keep_newer is not None else ()
+        kept = self._kept(batch)
         given = list(zip(*(_as_fetched(batch.columns[field.name]) for field in self.plan.results), strict=True))
         return sum(row[1:] == given[row[0]] and row[0] not in kept for row in compared)
 

@@ -1,5 +1,6 @@
 """What an upsert does to a row that is there already: an older patch, another batch, only some columns, the same."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 from astropy.table import Table
 
 from astra_models.analysis.recording import bulk_insert_or_replace_pipeline_results, record
+from astra_models.analysis.stream import analyse, write
+from astra_models.analysis.task import task
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.fields import DateTimeField, IntegerField, utc_now
 from astra_models.rocket import Rocket
 from astra_models.upsert import UpsertReport, upsert
+from astra_models.upsert.plan import plan_for
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 OLDER, NEWER = 9_001, 9_005
@@ -66,6 +70,41 @@ def test_the_order_of_patches_within_a_batch(spectra: list[BossVisitSpectrum], e
     report = upsert(Rocket, rows, existing=existing, batch_size=batch_size)
     assert report.rows == 3
     assert stored() == [{"newest": (NEWER, 5.0), "replace": (OLDER, 1.0), "keep": (9_003, 3.0)}[existing]]
+
+
+@pytest.mark.parametrize("existing", ["newest", "merge"])
+def test_unchanged_rows_beside_those_of_newer_patches_and_of_later_versions(
+    spectra: list[BossVisitSpectrum], existing: Any
+) -> None:
+    upsert(Rocket, results(spectra, 10_000, 7_000))
+    upsert(Rocket, results(spectra[:1], 9_999, 5_000) + results(spectra[1:], 9_000, 5_000))
+    given = results(spectra[:3], 9_000, 5_000) + results(spectra[3:], 9_000, 6_000)
+    report = upsert(Rocket, given, existing=existing, unchanged="skip")
+    assert counts(report) == {"kept": 1, "unchanged": 2, "updated": 1}
+
+
+@pytest.mark.sqlite_only(reason="no database is asked")
+@pytest.mark.parametrize(("version", "last"), [(0, 999), (9_000, 9_999), (9_005, 9_999), (9_999, 9_999)])
+def test_the_last_patch_of_a_version(database: peewee.Database, version: int, last: int) -> None:
+    assert plan_for(Rocket).last_patch(version) == last
+
+
+def test_everything_again_replaces_also_what_a_newer_patch_has_found(
+    spectra: list[BossVisitSpectrum], monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    @task
+    def rocket(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        yield from (Rocket.from_spectrum(spectrum, teff=6_000) for spectrum in spectra)
+
+    upsert(Rocket, results(spectra, NEWER, 5_000))
+    monkeypatch.setenv("ASTRA_VERSION", "0.9.1")
+    assert counts(write(analyse(rocket, rerun="all"))) == {"updated": 4}
+    assert stored() == [(OLDER, 6_000)] * 4
+    assert counts(write(analyse(rocket, rerun="all"))) == {"unchanged": 4}
+    Rocket.update(v_astra=NEWER).execute()
+    list(rocket(spectra))
+    assert stored() == [(NEWER, 6_000)] * 4
 
 
 def test_an_older_patch_in_a_table(spectra: list[BossVisitSpectrum]) -> None:
