@@ -225,21 +225,25 @@ def _from_column(kind: Kind, given: Column) -> Column | None:
 def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
     mask = np.ma.getmaskarray(raw) if isinstance(raw, np.ma.MaskedArray) else None
     data = np.ma.getdata(raw)
-    if kind is MOMENT and data.dtype.kind == "M" and data.ndim == 1:
+    if data.ndim != 1:
+        return None
+    if kind is MOMENT and data.dtype.kind == "M":
         return _moments_from_array(data, mask)
-    if data.ndim != 1 or data.dtype.kind not in "fiub":
+    dtype = _dtype_of_all(kind, data.dtype)
+    return None if dtype is None else _with_nulls(kind, data.astype(dtype), mask)
+
+
+def _dtype_of_all(kind: Kind, given: np.dtype) -> np.dtype | None:
+    """Give the type to which an array is converted whose values all fit in it, None if that has to be looked at."""
+    if given.kind not in "fiub" or given.itemsize > 8:  # extended precision has a larger range
         return None
-    if kind is FLOAT32 and data.dtype.kind == "f" and data.dtype.itemsize <= 4:
-        values = data.astype(np.float32)
-    elif kind in (FLOAT32, FLOAT64) and data.dtype.itemsize <= 8:  # extended precision has a larger range
-        values = data.astype(np.float64)
-    elif kind in (INT32, INT64) and data.dtype.kind in "ib":
-        values = data.astype(np.int64)
-    elif kind is BOOLEAN and data.dtype.kind == "b":
-        values = data.astype(np.bool_)
-    else:
-        return None
-    return _with_nulls(kind, values, mask)
+    if kind is FLOAT32 and given.kind == "f" and given.itemsize <= 4:
+        return FLOAT32.dtype
+    if kind in (FLOAT32, FLOAT64):
+        return FLOAT64.dtype
+    if kind in (INT32, INT64) and given.kind in "ib":
+        return INT64.dtype
+    return BOOLEAN.dtype if kind is BOOLEAN and given.kind == "b" else None
 
 
 def _moments_from_array(data: np.ndarray, mask: np.ndarray | None) -> Column | None:

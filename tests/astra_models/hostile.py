@@ -46,7 +46,7 @@ class OfUnhashableType(metaclass=Unhashable):
 class LyingClass:
     """It says that it is a float."""
 
-    __class__ = float  # pyright: ignore[reportAssignmentType]
+    __class__ = float  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
 
 class BrokenZone(tzinfo):
@@ -136,7 +136,7 @@ def numpy_scalars() -> Iterator[np.generic]:
             yield from (np.iinfo(kind).min, np.iinfo(kind).max)  # pyright: ignore[reportReturnType]
             yield from (kind(np.iinfo(kind).min), kind(np.iinfo(kind).max))
         elif issubclass(kind, np.inexact):
-            yield from (kind(np.finfo(kind).max), kind(np.inf), kind(np.nan))
+            yield from (kind(np.finfo(kind).max), kind(np.inf), kind(np.nan))  # pyright: ignore
     yield from (np.str_("a"), np.str_("\0"), np.bytes_(b"a"), np.bytes_(b"\xff"), np.void(b"abc"))
     yield np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])[0]
     yield np.longdouble("1e400")

@@ -39,7 +39,7 @@ def results(spectra: list[BossVisitSpectrum], v_astra: int, teff: float | None) 
     return [{"spectrum_pk": s.spectrum_pk, "source_pk": s.source_pk, "v_astra": v_astra, "teff": teff} for s in spectra]
 
 
-def stored() -> list[tuple[int, float | None]]:
+def stored() -> list[Any]:
     return list(Rocket.select(Rocket.v_astra, Rocket.teff).order_by(Rocket.spectrum_pk).tuples())
 
 
