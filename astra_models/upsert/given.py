@@ -67,6 +67,8 @@ def split_rows(plan: UpsertPlan, rows: "Iterable[object] | Table", batch_size: i
     """
     if isinstance(rows, Mapping | peewee.Model | str | bytes):
         raise TypeError(f"rows is one {name_of_type(rows)}; put it in a list")
+    if isinstance(rows, np.void) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
+        raise TypeError("rows is one row of an array; put it in a list")
     if is_table(rows):
         yield from _parts(plan, rows, batch_size)
         return
@@ -302,10 +304,12 @@ def _in_unit_of(target: peewee.Field, values: Any) -> Raw:
     if hasattr(values, "to_datetime"):
         return [_iso_text(values[row]) for row in range(len(values))]
     unit = getattr(target, "unit", None)
-    is_numeric = getattr(getattr(values, "dtype", None), "kind", "O") in "fiub"
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            converted = in_unit(values, unit) if is_numeric else values
+            if kind == "O" and getattr(values, "unit", None) is not None:
+                return [_number_in_unit(value, values.unit, unit) for value in values]
+            converted = in_unit(values, unit) if kind in "fiub" else values
     except FieldValueError as error:
         raise FieldValueError(f"{target.name}: {error}") from error
     if hasattr(converted, "unmasked"):
@@ -313,12 +317,16 @@ def _in_unit_of(target: peewee.Field, values: Any) -> Raw:
     return np.ma.asarray(converted) if hasattr(converted, "mask") else np.asarray(converted)
 
 
+def _number_in_unit(value: object, own: Any, unit: str | None) -> object:
+    """Convert one of the numbers in a column of objects; what is no number is left for the column to refuse."""
+    return in_unit(value * own, unit).value if is_a(value, float, int, np.number) else value
+
+
 def _iso_text(moment: Any) -> object:
     """Give one of astropy's times as text; the text of what Python has no datetime for is refused by its column."""
-    if np.any(moment.mask):
-        return None
     try:
-        return moment.utc.to_datetime().isoformat()
+        found = plain(moment.utc.to_datetime())  # in an array without dimensions, if any of the times is masked
+        return None if found is None else found.isoformat()
     except FOREIGN_ERRORS as error:
         return Unstorable(f"{moment} is no datetime: {said(error)}")
 

@@ -12,7 +12,9 @@ import numpy as np
 import peewee
 import pytest
 from astropy import units
-from astropy.table import Table
+from astropy.table import Column, MaskedColumn, QTable, Table
+from astropy.time import Time
+from astropy.utils.masked import Masked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -167,6 +169,29 @@ def test_an_array_without_dimensions_is_a_row_or_a_scalar(database: peewee.Datab
     assert upsert(Rocket, rows).inserted == 4
     query = Rocket.select(Rocket.teff, Rocket.logg, Rocket.tag, Rocket.result_flags).order_by(Rocket.spectrum_pk)
     assert list(query.tuples()) == [(5.0, None, "", 0), (6.0, None, "", 0), (None, None, "", 0), (8.0, None, "a", 3)]
+
+
+def test_columns_of_a_table_are_converted_value_by_value(database: peewee.Database, make_spectra: Any) -> None:
+    keys = [spectrum.spectrum_pk for spectrum in make_spectra(4)]
+    times = Time(["2024-07-01"] * 4)
+    times[1] = np.ma.masked
+    table = Table({"spectrum_pk": keys, "created": times, "logg": Masked(np.ones(4), mask=[True, False, False, True])})
+    table["teff"] = Column([1.0, None, "hot", 2 * units.kK], dtype=object, unit="kK")
+    table["e_teff"] = MaskedColumn(np.arange(4), unit="kK", mask=[True, False, False, False])
+    report = upsert(Rocket, table)
+    assert (report.inserted, report.rejected) == (3, 1)
+    quantities = QTable({"spectrum_pk": keys, "e_logg": Masked(np.ones(4), mask=[True, False, False, False])})
+    quantities["e_teff"] = Masked(np.ones(4) * units.kK, mask=[False, True, True, True])
+    assert upsert(Rocket, quantities, existing="merge").rejected == 0
+    assert list(Rocket.select(Rocket.e_logg, Rocket.e_teff).order_by(Rocket.spectrum_pk).limit(2).tuples()) == [
+        (None, 1_000.0),
+        (1.0, None),
+    ]
+    query = Rocket.select(Rocket.teff, Rocket.e_teff, Rocket.logg).where(Rocket.spectrum_pk != keys[2])
+    query = query.order_by(Rocket.spectrum_pk)
+    assert list(query.tuples()) == [(1_000.0, None, None), (None, 1_000.0, 1.0), (2_000.0, 3_000.0, None)]
+    created = [row.created for row in Rocket.select().order_by(Rocket.spectrum_pk) if row.spectrum_pk != keys[2]]
+    assert [moment.year == 2024 and moment.month == 7 for moment in created] == [True, False, True]
 
 
 @pytest.mark.sqlite_only(reason="no database is asked")
