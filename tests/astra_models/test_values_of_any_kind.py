@@ -180,18 +180,22 @@ def test_columns_of_a_table_are_converted_value_by_value(database: peewee.Databa
     table["e_teff"] = MaskedColumn(np.arange(4), unit="kK", mask=[True, False, False, False])
     report = upsert(Rocket, table)
     assert (report.inserted, report.rejected) == (3, 1)
-    quantities = QTable({"spectrum_pk": keys, "e_logg": Masked(np.ones(4), mask=[True, False, False, False])})
-    quantities["e_teff"] = Masked(np.ones(4) * units.kK, mask=[False, True, True, True])
-    assert upsert(Rocket, quantities, existing="merge").rejected == 0
-    assert list(Rocket.select(Rocket.e_logg, Rocket.e_teff).order_by(Rocket.spectrum_pk).limit(2).tuples()) == [
-        (None, 1_000.0),
-        (1.0, None),
-    ]
     query = Rocket.select(Rocket.teff, Rocket.e_teff, Rocket.logg).where(Rocket.spectrum_pk != keys[2])
     query = query.order_by(Rocket.spectrum_pk)
     assert list(query.tuples()) == [(1_000.0, None, None), (None, 1_000.0, 1.0), (2_000.0, 3_000.0, None)]
     created = [row.created for row in Rocket.select().order_by(Rocket.spectrum_pk) if row.spectrum_pk != keys[2]]
     assert [moment.year == 2024 and moment.month == 7 for moment in created] == [True, False, True]
+
+
+def test_masked_quantities_are_null(database: peewee.Database, make_spectra: Any) -> None:
+    keys = [spectrum.spectrum_pk for spectrum in make_spectra(4)]
+    quantities = QTable({"spectrum_pk": keys, "e_logg": Masked(np.ones(4), mask=[True, False, False, False])})
+    quantities["e_teff"] = Masked(np.ones(4) * units.kK, mask=[False, True, True, True])
+    assert upsert(Rocket, quantities).inserted == 4
+    assert list(Rocket.select(Rocket.e_logg, Rocket.e_teff).order_by(Rocket.spectrum_pk).limit(2).tuples()) == [
+        (None, 1_000.0),
+        (1.0, None),
+    ]
 
 
 @pytest.mark.sqlite_only(reason="no database is asked")
