@@ -118,7 +118,8 @@ def materialize(
     from astra_orchestration.cli.materialize import materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
-    columns = ("due", "inserted", "updated", "unchanged", "rejected")
+    any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
+    columns = ("due", "inserted", "updated", "unchanged", *(("kept",) if any_kept else ()), "rejected")
     rows = [
         (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
     ]
