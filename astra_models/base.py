@@ -65,8 +65,10 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
     """Columns by which `upsert` finds a row again; they have a unique constraint."""
     record_columns: ClassVar[frozenset[str]] = frozenset()
     """Columns that say what a row is about and when it was made: whatever they hold, nothing was measured."""
-    provenance: ClassVar[tuple[str, ...]] = ()
+    made_from: ClassVar[tuple[str, ...]] = ()
     """Those of them that say what it was made from. Whoever writes a row without saying so makes them NULL."""
+    provenance_columns: ClassVar[frozenset[str]] = frozenset({"created", "modified"})
+    """Columns that say when, how fast and by which release a row was made. Rows that differ in nothing else agree."""
 
     if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
 

@@ -209,6 +209,10 @@ class NothingRejectedError(AstraError, LookupError):
     """There are no refused rows to try again or to drop."""
 
 
+class InexactPayloadError(AstraError, ValueError):
+    """A refused row of which some value was kept as a description: it can be shown, and not stored again."""
+
+
 class SelectionError(AstraError, ValueError):
     """Rows are asked for that there is no way to select."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import peewee
 
 from astra_models.base import BaseModel, database
@@ -92,13 +93,20 @@ class PipelineOutputMixin(LatestMixin):
     t_elapsed = FloatField(null=True)
     t_overhead = FloatField(null=True)
     tag = TextField(default="")
-    v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
+    v_astra_major_minor = GeneratedField(
+        "v_astra / 1000",
+        "v_astra",
+        lambda v_astra: (v_astra - np.fmod(v_astra, 1000)) // 1000,  # towards zero, as databases divide
+    )
     pipeline_run_pk = IntegerField(null=True)
     spectrum_revision = BigIntegerField(null=True)
     upstream_revision = BigIntegerField(null=True)
     revision = BigIntegerField(null=True, unit="", help_text="Hash of the values: changes when one of them changes")
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
+    provenance_columns: ClassVar[frozenset[str]] = frozenset(
+        {"v_astra", "created", "modified", "t_elapsed", "t_overhead"}
+    )
 
     if not TYPE_CHECKING:  # as in `BaseModel`
 
@@ -152,6 +160,6 @@ class PipelineOutputMixin(LatestMixin):
 
 
 PipelineOutputMixin.record_columns = frozenset(PipelineOutputMixin._meta.fields)
-PipelineOutputMixin.provenance = ("pipeline_run_pk", "spectrum_revision", "upstream_revision", "revision")
+PipelineOutputMixin.made_from = ("pipeline_run_pk", "spectrum_revision", "upstream_revision", "revision")
 
 PipelineOutputModel = PipelineOutputMixin

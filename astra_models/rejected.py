@@ -1,18 +1,30 @@
 """Failed analyses, spectra without a result, and results and rows that couldn't be stored; each with its reason."""
 
-import base64
-import json
-import math
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from typing import TypeAlias
+from collections.abc import Iterable
 
-import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.columns.payload import payload_from_json, payload_to_json
 from astra_models.database.sql import is_any_of
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
+
+__all__ = [
+    "CONTRACT",
+    "EXCEPTION",
+    "FAILURES",
+    "NOT_INGESTED",
+    "NO_RESULT",
+    "REASONS",
+    "REFUSED",
+    "RejectedResult",
+    "forget",
+    "forget_contract",
+    "has_failures",
+    "payload_from_json",
+    "payload_to_json",
+    "select_rejected",
+]
 
 EXCEPTION = "exception"
 NO_RESULT = "no_result"
@@ -22,11 +34,6 @@ CONTRACT = "contract"
 REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED, CONTRACT)
 FAILURES = (EXCEPTION, NO_RESULT)
 """Why a spectrum that was analysed has no result; the other reasons are of results and rows that couldn't be stored."""
-
-Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, str] | None
-"""A value as JSON has it: a dict is one value of another type, under the name of that type."""
-Restored: TypeAlias = bool | int | float | str | bytes | datetime | list["Restored"] | None
-"""The value that was written."""
 
 
 class RejectedResult(BaseModel):
@@ -107,7 +114,7 @@ def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) ->
     RejectedResult.delete().where(
         RejectedResult.model == model_name,
         is_any_of(RejectedResult._meta.fields[key_name], keys),
-        RejectedResult.v_astra.between(v_astra // 1000 * 1000, v_astra),
+        RejectedResult.v_astra.between(max(0, v_astra // 1000 * 1000), v_astra),
     ).execute()
 
 
@@ -138,54 +145,3 @@ def forget_contract(model_name: str, keys: Iterable[int | None], v_astra: int, l
         RejectedResult.pk <= last,
         about,
     ).execute()
-
-
-def payload_to_json(row: Mapping[str, object]) -> str:
-    """Write a row as JSON from which `payload_from_json` restores it exactly.
-
-    Parameters
-    ----------
-    row : mapping
-        Values by column name. Values that JSON doesn't have (NaN, infinities, bytes, times) are tagged; those without
-        an exact form are kept as their ``repr``.
-    """
-    return json.dumps({str(name): _tagged(value) for name, value in row.items()}, allow_nan=False)
-
-
-def payload_from_json(payload: str) -> dict[str, Restored]:
-    """Restore a row from JSON."""
-    return {name: _untagged(value) for name, value in json.loads(payload).items()}
-
-
-def _tagged(value: object) -> Json:
-    if value is None or value is np.ma.masked:
-        return None
-    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
-        value = value.item()
-    if isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, datetime | date):
-        return {"$datetime": value.isoformat()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_tagged(item) for item in value]
-    return {"$repr": repr(value)}
-
-
-def _untagged(value: Json) -> Restored:
-    if isinstance(value, list):
-        return [_untagged(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((tag, content),) = value.items()
-    match tag:
-        case "$float":
-            return float(str(content))
-        case "$bytes":
-            return base64.b64decode(str(content))
-        case "$datetime":
-            return datetime.fromisoformat(str(content))
-    return content

@@ -14,7 +14,8 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import CONTRACT, RejectedResult, forget, forget_contract
 from astra_models.schema.tables import require_tables
 from astra_models.upsert import UpsertReport, upsert
-from astra_models.upsert.batch import Batch
+from astra_models.upsert.batch import Batch, keys_of
+from astra_models.upsert.plan import Existing
 from astra_models.upsert.writer import Stored
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
@@ -44,6 +45,7 @@ def bulk_insert_or_replace_pipeline_results(results: Iterable[Output]) -> list[O
 def record(
     batch: Iterable[Output | RejectedResult],
     *,
+    existing: Existing = "newest",
     keep_good: bool = False,
     run_id: str | None = None,
     stored: list[Output] | None = None,
@@ -55,7 +57,7 @@ def record(
     ----------
     batch : iterable
         Results, of one model or several, and unsaved `RejectedResult` rows.
-    keep_good : bool, optional
+    existing, keep_good : optional
         As for `upsert`.
     run_id : str, optional
         The run's id, kept with failures and refused results.
@@ -69,7 +71,8 @@ def record(
     Returns
     -------
     UpsertReport
-        The counts; failures count as rejected.
+        The counts; failures count as rejected. A result that is as the stored one but for its timings, `modified` and
+        the like is written, and counts as unchanged.
     """
     results: list[Output] = []
     failures: list[RejectedResult] = []
@@ -84,7 +87,15 @@ def record(
     stored_ids: set[int] = set()
     on_stored = _marking(stored_ids) if stored is not None else None
     for model, some in by_model.items():
-        report += upsert(model, some, keep_good=keep_good, run_id=run_id, on_stored=on_stored)
+        report += upsert(
+            model,
+            some,
+            existing=existing,
+            keep_good=keep_good,
+            unchanged="count",
+            run_id=run_id,
+            on_stored=on_stored,
+        )
     report += _record_failures(failures, run_id, replaced)
     if report.rejected:
         logger.warning("%d of %d results were rejected: %s", report.rejected, report.rows, _grouped(report.reasons))
@@ -100,9 +111,8 @@ def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
         created = batch.plan.model._meta.fields["created"]
         refused = {refusal.row for refusal in batch.refusals}
         results = cast("list[PipelineOutputMixin]", batch.source)
-        for row, result in enumerate(results):
-            key = batch.plan.key_of(result) if row not in refused else None
-            if key in stored:
+        for row, (result, key) in enumerate(zip(results, keys_of(batch.plan, results), strict=True)):
+            if row not in refused and key is not None and key in stored:
                 result.task_pk, result.created = stored[key][0], created.python_value(stored[key][1])
                 mark_as_saved(result)
                 stored_ids.add(id(result))

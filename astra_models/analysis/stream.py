@@ -17,6 +17,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import CONTRACT, RejectedResult
 from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
+from astra_models.upsert.plan import Existing
 
 __all__ = ["MIN_ANSWERED", "Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
 
@@ -41,6 +42,8 @@ class ResultStream(Generic[Output]):
         How many spectra are to be analysed, where that is known.
     narrowed : bool, optional
         Whether only some of the spectra that may be due were asked for.
+    existing : {"newest", "replace", "keep", "merge"}, optional
+        What to do with a result that is there already, as for `upsert`.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
     min_answered : float, optional
@@ -54,6 +57,7 @@ class ResultStream(Generic[Output]):
         *,
         due: int | None = None,
         narrowed: bool = False,
+        existing: Existing = "newest",
         keep_good: bool = False,
         min_answered: float = 0.0,
     ):
@@ -61,6 +65,7 @@ class ResultStream(Generic[Output]):
         self.models = tuple(models)
         self.due = due
         self.narrowed = narrowed
+        self.existing: Existing = existing
         self.keep_good = keep_good
         self.min_answered = min_answered
         self.taken = 0
@@ -206,8 +211,16 @@ def analyse(
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
     narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
+    # Everything again is what was asked for: also what a newer patch has found.
+    existing = "replace" if rerun == Rerun.all else "newest"
     stream = ResultStream(
-        (), pipeline.output_models, due=due, narrowed=narrowed, keep_good=keep_good, min_answered=min_answered
+        (),
+        pipeline.output_models,
+        due=due,
+        narrowed=narrowed,
+        existing=existing,
+        keep_good=keep_good,
+        min_answered=min_answered,
     )
     stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size, **parameters or {})
     return stream
@@ -247,7 +260,14 @@ def write_batches(
                 run.stamp(batch)
             if earlier is None and any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in batch):
                 earlier = last_rejected()
-            report = record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled, replaced=earlier or 0)
+            report = record(
+                batch,
+                existing=stream.existing,
+                keep_good=stream.keep_good,
+                run_id=run_id,
+                stored=filled,
+                replaced=earlier or 0,
+            )
             total += report
             yield report, stored
     except BaseException:

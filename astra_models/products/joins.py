@@ -20,7 +20,7 @@ from astra_models.spectrum import Spectrum, SpectrumMixin
 Kind = type[SpectrumMixin]
 Value = peewee.ColumnBase
 
-NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index", *PipelineOutputMixin.provenance}
+NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index", *PipelineOutputMixin.made_from}
 """Keys without meaning outside, places of files, and what the database keeps for itself."""
 
 OF_THE_SOURCE = ("sdss_id", "healpix")

@@ -104,7 +104,8 @@ def run(
         return
     with progress_bar("spectra", stream.due) as advance:
         report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
+    names = ["inserted", "updated", "unchanged", *(["kept"] if report.kept else []), "rejected"]
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
     answered = stream.answered(report)
@@ -133,7 +134,8 @@ def materialize(
     from astra_orchestration.cli.materialize import materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
-    columns = ("due", "inserted", "updated", "unchanged", "rejected")
+    any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
+    columns = ("due", "inserted", "updated", "unchanged", *(("kept",) if any_kept else ()), "rejected")
     rows = [
         (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
     ]

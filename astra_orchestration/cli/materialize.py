@@ -14,7 +14,7 @@ from astra_orchestration.cli.serve import require_dagster_home
 
 __all__ = ["Outcome", "materialize_everything"]
 
-COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
+COUNTS = ("due", "inserted", "updated", "unchanged", "kept", "rejected")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Outcome:
     asset : str
         Its key.
     counts : dict of str to int
-        ``due``, ``inserted``, ``updated``, ``unchanged``, ``rejected``, as far as they apply.
+        ``due``, ``inserted``, ``updated``, ``unchanged``, ``kept``, ``rejected``, as far as they apply.
     seconds : float or None
         How long it took; None if it was not materialized.
     failed : bool

@@ -71,10 +71,17 @@ def replay(
         say(f"{replaying.discard(run)} refused rows dropped")
         return
     report = replaying.replay(run)
-    say(f"{report.rows} tried: {report.inserted} inserted, {report.updated} updated, {report.rejected} refused again")
+    counts = f"{report.inserted} inserted, {report.updated} updated"
+    kept = f", {report.kept} kept (a newer result is stored)" if report.kept else ""
+    say(f"{report.rows} tried: {counts}{kept}, {report.rejected} refused again")
     for why, count in report.reasons.most_common(5):
         complain(f"[yellow]refused[/] {count}: {escaped(why)}")
-    if report.rejected:
+    if report.left:
+        complain(
+            f"[yellow]can't be replayed[/] {report.left}: a value was kept as a description only, which must not "
+            "become data. These rows stay listed: analyse their spectra again, or drop them with --discard"
+        )
+    if report.rejected or report.left:
         raise typer.Exit(1)
 
 

@@ -45,7 +45,7 @@ FILETYPES = {
     ApogeeVisitSpectrum: "apVisit",
 }
 _NOT_PUBLISHED = {"pk", "modified", "path", "v_astra_major_minor", "spec_file", "starver", "created"}.union(
-    PipelineOutputMixin.provenance
+    PipelineOutputMixin.made_from
 )
 _SPECTRUM_UNITS = {"K": (3500, 7500), "mag": (7, 19), "km / s": (-120, 120), "dex(cm / s2)": (0.2, 5), "deg": (0, 90)}
 _TEXTS = {"release": 5, "filetype": 8, "run2d": 6, "apred": 3, "telescope": 6, "obj": 18, "sdss4_apogee_id": 18}

@@ -140,7 +140,7 @@ def test_a_run_can_be_narrowed(database: peewee.Database, make_visits: Visits) -
     assert "2 due" in astra("run", "rocket", "--sdss-id", str(sdss_ids[2]), "--sdss-id", str(sdss_ids[3])).output
     assert "1 due" in astra("run", "rocket").output
     assert "nothing is due" in astra("run", "rocket").output
-    assert "4 due, 0 inserted, 4 updated" in astra("run", "rocket", "--rerun", "all").output
+    assert "4 due, 0 inserted, 0 updated, 4 unchanged" in astra("run", "rocket", "--rerun", "all").output
     assert "nothing is due" in astra("run", "rocket", "--rerun", "failed").output
 
 

@@ -30,7 +30,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
 from astra_models.upsert.lookup import find_rows
-from astra_models.upsert.plan import UpsertPlan, plan_for_columns
+from astra_models.upsert.plan import Rules, UpsertPlan, plan_for_columns
 from astra_models.upsert.postgresql import PostgresqlWriter
 from astra_models.upsert.quarantine import ROW_ERRORS, is_about_rows
 from astra_models.upsert.sqlite import SqliteWriter
@@ -321,4 +321,5 @@ def _with_keys(batch: Batch, keys: Mapping[str, np.ndarray]) -> Batch:
 
 def _writer(plan: UpsertPlan, are_new: bool = True) -> Writer:
     writer_class: Callable[..., Writer] = PostgresqlWriter if is_postgresql(database.obj) else SqliteWriter
-    return writer_class(plan, False, not are_new, returning=False)
+    rules = Rules(existing="replace", unchanged="write" if are_new else "skip")
+    return writer_class(plan, rules, returning=False)
