@@ -5,13 +5,18 @@ from typing import Literal
 from astra_models.base import BaseModel
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, FloatField, IntegerField, TextField, utc_now
 
+NO_MAPPING = ""
+UNKNOWN_MAPPING = "?"
+"""What files have that were ingested before mappings were kept."""
+
 
 class IngestedFile(BaseModel):
     """A result file of which every row has been dealt with: a row for each of its contents, by checksum."""
 
     pk = AutoField()
     name = TextField(help_text="Name of the file, without folder")
-    sha256 = TextField(unique=True, help_text="Checksum of the file as it is on disk (SHA-256, hexadecimal)")
+    sha256 = TextField(help_text="Checksum of the file as it is on disk (SHA-256, hexadecimal)")
+    mapping = TextField(default=NO_MAPPING, help_text="Checksum of its mapping; '' if there is none, '?' if unknown")
     size = BigIntegerField(unit="byte", help_text="Size of the file on disk")
     kind = TextField(help_text="What the file was recognised as")
     model = TextField(null=True, help_text="Name of the model of the results in the file")
@@ -27,7 +32,7 @@ class IngestedFile(BaseModel):
     created = DateTimeField(default=utc_now)
 
     class Meta:
-        indexes = ((("name",), False),)
+        indexes = ((("sha256", "mapping"), True), (("name",), False))
 
 
 def ingested_before(name: str, sha256: str) -> Literal["same", "other"] | None:
