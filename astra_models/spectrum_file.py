@@ -45,7 +45,9 @@ class SpectrumContent(BaseModel):
     """From which content of which file a spectrum was read: a row per spectrum."""
 
     spectrum_pk = ForeignKeyField(Spectrum, primary_key=True, on_delete="CASCADE")
-    file_pk = ForeignKeyField(SpectrumFile, null=True, unit="", on_delete="SET NULL", help_text="NULL if the file lost it")
+    file_pk = ForeignKeyField(
+        SpectrumFile, null=True, unit="", on_delete="SET NULL", help_text="NULL if the file lost it"
+    )
     content = BigIntegerField(unit="", help_text="Fingerprint of the file's bytes (SpectrumFile.content)")
 
 
