@@ -92,7 +92,7 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
     mapping = config.mapping or mapping_beside(path)
     no_spectrum = why_no_spectrum(path)
     if mapping is None and no_spectrum is None:
-        return _ingest_spectra(path)
+        return _ingest_spectra(path, config.again)
     pace = Pace()
     try:
         return ingest_result_file(
@@ -107,10 +107,10 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
         raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
 
 
-def _ingest_spectra(path: str) -> ResultFileReport:
+def _ingest_spectra(path: str, again: bool) -> ResultFileReport:
     from astra_models.ingest import ingest_spectra
 
-    found = ingest_spectra([path])
+    found = ingest_spectra([path], again=again)
     for _, reason in found.refused:
         raise UnrecognizedFileError(f"{path}: {reason}")
     counted = {
@@ -118,7 +118,7 @@ def _ingest_spectra(path: str) -> ResultFileReport:
     }
     tables = {name: counts for name, counts in counted.items() if counts.total()}
     n_rows = sum(counts.total() for name, counts in tables.items() if name != Source._meta.table_name)
-    return ResultFileReport(path, "spectra", n_rows, "", tables, seconds=found.seconds)
+    return ResultFileReport(path, "spectra", n_rows, "", tables, known=bool(found.known), seconds=found.seconds)
 
 
 def _in_words(report: ResultFileReport) -> str:
