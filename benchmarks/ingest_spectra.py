@@ -2,7 +2,8 @@
 
 The files are those of a sample survey: visits, and co-adds made of them. Ours reads the headers of each file, finds its
 source, and writes rows of sources and spectra; ``again`` goes through the same files when all of it is stored, ``next
-night`` looks at the same files and finds that they are known, and ``verify`` reads every byte to see that. The limit reads the same headers and rows with our reader and writes nothing; astropy reads them as most scripts do.
+night`` looks at the same files and finds that they are known, and ``verify`` reads every byte to see that. The
+limit reads the same headers and rows with our reader and writes nothing; astropy reads them as most scripts do.
 
     python benchmarks/ingest_spectra.py [--stars 400] [--rounds 5] [--backend sqlite] [--write docs/benchmarks.md]
 """

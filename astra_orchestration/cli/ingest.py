@@ -30,6 +30,7 @@ COUNTS = ("inserted", "updated", "unchanged")
 REASONS_SHOWN = 5
 BEFORE = {
     "same": "it was ingested before: without --again, nothing would be written",
+    "mapping": "it was ingested before by another mapping: this one would replace what that one said otherwise",
     "other": "a file of this name with other contents was ingested before: this one would update it",
 }
 
@@ -82,7 +83,9 @@ def ingest_files(
             path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
         )
     if given.spectra:
-        given.refused.extend(_preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again))
+        given.refused.extend(
+            _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
+        )
     _complain_of(given)
     if given.refused or given.unknown:
         raise typer.Exit(1)
@@ -221,7 +224,7 @@ def _known_before(report: "ResultFileReport") -> list[str]:
         return [f"nobody can tell whether it was ingested before: {error}"]
     if IngestedFile._meta.table_name not in existing_tables():
         return ["there are no tables to ingest it into yet: `astra init` makes them"]
-    before = ingested_before(os.path.basename(report.path), report.sha256)
+    before = ingested_before(os.path.basename(report.path), report.sha256, report.mappings)
     return [BEFORE[before]] if before else []
 
 

@@ -25,7 +25,7 @@ from astra_models.ingest.rows.links import (
     link_results,
     link_spectra,
 )
-from astra_models.ingest.rows.sources import link_sources
+from astra_models.ingest.rows.sources import Apart, FarApart, link_sources
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
@@ -113,6 +113,10 @@ def _write_good(rows: Rows, careful: bool) -> Outcome:
     try:
         with database.atomic():
             return _write_all(rows, careful)
+    except FarApart as found:
+        rest = np.delete(np.arange(len(rows)), list(found.rows))
+        problems = [(int(rows.numbers[record]), why) for record, why in sorted(found.rows.items())]
+        return _write_good(rows.take(rest), careful) + Outcome(problems=problems)
     except ROW_ERRORS as error:
         if not is_about_rows(error):
             raise
@@ -205,7 +209,12 @@ class _Linker:
 
     def _link_sources(self, batch: Batch) -> Iterator[_Part]:
         keeps = self.rows.keeps
-        links, columns = link_sources(batch.columns, self.rows.wanted.get("source_pk"), self.careful, keeps)
+        maximum, wanted = self.rows.max_separation, self.rows.wanted.get("source_pk")
+        apart = None if maximum is None else Apart(maximum, self.rows.numbers[batch.rows])
+        try:
+            links, columns = link_sources(batch.columns, wanted, self.careful, keeps, apart)
+        except FarApart as found:
+            raise FarApart({int(batch.rows[row]): why for row, why in found.rows.items()}) from None
         self._source_pk[batch.rows] = links.keys_of_rows
         batch = _gathered(replace(batch, columns=columns), links, {"pk": links.key}, first=keeps)
         if keeps:
