@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import peewee
 import pytest
-from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectrum_files import write_apstar, write_apvisit
@@ -18,6 +17,7 @@ from spectrum_files import write_apstar, write_apvisit
 from astra_models import spectrum_file
 from astra_models.apogee import ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
+from astra_models.fits.star_file import FitsFile
 from astra_models.ingest import IngestReport, ingest_spectra
 from astra_models.ingest.spectra import known
 from astra_models.ingest.spectra.fingerprint import PIECE, fingerprint
@@ -66,8 +66,7 @@ def next_night(files: list[str], **options: Any) -> tuple[IngestReport, list[str
 def rewrite_pixels(path: str, keep_time: bool = False) -> None:
     """Change one byte of a file's data, and nothing of its headers or size."""
     times = os.stat(path)
-    with fits.open(path) as hdus:
-        place = next(hdu.fileinfo()["datLoc"] for hdu in hdus if hdu.size)
+    place = next(hdu.data for hdu in FitsFile(path).hdus if hdu.size)
     with open(path, "r+b") as file:
         file.seek(place + 1)
         byte = file.read(1)[0]

@@ -41,11 +41,38 @@ LONGEST_REASON = 2000
 BYTES_CHANGED = "its bytes have changed, although its size and time are the same: it was read again"
 
 
+Spectra = list[tuple[str, int | None]]
+"""Of each spectrum, its table and its source."""
+
+
 class State(NamedTuple):
     """A file's size in bytes, and the time of its last change in nanoseconds."""
 
     size: int
     mtime_ns: int
+
+
+class _Stored(NamedTuple):
+    """A row of `SpectrumFile`."""
+
+    pk: int
+    path: str
+    size: int
+    mtime_ns: int
+    content: int | None
+    reader: int
+    v_astra: int
+    spectra: int
+    newest_visit: int | None
+    refused: str | None
+    note: str | None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this Astra would make the same of the file."""
+        if self.refused is not None:
+            return (self.reader, self.v_astra) == (READER, installed_v_astra())
+        return self.reader >= READER
 
 
 @dataclass
@@ -76,6 +103,19 @@ class Looked:
     spectra: Counter[str] = field(default_factory=Counter)
     sources: set[int] = field(default_factory=set)
 
+    def add(self, path: str, row: _Stored | None, spectra: Mapping[int, Spectra]) -> None:
+        """Add a file: what is known of it, if it needn't be read for that, and the spectra that are there."""
+        if row is None or (row.refused is None and len(spectra[row.pk]) < row.spectra):
+            self.unread.append(path)
+        elif row.refused is not None:
+            self.refused.append((path, row.refused))
+        else:
+            self.known += 1
+            self.notes += [(path, row.note)] if row.note else []
+            for table, source_pk in spectra[row.pk]:
+                self.spectra[table] += 1
+                self.sources.update(() if source_pk is None else (source_pk,))
+
 
 class Read(NamedTuple):
     """What became of a file that was read.
@@ -97,29 +137,6 @@ class Read(NamedTuple):
     note: str | None = None
     spectra: Sequence[int] = ()
     has_visits: bool = False
-
-
-class _Stored(NamedTuple):
-    """A row of `SpectrumFile`."""
-
-    pk: int
-    path: str
-    size: int
-    mtime_ns: int
-    content: int | None
-    reader: int
-    v_astra: int
-    spectra: int
-    newest_visit: int | None
-    refused: str | None
-    note: str | None
-
-    @property
-    def is_current(self) -> bool:
-        """Whether this Astra would make the same of the file."""
-        if self.refused is not None:
-            return (self.reader, self.v_astra) == (READER, installed_v_astra())
-        return self.reader >= READER
 
 
 class KnownFiles:
@@ -150,16 +167,7 @@ class KnownFiles:
         stored = {path: row for path, row in stored.items() if not (self._verify and self._has_changed(row, looked))}
         spectra = self._spectra_of(stored.values())
         for path in paths:
-            row = stored.get(path)
-            if row is None or (row.refused is None and len(spectra[row.pk]) < row.spectra):
-                looked.unread.append(path)
-            elif row.refused is not None:
-                looked.refused.append((path, row.refused))
-            else:
-                looked.known += 1
-                looked.notes += [(path, row.note)] if row.note else []
-                looked.spectra.update(table for table, _ in spectra[row.pk])
-                looked.sources.update(source_pk for _, source_pk in spectra[row.pk] if source_pk is not None)
+            looked.add(path, stored.get(path), spectra)
         return looked
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, int]:
@@ -209,9 +217,9 @@ class KnownFiles:
             looked.changed.append((row.path, BYTES_CHANGED))
         return content != row.content
 
-    def _spectra_of(self, rows: Iterable[_Stored]) -> dict[int, list[tuple[str, int | None]]]:
-        """Give the spectra of files that are in the database: by file, the table and the source of each."""
-        spectra: dict[int, list[tuple[str, int | None]]] = {row.pk: [] for row in rows}
+    def _spectra_of(self, rows: Iterable[_Stored]) -> dict[int, Spectra]:
+        """Give the spectra of files that are in the database, by file."""
+        spectra: dict[int, Spectra] = {row.pk: [] for row in rows}
         of_these = is_any_of(SpectrumContent.file_pk, spectra)
         for kind in self._kinds if spectra else ():
             query = SpectrumContent.select(SpectrumContent.file_pk, kind.source_pk)
