@@ -1,5 +1,6 @@
 """Files of spectra that are known: which are opened again, and which aren't."""
 
+import hashlib
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ from astra_models.fits.star_file import FitsFile
 from astra_models.ingest import IngestReport, ingest_spectra
 from astra_models.ingest.spectra import known
 from astra_models.ingest.spectra.fingerprint import PIECE, fingerprint
+from astra_models.ingest.spectra.recognise import read_spectrum_file
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
@@ -329,6 +331,22 @@ def test_what_is_known_and_the_spectra_are_written_together(
             ingest_spectra(files)
     assert BossVisitSpectrum.select().count() == Source.select().count() == 0
     assert ingest_spectra(files).known == 0
+
+
+# ---- the reader's revision
+
+
+def test_the_revision_of_the_reader_is_that_of_what_it_reads(tmp_path: Path, sample: SampleSummary) -> None:
+    """If this fails, more or less is read of a file: add 1 to `known.READER`, and put what is read here."""
+    stars = write_apstar(tmp_path / "a.fits"), write_apvisit(tmp_path / "b.fits")
+    columns: set[str] = set()
+    for path in (*sample.files, *map(str, stars)):
+        if path not in [file.path for file in sample.broken]:
+            content = read_spectrum_file(path)
+            columns |= {f"source.{name}" for name in content.source or ()}
+            columns |= {f"{model._meta.table_name}.{name}" for model, values in content.spectra for name in values}
+    digest = hashlib.sha256(" ".join(sorted(columns)).encode()).hexdigest()[:12]
+    assert {known.READER: digest} == {1: "c8fd907546e1"}
 
 
 # ---- fingerprints
