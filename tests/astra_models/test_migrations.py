@@ -299,11 +299,11 @@ def test_older_tables_are_told_before_they_are_used(first_version: peewee.Databa
 
 def test_a_migration_without_record_is_told(empty: peewee.Database) -> None:
     init()
-    empty.execute_sql(f"DELETE FROM {peewee_quoted('schema_migration')} WHERE name = '{ALL[1]}'")
+    empty.execute_sql(f"DELETE FROM {peewee_quoted('schema_migration')} WHERE name = '{ALL[-1]}'")
     bind(empty, bound_schema())
-    with pytest.raises(OutdatedSchemaError, match=ALL[1]):
+    with pytest.raises(OutdatedSchemaError, match=ALL[-1]):
         require_current()
-    assert migrate() == [ALL[1]]
+    assert migrate() == [ALL[-1]]
     assert check_schema() == []
 
 

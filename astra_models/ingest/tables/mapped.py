@@ -78,9 +78,8 @@ def open_mapped_fits(file: FitsScan, mapping: Mapping) -> ResultFile:
     table = _chosen_table(file, mapping)
     part = _part(mapping, table.columns, table.n_rows, partial(blocks_of, file, table), table.number, table.name)
     part.row_size = table.row_type.itemsize
-    result = ResultFile(
-        file.path, mapping.name, file.sha256, file.size, mapping.release, mapping.v_astra, provenance_of(file)
-    )
+    result = _result_file(file.path, mapping, file.sha256, file.size)
+    result.provenance = provenance_of(file)
     result.parts = [part] if part.n_rows else []
     result.notes = [
         f"HDU {other.number} is not read: the mapping is for one table"
@@ -109,10 +108,23 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
             yield start, TableBlock(some, min(n_rows, len(table) - start))
 
     part = _part(mapping, columns, len(table), blocks, 1, "")
-    result = ResultFile(path, mapping.name, sha256, size, mapping.release, mapping.v_astra)
+    result = _result_file(path, mapping, sha256, size)
     result.parts = [part] if part.n_rows else []
     result.notes = notes + ([] if part.n_rows else ["it has no rows"])
     return result
+
+
+def _result_file(path: str, mapping: Mapping, sha256: str, size: int) -> ResultFile:
+    return ResultFile(
+        path,
+        mapping.name,
+        sha256,
+        size,
+        mapping.release,
+        mapping.v_astra,
+        mapping=mapping.checksum,
+        max_separation=mapping.max_separation,
+    )
 
 
 def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
@@ -245,6 +257,7 @@ def _rules(rule: ColumnRule, column: FileColumn, mapping: Mapping, factor: float
             numbers=tuple(value for value in missing if isinstance(value, int | float)),
             words=frozenset(value for value in missing if isinstance(value, str)),
             is_declared=getattr(column, "null", None) is not None,
+            signed=rule.signed,
         ),
         factor=factor * rule.scale,
         element=rule.element,
