@@ -8,9 +8,10 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.door import open_file, shown
 
 if TYPE_CHECKING:
     from zlib import _Decompress as Decompressor
@@ -138,7 +139,7 @@ class ByteStream:
         try:
             piece = self._file.read(PIECE)
         except OSError as error:
-            raise UnrecognizedFileError(f"it can't be read: {error}") from error
+            raise UnrecognizedFileError(f"it can't be read: {shown(error)}") from error
         if self._hash is not None:
             self._hash.update(piece)
         if self._progress is not None:
@@ -159,7 +160,7 @@ class ByteStream:
             try:
                 piece = decompressor.decompress(self._compressed, LARGEST_PIECE)
             except zlib.error as error:
-                raise UnrecognizedFileError(
+                raise DamagedGzipError(
                     f"its gzip data are damaged after {self.position} bytes ({error}); fetch it again"
                 ) from error
             self._compressed = decompressor.unconsumed_tail
@@ -176,23 +177,9 @@ class ByteStream:
         return self._compressed.startswith(GZIP_MAGIC[: len(self._compressed)])  # gzip, too, ignores anything else
 
 
-class TruncatedGzipError(UnrecognizedFileError, EOFError):
+class DamagedGzipError(UnrecognizedFileError):
+    """A gzipped file that can't be unpacked."""
+
+
+class TruncatedGzipError(DamagedGzipError, EOFError):
     """A gzipped file that ends too early."""
-
-
-def open_file(path: str) -> BinaryIO:
-    """Open a file to be read.
-
-    Raises
-    ------
-    UnrecognizedFileError
-        If it can't be opened. The message doesn't name the file.
-    """
-    if os.path.isdir(path):
-        raise UnrecognizedFileError("it is a folder; give the files in it")
-    try:
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise UnrecognizedFileError("there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise UnrecognizedFileError(f"it can't be opened: {error}") from error

@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from astra_models.errors import UnknownKindError, UnrecognizedFileError
+from astra_models.errors import ConfigurationError, UnknownKindError, UnrecognizedFileError
 from astra_models.fits.byte_stream import ByteStream, TruncatedGzipError
+from astra_models.fits.door import refusing
 from astra_models.fits.stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.tables.mapped import open_mapped_fits, open_mapped_table
 from astra_models.ingest.tables.mapping import GivenMapping, Mapping, MappingError, load_mapping, own_mappings
@@ -73,7 +74,8 @@ def open_result_file(
     """
     path = os.path.abspath(path)
     try:
-        return _open(path, mapping, damaged, progress)
+        with refusing(MappingError, ConfigurationError):
+            return _open(path, mapping, damaged, progress)
     except (UnrecognizedFileError, MappingError) as error:
         raise type(error)(f"{path}: {error}") from error
 
