@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 17
 LARGEST_PIECE = 1 << 21
+MANY_MEMBERS = 1000
+SMALLEST_MEMBER = 100
+"""Bytes of a gzip member, on average, if there are many: what packs in pieces makes them of some 65,000."""
 GZIP_MAGIC = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
 
@@ -84,6 +87,7 @@ class ByteStream:
         self._decompressor: Decompressor | None = zlib.decompressobj(_WITH_GZIP_HEADER) if is_gzip else None
         self._compressed = b""
         self._rest = memoryview(b"")
+        self._members = 0
         self.position = 0
         if mark is not None:
             self._file.seek(mark.offset)
@@ -168,6 +172,11 @@ class ByteStream:
                 return piece
 
     def _has_next_member(self, decompressor: "Decompressor") -> bool:
+        self._members += 1
+        if self._members > max(MANY_MEMBERS, self.position // SMALLEST_MEMBER):
+            raise DamagedGzipError(
+                f"its gzip data are in {self._members} parts or more, of {self.position} bytes together; fetch it again"
+            )
         self._compressed = (decompressor.unused_data or self._compressed).lstrip(b"\0")
         while not self._compressed:
             piece = self._from_file()

@@ -113,7 +113,13 @@ class FitsScan:
     header_bytes: int = 0
 
 
-def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bool = True) -> FitsScan:
+def scan(
+    path: str,
+    progress: Callable[[int], None] | None = None,
+    *,
+    hashed: bool = True,
+    look: Callable[[Hdu], None] = lambda hdu: None,
+) -> FitsScan:
     """Go through a file once: headers, checksums, SHA-256.
 
     Parameters
@@ -124,6 +130,8 @@ def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bo
         Called with the number of bytes of the file that were read so far.
     hashed : bool, optional
         Whether to compute the SHA-256.
+    look : callable, optional
+        Called with each HDU before its data are read; what it raises is raised.
 
     Raises
     ------
@@ -133,7 +141,7 @@ def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bo
     found = FitsScan(path)
     with ByteStream(path, hashed=hashed, progress=progress) as stream:
         try:
-            while _scan_hdu(stream, found):
+            while _scan_hdu(stream, found, look):
                 pass
         except TruncatedGzipError as error:
             if not found.n_hdus:
@@ -185,7 +193,7 @@ def read_rows(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
             yield start, np.frombuffer(content, table.row_type)
 
 
-def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
+def _scan_hdu(stream: ByteStream, found: FitsScan, look: Callable[[Hdu], None]) -> bool:
     """Go through one HDU; tell whether there can be another one."""
     first = stream.read(BLOCK)
     if found.n_hdus == 0:
@@ -196,6 +204,7 @@ def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
     hdu = Hdu(read_header(first, stream.read, found.n_hdus))
     found.header_bytes += len(hdu.header.content)
     _require_bounds(hdu, found)
+    look(hdu)
     mark = stream.mark()
     data = _read_data(stream, hdu)
     is_whole = data.size >= padded(hdu.size)

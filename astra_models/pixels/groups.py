@@ -9,7 +9,7 @@ import numpy as np
 from astra_models.configuration import file_limits
 from astra_models.errors import MissingPixelsError, UnrecognizedFileError
 from astra_models.fits.arrays import DamagedFileError, NotPlainError, Place, native
-from astra_models.fits.door import refusal_of, shown
+from astra_models.fits.door import open_file, refusal_of, shown
 from astra_models.fits.header import CardValue
 from astra_models.fits.large import require_readable
 from astra_models.fits.recipe import Recipes
@@ -199,7 +199,7 @@ class Group:
         ext = ext(row) if callable(ext) else ext
         require_readable(path, self._exts_of(row), file_limits().largest_spectrum)
         try:
-            with fits.open(path, mode="readonly", memmap=False) as hdus:
+            with open_file(path) as file, fits.open(file, mode="readonly", memmap=False) as hdus:
                 places = self._places(lambda ext: AstropyHdu(hdus, ext, path, name), row)
                 found: Raw = {other: (native(values), transform) for other, (values, transform) in places.items()}
                 names = getattr(getattr(hdus[ext], "columns", None), "names", [])

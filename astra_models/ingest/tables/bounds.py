@@ -28,6 +28,7 @@ _OTHER_PACKING = {b"PK\x03\x04": "zip", b"\x1f\x9d": "compress (.Z)", b"\x28\xb5
 _PARQUET = b"PAR1"
 _DELIMITERS = b",;|\t &"
 _CLAIMS = re.compile(rb"\b(nrows|arraysize|width)\s*=\s*[\"']([\d\sx*]+)[\"']", re.IGNORECASE)
+_MOST_ELEMENTS = {b"<FIELD": 1000} | dict.fromkeys((b"<PARAM", b"<GROUP", b"<INFO", b"<OPTION", b"<TABLE"), 5000)
 _ELSEWHERE = re.compile(rb"<(?:\w+:)?STREAM\b[^>]*\shref\s*=", re.IGNORECASE)
 
 
@@ -123,8 +124,13 @@ def _require_modest(head: bytes, size: int) -> None:
 
 def _require_votable(path: str, begins: bytes, size: int) -> None:
     """Check what a VOTable says of rows and arrays, and that its data are in it."""
-    tail = b""
+    tail, n_elements = b"", dict.fromkeys(_MOST_ELEMENTS, 0)
     for piece in _pieces(path, begins):
+        for element, most in _MOST_ELEMENTS.items():
+            n_elements[element] += piece.count(element)
+            if n_elements[element] > most:
+                name = element[1:].decode()
+                raise UnrecognizedFileError(f"it has more than {most} {name}s, the most that are read; it is damaged")
         text = tail + piece
         if _ELSEWHERE.search(text):
             raise UnrecognizedFileError("its data are in another file (STREAM href), which isn't opened; put them in")

@@ -233,8 +233,9 @@ def _one_ahead(path: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows
                 chunk = next(iterator, None)
                 return None if chunk is None else (chunk, _checked(chunk))
         except UnrecognizedFileError as error:
-            named = str(error).startswith(path)
-            raise error if named else type(error)(f"{path}: {error}")
+            if str(error).startswith(path):
+                raise
+            raise type(error)(f"{path}: {error}") from error
 
     with ThreadPoolExecutor(1, "astra-ingest") as thread:
         upcoming: Future[tuple[Chunk, Rows] | None] = thread.submit(following)
