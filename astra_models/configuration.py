@@ -138,6 +138,10 @@ def find_files(patterns: Sequence[str]) -> list[str]:
         files = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
         if not files and os.path.isdir(expanded):
             raise MissingFileError(f"{pattern}: it is a folder; name its files, such as '{pattern}/*.fits*'")
+        if not files and os.path.lexists(expanded):
+            raise MissingFileError(
+                f"{pattern}: it is no regular file, but a pipe, a device, or a link that leads nowhere; name a file"
+            )
         if not files:
             raise MissingFileError(
                 f"no file matches {pattern!r} (seen from {Path.cwd()}); check the path, or make the sample survey by "
