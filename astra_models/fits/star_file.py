@@ -20,7 +20,7 @@ from astra_models.fits.columns import ELEMENTS, RowValue
 from astra_models.fits.hdu import Hdu
 from astra_models.fits.header import BLOCK, FETCH_AGAIN, Header, read_header, require_fits
 
-__all__ = ["FitsFile", "Hdu", "Row"]
+__all__ = ["FitsFile", "Hdu", "Row", "require_width"]
 
 READ_AT_ONCE = 1 << 23
 
@@ -194,7 +194,7 @@ class FitsFile:
         hdu, content = self.hdus[number], self._rows.get(number, b"")
         if len(content) < hdu.row_size or not content:
             raise _truncated(number)
-        _require_width(hdu)
+        require_width(hdu)
         return Row(hdu, bytes(content))
 
     def rows(self, number: int) -> Iterator[Row]:
@@ -217,7 +217,7 @@ class FitsFile:
                 f"read; it is damaged, {FETCH_AGAIN}"
             )
         if hdu.n_rows:
-            _require_width(hdu)
+            require_width(hdu)
         with self._at_data(hdu) as stream:
             for _ in range(hdu.n_rows):
                 content = stream.read(hdu.row_size)
@@ -247,7 +247,7 @@ class FitsFile:
         """
         self.require_data(number, "table")
         hdu = self.hdus[number]
-        _require_width(hdu)
+        require_width(hdu)
         columns = [hdu.columns[name.upper()] for name in names]
         for column in columns:
             if column.unreadable or column.kind not in ("int", "float"):
@@ -296,7 +296,16 @@ class _Unpacked(ByteStream):
         return self.position
 
 
-def _require_width(hdu: Hdu) -> None:
+def require_width(hdu: Hdu) -> None:
+    """Check that the columns of a table are as wide as its rows; of anything else there is nothing to check.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If they aren't, or there are too many.
+    """
+    if not hdu.is_table:
+        return
     last = hdu.all_columns[-1] if hdu.all_columns else None
     width = last.offset + last.size if last else 0
     if width != hdu.row_size:
