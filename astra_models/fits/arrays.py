@@ -240,7 +240,7 @@ class PlainHdu(Hdu):
         if self.is_table and (width := row_size(self.all_columns)) != self.row_size:
             raise DamagedFileError(f"its columns have {width} bytes, and its rows {self.row_size}")
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Rows of a table, or of an image; 1 for a 1-D image."""
         return self.shape[0] if len(self.shape) > 1 else 1

@@ -33,7 +33,7 @@ LEAST_UNPACKED = 1 << 26
 PLAUSIBLE_RATIO = 100
 """The survey's files become 2 to 10 times smaller when they are packed, and what is 1000 times smaller is a bomb."""
 
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO without a writer would wait for ever
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO without a writer would wait for ever
 _KINDS = (
     (stat.S_ISDIR, "it is a folder; give the files in it"),
     (stat.S_ISFIFO, "it is a pipe (FIFO) and not a file; save what comes out of it"),
@@ -55,7 +55,7 @@ def open_descriptor(path: str) -> tuple[int, int]:
     UnrecognizedFileError
         If it is no regular file: a folder, a FIFO, a device.
     """
-    descriptor = os.open(path, _READING)
+    descriptor = os.open(path, READING)
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode):
         return descriptor, found.st_size

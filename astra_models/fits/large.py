@@ -55,7 +55,8 @@ def _require_one_structure(hdu: Hdu) -> None:
         if _STRUCTURE.fullmatch(keyword):
             if keyword in found or keyword not in hdu.header:
                 raise UnrecognizedFileError(
-                    f"the header of HDU {hdu.number} has {keyword} twice, or not in capitals; it is damaged, {FETCH_AGAIN}"
+                    f"the header of HDU {hdu.number} has {keyword} twice, or not in capitals; it is "
+                    f"damaged, {FETCH_AGAIN}"
                 )
             found.add(keyword)
 
@@ -67,8 +68,8 @@ def _require_image(hdu: Hdu, largest: int) -> None:
     n_axes = hdu.header.count("ZNAXIS", 0)
     if n_axes > door.MOST_AXES:
         raise UnrecognizedFileError(
-            f"the image that is compressed in HDU {hdu.number} has {n_axes} axes (ZNAXIS), and {door.MOST_AXES} are the "
-            f"most that are read; it is damaged, {FETCH_AGAIN}"
+            f"the image that is compressed in HDU {hdu.number} has {n_axes} axes (ZNAXIS), and {door.MOST_AXES} are "
+            f"the most that are read; it is damaged, {FETCH_AGAIN}"
         )
     most = door.most_unpacked(hdu.size, largest)
     for keyword in ("ZNAXIS", "ZTILE"):

@@ -82,7 +82,9 @@ class Recipes(Generic[Label]):
         with FitsReader(path) as reader:
             places = find(reader)
             arrays = {name: (reader.read(place), label) for name, (place, label) in places.items()}
-            if remember and places and not reader.is_gzip and not reader.hdus[0].size:  # so its other headers are near its beginning
+            if (
+                remember and places and not reader.is_gzip and not reader.hdus[0].size
+            ):  # so its other headers are near its beginning
                 self._add(Recipe(reader.hdus, places))
         return arrays
 
@@ -98,9 +100,12 @@ class Recipes(Generic[Label]):
     def _read_alike(self, path: str) -> dict[str, tuple[np.ndarray, Label]] | None:
         if not self._by_key:
             return None
-        descriptor, _ = door.open_descriptor(path)
+        descriptor = os.open(path, door.READING)
         try:
-            content = os.pread(descriptor, self._first_size, 0)
+            try:
+                content = os.pread(descriptor, self._first_size, 0)
+            except OSError:  # of what is no file; `FitsReader` says so
+                return None
             for (start, stop), recipes in self._by_key.items():
                 for recipe in recipes.get(content[start:stop], ()):
                     if found := recipe.read(descriptor, content):

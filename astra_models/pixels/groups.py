@@ -151,12 +151,6 @@ class Group:
             raw = self._read_with_astropy(path, row, name)
         if name not in raw:
             raw |= self._read_with_astropy(path, row, name)
-        for one, (values, _) in raw.items():
-            if values.dtype.kind not in "fiub":
-                raise MissingPixelsError(
-                    f"{one}: its column in {path!r} has values of type {values.dtype}, where numbers belong; the file "
-                    "is damaged"
-                )
         return raw
 
     def forget(self) -> None:
@@ -188,6 +182,11 @@ class Group:
                 if place is not None:
                     if 0 in place.shape:
                         raise NotPlainError(f"{name} is empty")
+                    if place.dtype.kind not in "fiub":
+                        raise MissingPixelsError(
+                            f"{name}: column {column!r} of {row.absolute_path!r} has values of type {place.dtype}, where "
+                            "numbers belong; the file is damaged"
+                        )
                     places[name] = place, transform
                     break
         return places

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import itertools
 import random
 import re
 import struct
@@ -17,7 +18,18 @@ HOSTILE = (
     *("1000", "65536", "2147483647", "2147483648", "-2147483649", "4294967296", "1000000000000", "-1000000000000"),
     *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "9" * 60, "1_000"),
     *("0x10", "1e", ".", "+", "T", "F", "''", "'NAN'", "'T'", "'-1'", "'1000000000000'", "'unterminated", "'it''s'"),
-    *("(1.0, 2.0)", "text", "", "/ comment", "'\x1b[2J\x1b[31m'", "'a\x00b'", "\xb2", "'\xe9\xff'", "'&'", "'2026-13-45'"),
+    *(
+        "(1.0, 2.0)",
+        "text",
+        "",
+        "/ comment",
+        "'\x1b[2J\x1b[31m'",
+        "'a\x00b'",
+        "\xb2",
+        "'\xe9\xff'",
+        "'&'",
+        "'2026-13-45'",
+    ),
     *("'9999-12-31T23:59:59.999999-12:00'", "'0001-01-01T00:00:00+14:00'", "'1E9999'", "'0.8.1.9'", "'1000000.0.0'"),
     *("'E'", "'0E'", "'1000000000000E'", "'PE(9)'", "'1QD(999999999)'", "'4600A'", "'A'", "'X'", "'8X'", "'M'", "'I'"),
     *("'K'", "'L'", "'-1E'", "'(2,2)'", "'(1000000,1000000)'", "'BINTABLE'", "'IMAGE   '", "'TABLE   '", "'FLUX'"),
@@ -29,7 +41,18 @@ STRUCTURE = re.compile(
 )
 ADDED = (
     *("BSCALE", "BZERO", "BLANK", "ZIMAGE", "ZNAXIS1", "GROUPS", "PCOUNT", "GCOUNT", "TSCAL1", "TZERO1", "TNULL1"),
-    *("TDIM1", "THEAP", "EXTEND", "NAXIS3", "INHERIT", "LONGSTRN", "AKTARG", "NVISITS", "HEALPIX", "HIERARCH a long key"),
+    *(
+        "TDIM1",
+        "THEAP",
+        "EXTEND",
+        "NAXIS3",
+        "INHERIT",
+        "LONGSTRN",
+        "AKTARG",
+        "NVISITS",
+        "HEALPIX",
+        "HIERARCH a long key",
+    ),
 )
 
 
@@ -114,7 +137,9 @@ def _flip_bits(rng: random.Random, original: Original) -> tuple[str, bytes]:
 
 def _cut(rng: random.Random, original: Original) -> tuple[str, bytes]:
     content = original.content
-    at = rng.choice((rng.randrange(len(content)), len(content) // BLOCK * BLOCK - BLOCK * rng.randrange(9), rng.randrange(9000)))
+    at = rng.choice(
+        (rng.randrange(len(content)), len(content) // BLOCK * BLOCK - BLOCK * rng.randrange(9), rng.randrange(9000))
+    )
     at = max(0, min(at, len(content)))
     kind = rng.randrange(4)
     if kind == 0:
@@ -141,7 +166,9 @@ def _damage_packed(rng: random.Random, content: bytes) -> tuple[str, bytes]:
     if kind == 2:
         return "gzipped, random bytes after it", bytes(packed) + rng.randbytes(3000)
     if kind == 3:
-        return "gzipped, in many members", b"".join(gzip.compress(content[i : i + 3000], 1) for i in range(0, 150_000, 3000))
+        return "gzipped, in many members", b"".join(
+            gzip.compress(content[i : i + 3000], 1) for i in range(0, 150_000, 3000)
+        )
     return "gzipped twice", gzip.compress(bytes(packed), 1)
 
 
@@ -206,7 +233,9 @@ def _rearrange(rng: random.Random, original: Original) -> tuple[str, bytes]:
         for card in original.cards[first : first + rng.choice((1, 5, 30))]:
             content[card.at : card.at + CARD] = b"CONTINUE  '" + b"x" * 60 + b"&'".ljust(9)
         return f"CONTINUE from {other.keyword!r} on", bytes(content)
-    content[one.at : one.at + 8] = rng.choice((b"HIERARCH", b"COMMENT ", b"        ", b"\xff\xfe\x00\x01ABC ", b"naxis1  "))
+    content[one.at : one.at + 8] = rng.choice(
+        (b"HIERARCH", b"COMMENT ", b"        ", b"\xff\xfe\x00\x01ABC ", b"naxis1  ")
+    )
     return f"{one.keyword!r} renamed", bytes(content)
 
 
@@ -215,7 +244,9 @@ def _lengthen(rng: random.Random, original: Original) -> tuple[str, bytes]:
     at = rng.choice([card for card in original.cards if (card.at + CARD) % BLOCK == 0 or card.keyword == b"END"]).at
     at = at // BLOCK * BLOCK + (BLOCK if original.content[at : at + 3] != b"END" else 0)
     n_blocks = rng.choice((1, 10, 100, 1900))
-    card = rng.choice((b"CONTINUE  '" + b"y" * 60 + b"&'", b"HISTORY " + b"z" * 70, b"FLUX    =                    1", b"\x00"))
+    card = rng.choice(
+        (b"CONTINUE  '" + b"y" * 60 + b"&'", b"HISTORY " + b"z" * 70, b"FLUX    =                    1", b"\x00")
+    )
     many = card.ljust(CARD, b"\0" if card == b"\x00" else b" ") * (36 * n_blocks)
     return f"{n_blocks} blocks of {card[:8]!r} at {at}", original.content[:at] + many + original.content[at:]
 
@@ -225,7 +256,9 @@ def _overwrite_data(rng: random.Random, original: Original) -> tuple[str, bytes]
     ends = [card.at // BLOCK * BLOCK + BLOCK for card in original.cards if card.keyword == b"END"]
     at = min(rng.choice(ends) + rng.choice((0, rng.randrange(3000))), len(content) - 1)
     size = min(rng.choice((8, 100, 2000)), len(content) - at)
-    filled = rng.choice((b"\xff" * size, b"\x7f\xf0" * (size // 2), b"\0" * size, b"'\x1b\0\xe9" * (size // 4), rng.randbytes(size)))
+    filled = rng.choice(
+        (b"\xff" * size, b"\x7f\xf0" * (size // 2), b"\0" * size, b"'\x1b\0\xe9" * (size // 4), rng.randbytes(size))
+    )
     content[at : at + len(filled)] = filled
     return f"{len(filled)} bytes of data overwritten at {at}", bytes(content)
 
@@ -241,17 +274,26 @@ def _change_a_column(rng: random.Random, original: Original) -> tuple[str, bytes
             value = content[card.at + 10 : card.at + CARD].decode("latin-1").split("'")[1]
             same = {"E": "J", "J": "E", "D": "K", "K": "D", "A": "B", "I": "2A", "B": "L", "L": "A"}
             letter = value.strip()[-1:] or "E"
-            form = value.strip()[:-1] + same.get(letter, "A") if rng.random() < 0.5 else rng.choice(("E", "K", "5A", "0D", "PE"))
+            form = (
+                value.strip()[:-1] + same.get(letter, "A")
+                if rng.random() < 0.5
+                else rng.choice(("E", "K", "5A", "0D", "PE"))
+            )
             _put(content, card.at, card.keyword.decode(), f"'{form:8}'")
         else:
-            _put(content, card.at, card.keyword.decode(), rng.choice(("'FLUX    '", "'MJD     '", "'sdss_id '", "''", "NAN")))
+            _put(
+                content,
+                card.at,
+                card.keyword.decode(),
+                rng.choice(("'FLUX    '", "'MJD     '", "'sdss_id '", "''", "NAN")),
+            )
     return "columns changed", bytes(content)
 
 
 def _repeat_hdus(rng: random.Random, original: Original) -> tuple[str, bytes]:
     starts = [*original.starts, len(original.content)]
     kind = rng.randrange(3)
-    hdus = [original.content[one:other] for one, other in zip(starts[:-1], starts[1:], strict=True)]
+    hdus = [original.content[one:other] for one, other in itertools.pairwise(starts)]
     if kind == 0:
         rng.shuffle(hdus)
         return "HDUs in another order", b"".join(hdus)
@@ -263,7 +305,9 @@ def _repeat_hdus(rng: random.Random, original: Original) -> tuple[str, bytes]:
 
 def bombs() -> list[Damaged]:
     """Give small files that unpack to a lot, or claim to be large."""
-    primary = _header("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0")
+    primary = _header(
+        "SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0"
+    )
     image = _header(
         *("XTENSION= 'IMAGE   '", "BITPIX  =                  -32", "NAXIS   =                    1"),
         *("NAXIS1  =          1000000000", "PCOUNT  =                    0", "GCOUNT  =                    1"),
@@ -275,19 +319,49 @@ def bombs() -> list[Damaged]:
         Damaged("gzip: 2 GB of zeros", _packed(b"", 1 << 31), ".fits.gz"),
         Damaged("gzip: 2 GB of zeros after a header", _packed(primary, 1 << 31), ".fits.gz"),
         Damaged("gzip: an image of 4 GB", _packed(primary + image, 1 << 31), ".fits.gz"),
-        Damaged("gzip: 1 GB of headers", _packed(primary, 1 << 30, _header("XTENSION= 'IMAGE   '", "NAXIS   = 0", "BITPIX  = 8")), ".fits.gz"),
-        Damaged("gzip: 300 MB of cards", _packed(b"SIMPLE  =                    T".ljust(CARD), 300_000_000, b"HISTORY ".ljust(CARD)), ".fits.gz"),
+        Damaged(
+            "gzip: 1 GB of headers",
+            _packed(primary, 1 << 30, _header("XTENSION= 'IMAGE   '", "NAXIS   = 0", "BITPIX  = 8")),
+            ".fits.gz",
+        ),
+        Damaged(
+            "gzip: 300 MB of cards",
+            _packed(b"SIMPLE  =                    T".ljust(CARD), 300_000_000, b"HISTORY ".ljust(CARD)),
+            ".fits.gz",
+        ),
         Damaged("gzip: a million empty members", gzip.compress(primary) + gzip.compress(b"") * 100_000, ".fits.gz"),
         Damaged("gzip: 1 GB of commas", _packed(b"a,b\n", 1 << 30, b"1,2\n"), ".csv.gz"),
-        Damaged("bzip2: 1 GB of zeros", bz2.compress(b"<?xml version='1.0'?><VOTABLE>") + bz2.compress(bytes(1 << 24)) * 64, ".vot.bz2"),
+        Damaged(
+            "bzip2: 1 GB of zeros",
+            bz2.compress(b"<?xml version='1.0'?><VOTABLE>") + bz2.compress(bytes(1 << 24)) * 64,
+            ".vot.bz2",
+        ),
         Damaged("an image of 1e12 pixels", primary + image.replace(b"1000000000", b"1000000000000"[:10]), ".fits"),
     ]
     for what, n_rows in sizes.items():
-        claims = ["BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 12", f"NAXIS2  = {n_rows}", "PCOUNT  = 0", "GCOUNT  = 1", "TFIELDS = 3"]
+        claims = [
+            "BITPIX  = 8",
+            "NAXIS   = 2",
+            "NAXIS1  = 12",
+            f"NAXIS2  = {n_rows}",
+            "PCOUNT  = 0",
+            "GCOUNT  = 1",
+            "TFIELDS = 3",
+        ]
         header = _header("XTENSION= 'BINTABLE'", *claims, *table)
-        found.append(Damaged(f"gzip: {what}", _packed(primary + header, 12 * n_rows if n_rows < 10**8 else 1 << 28), ".fits.gz"))
+        found.append(
+            Damaged(f"gzip: {what}", _packed(primary + header, 12 * n_rows if n_rows < 10**8 else 1 << 28), ".fits.gz")
+        )
         found.append(Damaged(f"{what} claimed", primary + header + bytes(BLOCK), ".fits"))
-    rows = ["BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 0", "NAXIS2  = 1000000000000", "PCOUNT  = 0", "GCOUNT  = 1", "TFIELDS = 0"]
+    rows = [
+        "BITPIX  = 8",
+        "NAXIS   = 2",
+        "NAXIS1  = 0",
+        "NAXIS2  = 1000000000000",
+        "PCOUNT  = 0",
+        "GCOUNT  = 1",
+        "TFIELDS = 0",
+    ]
     found.append(Damaged("1e12 rows without columns", primary + _header("XTENSION= 'BINTABLE'", *rows) * 5, ".fits"))
     return found
 
@@ -306,13 +380,24 @@ def _packed(begins: bytes, size: int, filled: bytes = bytes(1 << 20)) -> bytes:
     again = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
     n_pieces = max(1, size // len(piece))
     # The checksum at the end is wrong: nobody may be so patient as to get there.
-    ends = zlib.compressobj(9, wbits=-15).flush() + struct.pack("<II", 0, (len(begins) + n_pieces * len(piece)) % (1 << 32))
+    ends = zlib.compressobj(9, wbits=-15).flush() + struct.pack(
+        "<II", 0, (len(begins) + n_pieces * len(piece)) % (1 << 32)
+    )
     return gzip.compress(b"")[:10] + first + again * n_pieces + ends
 
 
 OF_FITS: tuple[Way, ...] = (
     *(_flip_bits, _cut, _flip_bits_of_headers, _flip_bits_of_headers, _edit, _edit, _edit, _edit, _edit, _add),
-    *(_rearrange, _rearrange, _overwrite_data, _overwrite_data, _change_a_column, _change_a_column, _repeat_hdus, _lengthen),
+    *(
+        _rearrange,
+        _rearrange,
+        _overwrite_data,
+        _overwrite_data,
+        _change_a_column,
+        _change_a_column,
+        _repeat_hdus,
+        _lengthen,
+    ),
 )
 
 
@@ -340,7 +425,15 @@ def _spoil_a_line(rng: random.Random, original: Original) -> tuple[str, bytes]:
     elif kind == 2:
         lines[at] = lines[at] * 3000
     elif kind == 3:
-        lines[at] = rng.choice((b'"', b"# - {name: a, datatype: !!python/object/apply:os.getcwd []}", b"<TR>" * 500, b"[" * 5000, b"\xff\xfe\0"))
+        lines[at] = rng.choice(
+            (
+                b'"',
+                b"# - {name: a, datatype: !!python/object/apply:os.getcwd []}",
+                b"<TR>" * 500,
+                b"[" * 5000,
+                b"\xff\xfe\0",
+            )
+        )
     else:
         lines[at] = b",".join([b"1"] * 20_000)
     return f"line {at} spoilt ({kind})", b"\n".join(lines)

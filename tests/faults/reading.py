@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from damage import Original, bombs, damaged
 from ingesting import connect
 
 from astra_models.base import database
-from astra_models.errors import AstraError, MissingPixelsError, UnknownKindError, UnrecognizedFileError
+from astra_models.errors import MissingPixelsError, UnknownKindError, UnrecognizedFileError
 from astra_models.ingest import ingest_result_file, ingest_spectra
 from astra_models.ingest.spectra.files import MODELS
 from astra_models.ingest.spectra.recognise import what_is_in, why_no_spectrum
@@ -106,7 +106,7 @@ def main() -> None:
     reading = Reading(**json.loads(sys.argv[1]))
     connect(reading.target)
     create_tables()
-    _warm_up(reading)
+    spectra = _warm_up(reading)
     addresses = _addresses() + (MEGABYTES + SPARE) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
     path = ""
@@ -115,7 +115,7 @@ def main() -> None:
         print(json.dumps({"number": number, "what": what, "path": path}), flush=True)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # as in a test: a warning is an exception, too
-            print(json.dumps(_outcome(reading, path)), flush=True)
+            print(json.dumps(_outcome(reading, path, spectra[number % len(spectra)])), flush=True)
         os.unlink(path)
     _read_all_rows()
 
@@ -134,13 +134,13 @@ def _written(reading: Reading, number: int, one: Any) -> tuple[int, str, str]:
     return number, one.what, one.suffix
 
 
-def _outcome(reading: Reading, path: str) -> dict[str, Any]:
+def _outcome(reading: Reading, path: str, spectra: Sequence[Any]) -> dict[str, Any]:
     """Ingest a file, and tell what became of it and what that took."""
     seconds = math.ceil(time.process_time()) + SECONDS + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
     before, started = start_counting(), time.process_time()
     try:
-        outcome, reason = _as_table(reading, path) if reading.as_tables else _as_spectrum(reading, path)
+        outcome, reason = _as_table(reading, path) if reading.as_tables else _as_spectrum(reading, path, spectra)
     except BaseException as error:
         import traceback
 
@@ -154,14 +154,15 @@ def _outcome(reading: Reading, path: str) -> dict[str, Any]:
     }
 
 
-def _as_spectrum(reading: Reading, path: str) -> tuple[str, str]:
+def _as_spectrum(reading: Reading, path: str, spectra: Sequence[Any]) -> tuple[str, str]:
     report = ingest_spectra([path, reading.good])
     refused = dict(report.refused)
     if reading.good in refused:
         return "raised", f"the good file beside it was refused: {refused[reading.good]}"
+    missing = _pixels(path, spectra)
     if path in refused:
         return _as_the_command_line(path, refused[path]) if reading.completely else ("refused", refused[path])
-    return "accepted", _pixels(path)
+    return "accepted", missing
 
 
 def _as_the_command_line(path: str, reason: str) -> tuple[str, str]:
@@ -175,17 +176,23 @@ def _as_the_command_line(path: str, reason: str) -> tuple[str, str]:
     return "accepted", "as a file of results"
 
 
-def _pixels(path: str) -> str:
-    """Read all pixels of the spectra of a file; gives what is missing."""
+def _pixels(path: str, spectra: Sequence[Any]) -> str:
+    """Read all pixels of the spectra of a file that was whole when it was ingested; gives what is missing."""
     missing: list[str] = []
-    for model in MODELS:
-        for spectrum in model.select().where(model.path == path).limit(20):
-            for name in pixel_arrays(model):
-                try:
-                    getattr(spectrum, name)
-                except MissingPixelsError as error:
-                    missing.append(str(error))
+    for spectrum in spectra:
+        spectrum.path = path
+        spectrum.release_pixels()
+        for name in pixel_arrays(type(spectrum)):
+            try:
+                getattr(spectrum, name)
+            except MissingPixelsError as error:
+                missing.append(str(error))
     return missing[0] if missing else ""
+
+
+def _spectra_of(path: str) -> list[Any]:
+    """Give two spectra of each kind of a file."""
+    return [spectrum for model in MODELS for spectrum in model.select().where(model.path == path).limit(2)]
 
 
 def _as_table(reading: Reading, path: str) -> tuple[str, str]:
@@ -199,18 +206,21 @@ def _as_table(reading: Reading, path: str) -> tuple[str, str]:
     return "accepted", f"{report.rejected} of {report.rows} rows rejected"
 
 
-def _warm_up(reading: Reading) -> None:
-    """Import what is imported when the first file is read."""
-    import astropy.io.fits  # noqa: F401
+def _warm_up(reading: Reading) -> list[list[Any]]:
+    """Read the whole files, which also imports what reading needs; gives the spectra of each."""
+    import astropy.io.fits
     import astropy.io.votable  # noqa: F401
 
+    spectra: list[list[Any]] = []
     for path in reading.originals:
-        try:
-            _as_table(reading, path) if reading.as_tables else ingest_spectra([path])
-            if not reading.as_tables:
-                _pixels(path)
-        except AstraError:
-            continue
+        if reading.as_tables:
+            _as_table(reading, path)
+        else:
+            ingest_spectra([path])
+        spectra.append([] if reading.as_tables else _spectra_of(path))
+        for some in spectra[-1:]:
+            _pixels(path, some)
+    return spectra
 
 
 def _read_all_rows() -> None:

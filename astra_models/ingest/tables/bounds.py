@@ -138,7 +138,8 @@ def _require_votable(path: str, begins: bytes, size: int) -> None:
             name, value = claim[1].decode(), claim[2].decode()
             if any(int(number[:20]) > size for number in re.findall(r"\d+", value)):
                 raise UnrecognizedFileError(
-                    f"it says {name} is {door.printable(value, 60)}, and has {size} bytes; it is damaged, fetch it again"
+                    f"it says {name} is {door.printable(value, 60)}, and has {size} bytes; it is damaged, fetch it "
+                    "again"
                 )
         tail = bytes(text[-_OVERLAP:])
 
@@ -159,6 +160,6 @@ def _require_bounded_parquet(path: str, largest: int) -> None:
 
 def _too_large(size: int, largest: int) -> UnrecognizedFileError:
     return UnrecognizedFileError(
-        f"it is too large to be read as a whole: it has {size} bytes or more, unpacked, and {largest} are allowed; make "
-        "it a FITS table, of which any size is read, or raise `files: largest_text_table` in the configuration"
+        f"it is too large to be read as a whole: it has {size} bytes or more, unpacked, and {largest} are allowed; "
+        "make it a FITS table, of which any size is read, or raise `files: largest_text_table` in the configuration"
     )

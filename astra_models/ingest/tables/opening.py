@@ -102,10 +102,10 @@ def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Calla
 
 def _require_no_spectrum(hdu: Hdu) -> None:
     """Check that a table has no row per pixel, before all of it is read."""
-    if _PER_PIXEL <= hdu.columns.keys():
+    if hdu.columns.keys() >= _PER_PIXEL:
         raise SpectrumFileError(
-            f"it is the file of one star's spectra (HDU {hdu.number} has a row per pixel), not a summary of many: ingest "
-            "it as a spectrum"
+            f"it is the file of one star's spectra (HDU {hdu.number} has a row per pixel), not a summary of many: "
+            "ingest it as a spectrum"
         )
 
 
