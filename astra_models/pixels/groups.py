@@ -184,8 +184,8 @@ class Group:
                         raise NotPlainError(f"{name} is empty")
                     if place.dtype.kind not in "fiub":
                         raise MissingPixelsError(
-                            f"{name}: column {column!r} of {row.absolute_path!r} has values of type {place.dtype}, where "
-                            "numbers belong; the file is damaged"
+                            f"{name}: column {column!r} of {row.absolute_path!r} has values of type {place.dtype}, "
+                            "where numbers belong; the file is damaged"
                         )
                     places[name] = place, transform
                     break

@@ -332,9 +332,6 @@ def test_pixels_of_a_file_that_was_damaged_later_are_missing(
     path = tmp_path / ("damaged.fits.gz" if packed else "damaged.fits")
     path.write_bytes(gzip.compress(content) if packed else content)
     spectrum = BossVisitSpectrum(path=str(path))
-    if keyword == "TSCAL1":
-        assert not np.isfinite(spectrum.flux).any()
-        return
     with pytest.raises(MissingPixelsError, match=re.escape(str(path))):
         assert spectrum.flux
 
@@ -398,8 +395,8 @@ def test_pixels_of_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         ("t.vot", b'<VOTABLE><BINARY><STREAM encoding="base64" href="file:///etc/passwd"/>', "in another file"),
         ("t.vot", b"<VOTABLE>" + b'<FIELD name="a" datatype="int"/>' * 2000, "more than 1000 FIELDs"),
         ("t.csv", b",".join(b"a" for _ in range(20_000)), "to have 20000 columns"),
-        ("t.ecsv", b"# %ECSV 1.0\n" + b"# - {name: a, datatype: int64}\n" * 40_000, "its ECSV header has"),
-        ("t.ecsv", b"# %ECSV 1.0\n# ---\n# " + b"[" * 50_000 + b"\na\n1\n", "astropy can't read it|nested too deeply"),
+        ("t.ecsv", b"# %ECSV 1.0\n" + b"# - {name: a, datatype: int64}\n" * 10_000, "its ECSV header has"),
+        ("t.ecsv", b"# %ECSV 1.0\n# ---\n# " + b"[" * 5000 + b"\na\n1\n", "astropy can't read it|nested too deeply"),
         ("t.csv.gz", gzip.compress(b"id,ra\n" + b"1,2\n" * 30_000_000, 1), "over 100 times its size"),
     ],
 )

@@ -18,7 +18,7 @@ from astra_models.fits.byte_stream import GZIP_MAGIC, ByteStream
 
 HEAD = 1 << 20
 MOST_COLUMNS = 10_000
-LONGEST_ECSV_HEADER = 400_000
+LONGEST_ECSV_HEADER = 200_000
 """Bytes. It is YAML, of which a second's work reads some 200 kB."""
 
 _PIECE = 1 << 20
