@@ -285,6 +285,13 @@ class FitsFile:
 class _Unpacked(ByteStream):
     """A gzipped file, that can be gone through forwards as if it weren't."""
 
+    def read(self, size: int) -> bytearray:
+        """Give the next bytes, or fewer at the end of a file that is whole."""
+        content = super().read(size)
+        if len(content) < size:
+            self.read_some(1)  # raises if the file is truncated
+        return content
+
     def tell(self) -> int:
         """Tell how many bytes are before this place."""
         return self.position
