@@ -5,17 +5,22 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sdsstools import get_config
 
 from astra_models.errors import ConfigurationError, MissingFileError
+from astra_models.fits.door import LARGEST_SPECTRUM
 
-__all__ = ["USER_FILES", "expand_path", "find_files", "read_configuration"]
+__all__ = ["USER_FILES", "FileLimits", "expand_path", "file_limits", "find_files", "read_configuration"]
 
 USER_FILES = "~/.config/sdss/astra.yml, ~/.config/sdss/astra/astra.yml, ~/.astra/astra.yml"
 
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)B?\s*")
+_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
@@ -39,6 +44,51 @@ def read_configuration() -> Mapping[str, Any]:
             raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error.with_traceback(
                 None
             )
+
+
+@dataclass(frozen=True)
+class FileLimits:
+    """How large files may be, in bytes, unpacked: the section ``files`` of the configuration.
+
+    Parameters
+    ----------
+    largest_spectrum : int
+        A file of spectra.
+    largest_text_table : int
+        A table with a mapping that isn't FITS. (FITS tables are read in bounded memory, and may have any size.)
+    """
+
+    largest_spectrum: int = LARGEST_SPECTRUM
+    largest_text_table: int = LARGEST_SPECTRUM
+
+
+def file_limits() -> FileLimits:
+    """Give the largest sizes of files, as they are configured.
+
+    Raises
+    ------
+    ConfigurationError
+        If the section says anything else than sizes: bytes, or text such as ``2 GB``.
+    """
+    return _configured_limits(*(os.environ.get(name) for name in ("ASTRA_CONFIG_PATH", "XDG_CONFIG_HOME", "HOME")))
+
+
+@lru_cache(maxsize=8)
+def _configured_limits(*_: str | None) -> FileLimits:
+    """Read the limits from the configuration, once for every place that it may be in."""
+    section = read_configuration().get("files") or {}
+    known = {field.name for field in fields(FileLimits)}
+    if not isinstance(section, Mapping) or not known >= section.keys():
+        raise ConfigurationError(f"files: {section!r} is not a mapping of {' and '.join(sorted(known))} to sizes")
+    return FileLimits(**{str(name): _bytes(str(name), value) for name, value in section.items()})
+
+
+def _bytes(name: str, value: object) -> int:
+    found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
+    size = int(float(found[1]) * _FACTORS[found[2]]) if found else 0
+    if size <= 0:
+        raise ConfigurationError(f"files: {name}: {value!r} is no size; give bytes, or 500 MB, or 2 GB")
+    return size
 
 
 def expand_path(path: str | Path) -> str:
@@ -88,6 +138,10 @@ def find_files(patterns: Sequence[str]) -> list[str]:
         files = [os.path.abspath(match) for match in matches if os.path.isfile(match)]
         if not files and os.path.isdir(expanded):
             raise MissingFileError(f"{pattern}: it is a folder; name its files, such as '{pattern}/*.fits*'")
+        if not files and os.path.lexists(expanded):
+            raise MissingFileError(
+                f"{pattern}: it is no regular file, but a pipe, a device, or a link that leads nowhere; name a file"
+            )
         if not files:
             raise MissingFileError(
                 f"no file matches {pattern!r} (seen from {Path.cwd()}); check the path, or make the sample survey by "

@@ -13,6 +13,8 @@ from typing import ClassVar, Protocol, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from astra_models.errors import MissingPixelsError
+from astra_models.fits.door import shown
 from astra_models.pixels.grids import LogGrid
 from astra_models.pixels.groups import Array, Extension, Group, PixelRow, Raw, RowOf, RowWithFile, Transform
 
@@ -89,7 +91,12 @@ class PixelArrayAccessorFITS:
             if name in row._pixels_read:
                 return
         values, transform = raw.pop(name)
-        row._pixels_read[name] = values if transform is None else transform(values)
+        try:
+            row._pixels_read[name] = values if transform is None else transform(values)
+        except (Exception, SystemExit) as error:
+            raise MissingPixelsError(
+                f"{name}: what HDU {self.ext!r} of {row.absolute_path!r} has can't be made into it: {shown(error)}"
+            ) from error
 
 
 class LogLambdaArrayAccessor:

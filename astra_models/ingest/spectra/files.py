@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from peewee import PeeweeException
 
 from astra_models.apogee import (
     ApogeeCoaddedSpectrumInApStar,
@@ -24,7 +25,8 @@ from astra_models.apogee import (
 )
 from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import AstraError, UnrecognizedFileError
+from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.links import MADE_OF
 from astra_models.ingest.rows.sources import IDENTIFIERS, count_sources
@@ -330,7 +332,31 @@ def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
             except UnrecognizedFileError as error:
                 unread[path] = str(error)
                 for_now |= {path} if is_passing(error) else set()
-        yield _Batch(some, contents, unread, for_now, check_rows(_tables(contents), np.arange(len(contents))))
+        yield _batch(some, contents, unread, for_now)
+
+
+def _batch(
+    paths: Sequence[str], contents: Sequence[FileContent], unread: dict[str, str], for_now: set[str]
+) -> _Batch:
+    """Check what files say; a file that can't even be checked is one that can't be read."""
+    try:
+        return _Batch(paths, contents, unread, for_now, _rows(contents))
+    except UnrecognizedFileError:
+        whole: list[FileContent] = []
+        for content in contents:
+            try:
+                _rows([content])
+                whole.append(content)
+            except UnrecognizedFileError as error:
+                unread[content.path] = str(error)
+        if len(whole) == len(contents):
+            raise
+        return _Batch(paths, whole, unread, for_now, _rows(whole))
+
+
+def _rows(contents: Sequence[FileContent]) -> Rows:
+    with refusing(AstraError, PeeweeException):
+        return check_rows(_tables(contents), np.arange(len(contents)))
 
 
 def _tables(contents: Sequence[FileContent]) -> list[Table]:

@@ -22,6 +22,7 @@ from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingest.rows.writing import Outcome, write_rows
@@ -219,7 +220,7 @@ def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id:
         _forget_rejections(file, part)
     n_columns = sum(len(columns) for columns in part.targets.values())
     n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
-    for chunk, rows in _one_ahead(part.chunks(n_rows)):
+    for chunk, rows in _one_ahead(file.path, part.chunks(n_rows)):
         rows = replace(rows, max_separation=file.max_separation)
         outcome = _dry_outcome(rows) if report.dry_run else write_rows(rows)
         problems = sorted([*chunk.problems, *outcome.problems])
@@ -236,13 +237,19 @@ def _tell_of_columns(part: Part, report: ResultFileReport) -> None:
         report.columns.setdefault(model._meta.table_name, {}).update(columns)
 
 
-def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
-    """Read and check each chunk while the one before it is being written."""
+def _one_ahead(path: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
+    """Read and check each chunk while the one before it is being written; whatever reading raises refuses the file."""
     iterator = iter(chunks)
 
     def following() -> tuple[Chunk, Rows] | None:
-        chunk = next(iterator, None)
-        return None if chunk is None else (chunk, _checked(chunk))
+        try:
+            with refusing(MappingError):
+                chunk = next(iterator, None)
+                return None if chunk is None else (chunk, _checked(chunk))
+        except UnrecognizedFileError as error:
+            if str(error).startswith(path):
+                raise
+            raise type(error)(f"{path}: {error}") from error
 
     with ThreadPoolExecutor(1, "astra-ingest") as thread:
         upcoming: Future[tuple[Chunk, Rows] | None] = thread.submit(following)

@@ -35,6 +35,9 @@ _LONGEST_PLAIN_TIME = 26
 _TRUE_WORDS, _FALSE_WORDS = {"t", "true", "yes", "1"}, {"f", "false", "no", "0"}
 LOST_DIGITS = "can't hold an identifier of so many digits; have it written as a whole number, or as text"
 _A_TIME = "not a time in ISO 8601 format"
+_FIRST_TIME, _LAST_TIME = np.datetime64("0001-01-03", "us"), np.datetime64("9999-12-29", "us")
+"""Two days from where Python's times end, so that they are times in every time zone."""
+
 _MEMO_SIZE = 20_000
 
 Scalar = str | bytes | int | float | bool | None
@@ -262,7 +265,10 @@ class Converter:
             else:
                 values = plain
         values = values.astype(MOMENT.dtype)
-        return Converted(Column(MOMENT, values, null | np.isnat(values)), problems)
+        null = null | np.isnat(values)
+        far = ~null & ((values < _FIRST_TIME) | (values > _LAST_TIME))
+        problems += [(int(row), f"{values[row]!s} is not within the years 1 to 9999") for row in np.flatnonzero(far)]
+        return Converted(Column(MOMENT, np.where(far, np.datetime64(0, "us"), values), null | far), problems)
 
     def bytes(self, raw: np.ndarray) -> Converted:
         """Make bytes, as many as the column is wide."""
