@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from astra_orchestration.cli.exit_codes import code_of
+
 if TYPE_CHECKING:
     from astra_models.base import BaseModel
 
@@ -38,10 +40,19 @@ class AstraGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not is_user_error(error):
+            known = error if is_user_error(error) else explained(error)
+            if known is None:
                 raise
-            complain(f"[bold red]error:[/] {escaped(str(error))}")
-            raise typer.Exit(1) from error
+            complain(f"[bold red]error:[/] {escaped(str(known))}")
+            raise typer.Exit(code_of(known)) from error
+
+
+def explained(error: Exception) -> Exception | None:
+    """Give the error that names what disk or network did, if it was they."""
+    from astra_models.base import database
+    from astra_models.database.causes import explained
+
+    return explained(database, error)
 
 
 def is_user_error(error: Exception) -> bool:
