@@ -55,12 +55,25 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         super().__init__(database, **connection)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
-        """Open this thread's connection, with the time zone that stored times are in."""
+        """Open this thread's connection, with the time zone that stored times are in, and watch the network."""
         opened = super().connect(reuse_if_open)
-        if opened and self.timezone is not None:
+        if opened and (settings := self._session_settings()):
             with driver_errors, self.connection().cursor() as cursor:
-                cursor.execute("SELECT set_config('TimeZone', %s, false)", (self.timezone,))
+                calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+                cursor.execute(f"SELECT {calls}", [word for setting in settings.items() for word in setting])
         return opened
+
+    def _session_settings(self) -> dict[str, str]:
+        """Give what is set on the server's side.
+
+        It watches the network as we do: a server that takes hours to see that we are gone keeps our locks for hours,
+        and the transaction that is tried again waits for them.
+        """
+        settings = {} if self.timezone is None else {"TimeZone": self.timezone}
+        watching = ("keepalives_idle", "keepalives_interval", "keepalives_count")
+        given = {name: self.connect_params[name] for name in watching if self.connect_params.get(name)}
+        is_local = self.connection().info.host.startswith(("/", "@"))
+        return settings | ({} if is_local else {f"tcp_{name}": str(value) for name, value in given.items()})
 
     def cursor(self, named_cursor: str | None = None) -> psycopg2.extensions.cursor:
         """Give a cursor; outside a transaction, on a new connection if the last one is known to be lost."""

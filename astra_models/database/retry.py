@@ -72,10 +72,10 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
     while True:
         try:
             _connect(database)
-            connected_before = True
             with database.atomic(*_begin_arguments(database)):
                 return work()
         except peewee.PeeweeException as error:
+            connected_before = connected_before or not database.is_closed()
             if not _is_transient(database, error, connected_before):
                 _raise_if_unusable(database, error)
                 raise
@@ -119,7 +119,7 @@ def _raise_if_unusable(database: AnyDatabase, error: Exception) -> None:
     if isinstance(error, peewee.DatabaseError) and database.is_closed():
         why = str(known) if isinstance(known, StorageError) else _unusable(database, error)
         raise DatabaseUnavailableError(why) from error
-    if isinstance(known, StorageError):
+    if known is not None:
         raise known from error
 
 
