@@ -10,6 +10,11 @@
 """
 
 import signal
+from types import FrameType
+
+import typer
+
+__all__ = ["INTERRUPTED", "TERMINATED", "Terminated", "code_of", "end_with", "on_terminate"]
 
 WELL = 0
 FAILED = 1
@@ -37,16 +42,24 @@ def code_of(error: BaseException) -> int:
     return USAGE if any(base.__name__ in USAGE_ERRORS for base in type(error).__mro__) else FAILED
 
 
-def code_of_counts(landed: int, refused: int) -> int:
-    """Give the exit code of what was done to files or rows.
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what is under way ends as by Ctrl-C."""
+
+
+def on_terminate(number: int, frame: FrameType | None) -> None:
+    """End what is under way, as a handler of SIGTERM."""
+    raise Terminated
+
+
+def end_with(landed: int, refused: int) -> None:
+    """End a command with the exit code of what became of files or rows, unless all is well.
 
     Parameters
     ----------
     landed : int
-        How many are stored now: as they were before, too.
+        How many are stored now, those included that were stored before.
     refused : int
         How many were refused or rejected.
     """
-    if not refused:
-        return WELL
-    return PARTLY if landed else FAILED
+    if refused:
+        raise typer.Exit(PARTLY if landed else FAILED)

@@ -12,7 +12,7 @@ import dagster as dg
 
 from astra_orchestration.cli.serve import require_dagster_home
 
-__all__ = ["Outcome", "materialize_everything"]
+__all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
 COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
 
@@ -84,6 +84,15 @@ def materialize_everything(
         )
     done = {event.asset_key: event for event in result.get_asset_materialization_events()}
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
+
+
+def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
+    """Count what is stored now, and say how much was refused: files (which all tables of spectra count) and results."""
+    landed = sum(outcome.counts.get(name, 0) for outcome in outcomes for name in ("inserted", "updated", "unchanged"))
+    files = max((outcome.counts.get("rejected", 0) for outcome in outcomes if "due" not in outcome.counts), default=0)
+    refused = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
+    of_results = [(outcome.asset, outcome.counts["rejected"]) for outcome in outcomes if "due" in outcome.counts]
+    return landed, refused + [f"{count} of {asset}" for asset, count in of_results if count]
 
 
 def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -59,6 +60,7 @@ def replay(
 ) -> None:
     """Try to store refused rows again, at the version that they were made with."""
     from astra_models.analysis import replay as replaying
+    from astra_models.errors import NothingRejectedError
     from astra_models.rejected import RejectedResult
 
     if (run is None) != every:
@@ -67,12 +69,17 @@ def replay(
     if discard:
         say(f"{replaying.discard(run)} refused rows dropped")
         return
-    report = replaying.replay(run)
+    try:
+        report = replaying.replay(run)
+    except NothingRejectedError as error:
+        if run is not None or error.__cause__ is not None:
+            raise
+        say("no refused rows are listed, nothing is tried")
+        return
     say(f"{report.rows} tried: {report.inserted} inserted, {report.updated} updated, {report.rejected} refused again")
     for why, count in report.reasons.most_common(5):
         complain(f"[yellow]refused[/] {count}: {escaped(why)}")
-    if report.rejected:
-        raise typer.Exit(1)
+    end_with(landed=report.rows - report.rejected, refused=report.rejected)
 
 
 def _models_called(name: str) -> list[str]:

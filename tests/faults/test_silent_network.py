@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-
+from ingesting import prepare
 from machine import Network, listening
 
 from astra_models import base
@@ -24,7 +24,6 @@ from astra_models.errors import DatabaseUnavailableError
 from astra_models.rocket import Rocket
 from astra_models.schema.tables import create_tables
 from astra_models.upsert import upsert
-from ingesting import prepare
 
 N_ROWS = 20_000
 IMPATIENT = {
@@ -180,9 +179,7 @@ def test_silence_beyond_the_deadline_is_a_clear_error(
     monkeypatch.setattr(retry, "DEADLINE", 1.0)
     upsert(Rocket, rows("before")[:10])
     network.cut()
-    with pytest.raises(
-        DatabaseUnavailableError, match="still failing after 1 s of retries .*timeout expired|timed out"
-    ):
+    with pytest.raises(DatabaseUnavailableError, match=r"still failing after 1 s of retries .*time"):
         upsert(Rocket, rows("after")[:10])
     network.heal()
     assert Rocket.select().where(Rocket.tag == "before").count() == 10
