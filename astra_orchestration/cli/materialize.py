@@ -14,6 +14,7 @@ from astra_orchestration.cli.serve import require_dagster_home
 
 __all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
+OUR_ERRORS = "astra_models.errors."
 COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
 
 
@@ -125,8 +126,10 @@ def _logger(say: Callable[[str, str], None]) -> dg.LoggerDefinition:
 
 
 def _cause(event: dg.DagsterEvent) -> str:
-    """Give the error that a step failed by, without those that wrap it."""
+    """Give the error that a step failed by, without those that wrap it: ours if there is one, or else the first."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    if error is None:
+        return "failed"
+    while error.cause is not None and not error.message.startswith(OUR_ERRORS):
         error = error.cause
-    return f"failed: {error.message.strip()}" if error else "failed"
+    return f"failed: {error.message.strip()}"
