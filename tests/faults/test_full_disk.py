@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import peewee
 import pytest
 from ingesting import prepare
 from machine import leave_room, run, small_disk
@@ -148,11 +149,12 @@ def test_file_that_would_be_larger_than_allowed(tmp_path: Path) -> None:
 # ---- commands
 
 
-@pytest.fixture
-def sample(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a sample survey's visits."""
-    CliRunner().invoke(app, ["sample", "--stars", "20", "--folder", str(tmp_path / "sample")])
-    return tmp_path / "sample" / "visits"
+    folder = tmp_path_factory.mktemp("sample") / "survey"
+    CliRunner().invoke(app, ["sample", "--stars", "20", "--folder", str(folder)])
+    return folder / "visits"
 
 
 @pytest.fixture
