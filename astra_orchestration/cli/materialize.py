@@ -63,6 +63,8 @@ def materialize_everything(
     ------
     ConfigurationError
         If ``DAGSTER_HOME`` isn't set.
+    KeyboardInterrupt
+        If the run was interrupted.
     """
     from astra_orchestration.definitions import defs
 
@@ -83,6 +85,8 @@ def materialize_everything(
         result = job.execute_in_process(
             run_config=config, instance=instance, asset_selection=list(wanted), raise_on_error=False
         )
+    if any(map(_is_interrupt, result.all_events)):
+        raise KeyboardInterrupt
     done = {event.asset_key: event for event in result.get_asset_materialization_events()}
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
 
@@ -123,6 +127,16 @@ def _logger(say: Callable[[str, str], None]) -> dg.LoggerDefinition:
         return logger
 
     return console
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    """Tell whether an event is the end of a run by Ctrl-C or SIGTERM, which Dagster doesn't pass on."""
+    if event.event_type == dg.DagsterEventType.PIPELINE_CANCELED:
+        return True
+    if event.event_type != dg.DagsterEventType.PIPELINE_FAILURE:
+        return False
+    reason = event.job_failure_data.failure_reason
+    return reason is not None and reason.name == "UNEXPECTED_TERMINATION"
 
 
 def _cause(event: dg.DagsterEvent) -> str:
