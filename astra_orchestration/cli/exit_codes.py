@@ -10,11 +10,10 @@
 """
 
 import signal
-from types import FrameType
 
 import typer
 
-__all__ = ["INTERRUPTED", "TERMINATED", "Terminated", "code_of", "end_with", "on_terminate"]
+__all__ = ["INTERRUPTED", "TERMINATED", "code_of", "end_with"]
 
 WELL = 0
 FAILED = 1
@@ -40,15 +39,6 @@ USAGE_ERRORS = frozenset(
 def code_of(error: BaseException) -> int:
     """Give the exit code of an error that a user can cause."""
     return USAGE if any(base.__name__ in USAGE_ERRORS for base in type(error).__mro__) else FAILED
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what is under way ends as by Ctrl-C."""
-
-
-def on_terminate(number: int, frame: FrameType | None) -> None:
-    """End what is under way, as a handler of SIGTERM."""
-    raise Terminated
 
 
 def end_with(landed: int, refused: int) -> None:

@@ -1,15 +1,15 @@
 """``astra``: the project from a terminal."""
 
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from astra_orchestration.cli.exit_codes import end_with, on_terminate
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
+from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.rejected import rejected_commands
 from astra_orchestration.cli.schema import schema_commands
@@ -49,7 +49,7 @@ app.add_typer(explain_commands)
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, on_terminate)
+    watch_for_signals()
     try:
         app()
     finally:

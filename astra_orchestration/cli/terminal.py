@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from astra_orchestration.cli.exit_codes import INTERRUPTED, TERMINATED, Terminated, code_of
+from astra_orchestration.cli.exit_codes import INTERRUPTED, TERMINATED, code_of
+from astra_orchestration.cli.interrupts import ENDED, Terminated
 
 if TYPE_CHECKING:
     from astra_models.base import BaseModel
@@ -82,7 +83,7 @@ class AstraGroup(TyperGroup):
             complain(f"[bold red]error:[/] {escaped(str(known))}")
             raise typer.Exit(code_of(known)) from error
         except KeyboardInterrupt as stop:
-            complain("[bold red]interrupted:[/] what was written before is kept; run again for the rest")
+            complain(ENDED)
             raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from stop
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from typer.testing import CliRunner
 
@@ -26,11 +27,28 @@ from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 from astra_orchestration.cli.main import app
 from astra_orchestration.sample.summary_file import write_result_file
+from tests.other_packages import write_package
 
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 WELL, FAILED, USAGE, PARTLY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
+
+
+INTERRUPTING = """
+import os, signal
+from collections.abc import Iterable
+from astra_models import task
+from astra_models.boss import BossVisitSpectrum
+from brightest.models import BrightestPixel
+
+@task(batch_size=1)
+def brightest(spectra: Iterable[BossVisitSpectrum]) -> Iterable[BrightestPixel]:
+    for spectrum in spectra:
+        if spectrum.spectrum_pk == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield BrightestPixel.from_spectrum(spectrum, peak=5000.0)
+"""
 
 
 @pytest.fixture
@@ -111,24 +129,7 @@ def test_run_without_tables(tmp_path: Path, survey: Path) -> None:
 
 def test_run_that_is_interrupted_by_its_user(survey: Path, make_visits: Visits, install: Callable[..., Path]) -> None:
     make_visits(3)
-    install(
-        files={
-            "pipeline.py": """
-import os, signal
-from collections.abc import Iterable
-from astra_models import task
-from astra_models.boss import BossVisitSpectrum
-from brightest.models import BrightestPixel
-
-@task(batch_size=1)
-def brightest(spectra: Iterable[BossVisitSpectrum]) -> Iterable[BrightestPixel]:
-    for spectrum in spectra:
-        if spectrum.spectrum_pk == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        yield BrightestPixel.from_spectrum(spectrum, peak=5000.0)
-"""
-        }
-    )
+    install(files={"pipeline.py": INTERRUPTING})
     assert code("init") == WELL
     assert code("run", "brightest", "--batch-size", 1) == INTERRUPTED
     ((stored,),) = base.database.execute_sql("SELECT count(*) FROM brightest_pixel").fetchall()
@@ -194,6 +195,16 @@ def test_materialize(tmp_path: Path) -> None:
     assert only_notes.returncode == FAILED
 
 
+def test_materialize_that_is_interrupted(tmp_path: Path) -> None:
+    write_package(tmp_path / "site", files={"pipeline.py": INTERRUPTING})
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+
+    stopped = astra(tmp_path, "materialize", "--stars", "2", DAGSTER_HOME=str(tmp_path), PYTHONPATH=path)
+
+    assert stopped.returncode == INTERRUPTED, stopped.stdout + stopped.stderr
+    assert stopped.stderr.endswith("interrupted: what was written before is kept; run again for the rest\n")
+
+
 # ---- processes
 
 
@@ -204,8 +215,19 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 def astra(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "astra_orchestration.cli", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment(folder, **variables), capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=environment(folder, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """Let a process be interrupted, even if these tests run in the background and can't be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -235,7 +257,9 @@ def test_every_command_can_be_interrupted(locked: Path) -> None:
         command = [sys.executable, "-m", "astra_orchestration.cli", *arguments]
         for number in (signal.SIGINT, signal.SIGTERM) if name == "run" else (signal.SIGINT,):
             with (locked / f"{name}-{number}.log").open("w") as log:
-                started[name, number] = subprocess.Popen(command, cwd=locked, env=wanted, stderr=log, stdout=log)
+                started[name, number] = subprocess.Popen(
+                    command, cwd=locked, env=wanted, stderr=log, stdout=log, preexec_fn=heed_interrupts
+                )
     codes = {}
     for (name, number), process in started.items():
         log = locked / f"{name}-{number}.log"
@@ -248,6 +272,38 @@ def test_every_command_can_be_interrupted(locked: Path) -> None:
         assert "Traceback" not in log.read_text()
     assert codes == {(name, number): INTERRUPTED if number == signal.SIGINT else TERMINATED for name, number in started}
     assert not (locked / "rocket.fits").exists()
+
+
+def test_command_that_waits_for_a_lock_of_the_database_can_be_interrupted(
+    clean_tables: Callable[..., Any], tmp_path: Path
+) -> None:
+    tables = clean_tables(None)
+    settings = "".join(f"  {name}: {value}\n" for name, value in tables.parameters.items())
+    (tmp_path / "astra.yml").write_text(f"database:\n{settings}")
+    holder, watcher = psycopg2.connect(**tables.parameters), psycopg2.connect(**tables.parameters)
+    watcher.autocommit = True
+    with tables.bound():
+        holder.cursor().execute("LOCK TABLE source IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "astra_orchestration.cli", "export", "Source", "--output", "source.fits"],
+            cwd=tmp_path,
+            env=environment(tmp_path, ASTRA_DATABASE_PATH="", ASTRA_CONFIG_PATH="astra.yml"),
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_interrupts,
+        )
+        waiting, until = watcher.cursor(), time.monotonic() + 60
+        while time.monotonic() < until:
+            waiting.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            if waiting.fetchone() != (0,):
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        holder.close()
+        watcher.close()
+    assert process.returncode == INTERRUPTED
+    assert errors == "interrupted: what was written before is kept; run again for the rest\n"
 
 
 def test_reader_that_goes_away_is_no_error(survey: Path, make_visits: Visits) -> None:
