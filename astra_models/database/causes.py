@@ -181,7 +181,9 @@ def _of_system(error: BaseException, path: str | None = None, otherwise: str = "
     if not isinstance(error, OSError) or number not in SYSTEM_CAUSES:
         return None
     # Writing into an open file raises without a name; those of temporary files aren't known to anybody.
-    name = path or error.filename or f"a file without a name, such as those in {_temporary_folder()} (TMPDIR)"
+    name = (
+        path or error.filename or f"a file that isn't named (temporary ones are in {_temporary_folder()}, see TMPDIR)"
+    )
     return _storage_error(os.fsdecode(name), SYSTEM_CAUSES[number], os.strerror(number), otherwise)
 
 

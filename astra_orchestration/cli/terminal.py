@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from astra_orchestration.cli.exit_codes import INTERRUPTED, TERMINATED, code_of
+from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED, code_of
 from astra_orchestration.cli.interrupts import ENDED, Terminated
 
 if TYPE_CHECKING:
@@ -44,12 +44,16 @@ def silence(stream: IO[str]) -> None:
 
 
 def flush_output() -> None:
-    """Write what is still buffered, if there is somebody to read it."""
+    """Write what is still buffered, if there is somebody to read it; exit with 1 if it can't be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
             silence(stream)
+        except OSError as error:
+            silence(stream)
+            complain(f"[bold red]error:[/] the output can't be written: {error.strerror}")
+            raise SystemExit(FAILED) from error
 
 
 def print_plainly(text: str) -> None:

@@ -226,7 +226,7 @@ def test_folder_of_temporary_files_is_full(tmp_path: Path, disk: Path, monkeypat
     leave_room(disk, 16 * KB)
     with (
         bound_to(tmp_path / "astra.db"),
-        pytest.raises(StorageError, match=rf"such as those in {disk} \(TMPDIR\): {FULL}"),
+        pytest.raises(StorageError, match=rf"temporary ones are in {disk}, see TMPDIR\): {FULL}"),
     ):
         run_transaction(database, lambda: due.DueSpectra((key,) for key in range(200_000)))
 
