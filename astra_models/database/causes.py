@@ -50,6 +50,7 @@ POSTGRESQL_CAUSES: dict[str, Cause] = {
     "58030": ("the server's disk can't be read or written", "Have it checked, then run again"),
     "25006": ("the server takes no changes, it is read-only", "Name the server that is written to"),
 }
+SHUT_DOWN = ("57P01", "57P02", "57P03", "57P05")
 SYSTEM_CAUSES: dict[int, Cause] = {
     errno.ENOSPC: (FULL, NO_SPACE_REMEDY),
     errno.EDQUOT: ("the disk quota is used up", NO_SPACE_REMEDY),
@@ -110,7 +111,7 @@ def explained(database: AnyDatabase, error: BaseException) -> AstraError | None:
         cause = _of_sqlite(database, error) or POSTGRESQL_CAUSES.get(sqlstate(error) or "")
         if cause is not None:
             return _storage_error(describe(database), cause, one_line(error))
-        if is_postgresql(database) and sqlstate(error) is None and is_lost(database):
+        if is_postgresql(database) and _says_lost(database, error):
             return DatabaseUnavailableError(
                 f"{describe(database)}: the connection was lost ({one_line(error)}). Run again when it is well"
             )
@@ -146,6 +147,14 @@ def naming(path: str | Path, otherwise: str) -> Iterator[None]:
 def is_lost(database: AnyDatabase) -> bool:
     """Tell whether there is no connection, or one that the server or network has ended."""
     return database.is_closed() or bool(getattr(database.connection(), "closed", False))
+
+
+def _says_lost(database: AnyDatabase, error: peewee.PeeweeException) -> bool:
+    state = sqlstate(error)
+    if state is not None:
+        return state.startswith("08") or state in SHUT_DOWN
+    # The connection need not be this thread's: exports read by several.
+    return isinstance(error, peewee.OperationalError) or is_lost(database)
 
 
 def _of_sqlite(database: AnyDatabase, error: BaseException) -> Cause | None:
