@@ -157,6 +157,10 @@ class DatabaseUnavailableError(AstraError, ConnectionError):
     """The database can't be reached, or refuses this user."""
 
 
+class StorageError(AstraError, OSError):
+    """A disk that is full, read-only or broken."""
+
+
 class TransactionInterruptedError(AstraError, ConnectionError):
     """A passing failure inside a caller's transaction: only the caller can run it again."""
 

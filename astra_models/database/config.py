@@ -16,13 +16,14 @@ import peewee
 
 from astra_models.configuration import USER_FILES, expand_path, read_configuration
 from astra_models.database.layout import TIMEZONE_VARIABLE
-from astra_models.database.postgresql import PostgresqlDatabase
+from astra_models.database.postgresql import PATIENCE, PostgresqlDatabase, patience
+from astra_models.database.sqlite import SqliteDatabase
 from astra_models.errors import ConfigurationError, close_names, did_you_mean
 
 PATH_VARIABLE = "ASTRA_DATABASE_PATH"
 IN_MEMORY = ":memory:"
 
-POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema", "timezone"}
+POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema", "timezone", *PATIENCE}
 SQLITE_KEYS = {"path", "pragmas"}
 
 # Development settings, as documented: a power cut can corrupt the file with synchronous=0.
@@ -95,11 +96,11 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     """
     settings = _sqlite_settings(pragmas)
     if str(path) == IN_MEMORY:
-        return peewee.SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
+        return SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
     file = Path(expand_path(path))
     if not file.parent.is_dir():
         raise ConfigurationError(f"SQLite file {str(file)!r}: there is no folder {str(file.parent)!r}; make it first")
-    return peewee.SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
+    return SqliteDatabase(str(file), pragmas=settings, timeout=settings["busy_timeout"] / 1000)
 
 
 def postgresql_database(
@@ -116,14 +117,15 @@ def postgresql_database(
         not given. Tables of our own have no such times.
     **connection
         ``user``, ``host``, ``port``, ``password``, or another parameter of libpq, which finds those that aren't given
-        in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file).
+        in its own ways (``PGPASSWORD``, ``~/.pgpass``, a service file). How long a silent network is waited for has
+        defaults of ours: `astra_models.database.postgresql.PATIENCE`.
 
     Raises
     ------
     ConfigurationError
         If there is no time zone of that name.
     """
-    settings: dict[str, Any] = {"application_name": "astra"}
+    settings: dict[str, Any] = {"application_name": "astra", **patience()}
     settings |= {key: value for key, value in connection.items() if value is not None}
     return PostgresqlDatabase(dbname, timezone=_timezone(timezone or os.environ.get(TIMEZONE_VARIABLE)), **settings)
 
@@ -149,8 +151,9 @@ def _database_from_section(section: object) -> tuple[peewee.Database, str | None
         return sqlite_database(section["path"], section.get("pragmas")), None
     settings = {key: value for key, value in section.items() if key not in ("dbname", "schema")}
     settings["timezone"] = os.environ.get(TIMEZONE_VARIABLE) or settings.get("timezone")
-    if settings.get("port") is not None:
-        settings["port"] = _integer("port", settings["port"])
+    for name in ("port", *PATIENCE):
+        if settings.get(name) is not None:
+            settings[name] = _integer(name, settings[name])
     schema = section.get("schema")
     if not isinstance(schema, str | None):
         raise ConfigurationError(f"database: schema {schema!r} is not text; put it in quotes")

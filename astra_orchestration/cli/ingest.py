@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -47,12 +48,16 @@ class IngestGroup(AstraGroup):
 
 
 class Sorted(NamedTuple):
-    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown."""
+    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown.
+
+    Also what became of all: ``landed`` and ``rejected``, counted in files and rows.
+    """
 
     results: list[str]
     spectra: list[str]
     refused: list[str]
     unknown: list[str]
+    counts: Counter[str]
 
 
 ingest_commands = typer.Typer(cls=IngestGroup, help="Read files into the database.")
@@ -83,12 +88,11 @@ def ingest_files(
             path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
         )
     if given.spectra:
-        given.refused.extend(
-            _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
-        )
+        refused = _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
+        given.refused.extend(refused)
+        given.counts["landed"] += len(given.spectra) - len(refused)
     _complain_of(given)
-    if given.refused or given.unknown:
-        raise typer.Exit(1)
+    end_with(given.counts["landed"], len(given.refused) + len(given.unknown) + given.counts["rejected"])
 
 
 @ingest_commands.command("spectra", epilog='Example: [bold]astra ingest spectra "var/sample/**/*.fits"[/]')
@@ -110,8 +114,7 @@ def ingest_spectra_files(
     refused = _ingest_spectra(paths, again=again, verify=verify)
     for reason in refused:
         complain(f"[yellow]refused[/] {escaped(reason)}")
-    if len(refused) == len(paths):
-        raise typer.Exit(1)
+    end_with(landed=len(paths) - len(refused), refused=len(refused))
 
 
 def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
@@ -121,7 +124,7 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     from astra_models.ingest.spectra.recognise import why_no_spectrum
 
     found: dict[str, None] = {}
-    given = Sorted([], [], [], [])
+    given = Sorted([], [], [], [], Counter())
     for pattern in patterns:
         try:
             found.update(dict.fromkeys(find_files([pattern])))
@@ -153,6 +156,8 @@ def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     except (UnrecognizedFileError, MappingError) as error:
         given.refused.append(str(error))
     else:
+        given.counts["landed"] += 1 if report.known else report.rows - report.rejected
+        given.counts["rejected"] += report.rejected
         _show(report)
 
 

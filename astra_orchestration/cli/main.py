@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
+from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
 from astra_orchestration.cli.rejected import rejected_commands
@@ -18,6 +20,7 @@ from astra_orchestration.cli.terminal import (
     connect_to_configured,
     console,
     escaped,
+    flush_output,
     make_tables,
     progress_bar,
     say,
@@ -46,7 +49,11 @@ app.add_typer(explain_commands)
 
 def main() -> None:
     """Run the command line."""
-    app()
+    watch_for_signals()
+    try:
+        app()
+    finally:
+        flush_output()
 
 
 @app.command(epilog="Example: [bold]astra sample --stars 200 --seed 1[/]")
@@ -112,6 +119,7 @@ def run(
     missing = f"; {answered} of {stream.due} answered" if answered < stream.due else ""
     say(f"{pipeline}: {stream.due} due, {counts}{missing}")
     stream.require_answered(report)
+    end_with(landed=report.rows - report.rejected, refused=report.rejected)
 
 
 @app.command(epilog="Example: [bold]astra version[/]")
@@ -128,10 +136,11 @@ def materialize(
         list[str] | None, typer.Option(envvar="ASTRA_SPECTRA", help="Files or patterns, instead of the sample survey.")
     ] = None,
     stars: Annotated[int | None, typer.Option(min=1, help="Size of the sample survey.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if something was refused or rejected.")] = False,
 ) -> None:
     """Make the tables, and materialize every asset once, in this process; the Dagster UI shows the run."""
     make_tables()
-    from astra_orchestration.cli.materialize import materialize_everything
+    from astra_orchestration.cli.materialize import count_outcomes, materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
     any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
@@ -148,6 +157,11 @@ def materialize(
     due = [outcome.counts["due"] for outcome in outcomes if "due" in outcome.counts]
     if due and not any(due):
         say("nothing is due")
+    landed, refused = count_outcomes(outcomes)
+    if refused:
+        complain(f"[yellow]rejected:[/] {', '.join(refused)}; `astra rejected` and the lines above say why")
+    if strict or not landed:
+        end_with(landed, len(refused))
 
 
 @app.command(epilog="Example: [bold]astra ui --port 3001[/]")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -62,6 +63,7 @@ def replay(
 ) -> None:
     """Try to store refused rows again, at the version that they were made with."""
     from astra_models.analysis import replay as replaying
+    from astra_models.errors import NothingRejectedError
     from astra_models.rejected import RejectedResult
 
     if (run is None) != every:
@@ -70,7 +72,13 @@ def replay(
     if discard:
         say(f"{replaying.discard(run)} refused rows dropped")
         return
-    report = replaying.replay(run)
+    try:
+        report = replaying.replay(run)
+    except NothingRejectedError as error:
+        if run is not None or error.__cause__ is not None:
+            raise
+        say("no refused rows are listed, nothing is tried")
+        return
     counts = f"{report.inserted} inserted, {report.updated} updated"
     kept = f", {report.kept} kept (a newer result is stored)" if report.kept else ""
     say(f"{report.rows} tried: {counts}{kept}, {report.rejected} refused again")
@@ -81,8 +89,7 @@ def replay(
             f"[yellow]can't be replayed[/] {report.left}: a value was kept as a description only, which must not "
             "become data. These rows stay listed: analyse their spectra again, or drop them with --discard"
         )
-    if report.rejected or report.left:
-        raise typer.Exit(1)
+    end_with(landed=report.rows - report.rejected, refused=report.rejected + report.left)
 
 
 def _models_called(name: str) -> list[str]:

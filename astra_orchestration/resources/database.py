@@ -24,6 +24,7 @@ from astra_models.database.config import (
     sqlite_database,
 )
 from astra_models.database.peewee_internals import settings_of
+from astra_models.database.postgresql import PATIENCE
 from astra_models.database.retry import describe, one_line
 from astra_models.errors import ConfigurationError, DatabaseUnavailableError, did_you_mean
 from astra_models.outputs import packages_of
@@ -64,6 +65,10 @@ class PostgresTarget(Target):
         default=None,
         description="Environment variable that holds the password. Without it, libpq looks in PGPASSWORD and ~/.pgpass",
     )
+    patience: dict[str, int] = Field(
+        default={},
+        description="How long a silent network is waited for, by libpq's names: connect_timeout, tcp_user_timeout, ...",
+    )
 
     def resolve(self) -> tuple[peewee.Database, str | None]:
         """Make the database, without connecting to it.
@@ -71,15 +76,17 @@ class PostgresTarget(Target):
         Raises
         ------
         ConfigurationError
-            If the environment variable isn't set, or `dbname` is a connection string.
+            If the environment variable isn't set, `dbname` is a connection string, or `patience` has an unknown key.
         """
         if "=" in self.dbname or "://" in self.dbname:
             raise ConfigurationError(
                 "target.postgres.dbname is a connection string; give the database's name alone, and the rest in "
                 "user, host, port and password_env"
             )
+        for name in self.patience.keys() - PATIENCE.keys():
+            raise ConfigurationError(f"target.postgres.patience: unknown key {name!r}; {did_you_mean(name, PATIENCE)}")
         connection = {"user": self.user, "host": self.host, "port": self.port, "password": self._password()}
-        return postgresql_database(self.dbname, timezone=self.timezone, **connection), self.schema_
+        return postgresql_database(self.dbname, timezone=self.timezone, **connection, **self.patience), self.schema_
 
     def _password(self) -> str | None:
         if self.password_env is None:

@@ -79,7 +79,7 @@ def test_files_of_all_kinds_are_told_apart_by_their_content(
 
     done = astra("ingest", tmp_path / "*.fits*", *sample_visits, tmp_path / "nowhere" / "*.fits")
 
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert ASPCAP.select().count() == 3
     assert BossVisitSpectrum.select().count() == len(sample_visits)
     assert f"{len(sample_visits)} of {len(sample_visits)} file" in done.output
@@ -168,7 +168,7 @@ def test_a_dry_run_says_what_would_happen_and_needs_no_database(tmp_path: Path, 
 
     done = astra("ingest", "--dry-run", path, *sample_visits)
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
     assert "5 rows read" in done.output
     assert "nothing is written" in done.output
     n_columns = len(AstroNNdist._meta.fields)
@@ -242,7 +242,7 @@ def test_rows_that_are_rejected_are_said_and_listed(database: peewee.Database, t
     done = astra("ingest", write_result_file(tmp_path / NAME, ASPCAP, 5, change=without_identifiers))
     listed = astra("rejected", "--reason", "not_ingested")
 
-    assert done.exit_code == 0
+    assert done.exit_code == 3
     assert rows_of(done)["aspcap"] == ["4", "0", "0"]
     assert "1 row rejected, and kept in rejected_result (`astra rejected`)" in done.output
     assert "  1: it has no identifier of a source" in done.output

@@ -73,7 +73,7 @@ def test_a_row_is_stored_once_its_spectrum_is_there(refused: list[dict[str, Any]
 
     shown = astra("replay", "5f1c")
 
-    assert shown.exit_code == 1
+    assert shown.exit_code == 3
     assert "2 tried: 1 inserted, 0 updated, 1 refused again" in shown.output
     assert [row.teff for row in Rocket.select()] == [5000.0]
     (left,) = RejectedResult.select()

@@ -335,9 +335,7 @@ def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
         yield _batch(some, contents, unread, for_now)
 
 
-def _batch(
-    paths: Sequence[str], contents: Sequence[FileContent], unread: dict[str, str], for_now: set[str]
-) -> _Batch:
+def _batch(paths: Sequence[str], contents: Sequence[FileContent], unread: dict[str, str], for_now: set[str]) -> _Batch:
     """Check what files say; a file that can't even be checked is one that can't be read."""
     try:
         return _Batch(paths, contents, unread, for_now, _rows(contents))

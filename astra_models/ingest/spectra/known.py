@@ -21,6 +21,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.columns.typed import kind_of
+from astra_models.database.revisions import PIXELS
 from astra_models.database.sql import is_any_of, is_postgresql, quote, quoted_table, rows_of
 from astra_models.fields import utc_now
 from astra_models.ingest.rows.links import MADE_OF
@@ -194,11 +195,25 @@ class KnownFiles:
             {"spectrum_pk": spectrum_pk, "file_pk": keys[path], "content": kept[path].content}
             for spectrum_pk, path in sorted(owner.items())
         ]
+        self._revise_pixels({row["spectrum_pk"]: row["content"] for row in contents})
         _upsert(SpectrumContent, contents, "spectrum_pk")
         for pk, n_spectra in lost.items():
             if pk not in keys.values():  # another file has these spectra now
                 fewer = SpectrumFile.update(spectra=SpectrumFile.spectra - n_spectra)
                 fewer.where(SpectrumFile.pk == pk).execute()
+
+    def _revise_pixels(self, contents: Mapping[int, int | None]) -> None:
+        """Give a new revision to spectra whose file has other contents than they were read from before."""
+        known = find_rows(
+            SpectrumContent,
+            {SpectrumContent.spectrum_pk: np.array(list(contents), np.int64)},
+            [SpectrumContent.spectrum_pk, SpectrumContent.content],
+        )
+        changed = [spectrum_pk for _, spectrum_pk, content in known if content != contents[spectrum_pk]]
+        for kind in self._kinds if changed else ():
+            if "revision" in kind._meta.sorted_field_names:
+                pixels = peewee.fn.COALESCE(kind.revision, 0) + PIXELS
+                kind.update(revision=pixels).where(is_any_of(kind.spectrum_pk, changed)).execute()
 
     def _stored(self) -> dict[str, _Stored]:
         """Give what is known of files that are as they were, and needn't be read for another reason."""
