@@ -55,7 +55,8 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
         bits = columns.get(name)
         if bits is None:
             default: Any = model._meta.fields[name].default
-            bits = (default() if callable(default) else default) or 0
+            made: Any = default() if callable(default) else default
+            bits = made or 0
         columns[name] = bits | flag.value if is_set else bits & ~flag.value
     return columns | others if others else columns
 
