@@ -54,9 +54,11 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
         name = flag.field.name
         bits = columns.get(name)
         if bits is None:
-            bits = model._meta.get_default_dict().get(name) or 0
+            default: Any = model._meta.fields[name].default
+            made: Any = default() if callable(default) else default
+            bits = made or 0
         columns[name] = bits | flag.value if is_set else bits & ~flag.value
-    return columns | others
+    return columns | others if others else columns
 
 
 def rows_to_insert(model: type[peewee.Model], rows: Iterable[Any]) -> Iterator[Any]:
