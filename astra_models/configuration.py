@@ -3,18 +3,20 @@
 import glob
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdsstools import get_config
+from sdsstools.configuration import Configuration
 
+from astra_models.configuration_file import find_user_file, is_connection_string, read_yaml, shown_path
 from astra_models.errors import ConfigurationError, MissingFileError
 
-__all__ = ["USER_FILES", "expand_path", "find_files", "read_configuration"]
+__all__ = ["USER_FILES", "expand_path", "find_files", "kind_of", "read_configuration", "shown_key"]
 
 USER_FILES = "~/.config/sdss/astra.yml, ~/.config/sdss/astra/astra.yml, ~/.astra/astra.yml"
+
+LONGEST_KEY = 30  # characters
 
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -27,18 +29,23 @@ def read_configuration() -> Mapping[str, Any]:
     ConfigurationError
         If a file can't be read.
     """
-    import yaml
+    default = read_yaml(Path(__file__).parent / "etc" / "astra.yml")
+    user = find_user_file("astra")
+    return Configuration(None if user is None else read_yaml(user), base_config=default)
 
-    default = Path(__file__).parent / "etc" / "astra.yml"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # sdsstools doesn't close what it reads
-        try:
-            return get_config("astra", config_file=str(default))
-        except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
-            where = os.environ.get("ASTRA_CONFIG_PATH", USER_FILES)
-            raise ConfigurationError(f"the configuration in {where} can't be read: {error}") from error.with_traceback(
-                None
-            )
+
+def kind_of(value: object) -> str:
+    """Name the kind of a configured value for an error, which doesn't repeat the value: it may be a password."""
+    kinds = {str: "text", bool: "yes or no", int: "a number", float: "a number", list: "a list", type(None): "empty"}
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "something else")
+
+
+def shown_key(key: object) -> str:
+    """Give the name of a setting as errors show it: what is no name may be a value in the wrong place."""
+    text = str(key)
+    return repr(text) if text.isidentifier() and len(text) <= LONGEST_KEY else "(not shown, for it is no name)"
 
 
 def expand_path(path: str | Path) -> str:
@@ -59,7 +66,8 @@ def expand_path(path: str | Path) -> str:
         return path
     expanded = os.path.expandvars(os.path.expanduser(path))
     if unset := _VARIABLE.search(expanded):
-        raise ConfigurationError(f"path {path!r}: the environment variable {unset[1]} is not set")
+        name = "in it" if is_connection_string(path) else unset[1]
+        raise ConfigurationError(f"path {shown_path(path)}: the environment variable {name} is not set")
     return expanded
 
 
