@@ -28,6 +28,7 @@ IN_MEMORY = ":memory:"
 
 POSTGRESQL_KEYS = {"dbname", "user", "host", "port", "password", "schema", "timezone"}
 SQLITE_KEYS = {"path", "pragmas"}
+NAMES = {"dbname": "database"}
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _CONNECTION = re.compile(r"[:=]|//")
@@ -100,15 +101,10 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     ConfigurationError
         If the file's folder doesn't exist, or a pragma isn't a plain name and value.
     """
-    settings = _sqlite_settings(pragmas)
+    settings = sqlite_settings(pragmas)
     if str(path) == IN_MEMORY:
         return peewee.SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
-    if is_connection_string(str(path)):
-        raise ConfigurationError(
-            "the path of the SQLite file is a connection string (not shown: it may hold a password); give the path "
-            "of a file, or for PostgreSQL a section 'database' with 'dbname', 'host' and 'user' in the configuration "
-            "file"
-        )
+    require_plain_path(path)
     file = Path(expand_path(path))
     if not file.parent.is_dir():
         raise ConfigurationError(
@@ -148,6 +144,22 @@ def is_in_memory(database: peewee.Database) -> bool:
     return isinstance(database, peewee.SqliteDatabase) and database.database in (IN_MEMORY, "")
 
 
+def require_plain_path(path: str | Path) -> None:
+    """Make sure that the path of a SQLite file isn't a connection string.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is; the error doesn't repeat it.
+    """
+    if is_connection_string(str(path)):
+        raise ConfigurationError(
+            "the path of the SQLite file is a connection string (not shown: it may hold a password); give the path "
+            "of a file, or for PostgreSQL a section 'database' with 'dbname', 'host' and 'user' in the configuration "
+            "file"
+        )
+
+
 def require_plain_settings(section: Mapping[str, object], where: str) -> None:
     """Make sure that the settings of a PostgreSQL database are names, and none is a connection string or a list.
 
@@ -169,8 +181,8 @@ def require_plain_settings(section: Mapping[str, object], where: str) -> None:
             raise ConfigurationError(f"{where}: {key} is {kind_of(value)}, and is not text; put it in quotes")
         if key != "host" and value is not None and _CONNECTION.search(str(value)):
             raise ConfigurationError(
-                f"{where}: {key} is a connection string (not shown: it may hold a password); give the name alone, and "
-                "the rest by keys of its own, such as user, host and port"
+                f"{where}: {key} is a connection string (not shown: it may hold a password); give the "
+                f"{NAMES.get(key, key)}'s name alone, and the rest by keys of its own, such as user, host and port"
             )
     if not all(map(_is_host, hosts_of(section.get("host")))):
         raise ConfigurationError(
@@ -228,7 +240,14 @@ def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"the configuration has an unknown key {shown_key(key)}; did you mean database?")
 
 
-def _sqlite_settings(pragmas: object) -> dict[str, Any]:
+def sqlite_settings(pragmas: object) -> dict[str, Any]:
+    """Give the settings of a SQLite database: the documented ones, and those that are given.
+
+    Raises
+    ------
+    ConfigurationError
+        If a pragma isn't a plain name and value.
+    """
     if pragmas is not None and not isinstance(pragmas, Mapping):
         raise ConfigurationError(f"database.pragmas: is {kind_of(pragmas)}, and is not a mapping of names to values")
     settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
