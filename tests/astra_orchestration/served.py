@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import dagster as dg
 import uvicorn
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     """What the server said to one request."""
 
     method: str
-    path: str
+    address: str
     status: int
 
 
@@ -93,9 +93,10 @@ def recorded(app: ASGIApp, seen: Served) -> ASGIApp:
 
         async def note(message: Message) -> None:
             status = message.get("status") or statuses.get(message["type"])
-            if status and not said:
+            if status and not said and "favicon" not in scope["path"]:  # a browser asks for it when it likes
                 said.append(status)
-                seen.answers.append(Answer(scope.get("method", "WS"), scope["path"], status))
+                address = f"{scope['path']}?{unquote(scope['query_string'].decode())}"
+                seen.answers.append(Answer(scope.get("method", "WS"), address, status))
             await send(message)
 
         await app(scope, receive, note)
