@@ -134,8 +134,15 @@ TARGETS: dict[str, type[Target]] = {
 }
 
 
-def check_target(target: object) -> None:
+def check_target(target: object, *, hosts: bool = True) -> None:
     """Make sure that a mapping is a target, with settings of the right kinds, and sends no password to a stranger.
+
+    Parameters
+    ----------
+    target : object
+        What was given.
+    hosts : bool, optional
+        Whether the hosts are checked, too: only the code server knows which are configured.
 
     Raises
     ------
@@ -153,7 +160,7 @@ def check_target(target: object) -> None:
         raise ConfigurationError(f"{where}: is not a mapping of settings")
     _require_known_keys(where, section, TARGETS[kind])
     if kind == "postgres":
-        _check_postgres(section)
+        _check_postgres(section, hosts)
     elif kind == "sqlite":
         _require_text(where, "path", section.get("path"))
         require_plain_path(section["path"])
@@ -180,7 +187,7 @@ def _require_text(where: str, key: str, value: object) -> None:
         )
 
 
-def _check_postgres(section: Mapping[Any, Any]) -> None:
+def _check_postgres(section: Mapping[Any, Any], hosts: bool = True) -> None:
     where = "target.postgres"
     given = {str(key): value for key, value in section.items() if value is not None}
     for key in ("dbname", *(given.keys() - {"port", "kind"})):
@@ -189,7 +196,8 @@ def _check_postgres(section: Mapping[Any, Any]) -> None:
         raise ConfigurationError(f"{where}.port is {kind_of(given['port'])}, and is not a number")
     require_plain_settings(given, where)
     _require_secret(given.get("password_env"))
-    _require_trusted_hosts(given)
+    if hosts:
+        _require_trusted_hosts(given)
 
 
 def _require_secret(variable: str | None) -> None:

@@ -3,8 +3,10 @@
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from dagster import DagsterInstance
@@ -14,8 +16,12 @@ from dagster_webserver.version import __version__
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
+from astra_models.errors import ConfigurationError
 from astra_orchestration.web.guard import Guard
+from astra_orchestration.web.launches import check_launch
 
 __all__ = ["DEFINITIONS", "GuardedWebserver", "serve_web"]
 
@@ -46,6 +52,16 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
     def build_middleware(self) -> list[Middleware]:
         """Give what every request passes, the door first."""
         return [Middleware(Guard, allowed_hosts=self._allowed_hosts), *super().build_middleware()]
+
+    async def execute_graphql_request(
+        self, request: Request, query: str, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> JSONResponse:
+        """Run an operation, unless it would have Dagster keep a password."""
+        try:
+            check_launch(query, variables)
+        except ConfigurationError as error:
+            return JSONResponse({"data": None, "errors": [{"message": str(error)}]}, HTTPStatus.BAD_REQUEST)
+        return await super().execute_graphql_request(request, query, variables, operation_name)
 
 
 def serve_web(

@@ -189,6 +189,7 @@ def launch(port: int, config: Any) -> Any:
         "pipelineName": "__ASSET_JOB",
         "assetSelection": [{"path": ["rocket"]}],
     }
+    config = {"execution": {"config": {"in_process": {}}}} | config  # starts sooner
     return ask(port, LAUNCH, params={"selector": selector, "runConfigData": config})["launchRun"]
 
 
@@ -235,6 +236,8 @@ def test_an_operator_materializes_in_the_browser_and_watches(ui: subprocess.Pope
         {"postgres": {"dbname": "survey", "host": f"astra:{CANARY}@127.0.0.1"}},
         {"postgres": {"dbname": "survey", "user": f"astra:{CANARY}"}},
         {"postgres": {"dbname": "survey", "password_env": CANARY}},
+        {"postgres": {"dbname": "survey", "password_env": "AWS_SECRET_ACCESS_KEY"}},
+        {"postgres": {"dbname": "survey", "user": {"env": "AWS_SECRET_ACCESS_KEY"}}},
         {"sqlite": {"path": URL}},
         {"sqlite": {"path": "a.db", "pragmas": {"key": f"'{CANARY}'"}}},
     ],
@@ -242,9 +245,11 @@ def test_an_operator_materializes_in_the_browser_and_watches(ui: subprocess.Pope
 def test_no_run_is_launched_with_a_password_in_its_settings(
     target: Any, ui: subprocess.Popen[bytes], port: int
 ) -> None:
-    answer = launch(port, {"resources": {"database": {"config": {"target": target}}}})
-    assert answer["__typename"] in ("PythonError", "RunConfigValidationInvalid")
-    assert not [message for message in messages_of(answer) if CANARY in message and "Invalid scalar" not in message]
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        launch(port, {"resources": {"database": {"config": {"target": target}}}})
+    said = refused.value.read().decode()
+    assert "target" in said
+    assert CANARY not in said
 
 
 @pytest.mark.parametrize(
@@ -252,11 +257,6 @@ def test_no_run_is_launched_with_a_password_in_its_settings(
     [
         ({"host": "evil.example", "password_env": "ASTRA_SURVEY_PASSWORD"}, "a host that nobody has configured"),
         ({"host": "evil.example"}, "the password of PGPASSWORD isn't sent to a host that nobody has configured"),
-        ({"host": "127.0.0.1", "password_env": "AWS_SECRET_ACCESS_KEY"}, "is not the name of a variable"),
-        (
-            {"host": "127.0.0.1", "user": {"env": "AWS_SECRET_ACCESS_KEY"}},
-            "variables of the environment aren't looked up",
-        ),
     ],
 )
 def test_no_run_is_launched_that_would_send_a_password_to_a_stranger(
@@ -266,10 +266,6 @@ def test_no_run_is_launched_that_would_send_a_password_to_a_stranger(
     answer = launch(port, {"resources": {"database": {"config": {"target": target}}}})
     assert answer["__typename"] == "PythonError"
     assert says in answer["message"]
-
-
-def messages_of(answer: dict[str, Any]) -> list[str]:
-    return [answer.get("message", ""), *(error["message"] for error in answer.get("errors", []))]
 
 
 def test_a_run_with_a_password_fails_without_telling_it(ui: subprocess.Popen[bytes], port: int, folder: Path) -> None:
@@ -297,8 +293,8 @@ def test_ctrl_c_ends_every_process(ui: subprocess.Popen[bytes], environment: dic
 @pytest.mark.parametrize(
     ("variables", "commands"),
     [
-        ({"ASTRA_DATABASE_PATH": ""}, ["status", "init", "run rocket", "rejected", "explain 1"]),
-        ({"ASTRA_DATABASE_PATH": URL}, ["status", "run rocket"]),
+        ({"ASTRA_DATABASE_PATH": ""}, ["status", "run rocket"]),
+        ({"ASTRA_DATABASE_PATH": URL}, ["init"]),
         ({"ASTRA_DATABASE_TIMEZONE": CANARY, "ASTRA_DATABASE_PATH": ""}, ["status"]),
         ({"ASTRA_CONFIG_PATH": URL, "ASTRA_DATABASE_PATH": ""}, ["status"]),
         ({"text": f"database: {URL}\n", "ASTRA_DATABASE_PATH": ""}, ["status"]),

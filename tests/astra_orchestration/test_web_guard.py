@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
@@ -309,6 +310,57 @@ def test_a_websocket_of_another_page_is_refused(ui: Served, host: str, origin: s
 @pytest.mark.parametrize("origin", [None, "http://localhost", "https://astra.example.org"])
 def test_a_websocket_of_the_ui_or_a_program_is_opened(ui: Served, origin: str | None) -> None:
     assert open_websocket(ui, "localhost", origin) == {"type": "connection_ack"}
+
+
+# ---- what Dagster would keep
+
+CANARY = "Tr0ub4dor-3xY"
+WRONG = {"resources": {"database": {"config": {"target": {"postgres": {"dbname": "survey", "password": CANARY}}}}}}
+DECLARED = {"params": "($params: LaunchBackfillParams!)", "config": "($config: RunConfigData)"}
+WRITTEN = '{resources: {database: {config: {target: {postgres: {dbname: "survey", password: "CANARY"}}}}}}'
+
+
+def backfill(params: str, variables: dict[str, Any]) -> str:
+    """Give the body of a request for a backfill, with its parameters written or as variables."""
+    declared = "".join(DECLARED[name] for name in variables)
+    query = f"mutation {declared} {{ launchPartitionBackfill(backfillParams: {params}) {{ __typename }} }}"
+    return json.dumps({"query": query, "variables": variables})
+
+
+@pytest.mark.parametrize(
+    ("params", "variables"),
+    [
+        ("$params", {"params": {"runConfigData": WRONG}}),
+        ("$params", {"params": {"runConfigData": json.dumps(WRONG)}}),
+        ("$params", {"params": {"runConfigData": yaml.safe_dump(WRONG)}}),
+        ("{runConfigData: $config}", {"config": WRONG}),
+        ("{runConfigData: $config}", {"config": json.dumps(WRONG)}),
+        (f"{{runConfigData: {json.dumps(json.dumps(WRONG))}}}", {}),
+        (f"{{runConfigData: {WRITTEN.replace('CANARY', CANARY)}}}", {}),
+        (f'{{runConfigData: """{json.dumps(WRONG)}"""}}', {}),
+    ],
+)
+def test_a_backfill_is_not_kept_with_a_password(ui: Served, params: str, variables: dict[str, Any]) -> None:
+    status, answer = ask(
+        ui, "POST /graphql", JSON, body=json.dumps({"query": BACKFILL % params, "variables": variables})
+    )
+    assert status == 400
+    assert "passwords aren't configured" in answer
+    assert CANARY not in answer
+
+
+def test_a_backfill_with_other_settings_reaches_dagster(ui: Served) -> None:
+    config = {"resources": {"database": {"config": {"target": {"sqlite": {"path": "a.db"}}}}}, "ops": {"a": 1}}
+    _, answer = ask(ui, "POST /graphql", JSON, body=backfill("$params", {"params": {"runConfigData": config}}))
+    assert "launchPartitionBackfill" in answer
+
+
+@pytest.mark.parametrize(
+    "body", ['{"query": 5}', '{"query": "{version}", "variables": [1]}', "[]", "[{}]", "5", "{}", "{"]
+)
+def test_what_is_no_request_is_answered(ui: Served, body: str) -> None:
+    assert ask(ui, "POST /graphql", JSON, body=body)[0] in (200, 400, 500)
+    assert ask(ui, "GET /server_info")[0] == 200
 
 
 # ---- the names that are allowed
