@@ -341,9 +341,7 @@ def backfill(params: str, variables: dict[str, Any]) -> str:
     ],
 )
 def test_a_backfill_is_not_kept_with_a_password(ui: Served, params: str, variables: dict[str, Any]) -> None:
-    status, answer = ask(
-        ui, "POST /graphql", JSON, body=json.dumps({"query": BACKFILL % params, "variables": variables})
-    )
+    status, answer = ask(ui, "POST /graphql", JSON, body=backfill(params, variables))
     assert status == 400
     assert "passwords aren't configured" in answer
     assert CANARY not in answer
