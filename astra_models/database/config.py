@@ -144,7 +144,7 @@ def is_in_memory(database: peewee.Database) -> bool:
     return isinstance(database, peewee.SqliteDatabase) and database.database in (IN_MEMORY, "")
 
 
-def require_plain_path(path: str | Path) -> None:
+def require_plain_path(path: str | Path, where: str = "the path of the SQLite file") -> None:
     """Make sure that the path of a SQLite file isn't a connection string.
 
     Raises
@@ -154,7 +154,7 @@ def require_plain_path(path: str | Path) -> None:
     """
     if is_connection_string(str(path)):
         raise ConfigurationError(
-            "the path of the SQLite file is a connection string (not shown: it may hold a password); give the path "
+            f"{where} is a connection string (not shown: it may hold a password); give the path "
             "of a file, or for PostgreSQL a section 'database' with 'dbname', 'host' and 'user' in the configuration "
             "file"
         )
@@ -240,7 +240,7 @@ def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"the configuration has an unknown key {shown_key(key)}; did you mean database?")
 
 
-def sqlite_settings(pragmas: object) -> dict[str, Any]:
+def sqlite_settings(pragmas: object, where: str = "database.pragmas") -> dict[str, Any]:
     """Give the settings of a SQLite database: the documented ones, and those that are given.
 
     Raises
@@ -249,12 +249,12 @@ def sqlite_settings(pragmas: object) -> dict[str, Any]:
         If a pragma isn't a plain name and value.
     """
     if pragmas is not None and not isinstance(pragmas, Mapping):
-        raise ConfigurationError(f"database.pragmas: is {kind_of(pragmas)}, and is not a mapping of names to values")
+        raise ConfigurationError(f"{where}: is {kind_of(pragmas)}, and is not a mapping of names to values")
     settings = SQLITE_PRAGMAS | {str(key).lower(): value for key, value in (pragmas or {}).items()}
     for key, value in settings.items():
         if not key.isidentifier() or not str(value).lstrip("-").isalnum():
             raise ConfigurationError(
-                f"database.pragmas: {shown_key(key)} is not a plain name and value, such as synchronous: normal"
+                f"{where}: {shown_key(key)} is not a plain name and value, such as synchronous: normal"
             )
     return settings | {"busy_timeout": _integer("busy_timeout", settings["busy_timeout"])}
 

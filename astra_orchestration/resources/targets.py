@@ -163,8 +163,8 @@ def check_target(target: object, *, hosts: bool = True) -> None:
         _check_postgres(section, hosts)
     elif kind == "sqlite":
         _require_text(where, "path", section.get("path"))
-        require_plain_path(section["path"])
-        sqlite_settings(section.get("pragmas"))
+        require_plain_path(section["path"], f"{where}.path")
+        sqlite_settings(section.get("pragmas"), f"{where}.pragmas")
 
 
 def _require_known_keys(where: str, section: Mapping[Any, Any], model: type[Target]) -> None:
