@@ -147,6 +147,13 @@ def is_in_memory(database: peewee.Database) -> bool:
 def require_plain_path(path: str | Path, where: str = "the path of the SQLite file") -> None:
     """Make sure that the path of a SQLite file isn't a connection string.
 
+    Parameters
+    ----------
+    path : str or Path
+        The path.
+    where : str, optional
+        What the setting is called, for the error.
+
     Raises
     ------
     ConfigurationError
@@ -242,6 +249,13 @@ def _refuse_misspelt_section(config: Mapping[str, Any]) -> None:
 
 def sqlite_settings(pragmas: object, where: str = "database.pragmas") -> dict[str, Any]:
     """Give the settings of a SQLite database: the documented ones, and those that are given.
+
+    Parameters
+    ----------
+    pragmas : mapping, optional
+        SQLite pragmas that replace or add to the documented ones.
+    where : str, optional
+        What they are called, for the error.
 
     Raises
     ------
