@@ -201,6 +201,10 @@ class PortTakenError(AstraError, OSError):
     """A port that something else listens on."""
 
 
+class ServerEndedError(AstraError, RuntimeError):
+    """A process of the Dagster UI that ended by itself."""
+
+
 class MissingFileError(AstraError, FileNotFoundError):
     """Files that a path or a pattern names, and that aren't there."""
 

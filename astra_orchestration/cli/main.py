@@ -26,6 +26,7 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+from astra_orchestration.cli.web import web_commands
 
 if TYPE_CHECKING:
     from astra_orchestration.cli.materialize import Outcome
@@ -45,6 +46,7 @@ app.add_typer(rejected_commands)
 app.add_typer(export_commands)
 app.add_typer(status_commands)
 app.add_typer(explain_commands)
+app.add_typer(web_commands)
 
 
 def main() -> None:
@@ -162,20 +164,6 @@ def materialize(
         complain(f"[yellow]rejected:[/] {', '.join(refused)}; `astra rejected` and the lines above say why")
     if strict or not landed:
         end_with(landed, len(refused))
-
-
-@app.command(epilog="Example: [bold]astra ui --port 3001[/]")
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for everyone.")] = "127.0.0.1",
-) -> None:
-    """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
-    from astra_orchestration.cli.serve import serve
-
-    say("starting the Dagster UI ...")
-    code = serve(host, port, lambda address: say(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"))
-    say("the Dagster UI has ended")
-    raise typer.Exit(code)
 
 
 def _say(asset: str, text: str) -> None:

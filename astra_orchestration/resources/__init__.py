@@ -1,13 +1,8 @@
 """Resources: the database of a run, watched folders, and the IO manager."""
 
 from astra_orchestration.resources.bundle import in_memory_resources, resources_for
-from astra_orchestration.resources.database import (
-    ConfiguredTarget,
-    DatabaseResource,
-    PostgresTarget,
-    SqliteTarget,
-    connect,
-)
+from astra_orchestration.resources.database import DatabaseResource, connect
+from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget
 
 __all__ = [
     "ConfiguredTarget",

@@ -7,9 +7,10 @@ from astra_models import base
 from astra_models.database.config import IN_MEMORY, sqlite_database
 from astra_models.outputs import all_models
 from astra_models.schema.tables import create_tables
-from astra_orchestration.resources.database import DatabaseResource, Target
+from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.resources.io_manager import pipeline_result_io_manager
+from astra_orchestration.resources.targets import Target
 
 __all__ = ["in_memory_resources", "resources_for"]
 
