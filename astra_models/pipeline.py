@@ -115,9 +115,10 @@ class PipelineOutputMixin(LatestMixin):
 
     @classmethod
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
-        """Make an UPDATE query, which moves ``modified`` and the revision unless it sets them itself."""
+        """Make an UPDATE query, which moves ``modified``, and the revision if it sets a value."""
         data = dict(__data or {}) | values
-        if cls._has_revision() and REVISION not in {getattr(key, "name", key) for key in data}:
+        names = {getattr(key, "name", key) for key in data}
+        if cls._has_revision() and names - cls.record_columns - cls.provenance_columns:
             data[REVISION] = peewee.fn.COALESCE(cls.revision, 0) + 1
         return super().update(data)
 

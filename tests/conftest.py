@@ -178,7 +178,7 @@ class CleanTables:
     def __init__(self, parameters: dict[str, str], schema: str | None):
         self.parameters = parameters
         self.schema = schema
-        self.made: list[tuple[str, int]] | None = None
+        self.made: list[tuple[str, int, int, int]] | None = None
         self.connection = psycopg2.connect(**parameters)
         self.connection.autocommit = True
         self._query("SET lock_timeout = '10s'", "SET client_min_messages = warning")
@@ -213,10 +213,12 @@ class CleanTables:
         if self.schema is not None:
             self._query(f'CREATE SCHEMA "{self.schema}"')
 
-    def _relations(self) -> list[tuple[str, int]]:
+    def _relations(self) -> list[tuple[str, int, int, int]]:
         return self._query(
-            "SELECT nspname, c.oid FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid "
-            "WHERE nspname !~ '^(pg_|information_)' ORDER BY nspname, c.oid"
+            "SELECT nspname, c.oid, relnatts, count(attnum) FROM pg_namespace n "
+            "LEFT JOIN pg_class c ON c.relnamespace = n.oid "
+            "LEFT JOIN pg_attribute ON attrelid = c.oid AND NOT attisdropped "
+            "WHERE nspname !~ '^(pg_|information_)' GROUP BY 1, 2, 3 ORDER BY 1, 2"
         )
 
     def _query(self, *statements: str) -> list[Any]:

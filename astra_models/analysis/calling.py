@@ -18,6 +18,7 @@ import numpy as np
 from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
 from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results, made_from
 from astra_models.analysis.runs import PlannedRun
+from astra_models.database.peewee_internals import mark_as_changed
 from astra_models.errors import PipelineError, TaskError
 from astra_models.fields import FloatArrayField
 from astra_models.messages import MISTAKES, error_text, one_line, presentable, safe_text
@@ -293,7 +294,7 @@ def _copy(given: Output) -> Output:
     copy = type(given).__new__(type(given))
     attributes = vars(copy)
     attributes |= vars(given)
-    attributes.pop("_dirty", None)
+    mark_as_changed(copy)
     attributes["__data__"] = values = given.__data__.copy()
     if given.__rel__:
         attributes["__rel__"] = given.__rel__.copy()

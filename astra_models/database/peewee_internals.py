@@ -33,6 +33,11 @@ def mark_as_saved(row: peewee.Model) -> None:
     vars(row)["_dirty"] = set()
 
 
+def mark_as_changed(row: peewee.Model) -> None:
+    """Say that any column of a row may differ from what the database has."""
+    vars(row).pop("_dirty", None)
+
+
 def next_place() -> int:
     """Give the place that the next field would have, and use it up.
 

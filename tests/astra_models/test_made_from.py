@@ -20,6 +20,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.snow_white import SnowWhite
+from astra_models.source import Source
 from astra_models.status import survey_status
 from astra_models.upsert import upsert
 from astra_models.version import installed_v_astra
@@ -247,7 +248,7 @@ def test_what_waits_is_counted_and_explained(keys: list[int]) -> None:
     run(both)
     assert str(count_work(both, rerun="all")).startswith("2 due: 2 again")
     waiting = BossVisitSpectrum.get(spectrum_pk=keys[4])
-    states = {one.spectrum_pk: one for one in explain_star(waiting.source, [both]).analyses}
+    states = {one.spectrum_pk: one for one in explain_star(Source.get_by_id(waiting.source_pk), [both]).analyses}
     assert (states[keys[4]].state, states[keys[4]].why) == ("waiting", "it needs a result of SnowWhite of 0.9 first")
     [status] = [status for status in survey_status([both]).pipelines if status.due is not None]
     assert (status.due, status.waiting, status.reasons) == (0, 3, {})

@@ -44,7 +44,7 @@ EXTREMES: dict[type, list[Any]] = {  # the first kind that fits
     fields.BooleanField: [True, False],
     fields.TextField: ["ünï \N{SNOWFLAKE} \U0001f30c", "'\"\\N\t\r\n{},;%s", ""],
     fields.BytesField: [bytes(range(256)), b""],
-    fields.DateTimeField: [datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC), datetime(1, 1, 2, tzinfo=UTC)],
+    fields.DateTimeField: [datetime(9999, 12, 30, 23, 59, 59, 999_999, UTC), datetime(1, 1, 3, tzinfo=UTC)],
 }
 
 

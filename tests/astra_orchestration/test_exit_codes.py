@@ -128,6 +128,7 @@ def test_run_without_tables(tmp_path: Path, survey: Path) -> None:
 
 
 def test_run_that_is_interrupted_by_its_user(survey: Path, make_visits: Visits, install: Callable[..., Path]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in the background
     make_visits(3)
     install(files={"pipeline.py": INTERRUPTING})
     assert code("init") == WELL

@@ -247,7 +247,7 @@ def launch(config: Any = None, **kwargs: Any) -> dg.ExecuteInProcessResult:
         (None, {}),
         ({"n_iterations": 5, "scale": 2, "mode": "2", "kind": "b", "level": "auto"}, {0: 5, 1: 2.0, 2: 2, 3: "b"}),
         ({"scale": None, "level": "2.5", "lines": [], "picks": ["y", "x"]}, {1: None, 4: 2.5, 5: (), 6: ["y", "x"]}),
-        ({"json": True, "grid": "/", "model_name": "n"}, {7: True, 8: Path("/"), 9: "n"}),
+        ({"json": True, "grid": __file__, "model_name": "n"}, {7: True, 8: Path(__file__), 9: "n"}),
         ({"limit": 1, "n_iterations": 4}, {0: 4}),
     ],
     ids=str,

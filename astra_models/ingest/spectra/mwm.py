@@ -39,6 +39,7 @@ NOT_OF_FILES = {
     "path",
     "created",
     "modified",
+    "revision",
     "v_astra",
     "sdss_id",
 }
