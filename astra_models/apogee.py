@@ -19,8 +19,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.arrays import RowOf, into_ivar, log_wavelength
-from astra_models.pixels.grids import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.arrays import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT, RowOf, log_wavelength
+from astra_models.pixels.ivar import into_ivar
 from astra_models.pixels.paths import APOGEE_STAR, APOGEE_VISIT
 from astra_models.pixels.rows import visit_in_apstar
 from astra_models.spectrum import Spectrum, SpectrumMixin

@@ -21,8 +21,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.arrays import RowOf, log_wavelength, usable_ivar
-from astra_models.pixels.grids import APOGEE_GRID, BOSS_GRID, FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.arrays import APOGEE_GRID, BOSS_GRID, FLUX_UNIT, IVAR_UNIT, RowOf, log_wavelength
+from astra_models.pixels.ivar import usable_ivar
 from astra_models.pixels.paths import MWM_STAR, MWM_VISIT
 from astra_models.pixels.rows import apogee_hdu, boss_hdu, row_of_apogee_visit, row_of_boss_visit
 from astra_models.spectrum import SpectrumMixin

@@ -14,7 +14,7 @@ import numpy as np
 
 from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError
-from astra_models.pixels.groups import Array, PixelRow
+from astra_models.pixels.arrays import Array
 
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
@@ -23,9 +23,10 @@ CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
 _N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
 
 
-class FerreRow(PixelRow, Protocol):
+class FerreRow(Protocol):
     """A result of FERRE: its spectrum, the folder of its files, and the grid that they are of."""
 
+    _pixels_read: dict[str, Array]
     spectrum_pk: int
     pwd: str | None
     short_grid_name: str | None

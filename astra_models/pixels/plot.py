@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from astra_models.errors import AstraError, MissingExtraError
-from astra_models.pixels.arrays import pixel_arrays
-from astra_models.pixels.groups import Array
+from astra_models.pixels.arrays import Array, pixel_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,26 +24,15 @@ FIGURE_WIDTH, FIGURE_HEIGHT = 10, 3.5
 
 
 class Spectrum(Protocol):
-    """A spectrum of any kind."""
+    """A spectrum of any kind: wavelengths and fluxes of shape ``(n_pixels,)`` or ``(n_chips, n_pixels)``."""
 
-    @property
-    def spectrum_pk(self) -> object:
-        """Its key."""
-        ...
-
-    @property
-    def wavelength(self) -> Array:
-        """Wavelengths, of the shape of the flux or ``(n_pixels,)``."""
-        ...
-
-    @property
-    def flux(self) -> Array:
-        """Flux densities, of shape ``(n_pixels,)`` or ``(n_chips, n_pixels)``."""
-        ...
+    spectrum_pk: int | None
+    wavelength: Array
+    flux: Array
 
     @property
     def e_flux(self) -> Array:
-        """Uncertainties of the flux, of its shape."""
+        """Uncertainties of the flux."""
         ...
 
 

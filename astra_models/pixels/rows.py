@@ -6,10 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
-from astra_models.fits.arrays import Place
-from astra_models.pixels.groups import Array, OpenHdu
-
-Hdu = OpenHdu[Place] | OpenHdu[Array]
+from astra_models.pixels.arrays import Hdu, PixelsMixin
 
 BOSS_HDUS = {"apo25m": 1, "lco25m": 2}
 APOGEE_HDUS = {"apo25m": 3, "apo1m": 3, "lco25m": 4}
@@ -18,30 +15,19 @@ _VISIT = re.compile(r"(ap|as)Visit-([^-]+)-(?:(?:apo|lco)\w+-)?(.+)-(\d{5})-(\d+
 _VISIT_1M = re.compile(r"(ap|as)Visit-([^-]+)-(\d{5})-(.+)\.fits")
 
 
-class Spectrum(Protocol):
-    """A spectrum: its key, and its file. Of what else it has the functions here compare identifiers."""
-
-    @property
-    def spectrum_pk(self) -> object:
-        """Its key."""
-        ...
-
-    @property
-    def absolute_path(self) -> str:
-        """Its file."""
-        ...
-
-
-class OfTelescope(Spectrum, Protocol):
+class OfTelescope(Protocol):
     """A spectrum in an mwmStar or mwmVisit file."""
 
+    spectrum_pk: int | None
     telescope: str
     filetype: str
 
 
-class VisitInApStar(Spectrum, Protocol):
+class VisitInApStar(Protocol):
     """A visit in an apStar file."""
 
+    spectrum_pk: int | None
+    absolute_path: str
     plate: str
     mjd: int
     fiber: int
@@ -119,17 +105,17 @@ def _is_visit(name: str, row: VisitInApStar) -> bool:
     return visit.fiber == row.fiber and visit.plate.lstrip("0") == str(row.plate).lstrip("0")
 
 
-def row_of_boss_visit(hdu: Hdu, row: Spectrum) -> int:
+def row_of_boss_visit(hdu: Hdu, row: PixelsMixin) -> int:
     """Give the row of an mwmVisit table that is a BOSS visit's."""
     return _row_with(hdu, row, ("mjd", "fieldid", "catalogid", "run2d"))
 
 
-def row_of_apogee_visit(hdu: Hdu, row: Spectrum) -> int:
+def row_of_apogee_visit(hdu: Hdu, row: PixelsMixin) -> int:
     """Give the row of an mwmVisit table that is an APOGEE visit's."""
     return _row_with(hdu, row, ("mjd", "fiber", "plate", "field", "apred", "telescope", "reduction"))
 
 
-def _row_with(hdu: Hdu, row: Spectrum, names: tuple[str, ...]) -> int:
+def _row_with(hdu: Hdu, row: PixelsMixin, names: tuple[str, ...]) -> int:
     found = np.ones(hdu.n_rows, dtype=bool)
     for name in names:
         wanted, values = getattr(row, name), hdu.column(name.upper())
