@@ -166,6 +166,3 @@ class BossVisitSpectrum(BossVisitMixin):
     )
     wresl = PixelArray(ext=1, unit="Angstrom", help_text="Resolution")
     pixel_flags = PixelArray(ext=1, column_name="or_mask", unit="", help_text="Mask bits of any exposure")
-
-    class Meta:
-        indexes = ((("release", "run2d", "fieldid", "mjd", "catalogid"), True),)

@@ -80,8 +80,17 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     wavelength: Any
 
     natural_key: ClassVar[tuple[str, ...]] = ()
+    """Columns that identify a spectrum in its survey; no two rows have the same values in them."""
     path_templates: ClassVar[Mapping[str, str]] = {}
     """Where files are in the survey's tree, by release; see `paths`."""
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Give the natural key its unique index; peewee calls it once the class has its columns."""
+        key = (cls.natural_key, True)
+        if cls.natural_key and key not in cls._meta.indexes:
+            cls._meta.indexes = [*cls._meta.indexes, key]
+        super().validate_model()
 
     @property
     def absolute_path(self) -> str:

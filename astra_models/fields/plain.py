@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any, SupportsInt, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import peewee
@@ -17,46 +17,12 @@ import peewee
 from astra_models.errors import FieldValueError
 from astra_models.fields import glossary
 
-__all__ = [
-    "AutoField",
-    "BigIntegerField",
-    "BooleanField",
-    "BytesField",
-    "DateTimeField",
-    "DoubleField",
-    "FloatArrayField",
-    "FloatField",
-    "ForeignKeyField",
-    "GeneratedField",
-    "IntegerField",
-    "TextField",
-    "utc_now",
-]
-
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def utc_now() -> datetime:
     """Give the current time, aware and in UTC."""
     return datetime.now(UTC)
-
-
-class FieldOptions(TypedDict, total=False):
-    """What every field takes by keyword: as for `peewee.Field`, and `unit`."""
-
-    null: bool
-    index: bool
-    unique: bool
-    primary_key: bool
-    column_name: str
-    default: object
-    constraints: list[peewee.SQL]
-    collation: str
-    choices: list[tuple[object, str]]
-    verbose_name: str
-    index_type: str
-    unit: str | None
-    help_text: str | None
 
 
 class DescribedField(peewee.Field):
@@ -75,9 +41,10 @@ class DescribedField(peewee.Field):
     stored_type: str | None = None
     """The column's type in the bound database, where it isn't the field's own (see `database.layout`)."""
 
-    if TYPE_CHECKING:  # what a field is depends on where it is looked at: a column of a model, a value of a row
+    if TYPE_CHECKING:
 
-        def __new__(cls, *args: object, **kwargs: object) -> Any: ...
+        def __new__(cls, *args: object, **kwargs: object) -> Any:
+            """Make what is a column of the model, and a value of its rows."""
 
     def __init__(self, *args: object, unit: str | None = None, help_text: str | None = None, **kwargs: object):
         super().__init__(*args, help_text=help_text, **kwargs)
@@ -204,9 +171,7 @@ class GeneratedField(IntegerField):
         The same computation on an array of the column's values.
     """
 
-    def __init__(
-        self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Unpack[FieldOptions]
-    ):
+    def __init__(self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Any):
         self.expression = expression
         self.source = source
         self.compute = compute
@@ -358,17 +323,6 @@ class FloatArrayField(DescribedField):
         return np.asarray(numbers, dtype=np.float32).tolist()
 
 
-class KeyOptions(FieldOptions, total=False):
-    """What a foreign key takes besides."""
-
-    field: str
-    backref: str
-    on_delete: str
-    on_update: str
-    deferrable: str
-    lazy_load: bool
-
-
 class _KeyAccessor(peewee.ForeignKeyAccessor):
     def __get__(self, instance: peewee.Model | None, instance_type: type | None = None) -> object:
         return self.field if instance is None else vars(instance)["__data__"].get(self.name)
@@ -383,7 +337,7 @@ class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
 
     accessor_class = _KeyAccessor
 
-    def __init__(self, model: type[peewee.Model] | str, *args: object, **kwargs: Unpack[KeyOptions]):
+    def __init__(self, model: type[peewee.Model] | str, *args: object, **kwargs: Any):
         kwargs.setdefault("lazy_load", False)
         kwargs.setdefault("backref", "+")
         super().__init__(model, *args, **kwargs)
