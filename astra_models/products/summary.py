@@ -181,7 +181,9 @@ def _of_the_survey() -> Iterator[Product]:
     stars = tuple(model for columns in STARS.values() for model in columns.models)
     visits = tuple(model for columns in ORIGINAL_VISITS.values() for model in columns.models)
     made = (BossCombinedSpectrum, ApogeeCombinedSpectrum)
-    yield Product("mwmTargets", "All sources, one row each.", (Source,), (), _targets)
+    yield Product(
+        "mwmTargets", "All sources, one row each.", (Source,), (), lambda _: [FitsTable(OF_SOURCES, joins.targets())]
+    )
     text = "All co-added spectra, one row each, with their source."
     yield Product("mwmAllStar", text, (Source, *stars), made, of_spectra(STARS))
     text = "All visits, one row each, with their source."
@@ -194,10 +196,6 @@ def _of_the_survey() -> Iterator[Product]:
         (MWMBest,),
         lambda major_minor: [FitsTable(OF_SOURCES, joins.best_results(MWMBest, major_minor))],
     )
-
-
-def _targets(major_minor: int) -> list[FitsTable]:
-    return [FitsTable(OF_SOURCES, joins.targets())]
 
 
 def _version(product: Product, v_astra: str | int | None) -> int:

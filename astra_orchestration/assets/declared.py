@@ -13,7 +13,7 @@ from astra_models.base import BaseModel
 from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.spectrum import SpectrumMixin
-from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.columns import keys_by_table, table_metadata
 from astra_orchestration.resources.io_manager import MODEL_METADATA
 
 __all__ = ["declared_assets"]
@@ -32,20 +32,15 @@ def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec
     list of dagster.AssetSpec
         One for each model in `outputs.MADE_FROM` without an asset among `defined`.
     """
-    keys = _keys_by_table(defined)
+    keys = keys_by_table(defined)
     missing = [model for model in MADE_FROM if model._meta.table_name not in keys]
     keys |= {model._meta.table_name: dg.AssetKey(model._meta.table_name) for model in missing}
     return [_declared(model, [keys[source._meta.table_name] for source in MADE_FROM[model]]) for model in missing]
 
 
-def _keys_by_table(defined: Iterable[dg.AssetsDefinition]) -> dict[str, dg.AssetKey]:
-    name = "dagster/table_name"
-    return {spec.metadata[name]: spec.key for assets in defined for spec in assets.specs if name in spec.metadata}
-
-
 def _declared(model: type[BaseModel], deps: list[dg.AssetKey]) -> dg.AssetSpec:
     is_spectra = issubclass(model, SpectrumMixin)
-    metadata = {"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name}
+    metadata = table_metadata(model)
     if issubclass(model, PipelineOutputMixin):  # what takes its results gets them from the table
         metadata |= {MODEL_METADATA: model.__name__, "dagster/io_manager_key": "pipeline_results"}
     fed = f"Fed by {'catalogue' if is_spectra else 'result'} files: nothing here computes it."

@@ -20,7 +20,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
-from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.columns import table_metadata
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
@@ -89,11 +89,7 @@ def pipeline_asset(
         owners=list(owners),
         description=_description(task),
         code_version=f"{installed_version()}-{pipeline_version}",
-        metadata={
-            "dagster/column_schema": column_schema(model),
-            "dagster/table_name": model._meta.table_name,
-            MODEL_METADATA: model.__name__,
-        },
+        metadata={**table_metadata(model), MODEL_METADATA: model.__name__},
         deps=[*(dg.AssetKey(kind._meta.table_name) for kind in task.spectrum_models), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
