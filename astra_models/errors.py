@@ -98,11 +98,11 @@ class MissingTableError(AstraError, LookupError):
 
 
 class MissingColumnError(AstraError, LookupError):
-    """A column that the model has, and its table in the bound database hasn't."""
+    """A column of a model that its table in the bound database lacks."""
 
 
 class ReadOnlyTableError(AstraError, TypeError):
-    """A table that isn't as upserts need it: it can be read, and not written."""
+    """A table that can be read but not upserted into, because its columns or keys don't allow it."""
 
 
 class OutdatedSchemaError(AstraError, LookupError):
@@ -158,7 +158,7 @@ class UnrecognizedFileError(AstraError, ValueError):
 
 
 class UnknownKindError(UnrecognizedFileError):
-    """A file that is whole, as far as it was looked at, and of no kind that is known."""
+    """A file of an unknown kind, in which no damage was found."""
 
 
 class PipelineNameError(AstraError, ValueError):
@@ -194,7 +194,7 @@ class MissingFileError(AstraError, FileNotFoundError):
 
 
 class SampleError(AstraError, ValueError):
-    """A sample survey that can't be made as asked, or not there."""
+    """A sample survey that can't be made as asked, or not in that folder."""
 
 
 class NothingRejectedError(AstraError, LookupError):
@@ -202,15 +202,15 @@ class NothingRejectedError(AstraError, LookupError):
 
 
 class SelectionError(AstraError, ValueError):
-    """Rows are asked for that there is no way to select."""
+    """Something that can't be selected: there is no such model, column, source or version."""
 
 
 class OutputExistsError(AstraError, FileExistsError):
-    """A file is there already, and was not to be replaced."""
+    """A file exists, and was not to be replaced."""
 
 
 class OutputFormatError(AstraError, ValueError):
-    """A file that can't be written: its suffix says nothing, or what writes it is not installed."""
+    """A file that can't be written: its suffix is unknown, or the package that writes it isn't installed."""
 
 
 class NothingToWriteError(AstraError, LookupError):

@@ -48,7 +48,7 @@ class MwmSpectrumMixin(SpectrumMixin):
 
 
 def flags_from_floats(values: np.ndarray) -> np.ndarray:
-    """Make whole numbers of mask bits, which these files have as floats; not a number is no bit."""
+    """Convert mask bits, which these files store as floats, to integers; NaN becomes 0."""
     return np.where(np.isfinite(values), values, 0).astype(np.int64)
 
 

@@ -60,7 +60,7 @@ def categories(model: type[peewee.Model]) -> dict[str, str]:
 
 
 def column_type(field: peewee.Field) -> str:
-    """Give a column's type by PostgreSQL's name for it; on SQLite, it holds the same values."""
+    """Give PostgreSQL's name of a column's type; on SQLite, the column holds the same values."""
     try:
         return kind_of(field).sql
     except TypeError:  # a type of another package

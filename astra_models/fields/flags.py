@@ -18,8 +18,8 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
 
     Parameters
     ----------
-    field_name : str
-        Name of the bit field.
+    field : BitField
+        The column that the bit is in.
     value : int
         The bit's value, ``2**n``.
     help_text : str or None

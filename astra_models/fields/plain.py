@@ -90,7 +90,7 @@ class WholeNumberField(DescribedField):
         return number
 
     def adapt(self, value: SupportsInt | str) -> SupportsInt | str:
-        """Convert what is a number; what isn't is left as it is."""
+        """Convert a number to an integer; anything else is left as it is."""
         try:
             return int(value)
         except (ValueError, TypeError, OverflowError):
@@ -141,7 +141,7 @@ class BytesField(DescribedField, peewee.BlobField):
         Raises
         ------
         FieldValueError
-            If `value` is something else. An array of booleans is: whether they are bits or bytes is not for us to say.
+            If `value` is something else. That includes an array of booleans, which may mean bits or bytes.
         """
         if value is None or value is np.ma.masked:
             return None
@@ -168,7 +168,7 @@ class GeneratedField(IntegerField):
     source : str
         That column.
     compute : callable
-        The same computation on an array of the column's values.
+        The same computation, on an array of that column's values.
     """
 
     def __init__(self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Any):

@@ -1,8 +1,8 @@
 """Per-pixel arrays of a spectrum: attributes that read their FITS file when first used.
 
-Nothing of them is stored in the database. One opening of the file reads the arrays of a group: all that an HDU of one
-row per pixel has, or those that are said to belong together, as flux and inverse variance. No other bytes are read.
-What the user has set is the user's: reading never replaces it.
+Nothing of them is stored in the database. One opening of the file reads a group of arrays: those of one HDU, or those
+that are declared to belong together, such as flux and inverse variance. No other bytes are read. An array that the user
+has set is never replaced by the file's.
 """
 
 import copy
@@ -37,7 +37,7 @@ Places = dict[str, tuple[Any, Transform | None]]
 
 
 class Loader(Protocol):
-    """How a pixel array comes about: the ``accessor_class`` of a `PixelArray` makes one."""
+    """What reads or computes a pixel array: an instance of a `PixelArray`'s ``accessor_class``."""
 
     def load(self, row: "PixelsMixin", name: str) -> None:
         """Read or compute the array `name`, and put it into the row's cache."""
@@ -56,14 +56,14 @@ class PixelArrayAccessorFITS:
     transform : callable, optional
         Applied to what was read, for example error to inverse variance.
     alternative : tuple of str and callable, optional
-        Another column, and what makes the array of it, for files that don't have the first.
+        Another column and its transform, for files without the first.
     row : int or callable, optional
-        The row of the image that is the spectrum's, or of a table of one row; or what gives it for an HDU and a
-        spectrum.
+        Which row is the spectrum's: a number, in an image or a table of one row; or a function of the HDU and the
+        spectrum that gives the number.
     group : str, optional
         Arrays of the same group are read by one opening of the file; those of the same HDU if not given.
     beside : str, optional
-        Another array of the group, which the transform takes as it is in the file, as second argument.
+        Another array of the group. The transform gets it as second argument, as the file has it.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PixelArrayAccessorFITS:
         self.beside = beside
 
     def columns(self, name: str) -> list[tuple[str, Transform | None]]:
-        """Give the columns that may have the array `name`, each with what is applied to it."""
+        """Give the columns that may hold the array `name`, each with its transform."""
         first: list[tuple[str, Transform | None]] = [(self.column_name or name, self.transform)]
         return first if self.alternative is None else [*first, self.alternative]
 
@@ -142,7 +142,7 @@ class PixelArray:
     ext, column_name, transform, alternative, row, group, beside
         As for `PixelArrayAccessorFITS`, the default accessor.
     accessor_class : type, optional
-        How the array comes about.
+        What reads or computes the array.
     accessor_kwargs : mapping, optional
         Arguments of an accessor other than the default one.
     unit : str, optional
@@ -268,14 +268,16 @@ class Group:
         self._recipes: dict[tuple[int | str, ...], Recipes[Transform | None]] = defaultdict(Recipes)
 
     def read(self, row: PixelsMixin, name: str) -> None:
-        """Read the arrays of a row into its cache, those with another beside them converted, the others as they are.
+        """Read the group's arrays of a row into its cache.
+
+        Those with another beside them are transformed at once, the others when they are first used.
 
         Parameters
         ----------
-        row : model instance
-            With its file, by ``absolute_path``.
+        row : PixelsMixin
+            The row; ``absolute_path`` is its file.
         name : str
-            The array that is missed if it isn't there.
+            The array that was asked for: the file has to have it.
 
         Raises
         ------

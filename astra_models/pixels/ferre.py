@@ -1,9 +1,9 @@
 """Pixel arrays of an ASPCAP result, from the text files that FERRE read and wrote.
 
 Below the folder of a result (``pwd``) are ``params/GRID`` and ``abundances/GRID/ELEMENT``. In each file a spectrum has
-a line of 7514 numbers, the pixels of the three chips. FERRE's own lines start with a name,
-``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``, by which they are found, because their order isn't that of the input.
-``INDEX`` is the spectrum's line in ``flux.input``, which has no names.
+a line of 7514 numbers, the pixels of the three chips. Lines that FERRE wrote start with a name,
+``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``. They are found by it, because they are not in the order of the input.
+``INDEX`` is the number of the spectrum's line in ``flux.input``, whose lines have no names.
 """
 
 import itertools
@@ -33,7 +33,7 @@ class FerreRow(Protocol):
 
 
 class FerreParametersAccessor:
-    """Reads the model flux at the stellar parameters, and the continuum that the spectrum has over it."""
+    """Reads the model flux at the stellar parameters, and the continuum that it is multiplied by."""
 
     def load(self, row: FerreRow, name: str) -> None:
         """Read both into the row's cache.
@@ -57,7 +57,7 @@ class FerreParametersAccessor:
 
 
 class FerreAbundanceAccessor:
-    """Reads the model flux at one abundance; NaN if that was not fitted.
+    """Reads the model flux at one abundance; NaN if it was not fitted.
 
     Parameters
     ----------

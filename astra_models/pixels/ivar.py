@@ -1,4 +1,4 @@
-"""Inverse variances: made of errors, and freed of values that are none."""
+"""Inverse variances: from errors, and without values that can't be one."""
 
 from functools import cache
 
@@ -17,16 +17,16 @@ def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ER
     Parameters
     ----------
     error : ndarray
-        Errors. What is not finite, not positive, or huge (APOGEE writes 1e10) marks a missing pixel.
+        Errors. One that is not finite, not positive, or huge (APOGEE writes 1e10) marks a missing pixel.
     flux : ndarray, optional
         Fluxes. A flux of exactly 0 marks a missing pixel too: some of them have ordinary errors.
     huge : float, optional
-        From where an error is a mark.
+        Errors of this size and more mark missing pixels.
 
     Returns
     -------
     ndarray
-        Of the shape of `error`, in its precision.
+        Inverse variances, of the shape and precision of `error`.
     """
     error = np.asarray(error)
     is_known = error.dtype.kind == "f" and error.dtype.itemsize in _BITS
@@ -34,7 +34,7 @@ def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ER
 
 
 def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
-    """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
+    """Convert errors as `error_to_ivar` does, but in place: `error` has to be floats in the machine's byte order."""
     low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
     usable = error > low
     usable &= error < high
@@ -52,7 +52,7 @@ def _limits(size: int, huge: float) -> list[Array]:
 
 
 def usable_ivar(ivar: Array) -> Array:
-    """Give inverse variances, with 0 where one is negative, infinite or not a number; in the same memory if it can."""
+    """Replace inverse variances that are negative, infinite or not a number by 0; floats are changed in place."""
     if ivar.dtype.kind != "f" or ivar.dtype.itemsize not in _BITS:
         return np.where(np.isfinite(ivar) & (ivar > 0), ivar, np.zeros_like(ivar))
     bits, infinity = _infinity(ivar.dtype.itemsize)

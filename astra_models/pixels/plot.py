@@ -18,7 +18,7 @@ __all__ = ["plot_spectrum"]
 
 FLUX, MODEL, CONTINUUM, FLAGGED = "black", "tab:red", "tab:blue", "tab:orange"
 SHOWN = (0.5, 99.5)
-"""Percentiles of the good fluxes between which all of the axis is, but for a margin."""
+"""Percentiles of the good fluxes that the axis spans, apart from a margin."""
 MARGIN = 0.12
 FIGURE_WIDTH, FIGURE_HEIGHT = 10, 3.5
 

@@ -35,7 +35,7 @@ class VisitInApStar(Protocol):
 
 
 class VisitName(NamedTuple):
-    """What the name of an apVisit file says; at the 1-m telescope a name in place of plate and fiber."""
+    """What the name of an apVisit file says. Files of the 1-m telescope have a name in place of plate and fiber."""
 
     prefix: str
     apred: str
@@ -46,7 +46,7 @@ class VisitName(NamedTuple):
 
 
 def parse_visit_name(name: str) -> VisitName | None:
-    """Take the name of an apVisit file apart, of whatever survey; None if it is something else."""
+    """Parse the name of an apVisit file, of any survey; None for any other name."""
     if found := _VISIT.search(name):
         prefix, apred, plate, mjd, fiber = found.groups()
         return VisitName(prefix, apred, plate, int(mjd), int(fiber), "")

@@ -53,9 +53,9 @@ def export(
     path : str or Path
         The file: ``.fits``, ``.fits.gz``, ``.parquet``, ``.ecsv``, ``.csv``, ``.vot`` or ``.votable``.
     overwrite : bool, optional
-        Whether a file that is there is replaced.
+        Whether an existing file is replaced.
     progress : callable, optional
-        Called with the number of rows that have been written.
+        Called with the number of rows written so far (FITS only).
 
     Returns
     -------
@@ -65,9 +65,9 @@ def export(
     Raises
     ------
     OutputFormatError
-        If the suffix is none of these, or what writes the format isn't installed.
+        If the suffix is none of these, or the package that writes the format isn't installed.
     OutputExistsError
-        If there is a file, and it isn't to be replaced.
+        If the file exists, and isn't to be replaced.
     """
     write = writer_for(path)
     meta = {"model": model.__name__, "table": model._meta.table_name, **provenance()}
@@ -78,12 +78,12 @@ def export(
 
 
 def writer_for(path: str | Path) -> Writer:
-    """Give what writes a format.
+    """Give the function that writes a file, by the file's suffix.
 
     Raises
     ------
     OutputFormatError
-        If a file's suffix is that of no format.
+        If no format has the suffix.
     """
     name = Path(path).name.lower()
     for suffix, write in _WRITERS.items():

@@ -21,10 +21,10 @@ Kind = type[SpectrumMixin]
 Value = peewee.ColumnBase
 
 NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index"}
-"""Keys without meaning outside, places of files, and what the database keeps for itself."""
+"""Keys that mean nothing outside the database, paths of files, and the database's own records."""
 
 OF_THE_SOURCE = ("sdss_id", "healpix")
-"""What some spectra say of their source, too."""
+"""Columns of a source that some kinds of spectra have, too."""
 
 KEYS = ("source_pk", "spectrum_pk")
 RECORD = ("created",)
@@ -46,7 +46,7 @@ def best_results(model: type[PipelineOutputMixin], major_minor: int) -> Selectio
 
 
 def spectra(kinds: SpectrumColumns, major_minor: int) -> Selection:
-    """Select spectra with their sources; those that Astra made, of one version."""
+    """Select spectra with their sources. Of the spectra that Astra made, only those of one version are selected."""
     models = [model for model in kinds.models if model.select(model.pk).exists()]
     base, models = (models[0], models) if len(models) == 1 else (Spectrum, models or list(kinds.models))
     query = base.select()

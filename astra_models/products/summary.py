@@ -38,9 +38,9 @@ class Product(NamedTuple):
     description : str
         What a row is.
     models : tuple of type
-        What has to be there for it: results, sources, spectra.
+        The models that it is made from: results, sources, spectra.
     versioned : tuple of type
-        Those of them whose rows are of a version of Astra.
+        Those of them whose rows have a version of Astra.
     tables : callable
         Gives its tables of one major.minor version.
     """
@@ -115,17 +115,17 @@ def write_product(
     Parameters
     ----------
     product : Product or str
-        Which, such as ``"astraAllStarASPCAP"``.
+        The product or its name, such as ``"astraAllStarASPCAP"``.
     folder : str or Path, optional
-        Where to; it is made if it isn't there.
+        The file's folder, which is made if need be.
     v_astra : str or int, optional
-        The version whose major.minor the results are of; the newest that there is by default.
+        Write the results of this version's major.minor; by default of the newest one in the database.
     run_id : str, optional
         The run that this is a part of.
     overwrite : bool, optional
-        Whether a file of that name is replaced.
+        Whether an existing file is replaced.
     progress : callable, optional
-        Called with the number of rows that have been written.
+        Called with the number of rows written so far.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def write_product(
     NothingToWriteError
         If there are no rows for it.
     OutputExistsError
-        If there is a file of that name, and it isn't to be replaced.
+        If the file exists, and isn't to be replaced.
     """
     product = product_named(product) if isinstance(product, str) else product
     version = _version(product, v_astra)

@@ -17,7 +17,7 @@ __all__ = ["Difference", "check_schema", "differences"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that isn't in the database as the models say.
+    """A difference between a model and its table.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class Difference:
     here, there : str
         How it is in the models, and in the database.
     matters : bool
-        Whether something can't be stored, or is stored otherwise than we would.
+        Whether some values can't be stored, or not as we would store them.
     why : str
-        What follows from it.
+        What it leads to.
     """
 
     table: str

@@ -1,7 +1,7 @@
 """An asset for every table that nothing here computes: its results come in files of other installations.
 
-They are declared so that the graph is whole: what they are made of, which columns they have, and what takes them
-further. As soon as a pipeline computes a model, its asset is the one, and the declared one isn't made.
+They are declared so that the graph is complete: what they are made from, which columns they have, and what uses them. A
+model that a pipeline computes has the pipeline's asset instead.
 """
 
 import inspect

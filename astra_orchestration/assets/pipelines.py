@@ -29,7 +29,7 @@ __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models",
 logger = logging.getLogger(__name__)
 
 OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
-"""Our assets that are no tables of results, nor files of them: no pipeline is called like them."""
+"""Our assets that are neither tables nor files of results. No pipeline can have their names."""
 
 WRITERS = "astra_database"
 """The concurrency pool that bounds how many runs write to the database at once."""
@@ -67,9 +67,9 @@ def pipeline_asset(
     name : str, optional
         The asset's key; the function's name if not given.
     group, kinds, owners : optional
-        How Dagster files it.
+        How Dagster groups and labels it.
     pipeline_version : str, optional
-        To be changed when the pipeline's code changes what it gives, without a new version of Astra.
+        Change it when the pipeline's results change without a new version of Astra.
     deps : sequence, optional
         Assets upstream other than the spectra that the pipeline takes.
     keep_good : bool, optional

@@ -58,7 +58,7 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
     Parameters
     ----------
     product : Product
-        Which.
+        The product.
     keys : dict of str to AssetKey
         The asset that fills each table.
     """

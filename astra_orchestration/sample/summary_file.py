@@ -1,7 +1,8 @@
 """Summary files as the survey publishes them, with made-up values: for tests, benchmarks and the tutorial.
 
-Rows are the columns of a source, of a spectrum and of a result; a name that two of them have is there once, where it
-comes first. The table of the instrument that isn't used has no rows, and columns without width.
+A row has the columns of a source, of a spectrum and of a result; a name that two of them share appears once, at its
+first place. The table of the other instrument has no rows, and its columns of text and lists are as narrow
+as FITS allows.
 """
 
 import gzip
@@ -62,7 +63,7 @@ STYLES = {"dr19": Style("0.6.0", 57, True), "dr20": Style("0.8.1", 71, False)}
 
 
 class Made(NamedTuple):
-    """A column of a file, and the field that it holds values of; without one it is zero unless it is changed."""
+    """A column of a file, and the field whose values it holds; without a field it is zero unless it is changed."""
 
     column: FitsColumn
     field: peewee.Field | None
@@ -89,13 +90,13 @@ def write_result_file(
     Parameters
     ----------
     path : str or Path
-        Where; gzipped if it ends with ``.gz``.
+        The file; gzipped if its name ends with ``.gz``.
     model : type, optional
         The model of the results; without one it is an mwmAllStar, mwmAllVisit or mwmTargets.
     n_rows : int, optional
         How many rows.
     level : {"star", "visit", "target"}, optional
-        What the spectra are of; "target" for none.
+        Whether its spectra are co-adds of stars or visits; "target" for no spectra.
     instrument : {"BOSS", "APOGEE"}, optional
         Which table has rows; by the model if not given.
     style : {"dr19", "dr20"}, optional

@@ -66,7 +66,7 @@ class SampleSummary:
     size : int
         Bytes of all FITS files.
     was_there : bool
-        Whether it was found finished, so that nothing was made.
+        Whether the survey was there already, so that nothing was made.
     seconds : float
         How long it took.
     """
