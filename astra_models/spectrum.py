@@ -138,7 +138,12 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         Returns
         -------
         matplotlib.figure.Figure
-            The figure. Needs the ``plot`` extra.
+            The figure.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib, the ``plot`` extra, isn't installed.
         """
         from astra_models.pixels.plot import plot_spectrum
 

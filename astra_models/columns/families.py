@@ -21,8 +21,6 @@ from astra_models.database.peewee_internals import put_here
 from astra_models.errors import FamilyError
 from astra_models.fields import FloatField
 
-__all__ = ["Family", "WithFamilies", "floats", "like"]
-
 
 class Family:
     """Columns, flags and pixel arrays that a model has once per member.

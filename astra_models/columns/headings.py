@@ -18,8 +18,6 @@ from astra_models.pixels.arrays import pixel_arrays
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Heading", "categories", "column_table", "column_type", "flag_table", "pixel_array_table"]
-
 
 class Heading:
     """The heading of the columns after it, up to the next heading in the same body.

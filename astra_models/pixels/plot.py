@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_spectrum"]
-
 FLUX, MODEL, CONTINUUM, FLAGGED = "black", "tab:red", "tab:blue", "tab:orange"
 SHOWN = (0.5, 99.5)
 """Percentiles of the good fluxes that the axis spans, apart from a margin."""
@@ -55,31 +53,7 @@ def plot_spectrum(
     continuum: ArrayLike | None = None,
     flags: bool = True,
 ) -> "Figure":
-    """Plot flux against wavelength with its uncertainty, and over it continuum and model.
-
-    Parameters
-    ----------
-    spectrum : SpectrumMixin
-        A spectrum of any kind. One of several chips is plotted in as many panels.
-    ax : matplotlib.axes.Axes or sequence of them, optional
-        Where to plot; a new figure if not given. Several chips may share one.
-    model_flux : array_like, optional
-        A model of the flux, of its shape. If not given, that of the spectrum's own file.
-    continuum : array_like, optional
-        The continuum, likewise.
-    flags : bool, optional
-        Whether pixels with mask bits set are shaded.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The figure.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib isn't installed.
-    """
+    """Plot a spectrum; see `SpectrumMixin.plot`. Several chips may share one of the given axes."""
     chips = _chips(spectrum, model_flux, continuum, flags)
     axes = _axes(ax, chips)
     for panel, chip in zip(axes, chips, strict=True):

@@ -140,27 +140,12 @@ def select_model(
     latest: bool = False,
     limit: int | None = None,
 ) -> Selection:
-    """Select rows of one model, with all columns of its table.
-
-    Parameters
-    ----------
-    model : type
-        A model that is a table.
-    where : peewee.Expression, optional
-        A condition.
-    v_astra : str or int, optional
-        Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
-    sdss_ids : iterable of int, optional
-        Only rows of these sources.
-    latest : bool, optional
-        Only the row of the newest version for each spectrum.
-    limit : int, optional
-        At most so many rows.
+    """Select rows of one model, with all columns of its table. The conditions are as for `to_table`.
 
     Raises
     ------
     SelectionError
-        If the model has no column that this asks for.
+        If the model has no column that a condition needs.
     """
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
     headings = categories(model)

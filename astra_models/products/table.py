@@ -50,7 +50,7 @@ def to_table(
     Raises
     ------
     SelectionError
-        If the model has no column that this asks for.
+        If the model has no column that a condition needs.
     """
     selection = select_model(model, where=where, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit)
     return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})

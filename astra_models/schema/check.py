@@ -138,23 +138,17 @@ def _of_indexes(model: type[BaseModel], table: StoredTable, names: Mapping[str, 
         (tuple(names[column] or column for column in columns), unique) for columns, unique in declared_indexes(model)
     }
     there = {(index.columns, index.unique) for index in table.indexes}
+    name = model._meta.table_name
     for columns, unique in sorted(wanted - there):
         # An index on more columns serves queries, too, if it begins with these.
         if unique or not any(index[: len(columns)] == columns for index, _ in there):
             why = "the same row may get in twice" if unique else "queries that use it are slower"
-            yield _of_index(model, columns, unique, here="yes", there="none", matters=unique, why=why)
+            yield Difference(name, ", ".join(columns), "key" if unique else "index", "yes", "none", unique, why)
     for columns, unique in sorted(there - wanted):
         weaker = any(is_key and set(key) <= set(columns) for key, is_key in wanted)
         matters = unique and not weaker
         why = "rows that are the same in it are refused" if matters else "it costs writing time"
-        yield _of_index(model, columns, unique, here="none", there="yes", matters=matters, why=why)
-
-
-def _of_index(
-    model: type[BaseModel], columns: tuple[str, ...], unique: bool, *, here: str, there: str, matters: bool, why: str
-) -> Difference:
-    what = "key" if unique else "index"
-    return Difference(model._meta.table_name, ", ".join(columns), what, here, there, matters, why)
+        yield Difference(name, ", ".join(columns), "key" if unique else "index", "none", "yes", matters, why)
 
 
 def declared_indexes(model: type[BaseModel]) -> list[tuple[tuple[str, ...], bool]]:

@@ -24,15 +24,6 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
-__all__ = [
-    "FileStatus",
-    "Status",
-    "VersionStatus",
-    "major_minor",
-    "result_models",
-    "survey_status",
-]
-
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 ByVersion = dict[int | None, Value]

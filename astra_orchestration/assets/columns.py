@@ -13,18 +13,7 @@ TABLE_NAME = "dagster/table_name"
 
 
 def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
-    """Describe the columns of a model's table.
-
-    Parameters
-    ----------
-    model : type
-        A model whose fields have ``unit`` and ``help_text``.
-
-    Returns
-    -------
-    dagster.TableSchema
-        One column per field. Units are in the tag ``unit``, as `astropy.units` reads them.
-    """
+    """Describe the columns of a model's table. Units are in the tag ``unit``, as `astropy.units` reads them."""
     return dg.TableSchema(columns=[_column(field) for field in model._meta.sorted_fields])
 
 

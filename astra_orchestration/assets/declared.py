@@ -16,8 +16,6 @@ from astra_models.spectrum import SpectrumMixin
 from astra_orchestration.assets.columns import keys_by_table, table_metadata
 from astra_orchestration.resources.io_manager import MODEL_METADATA
 
-__all__ = ["declared_assets"]
-
 
 def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec]:
     """Declare the tables that no asset fills.

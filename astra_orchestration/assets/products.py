@@ -53,15 +53,7 @@ def product_assets(upstream: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> li
 
 
 def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDefinition:
-    """Make the asset of a product.
-
-    Parameters
-    ----------
-    product : Product
-        The product.
-    keys : dict of str to AssetKey
-        The asset that fills each table.
-    """
+    """Make the asset of a product; `keys` are those of the assets that fill each table."""
     tables = (model._meta.table_name for model in product.followed)
     name = product.name
 

@@ -27,8 +27,6 @@ from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
 from astra_orchestration.resources.io_manager import one_line
 
-__all__ = ["ResultFileConfig", "result_file", "result_files"]
-
 COUNTS = ("inserted", "updated", "unchanged")
 LINES_SHOWN = 20
 

@@ -19,8 +19,6 @@ from astra_orchestration.assets.pipelines import WRITERS
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import qualified_name
 
-__all__ = ["catalogue", "sample_survey"]
-
 CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
 SAMPLE_FOLDER = "var/sample"

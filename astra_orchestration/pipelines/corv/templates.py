@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from astra_models.errors import AstraError
 
 Array = NDArray[np.floating[Any]]
+Value = TypeVar("Value", float, Array)
 
 BOSS_RESOLUTION = 1900.0
 """Resolving power (wavelength over FWHM) of BOSS around the Balmer lines: a dispersion of 0.99 pixels."""
@@ -522,11 +523,7 @@ def _check_positive(flux: Array) -> None:
         )
 
 
-@overload
-def _heat(teff: float) -> float: ...
-@overload
-def _heat(teff: Array) -> Array: ...
-def _heat(teff: float | Array) -> float | Array:
+def _heat(teff: Value) -> Value:
     """Coordinate of the interpolation in temperature (K): increases with it, and is linear in its inverse."""
     return -5040.0 / teff
 
