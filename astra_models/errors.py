@@ -6,7 +6,7 @@ from collections.abc import Iterable
 NAMES_SHOWN = 12
 
 
-def close_names(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
+def close_names(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
     """Give the known names that are close to a given one, in capitals or not, the closest first.
 
     Parameters
@@ -15,13 +15,11 @@ def close_names(name: str, known: Iterable[str], *, most: int = 3, cutoff: float
         The name that was given.
     known : iterable of str
         The names that there are.
-    most : int, optional
-        At most so many.
     cutoff : float, optional
         How similar they are at least, from 0 to 1: see `difflib.get_close_matches`.
     """
     folded = {str(other).lower(): str(other) for other in known}
-    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=most, cutoff=cutoff)]
+    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, cutoff=cutoff)]
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:

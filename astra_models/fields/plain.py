@@ -223,11 +223,14 @@ class FloatField(DoubleField):
         return None if value is None else float(np.float32(value))
 
 
+def _is_on_postgresql(field: peewee.Field) -> bool:
+    return isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
+
+
 def _utc_part(part: str) -> property:
     def extract(field: "DateTimeField") -> peewee.Node:
         database = field.model._meta.database
-        on_postgresql = isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
-        moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if on_postgresql else field
+        moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if _is_on_postgresql(field) else field
         return database.extract_date(part, moment)
 
     return property(extract, doc=f"The {part}, in UTC, for queries.")
@@ -287,12 +290,9 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
 class FloatArrayField(DescribedField):
     """A short list of single-precision numbers: an array on PostgreSQL, JSON text on SQLite."""
 
-    def _on_postgresql(self) -> bool:
-        return isinstance(self.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
-
     def ddl_datatype(self, ctx: peewee.Context) -> peewee.SQL:
         """Give the column's type in the bound database."""
-        return peewee.SQL("REAL[]" if self._on_postgresql() else "TEXT")
+        return peewee.SQL("REAL[]" if _is_on_postgresql(self) else "TEXT")
 
     def db_value(self, value: object) -> list[float] | str | None:
         """Round every element to float32.
@@ -313,7 +313,7 @@ class FloatArrayField(DescribedField):
         if np.any(np.isfinite(numbers) & (np.abs(numbers) > FLOAT32_MAX)):
             raise FieldValueError(f"{self.name}: {value!r} has a number beyond single precision (3.4e38)")
         rounded = numbers.astype(np.float32).tolist()
-        return rounded if self._on_postgresql() else json.dumps(rounded)
+        return rounded if _is_on_postgresql(self) else json.dumps(rounded)
 
     def python_value(self, value: Iterable[float] | str | None) -> list[float] | None:
         """Give a list of the float32 values."""

@@ -170,22 +170,18 @@ class _Columns:
             if name in skipped or name not in fields:
                 continue
             heading = headings.get(name, OTHERS)
-            if result is not None and (name in KEYS or name == "v_astra"):
+            if result is not None and name in (*KEYS, "v_astra"):
                 field = getattr(result, name)
-                if name == "v_astra" and name not in headings:  # it has its place beside the result
-                    self._add_version(fields[name], found)
-                    continue
-                self._add(OutColumn(name, field, field, heading, bool(field.null)), "spectrum")
+                if name != "v_astra" or name in headings:  # the version has its place beside the result otherwise
+                    self._add(OutColumn(name, field, field, heading, bool(field.null)), "spectrum")
                 if name == "v_astra":
-                    self._add_version(fields[name], found)
+                    version = found.value(name)
+                    self.given.append(OutColumn("spectrum_v_astra", fields[name], version, "Spectrum", nullable=True))
                 continue
             nullable = any(
                 name not in model._meta.sorted_field_names or model._meta.fields[name].null for model in kinds.models
             )
             self._add(OutColumn(name, fields[name], found.value(name), heading, nullable), "spectrum")
-
-    def _add_version(self, field: peewee.Field, found: _Found) -> None:
-        self.given.append(OutColumn("spectrum_v_astra", field, found.value("v_astra"), "Spectrum", nullable=True))
 
     def add_results(self, model: Model) -> None:
         """Add the columns of results, and the conditions made of their flags."""

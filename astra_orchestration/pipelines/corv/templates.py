@@ -297,11 +297,11 @@ def da_flux(wavelength: ArrayLike, teff: float, logg: float) -> Array:
         Flux per unit wavelength, same shape as `wavelength`, relative to the continuum at 5500 Angstrom.
     """
     wavelength = np.asarray(wavelength, dtype=np.float64)
-    return _continuum(wavelength, teff) * np.exp(-_optical_depth(wavelength, teff, logg))
+    return black_body(wavelength, teff) * np.exp(-_optical_depth(wavelength, teff, logg))
 
 
-def _continuum(wavelength: Array, teff: float) -> Array:
-    """Black body per unit wavelength (Angstrom), one at 5500 Angstrom."""
+def black_body(wavelength: Array, teff: float) -> Array:
+    """Give the flux per unit wavelength of a black body of `teff` (K), relative to that at 5500 Angstrom."""
     reference = np.expm1(_HC_OVER_K / (_REFERENCE_WAVELENGTH * teff))
     return (_REFERENCE_WAVELENGTH / wavelength) ** 5 * reference / np.expm1(_HC_OVER_K / (wavelength * teff))
 
