@@ -14,6 +14,8 @@ from astra_models.database.retry import run_transaction
 
 __all__ = ["Difference", "check_schema", "differences"]
 
+_KIND_OF_INDEX = {True: "key", False: "index"}
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -143,12 +145,12 @@ def _of_indexes(model: type[BaseModel], table: StoredTable, names: Mapping[str, 
         # An index on more columns serves queries, too, if it begins with these.
         if unique or not any(index[: len(columns)] == columns for index, _ in there):
             why = "the same row may get in twice" if unique else "queries that use it are slower"
-            yield Difference(name, ", ".join(columns), "key" if unique else "index", "yes", "none", unique, why)
+            yield Difference(name, ", ".join(columns), _KIND_OF_INDEX[unique], "yes", "none", unique, why)
     for columns, unique in sorted(there - wanted):
         weaker = any(is_key and set(key) <= set(columns) for key, is_key in wanted)
         matters = unique and not weaker
         why = "rows that are the same in it are refused" if matters else "it costs writing time"
-        yield Difference(name, ", ".join(columns), "key" if unique else "index", "none", "yes", matters, why)
+        yield Difference(name, ", ".join(columns), _KIND_OF_INDEX[unique], "none", "yes", matters, why)
 
 
 def declared_indexes(model: type[BaseModel]) -> list[tuple[tuple[str, ...], bool]]:
