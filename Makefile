@@ -36,7 +36,7 @@ dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT
 test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-soak: $(VENV)/test.stamp  ## kills, cut connections, restarts and concurrent writers at full length (about 13 minutes)
+soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files (about 25 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)
 
 lint: $(VENV)/lint.stamp  ## style, types, the layers of imports, the complexity of functions

@@ -1,6 +1,6 @@
 """Results of ASPCAP: stellar parameters and chemical abundances of APOGEE co-adds."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from playhouse.hybrid import hybrid_property
 
@@ -63,6 +63,12 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
 
     Calibrated values have the plain name (``teff``), those that FERRE gave begin with ``raw_``.
     """
+
+    provenance_columns: ClassVar[frozenset[str]] = IntermediateOutputMixin.provenance_columns | {
+        "ferre_time_coarse",
+        "ferre_time_params",
+        "ferre_time_abundances",
+    }
 
     _irfm = Heading("Effective temperature by the infrared flux method")
     irfm_teff = FloatField(

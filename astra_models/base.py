@@ -17,6 +17,7 @@ from astra_models.database.models import forget_references, models
 from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
+from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
     """Columns by which `upsert` finds a row again; they have a unique constraint."""
     record_columns: ClassVar[frozenset[str]] = frozenset()
     """Columns that say what a row is about and when it was made: whatever they hold, nothing was measured."""
+    made_from: ClassVar[tuple[str, ...]] = ()
+    """Those of them that say what it was made from. Whoever writes a row without saying so makes them NULL."""
+    provenance_columns: ClassVar[frozenset[str]] = frozenset({"created", "modified"})
+    """Columns that say when, how fast and by which release a row was made. Rows that differ in nothing else agree."""
 
     if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
 
@@ -76,9 +81,14 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         # comes to the same as setting one attribute after the other.
         meta = self._meta
         bare = kwargs.pop(NO_DEFAULTS, None)  # the row is being read
-        keys_are_plain = not any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs)
-        if args or not keys_are_plain or not meta.fields.keys() >= kwargs.keys():
-            super().__init__(*args, **({NO_DEFAULTS: bare} | kwargs))
+        only_columns = meta.fields.keys() >= kwargs.keys()
+        if args or not (only_columns or bare):
+            if args:
+                raise TypeError(f"{type(self).__name__} takes its values by name")
+            kwargs = columns_of(type(self), kwargs, attributes=True)
+            only_columns = meta.fields.keys() >= kwargs.keys()
+        if not only_columns or any(isinstance(kwargs.get(key.name), peewee.Model) for key in meta.refs):
+            super().__init__(**({NO_DEFAULTS: bare} | kwargs))
             return
         if not bare:
             for field, default in meta.defaults.items():
@@ -116,13 +126,32 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
         if cls.abstract:
             raise AbstractModelError(f"{cls.__name__} is a base for other models and has no table; create theirs")
         super().create_table(safe=safe, **options)
+        cls.complete_table()
         layouts.forget_table(cls)
+
+    @classmethod
+    def complete_table(cls) -> None:
+        """Make what the table needs beside its columns and indexes, or make it anew; nothing by default.
+
+        It is called when the table is made, and after each migration.
+        """
 
     @classmethod
     def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: bool) -> None:
         """Drop the table."""
         super().drop_table(safe=safe, drop_sequences=drop_sequences, **options)
         layouts.forget_table(cls)
+
+    @classmethod
+    def insert(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelInsert:
+        """Make an INSERT query of one row, given by columns and flags.
+
+        Raises
+        ------
+        UnknownColumnError
+            If the model has no such column or flag.
+        """
+        return super().insert(columns_of(cls, dict(__data or {}) | values))
 
     @classmethod
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
@@ -152,7 +181,16 @@ class BaseModel(UnsavedOnDemand, peewee.Model):
 
     @classmethod
     def insert_many(cls, rows: Iterable[Any], fields: Sequence[peewee.Field] | None = None) -> peewee.ModelInsert:
-        """Make an INSERT query of many rows; what the database generates is left to it."""
+        """Make an INSERT query of many rows; what the database generates is left to it.
+
+        Raises
+        ------
+        UnknownColumnError
+            If a row is a dict, and has a key that is no column or flag of the model, or that the first row lacks. The
+            rows are read when the query is run.
+        """
+        if fields is None:
+            rows = rows_to_insert(cls, rows)
         generated = [isinstance(field, GeneratedField) for field in fields or ()]
         if fields is not None and any(generated):
             fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]

@@ -139,12 +139,24 @@ class TaskError(AstraError, TypeError):
     """A pipeline function whose annotations don't say what it takes and gives."""
 
 
+class ParameterError(TaskError, ValueError):
+    """A value that a pipeline's parameter can't take, or a parameter that the pipeline doesn't have."""
+
+
 class PipelineError(AstraError, RuntimeError):
-    """A pipeline that raised on every call before it gave any result."""
+    """A pipeline that raised on every call before it gave any result, gave none at all, or ended too early."""
+
+
+class UnansweredError(AstraError, RuntimeError):
+    """A run after which too few of the spectra that were due have a result."""
 
 
 class DatabaseUnavailableError(AstraError, ConnectionError):
     """The database can't be reached, or refuses this user."""
+
+
+class StorageError(AstraError, OSError):
+    """A disk that is full, read-only or broken."""
 
 
 class TransactionInterruptedError(AstraError, ConnectionError):
@@ -187,6 +199,10 @@ class PortTakenError(AstraError, OSError):
     """A port that something else listens on."""
 
 
+class ServerEndedError(AstraError, RuntimeError):
+    """A process of the Dagster UI that ended by itself."""
+
+
 class MissingFileError(AstraError, FileNotFoundError):
     """Files that a path or a pattern names, and that aren't there."""
 
@@ -197,6 +213,10 @@ class SampleError(AstraError, ValueError):
 
 class NothingRejectedError(AstraError, LookupError):
     """There are no refused rows to try again or to drop."""
+
+
+class InexactPayloadError(AstraError, ValueError):
+    """A refused row of which some value was kept as a description: it can be shown, and not stored again."""
 
 
 class SelectionError(AstraError, ValueError):

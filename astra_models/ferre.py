@@ -56,6 +56,12 @@ class FerreOutputMixin(WithFamilies, PipelineOutputMixin):
 
     abstract = True
 
+    provenance_columns: ClassVar[frozenset[str]] = PipelineOutputMixin.provenance_columns | {
+        "pwd",
+        "ferre_time_load_grid",
+        "ferre_time_elapsed",
+    }
+
     _grid = Heading("Grid and folder")
     pwd = TextField(default="")
     short_grid_name = TextField(default="")

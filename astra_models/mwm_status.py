@@ -32,6 +32,7 @@ class MWMSpectrumProductStatus(WithFamilies, LatestMixin):
 
     upsert_key: ClassVar[tuple[str, ...]] = ("source_pk", "v_astra_major_minor")
     record_columns: ClassVar[frozenset[str]] = PipelineOutputMixin.record_columns
+    provenance_columns: ClassVar[frozenset[str]] = PipelineOutputMixin.provenance_columns
 
     class Meta:
         constraints = [peewee.SQL("UNIQUE (source_pk, v_astra_major_minor)")]

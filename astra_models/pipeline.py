@@ -5,15 +5,18 @@ column ``v_astra_major_minor``, and the constraint that says so. Of several vers
 """
 
 import operator
+from collections.abc import Iterable
 from functools import reduce
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import peewee
 
-from astra_models.base import BaseModel
+from astra_models.base import BaseModel, database
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
     AutoField,
+    BigIntegerField,
     DateTimeField,
     FloatField,
     ForeignKeyField,
@@ -28,6 +31,8 @@ from astra_models.version import installed_v_astra
 
 VERSION_AND_TIMING = ("v_astra", "created", "modified", "t_elapsed", "t_overhead", "tag", "v_astra_major_minor")
 """The columns, of those of `PipelineOutputMixin`, that every table has whose rows are kept by version."""
+
+REVISION = "revision"
 
 VERSIONS = ("v_astra_major_minor", "v_astra")
 
@@ -88,14 +93,46 @@ class PipelineOutputMixin(LatestMixin):
     t_elapsed = FloatField(null=True)
     t_overhead = FloatField(null=True)
     tag = TextField(default="")
-    v_astra_major_minor = GeneratedField("v_astra / 1000", "v_astra", lambda v_astra: v_astra // 1000)
+    v_astra_major_minor = GeneratedField(
+        "v_astra / 1000",
+        "v_astra",
+        lambda v_astra: (v_astra - np.fmod(v_astra, 1000)) // 1000,  # towards zero, as databases divide
+    )
+    pipeline_run_pk = IntegerField(null=True)
+    spectrum_revision = BigIntegerField(null=True)
+    upstream_revision = BigIntegerField(null=True)
+    revision = BigIntegerField(null=True, unit="", help_text="Hash of the values: changes when one of them changes")
 
     upsert_key: ClassVar[tuple[str, ...]] = ("spectrum_pk", "v_astra_major_minor")
+    provenance_columns: ClassVar[frozenset[str]] = frozenset(
+        {"v_astra", "created", "modified", "t_elapsed", "t_overhead"}
+    )
 
     if not TYPE_CHECKING:  # as in `BaseModel`
 
         class Meta:
             constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor)")]
+
+    @classmethod
+    def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
+        """Make an UPDATE query, which moves ``modified`` and the revision unless it sets them itself."""
+        data = dict(__data or {}) | values
+        if cls._has_revision() and REVISION not in {getattr(key, "name", key) for key in data}:
+            data[REVISION] = peewee.fn.COALESCE(cls.revision, 0) + 1
+        return super().update(data)
+
+    def save(self, force_insert: bool = False, only: Iterable[peewee.Field | str] | None = None) -> int:
+        """Write the row; an update moves ``modified`` and the revision."""
+        if self.get_id() is None or force_insert or not self._has_revision():
+            return super().save(force_insert, only)
+        self.revision = (self.revision or 0) + 1
+        return super().save(only=None if only is None else [*only, REVISION])
+
+    @classmethod
+    def _has_revision(cls) -> bool:
+        """Tell whether the table in the bound database keeps revisions; a production schema's doesn't."""
+        database.follow_tables()
+        return REVISION in cls._meta.sorted_field_names
 
     @classmethod
     def from_spectrum(cls, spectrum: Spectrum | SpectrumMixin, **kwargs: object) -> Self:
@@ -123,5 +160,6 @@ class PipelineOutputMixin(LatestMixin):
 
 
 PipelineOutputMixin.record_columns = frozenset(PipelineOutputMixin._meta.fields)
+PipelineOutputMixin.made_from = ("pipeline_run_pk", "spectrum_revision", "upstream_revision", "revision")
 
 PipelineOutputModel = PipelineOutputMixin

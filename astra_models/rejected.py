@@ -1,38 +1,47 @@
 """Failed analyses, spectra without a result, and results and rows that couldn't be stored; each with its reason."""
 
-import base64
-import json
-import math
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from typing import TypeAlias
+from collections.abc import Iterable
 
-import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
+from astra_models.columns.payload import payload_from_json, payload_to_json
 from astra_models.database.sql import is_any_of
 from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
+
+__all__ = [
+    "CONTRACT",
+    "EXCEPTION",
+    "FAILURES",
+    "NOT_INGESTED",
+    "NO_RESULT",
+    "REASONS",
+    "REFUSED",
+    "RejectedResult",
+    "forget",
+    "forget_contract",
+    "has_failures",
+    "payload_from_json",
+    "payload_to_json",
+    "select_rejected",
+]
 
 EXCEPTION = "exception"
 NO_RESULT = "no_result"
 REFUSED = "refused"
 NOT_INGESTED = "not_ingested"
-REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED)
+CONTRACT = "contract"
+REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED, CONTRACT)
 FAILURES = (EXCEPTION, NO_RESULT)
 """Why a spectrum that was analysed has no result; the other reasons are of results and rows that couldn't be stored."""
-
-Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, str] | None
-"""A value as JSON has it: a dict is one value of another type, under the name of that type."""
-Restored: TypeAlias = bool | int | float | str | bytes | datetime | list["Restored"] | None
-"""The value that was written."""
 
 
 class RejectedResult(BaseModel):
     """A spectrum whose analysis failed or gave no result, or a result or a file's row that couldn't be stored.
 
     A spectrum listed as ``exception`` or ``no_result`` isn't due again at the same version, unless it changed since.
-    A later result deletes its row here.
+    One listed as ``contract`` stays due: its pipeline gave a result that it wasn't asked for. A later result deletes
+    its row here.
     """
 
     pk = AutoField()
@@ -40,11 +49,15 @@ class RejectedResult(BaseModel):
     spectrum_pk = BigIntegerField(null=True)
     source_pk = BigIntegerField(null=True)
     v_astra = IntegerField(null=True)
-    reason = TextField(unit="", help_text="exception, no_result, refused or not_ingested")
+    reason = TextField(unit="", help_text="exception, no_result, refused, not_ingested or contract")
     message = TextField(help_text="What went wrong")
     payload = TextField(null=True, help_text="The row that was refused, as JSON")
     run_id = TextField(null=True, help_text="The run in which it happened")
     created = DateTimeField(default=utc_now)
+    traceback = TextField(null=True, help_text="Where it was raised: the last frames")
+    pipeline_run_pk = IntegerField(null=True)
+    spectrum_revision = BigIntegerField(null=True)
+    upstream_revision = BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("model", "spectrum_pk", "v_astra"), False),)
@@ -59,7 +72,7 @@ def select_rejected(
     ----------
     models : iterable of str, optional
         Only what is of these models: the names of their classes.
-    reason : {"exception", "no_result", "refused", "not_ingested"}, optional
+    reason : {"exception", "no_result", "refused", "not_ingested", "contract"}, optional
         Only what has this reason.
     run_id : str, optional
         Only this run; the beginning of its id is enough.
@@ -101,56 +114,34 @@ def forget(model_name: str, key_name: str, keys: Iterable[int], v_astra: int) ->
     RejectedResult.delete().where(
         RejectedResult.model == model_name,
         is_any_of(RejectedResult._meta.fields[key_name], keys),
-        RejectedResult.v_astra.between(v_astra // 1000 * 1000, v_astra),
+        RejectedResult.v_astra.between(max(0, v_astra // 1000 * 1000), v_astra),
     ).execute()
 
 
-def payload_to_json(row: Mapping[str, object]) -> str:
-    """Write a row as JSON from which `payload_from_json` restores it exactly.
+def forget_contract(model_name: str, keys: Iterable[int | None], v_astra: int, last: int) -> None:
+    """Delete results of some spectra that weren't asked for, as far as they were listed up to a row.
 
     Parameters
     ----------
-    row : mapping
-        Values by column name. Values that JSON doesn't have (NaN, infinities, bytes, times) are tagged; those without
-        an exact form are kept as their ``repr``.
+    model_name : str
+        Name of the output model.
+    keys : iterable of int or None
+        The ``spectrum_pk`` that they were given with.
+    v_astra : int
+        The version at which they were given.
+    last : int
+        The key of the last row to delete.
     """
-    return json.dumps({str(name): _tagged(value) for name, value in row.items()}, allow_nan=False)
-
-
-def payload_from_json(payload: str) -> dict[str, Restored]:
-    """Restore a row from JSON."""
-    return {name: _untagged(value) for name, value in json.loads(payload).items()}
-
-
-def _tagged(value: object) -> Json:
-    if value is None or value is np.ma.masked:
-        return None
-    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
-        value = value.item()
-    if isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, datetime | date):
-        return {"$datetime": value.isoformat()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_tagged(item) for item in value]
-    return {"$repr": repr(value)}
-
-
-def _untagged(value: Json) -> Restored:
-    if isinstance(value, list):
-        return [_untagged(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((tag, content),) = value.items()
-    match tag:
-        case "$float":
-            return float(str(content))
-        case "$bytes":
-            return base64.b64decode(str(content))
-        case "$datetime":
-            return datetime.fromisoformat(str(content))
-    return content
+    all_keys = set(keys)
+    if not all_keys or not last:
+        return
+    about = is_any_of(RejectedResult.spectrum_pk, [key for key in all_keys if key is not None])
+    if None in all_keys:
+        about |= RejectedResult.spectrum_pk.is_null()
+    RejectedResult.delete().where(
+        RejectedResult.model == model_name,
+        RejectedResult.reason == CONTRACT,
+        RejectedResult.v_astra == v_astra,
+        RejectedResult.pk <= last,
+        about,
+    ).execute()

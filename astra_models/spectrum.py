@@ -14,9 +14,10 @@ from astra_models.columns.headings import Heading
 from astra_models.configuration import expand_path
 from astra_models.database.peewee_internals import NO_DEFAULTS, mark_as_saved
 from astra_models.database.retry import run_transaction
+from astra_models.database.revisions import make_revision_trigger
 from astra_models.database.sql import is_any_of
 from astra_models.errors import UnresolvedSpectrumError
-from astra_models.fields import AutoField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
+from astra_models.fields import AutoField, BigIntegerField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
 from astra_models.pixels.arrays import PixelsMixin
 from astra_models.pixels.paths import fill_path
 from astra_models.source import Source
@@ -74,10 +75,16 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     path = TextField(null=True)
     created = DateTimeField(default=utc_now)
     modified = DateTimeField(default=utc_now)
+    revision = BigIntegerField(
+        null=True, unit="", help_text="How often its columns changed, and 2**32 times how often its pixels did"
+    )
 
     flux: Any
     ivar: Any
     wavelength: Any
+
+    not_revised: ClassVar[tuple[str, ...]] = ("pk", "spectrum_pk", "source_pk", "path", "created", "modified")
+    """Columns whose change doesn't make a new revision: nothing that is measured depends on them."""
 
     natural_key: ClassVar[tuple[str, ...]] = ()
     """Columns that identify a spectrum in its survey; no two rows have the same values in them."""
@@ -91,6 +98,11 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         if cls.natural_key and key not in cls._meta.indexes:
             cls._meta.indexes = [*cls._meta.indexes, key]
         super().validate_model()
+
+    @classmethod
+    def complete_table(cls) -> None:
+        """Have the database raise ``revision`` whenever a row changes, whoever changes it and however."""
+        make_revision_trigger(cls, cls.not_revised)
 
     @property
     def absolute_path(self) -> str:

@@ -1,7 +1,8 @@
 """How many files of spectra are ingested in a second, against reading their headers alone.
 
 The files are those of a sample survey: visits, and co-adds made of them. Ours reads the headers of each file, finds its
-source, and writes rows of sources and spectra; ``again`` goes through the same files when all of it is stored. The
+source, and writes rows of sources and spectra; ``again`` goes through the same files when all of it is stored, ``next
+night`` looks at the same files and finds that they are known, and ``verify`` reads every byte to see that. The
 limit reads the same headers and rows with our reader and writes nothing; astropy reads them as most scripts do.
 
     python benchmarks/ingest_spectra.py [--stars 400] [--rounds 5] [--backend sqlite] [--write docs/benchmarks.md]
@@ -33,6 +34,7 @@ from astra_models.ingest import ingest_spectra
 from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.spectrum_file import SpectrumContent, SpectrumFile
 from astra_orchestration.sample import make_sample
 
 ASTROPY_FILES = 200
@@ -41,7 +43,7 @@ MEMORY = "MB above the start, ours"
 
 def empty() -> None:
     """Empty the tables."""
-    models = [*SpectrumMixin.concrete_models(), Spectrum, Source]
+    models = [SpectrumContent, SpectrumFile, *SpectrumMixin.concrete_models(), Spectrum, Source]
     if is_postgresql(database):
         database.execute_sql(f"TRUNCATE {', '.join(quoted_table(model) for model in models)} CASCADE")
         database.execute_sql("CHECKPOINT")
@@ -70,6 +72,16 @@ def read_headers_with_astropy(paths: Sequence[str]) -> None:
                 list(hdus[2].data[0])
 
 
+def ingest_again(paths: Sequence[str]) -> None:
+    """Read files that are known, too."""
+    assert ingest_spectra(paths, again=True).known == 0
+
+
+def verify_spectra(paths: Sequence[str]) -> None:
+    """Read every byte of files that are known."""
+    assert ingest_spectra(paths, verify=True).known == len(paths)
+
+
 def rate(work: Callable[[Sequence[str]], object], paths: Sequence[str]) -> float:
     """Give the files per second of some work."""
     started = time.perf_counter()
@@ -88,7 +100,9 @@ def measure(backend: str, paths: Sequence[str], rounds: int) -> dict[str, float]
             empty()
             rates.setdefault("ours", []).append(rate(ingest_spectra, paths))
             n_spectra = Spectrum.select().count()
-            rates.setdefault("ours, again", []).append(rate(ingest_spectra, paths))
+            rates.setdefault("ours, again", []).append(rate(ingest_again, paths))
+            rates.setdefault("ours, next night", []).append(rate(ingest_spectra, paths))
+            rates.setdefault("ours, verify", []).append(rate(verify_spectra, paths))
             rates.setdefault(MEMORY, [grown_since(before)])
             assert Spectrum.select().count() == n_spectra >= len(paths)
             rates.setdefault("headers alone", []).append(rate(read_headers, paths))

@@ -1,50 +1,76 @@
 """Calling a pipeline's generator over spectra, timed, until each has a result or a failure.
 
 A generator that raised is finished. It is called again for the spectra that it took and didn't answer, one by one, and
-for the rest. What still raises, and spectra without a result, become `RejectedResult` rows among the results.
+for the rest. What still raises, and spectra without a result, become `RejectedResult` rows among the results. So do
+results that it wasn't asked for (`asked`); these aren't stored, and their spectra stay due.
 """
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache
 from types import EllipsisType
 from typing import Generic, TypeVar
 
-from astra_models.errors import MissingPixelsError, PipelineError, TaskError
+import numpy as np
+
+from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
+from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results, made_from
+from astra_models.analysis.runs import PlannedRun
+from astra_models.errors import PipelineError, TaskError
+from astra_models.fields import FloatArrayField
+from astra_models.messages import MISTAKES, error_text, one_line, presentable, safe_text
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import EXCEPTION, NO_RESULT, RejectedResult
-from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.rejected import RejectedResult
 from astra_models.version import installed_v_astra
 
-__all__ = ["AnySpectrum", "PipelineCalls", "in_batches"]
+__all__ = ["AnySpectrum", "Batches", "Output", "PipelineCalls"]
 
 SECONDS_PER_BATCH = 60.0
 MOST_FAILURES_BEFORE_A_RESULT = 10_000
-MOST_OPEN_WITH_PIXELS = 1000
-MOST_UNREADABLE_FILES = 20  # more than that without any result: the disk is at fault, and all of them are still due
+MOST_REFUSED_WITHOUT_PROGRESS = 10_000
 
-AnySpectrum = SpectrumMixin | Spectrum
 Output = TypeVar("Output", bound=PipelineOutputMixin)
 
 logger = logging.getLogger(__name__)
 
 
-def in_batches(calls: "PipelineCalls[Output]", size: int) -> Iterator[list[Output | RejectedResult]]:
-    """Give results and failures in batches, and share the overhead among the results of each.
+class Batches(Generic[Output]):
+    """Results and failures in batches, and how many spectra have a result so far.
 
-    A batch is closed when it is full, or after a minute: what a slow pipeline has found is soon safe.
+    A batch is closed when it is full, or after a minute: what a slow pipeline has found is soon safe. If the pipeline
+    fails, what it gave until then comes first.
+
+    Parameters
+    ----------
+    calls : PipelineCalls
+        Gives the results.
+    size : int
+        Results and failures per batch.
+    planned : PlannedRun, optional
+        What the run is made with, to be written down when the first batch is.
     """
-    batch: list[Output | RejectedResult] = []
-    started = time.monotonic()
-    for item in calls:
-        batch.append(item)
-        if len(batch) >= size or time.monotonic() - started > SECONDS_PER_BATCH:
-            calls.share_overhead(batch)
-            yield batch
-            batch, started = [], time.monotonic()
-    if batch:
-        calls.share_overhead(batch)
-        yield batch
+
+    def __init__(self, calls: "PipelineCalls[Output]", size: int, planned: PlannedRun | None = None):
+        self.planned = planned
+        self._calls = calls
+        self._batches = _in_batches(calls, size)
+
+    @property
+    def answered(self) -> int:
+        """How many spectra the pipeline gave a result for."""
+        return self._calls.asked.n_answered
+
+    def __iter__(self) -> Iterator[list[Output | RejectedResult]]:
+        return self._batches
+
+    def __next__(self) -> list[Output | RejectedResult]:
+        return next(self._batches)
+
+    def close(self) -> None:
+        """End the pipeline; what isn't in a batch yet is lost."""
+        self._batches.close()
 
 
 class PipelineCalls(Generic[Output]):
@@ -60,41 +86,40 @@ class PipelineCalls(Generic[Output]):
         The models that its results may be of; failures are recorded for the first.
     spectra : iterable
         The spectra.
+    versions : {"installed", "older"}, optional
+        Which versions its results may have.
     """
 
     def __init__(
         self,
         name: str,
-        call: Callable[[Iterable[AnySpectrum]], Generator[Output | EllipsisType, None, None]],
+        call: Callable[[Iterable[object]], Generator[Output | EllipsisType, None, None]],
         output_models: tuple[type[Output], ...],
-        spectra: Iterable[AnySpectrum],
+        spectra: Iterable[AnySpectrum | Handed],
+        versions: Versions = "installed",
     ):
         self.name = name
         self.call = call
         self.output_models = output_models
         self.overhead = 0.0
         self.waiting = 0.0
+        self.v_astra = installed_v_astra()
+        self.asked = Asked(output_models, self.v_astra, versions)
         self._source = iter(spectra)
-        self._open: dict[int, AnySpectrum] = {}
-        self._n_taken = 0
-        self._source_error: Exception | None = None
+        self._upcoming: list[AnySpectrum | Handed] = []
+        self._source_error: BaseException | None = None
         self._exhausted = False
         self._any_result = False
-        self._held: list[RejectedResult] = []
-        self._n_unreadable = 0
-        self._first_error: Exception | None = None
+        self._failures = Failures(name, output_models[0], self.v_astra)
+        self._held = Held(self._failures)
+        self._n_refused = 0
 
     def __iter__(self) -> Iterator[Output | RejectedResult]:
-        error = None
-        while not self._exhausted:
-            n_taken = self._n_taken
-            error = yield from self._call(self._taken())
-            if error is not None and self._n_taken == n_taken:
-                raise self._failed(error) from (self._first_error or error)
-            yield from self._answer_open(error)
-        if self._held and not self._files_are_at_fault:
-            raise self._failed(error) from self._first_error
-        yield from self._held
+        try:
+            yield from self._until_exhausted()
+            yield from self._settle_held()
+        finally:
+            self.asked.close()
 
     def share_overhead(self, batch: list[Output | RejectedResult]) -> None:
         """Share the overhead since the last batch among this batch's results."""
@@ -104,37 +129,56 @@ class PipelineCalls(Generic[Output]):
         if results:
             self.overhead = 0.0
 
-    @property
-    def _files_are_at_fault(self) -> bool:
-        """Whether what failed so far are a few files that can't be read, which no pipeline can help."""
-        return self._n_unreadable == len(self._held) <= MOST_UNREADABLE_FILES
+    def _until_exhausted(self) -> Iterator[Output | RejectedResult]:
+        while not self._exhausted:
+            n_taken = self.asked.n_taken
+            error = yield from self._call(self._taken())
+            if self.asked.n_taken == n_taken and (error is not None or self._has_more()):
+                raise self._failed(error) from self._cause(error)
+            yield from self._settle(error)
 
-    def _taken(self) -> Iterator[AnySpectrum]:
+    def _settle_held(self) -> Iterator[RejectedResult]:
+        """Decide about failures that were held back because there was no result."""
+        held = self._held
+        if held.raised and not held.are_files_at_fault:
+            raise self._failed(None) from self._cause(None)
+        n_held = held.n_silent + len(held.raised)
+        if held.n_silent and n_held >= FEWEST_SILENT and not has_results(self.output_models, self.v_astra):
+            raise PipelineError(
+                f"{self.name} gave no result for any of {n_held} spectra, and none of this "
+                "version is stored. They are still due: mend the pipeline or its input and run again"
+            )
+        yield from held.let_go()
+
+    def _taken(self) -> Iterator[object]:
         """Hand out spectra, and keep them as open until they are answered."""
-        while True:
-            started = time.monotonic()
-            try:
-                spectrum = next(self._source)
-            except StopIteration:
-                self._exhausted = True
-                return
-            except Exception as error:
-                self._source_error = error
-                raise
-            finally:
-                self.waiting += time.monotonic() - started
-            self._n_taken += 1
-            self._open[spectrum.spectrum_pk] = spectrum
-            if len(self._open) > MOST_OPEN_WITH_PIXELS:
-                self._release_oldest()
-            yield spectrum
+        while (spectrum := self._next()) is not None:
+            taken = self.asked.take(spectrum)
+            self._n_refused = 0
+            yield taken.item
 
-    def _release_oldest(self) -> None:
-        for spectrum, _ in zip(self._open.values(), range(len(self._open) - MOST_OPEN_WITH_PIXELS), strict=False):
-            if hasattr(spectrum, "release_pixels"):
-                spectrum.release_pixels()
+    def _next(self) -> AnySpectrum | Handed | None:
+        """Read the next spectrum; None if there is none left."""
+        if self._upcoming:
+            return self._upcoming.pop()
+        started = time.monotonic()
+        try:
+            spectrum = next(self._source, None)
+        except MISTAKES as error:
+            self._source_error = error
+            raise
+        finally:
+            self.waiting += time.monotonic() - started
+        self._exhausted = spectrum is None
+        return spectrum
 
-    def _call(self, spectra: Iterable[AnySpectrum]) -> Generator[Output | RejectedResult, None, Exception | None]:
+    def _has_more(self) -> bool:
+        spectrum = self._next()
+        if spectrum is not None:
+            self._upcoming.append(spectrum)
+        return spectrum is not None
+
+    def _call(self, spectra: Iterable[object]) -> Generator[Output | RejectedResult, None, BaseException | None]:
         """Run the generator until it ends or raises, and give its results; return what it raised."""
         generator = self.call(spectra)
         try:
@@ -143,11 +187,11 @@ class PipelineCalls(Generic[Output]):
                 try:
                     item = next(generator)
                 except StopIteration:
+                    self._raise_error_of_source()
                     return None
-                except Exception as error:
-                    if self._source_error is not None:  # not the pipeline's fault, nor the spectra's
-                        raise self._source_error from None
-                    logger.warning("%s raised %s", self.name, _message(error))
+                except MISTAKES as error:
+                    self._raise_error_of_source()
+                    logger.warning("%s raised %s", self.name, one_line(error_text(error)))
                     return error
                 finally:
                     busy = time.monotonic() - started - self.waiting
@@ -155,68 +199,133 @@ class PipelineCalls(Generic[Output]):
                 if item is ...:
                     self.overhead += busy
                     continue
-                yield from self._result(item, busy)
+                answer = self._answer(item, busy)
+                if self._any_result and self._held.any:
+                    yield from self._held.let_go()
+                yield answer
         finally:
             generator.close()
 
-    def _result(self, result: Output, t_elapsed: float) -> Iterator[Output | RejectedResult]:
-        if not isinstance(result, self.output_models):
+    def _raise_error_of_source(self) -> None:
+        """Raise what the source of the spectra raised: it isn't the pipeline's fault, and not for it to hide."""
+        if self._source_error is not None:
+            raise self._source_error from None
+
+    def _answer(self, given: Output, t_elapsed: float) -> Output | RejectedResult:
+        """Give a result as it is now, or why it is none."""
+        if not isinstance(given, self.output_models):
             raise TaskError(
-                f"{self.name} yielded a {type(result).__name__}, but says that it gives "
+                f"{self.name} yielded a {safe_text(type(given).__name__, 100)}, but says that it gives "
                 f"{', '.join(model.__name__ for model in self.output_models)}"
             )
-        self._open.pop(result.spectrum_pk, None)
+        result = _copy(given)
+        problem = self.asked.answer(result)
+        if problem is not None:
+            return self._refused(result, problem)
         self._any_result = True
+        self._n_refused = 0
         result.t_elapsed = t_elapsed
-        yield from self._held
-        self._held = []
-        yield result
+        return result
 
-    def _answer_open(self, error: Exception | None) -> Iterator[Output | RejectedResult]:
+    def _refused(self, result: Output, problem: str) -> RejectedResult:
+        self._n_refused += 1
+        if self._n_refused > MOST_REFUSED_WITHOUT_PROGRESS:
+            raise PipelineError(
+                f"{self.name} gave {self._n_refused - 1} results in a row that can't be accepted, without taking a "
+                f"spectrum: the last one is {problem}"
+            )
+        return self._failures.refused(result, problem)
+
+    def _settle(self, error: BaseException | None) -> Iterator[Output | RejectedResult]:
         """Settle the spectra that a finished call took and didn't answer."""
-        open_spectra = list(self._open.values())
-        for spectrum in open_spectra:
+        left = self.asked.unanswered()
+        for taken in left:
             one_error = error
-            if error is not None and len(open_spectra) > 1:
-                self._open = {spectrum.spectrum_pk: spectrum}
-                one_error = yield from self._call([spectrum])
-                if spectrum.spectrum_pk not in self._open:
+            if error is not None and len(left) > 1:
+                once_more = self._once_more(taken)
+                one_error = yield from self._call(once_more)
+                if inspect.getgeneratorstate(once_more) == inspect.GEN_CREATED:
+                    raise self._failed(one_error) from self._cause(one_error)
+                if not self.asked.unanswered():
                     continue
-            yield from self._failure(spectrum, one_error)
-        self._open = {}
+            if not taken.is_blamed:
+                yield from self._failure(taken, one_error)
 
-    def _failure(self, spectrum: AnySpectrum, error: Exception | None) -> Iterator[RejectedResult]:
-        failure = RejectedResult(
-            model=self.output_models[0].__name__,
-            spectrum_pk=spectrum.spectrum_pk,
-            source_pk=spectrum.source_pk,
-            v_astra=installed_v_astra(),
-            reason=NO_RESULT if error is None else EXCEPTION,
-            message=f"{self.name} gave no result" if error is None else _message(error),
-        )
-        if error is None or self._any_result:
-            yield failure
-            return
-        # Whether the pipeline or its input is at fault is only known once there is a result.
-        self._held.append(failure)
-        self._n_unreadable += isinstance(error, MissingPixelsError)
-        self._first_error = self._first_error or error
-        if len(self._held) > MOST_FAILURES_BEFORE_A_RESULT:
-            raise self._failed(error) from self._first_error
+    def _once_more(self, taken: Taken) -> Generator[AnySpectrum, None, None]:
+        """Hand out a spectrum that was taken before."""
+        if taken.spectrum is not None:
+            self.asked.ask_again(taken)
+            yield taken.spectrum
 
-    def _failed(self, error: Exception | None) -> PipelineError:
-        if self._held:
-            when = f"on all {len(self._held)} spectra that it was given, and gave no result"
+    def _failure(self, taken: Taken, error: BaseException | None) -> Iterator[RejectedResult]:
+        if not self._any_result:
+            # Whether the pipeline or its input is at fault is only known once there is a result.
+            self._held.add(taken, error)
+            if len(self._held.raised) > MOST_FAILURES_BEFORE_A_RESULT:
+                raise self._failed(error) from self._cause(error)
+        elif error is None:
+            yield self._failures.silent(made_from(taken))
+        else:
+            yield self._failures.raised(taken, error)
+
+    def _failed(self, error: BaseException | None) -> PipelineError:
+        raised = self._held.raised
+        if raised:
+            when = f"on all {len(raised)} spectra that it was given, and gave no result"
         elif self._any_result:
             when = "before it took another spectrum (what it gave until then is kept)"
         else:
             when = "before it took a spectrum"
-        reason = _message(error) if error is not None else self._held[-1].message
+        what = "raised" if error is not None or raised else "ended"
+        reason = error_text(error) if error is not None else raised[-1].message if raised else "it has to take one"
         return PipelineError(
-            f"{self.name} raised {when}: {reason}. What has no result is still due: mend the pipeline or its "
+            f"{self.name} {what} {when}: {reason}. What has no result is still due: mend the pipeline or its "
             "input and run again"
         )
 
+    def _cause(self, error: BaseException | None) -> BaseException | None:
+        cause = self._held.first_error or error
+        return None if cause is None else presentable(cause)
 
-def _message(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+
+def _copy(given: Output) -> Output:
+    """Copy a result: the generator may set other values on the same object, or in the same array, for the next one."""
+    copy = type(given).__new__(type(given))
+    attributes = vars(copy)
+    attributes |= vars(given)
+    attributes.pop("_dirty", None)
+    attributes["__data__"] = values = given.__data__.copy()
+    if given.__rel__:
+        attributes["__rel__"] = given.__rel__.copy()
+    if _may_hold_arrays(type(given)):
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = value.copy()
+    return copy
+
+
+@cache
+def _may_hold_arrays(model: type[PipelineOutputMixin]) -> bool:
+    return any(isinstance(field, FloatArrayField) for field in model._meta.sorted_fields)
+
+
+def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Output | RejectedResult], None, None]:
+    batch: list[Output | RejectedResult] = []
+    started = time.monotonic()
+    failure: Exception | None = None
+    items = iter(calls)
+    while True:
+        try:
+            item = next(items, None)
+        except Exception as error:
+            failure, item = error, None
+        if item is not None:
+            batch.append(item)
+        if batch and (item is None or len(batch) >= size or time.monotonic() - started > SECONDS_PER_BATCH):
+            calls.share_overhead(batch)
+            yield batch
+            batch, started = [], time.monotonic()
+        if failure is not None:
+            raise failure
+        if item is None:
+            return

@@ -1,32 +1,31 @@
-"""Which spectra a pipeline still has to analyse, and why.
+"""Which spectra a pipeline still has to analyse, and why, by `DueRule`.
 
-`DueRule` is the one place that says when a spectrum is due: it has no result of this major.minor version, it changed
-since its result was written, or (unless turned off) its result is of an older patch version. A spectrum that failed or
-gave no result at this version isn't due again until it changes. Runs, counts, `astra explain` and the version sensor
-ask here.
+A spectrum that failed or gave no result isn't due again until what it was made from changes. Runs, counts,
+`astra explain` and the version sensor ask here.
 
 A run's work list is fixed when the run starts: it is kept in a temporary file, so that what the run writes doesn't
 change it.
 """
 
 import array
-import functools
 import logging
-import operator
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import peewee
 
+from astra_models.analysis.recipe import recipe_of
+from astra_models.analysis.rule import DueReason, DueRule, Need, RecipeKey, why_version_is_due
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, rows_of
 from astra_models.errors import UnknownSourceError
+from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import FAILURES, RejectedResult
 from astra_models.schema.tables import require_tables
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
@@ -37,9 +36,14 @@ __all__ = [
     "DueReason",
     "DueRule",
     "DueSpectra",
+    "Need",
+    "RecipeKey",
     "Rerun",
     "Standing",
     "count_due",
+    "count_due_by_reason",
+    "due_options",
+    "needs_of",
     "newest_version",
     "select_due",
     "standing_of_spectra",
@@ -54,112 +58,12 @@ BYTES_PER_KEY = 8
 logger = logging.getLogger(__name__)
 
 
-# ---- the rule
-
-
-class DueReason(StrEnum):
-    """Why a spectrum is due: the first of these that applies."""
-
-    missing = "missing"
-    """It has no result of this major.minor version."""
-    changed = "changed"
-    """It changed after its result was written."""
-    older_patch = "older_patch"
-    """Its result is of an older patch version."""
-
-
 class Rerun(StrEnum):
     """Which spectra a run analyses: those that are due, only those that failed, or all of them again."""
 
     due = "due"
     failed = "failed"
     all = "all"
-
-
-class DueRule:
-    """When a spectrum is due, as SQL on the table of spectra, each with its result of one major.minor version.
-
-    Parameters
-    ----------
-    output_model : type
-        The pipeline's output model.
-    spectrum_model : type
-        The kind of spectrum.
-    v_astra : int
-        The version that results are wanted of.
-    """
-
-    def __init__(self, output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], v_astra: int):
-        self.output_model = output_model
-        self.spectrum = spectrum_model
-        self.v_astra = v_astra
-        self.result = output_model.alias("result")
-
-    def reasons(self) -> dict[DueReason, peewee.Expression]:
-        """Give the condition of each reason. A result of a newer patch version is never replaced."""
-        result = self.result
-        return {
-            DueReason.missing: result.task_pk.is_null(),
-            DueReason.changed: (result.v_astra <= self.v_astra) & (self.spectrum.modified > result.modified),
-            DueReason.older_patch: result.v_astra < self.v_astra,
-        }
-
-    def reason(self) -> peewee.Case:
-        """Give the reason that applies, or NULL, as an expression to select."""
-        return peewee.Case(None, [(condition, reason.value) for reason, condition in self.reasons().items()])
-
-    def failed(self) -> peewee.Function:
-        """Give the condition that the spectrum failed, or gave no result, and didn't change since."""
-        return self._is_listed(RejectedResult.reason.in_(FAILURES), RejectedResult.created >= self.spectrum.modified)
-
-    def is_due(self, older_patch: bool = True) -> peewee.Expression:
-        """Give the condition that there is a reason, and the spectrum hasn't failed."""
-        reasons = self.reasons()
-        if not older_patch:
-            del reasons[DueReason.older_patch]
-        return functools.reduce(operator.or_, reasons.values()) & ~self.failed()
-
-    def can_be_tried_again(self) -> peewee.Expression:
-        """Give the condition that the spectrum is in ``rejected_result`` at this version, for whatever reason."""
-        result = self.result
-        return (result.task_pk.is_null() | (result.v_astra <= self.v_astra)) & self._is_listed()
-
-    def select(self, *columns: peewee.Node) -> "peewee.ModelSelect[SpectrumMixin]":
-        """Select from the spectra that have a key, each joined to its result if it has one."""
-        spectrum, result = self.spectrum, self.result
-        same = (result.spectrum_pk == spectrum.spectrum_pk) & (result.v_astra_major_minor == self.v_astra // 1000)
-        joined = spectrum.select(*columns).join(result, peewee.JOIN.LEFT_OUTER, on=same).switch(spectrum)
-        return joined.where(spectrum.spectrum_pk.is_null(False))
-
-    def _is_listed(self, *conditions: peewee.Expression) -> peewee.Function:
-        rows = RejectedResult.select(peewee.SQL("1")).where(
-            RejectedResult.model == self.output_model.__name__,
-            RejectedResult.spectrum_pk == self.spectrum.spectrum_pk,
-            RejectedResult.v_astra == self.v_astra,
-            *conditions,
-        )
-        return peewee.fn.EXISTS(rows)
-
-
-def why_version_is_due(stored: int, wanted: int) -> DueReason | None:
-    """Say why a result of one version is due again at another, whatever its spectrum: `DueRule` for versions alone.
-
-    Parameters
-    ----------
-    stored, wanted : int
-        ``v_astra`` of the result, and of the version that results are wanted of.
-
-    Returns
-    -------
-    DueReason or None
-        None if the result isn't due for its version.
-    """
-    if stored // 1000 != wanted // 1000:
-        return DueReason.missing
-    return DueReason.older_patch if stored < wanted else None
-
-
-# ---- asking by it
 
 
 class DueOptions(TypedDict, total=False):
@@ -171,6 +75,45 @@ class DueOptions(TypedDict, total=False):
     limit: int | None
     rerun: Rerun | Literal["due", "failed", "all"]
     older_patch: bool
+    needs: Sequence[Need]
+    recipe: RecipeKey | None
+
+
+Where = peewee.ColumnBase | Callable[[type[SpectrumMixin]], peewee.ColumnBase] | None
+"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum."""
+
+
+def needs_of(pipeline: Pipeline) -> tuple[Need, ...]:
+    """Give the results of other pipelines that a pipeline takes; a pipeline that isn't a task takes none."""
+    return getattr(pipeline, "needs", ())
+
+
+def due_options(
+    pipeline: Pipeline, spectrum_model: type[SpectrumMixin], parameters: Mapping[str, object] | None = None
+) -> DueOptions:
+    """Give what a pipeline itself says of what is due for it: what it needs, which spectra it takes, and its recipe.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    spectrum_model : type
+        One of its kinds of spectra.
+    parameters : mapping of str to object, optional
+        Values of its parameters; the others have their defaults.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter can't have its value, or a file that one names isn't there.
+    """
+    recipe = recipe_of(pipeline, parameters)
+    where: Where = getattr(pipeline, "where", None)
+    return DueOptions(
+        needs=needs_of(pipeline),
+        where=where(spectrum_model) if callable(where) else where,
+        recipe=None if recipe is None else RecipeKey(recipe.pipeline, recipe.version, recipe.digest),
+    )
 
 
 class DueSpectra(Iterator[int]):
@@ -236,6 +179,10 @@ def select_due(
         newer patch version.
     older_patch : bool, optional
         Whether a result of an older patch version is due again.
+    needs : sequence of Need, optional
+        The other pipelines' results that go into each result: a spectrum without one isn't due.
+    recipe : RecipeKey, optional
+        What results would be made with now; those that were made with another are due. None if that doesn't matter.
 
     Returns
     -------
@@ -262,6 +209,50 @@ def count_due(
     return run_transaction(database, _due_query(output_model, spectrum_model, **options).count)
 
 
+class DueCounts(NamedTuple):
+    """How many spectra are due, and why.
+
+    Parameters
+    ----------
+    reasons : Counter of DueReason
+        How many are due for each reason.
+    waiting : int
+        How many would be due, but another pipeline has no result of them yet.
+    """
+
+    reasons: Counter[DueReason]
+    waiting: int
+
+    @property
+    def due(self) -> int:
+        """How many are due."""
+        return self.reasons.total()
+
+    def __add__(self, other: "DueCounts") -> "DueCounts":  # pyright: ignore[reportIncompatibleMethodOverride]
+        return DueCounts(self.reasons + other.reasons, self.waiting + other.waiting)
+
+
+def count_due_by_reason(
+    output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], **options: Unpack[DueOptions]
+) -> DueCounts:
+    """Count the spectra that `select_due` gives for the same arguments, by reason, and those that wait.
+
+    A spectrum that is done again although nothing has changed (``rerun="all"`` or ``"failed"``) is counted for no
+    reason, under None.
+    """
+    rule = _rule(output_model, spectrum_model, options)
+    query = _due_query(output_model, spectrum_model, **options)
+    chosen = query.select(rule.reason().alias("reason")).order_by(spectrum_model.spectrum_pk)
+    counted = peewee.Select([chosen], [chosen.c.reason, peewee.fn.COUNT(peewee.SQL("*"))]).group_by(chosen.c.reason)
+    waiting = _narrowed(rule.select(spectrum_model.spectrum_pk).where(rule.is_waiting()), spectrum_model, options)
+
+    def count() -> DueCounts:
+        reasons = Counter({DueReason(reason): n for reason, n in counted.bind(database).tuples().execute() if reason})
+        return DueCounts(reasons, waiting.count() if rule.needs else 0)
+
+    return run_transaction(database, count)
+
+
 class Standing(NamedTuple):
     """How a spectrum stands with a pipeline at one version.
 
@@ -270,31 +261,34 @@ class Standing(NamedTuple):
     reason : DueReason or None
         Why its result is missing or outdated; None if it is neither.
     failed : bool
-        Whether the pipeline failed on it, or gave no result, and it didn't change since.
+        Whether the pipeline failed on it, or gave no result, and what it was made from is as it was.
+    waiting : bool
+        Whether another pipeline has no result of it yet that the pipeline needs.
     """
 
     reason: DueReason | None
     failed: bool
+    waiting: bool = False
 
     @property
     def is_due(self) -> bool:
         """Whether the spectrum is due."""
-        return self.reason is not None and not self.failed
+        return self.reason is not None and not self.failed and not self.waiting
 
 
 def standing_of_spectra(
     output_model: type[PipelineOutputMixin],
     spectrum_model: type[SpectrumMixin],
-    where: peewee.ColumnBase,
-    version: str | int | None = None,
+    which: peewee.ColumnBase,
+    **options: Unpack[DueOptions],
 ) -> dict[int, Standing]:
     """Say of some spectra which of them are due, and why; by one query.
 
     Parameters
     ----------
-    output_model, spectrum_model, version
-        As for `select_due`.
-    where : peewee.Expression
+    output_model, spectrum_model, **options
+        As for `select_due`; those that choose what is done again have no effect.
+    which : peewee.Expression
         Which spectra: a condition on the spectrum model.
 
     Returns
@@ -302,11 +296,14 @@ def standing_of_spectra(
     dict of int to Standing
         By ``spectrum_pk``.
     """
-    require_tables(output_model, spectrum_model)
-    rule = DueRule(output_model, spectrum_model, as_v_astra(version))
-    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed()).where(where)
+    rule = _rule(output_model, spectrum_model, options)
+    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed(), rule.has_needs()).where(which)
+    query = _narrowed(query, spectrum_model, options)
     rows = run_transaction(database, lambda: rows_of(query))
-    return {key: Standing(DueReason(reason) if reason else None, bool(failed)) for key, reason, failed in rows}
+    return {
+        key: Standing(DueReason(reason) if reason else None, bool(failed), not has_needs)
+        for key, reason, failed, has_needs in rows
+    }
 
 
 def newest_version(output_model: type[PipelineOutputMixin]) -> int | None:
@@ -342,32 +339,47 @@ def stored_versions(output_model: type[PipelineOutputMixin]) -> list[int]:
 
 
 def _due_query(
-    output_model: type[PipelineOutputMixin],
-    spectrum_model: type[SpectrumMixin],
-    *,
-    version: str | int | None = None,
-    sdss_ids: Iterable[int] | None = None,
-    where: peewee.ColumnBase | None = None,
-    limit: int | None = None,
-    rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
-    older_patch: bool = True,
+    output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], **options: Unpack[DueOptions]
 ) -> "peewee.ModelSelect[SpectrumMixin]":
+    rerun, limit = options.get("rerun", Rerun.due), options.get("limit")
     if rerun not in set(Rerun):
         raise ValueError(f"rerun={rerun!r} is none of {', '.join(repr(known.value) for known in Rerun)}")
     if limit is not None and limit < 0:
         raise ValueError(f"limit={limit} is negative; give a number of spectra, or None for all")
-    rule = DueRule(output_model, spectrum_model, as_v_astra(version))
-    require_tables(output_model, spectrum_model)
+    rule = _rule(output_model, spectrum_model, options)
     query = rule.select(spectrum_model.spectrum_pk)
     if rerun == Rerun.due:
-        query = query.where(rule.is_due(older_patch))
+        query = query.where(rule.is_due())
     elif rerun == Rerun.failed:
         query = query.where(rule.can_be_tried_again())
+    elif rule.needs:
+        query = query.where(rule.has_needs())
+    return _narrowed(query, spectrum_model, options).limit(limit)
+
+
+def _rule(output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], options: DueOptions) -> DueRule:
+    needs = options.get("needs", ())
+    require_tables(output_model, spectrum_model, *(need.model for need in needs))
+    database.follow_tables()
+    return DueRule(
+        output_model,
+        spectrum_model,
+        as_v_astra(options.get("version")),
+        needs=needs,
+        recipe=options.get("recipe"),
+        older_patch=options.get("older_patch", True),
+    )
+
+
+def _narrowed(
+    query: "peewee.ModelSelect[SpectrumMixin]", spectrum_model: type[SpectrumMixin], options: DueOptions
+) -> "peewee.ModelSelect[SpectrumMixin]":
+    sdss_ids, where = options.get("sdss_ids"), options.get("where")
     if sdss_ids is not None or where is not None:
         query = query.join(Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == spectrum_model.source_pk))
     if sdss_ids is not None:
         query = query.where(is_any_of(Source.sdss_id, _known_ids(sdss_ids)))
-    return (query if where is None else query.where(where)).limit(limit)
+    return query if where is None else query.where(where)
 
 
 def _known_ids(sdss_ids: Iterable[int]) -> list[int]:

@@ -4,21 +4,25 @@ A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from astra_models.analysis.calling import AnySpectrum, Output
-from astra_models.analysis.due import Rerun, select_due
-from astra_models.analysis.recording import record
+from astra_models.analysis.calling import AnySpectrum, Batches, Output
+from astra_models.analysis.due import Rerun, due_options, select_due
+from astra_models.analysis.recording import last_rejected, record
+from astra_models.errors import UnansweredError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import RejectedResult
+from astra_models.rejected import CONTRACT, RejectedResult
 from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
+from astra_models.upsert.plan import Existing
 
-__all__ = ["Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
+__all__ = ["MIN_ANSWERED", "Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
 
+MIN_ANSWERED = 0.5
+FEWEST_DUE = 20
 
 Taken = TypeVar("Taken", bound=AnySpectrum)
 
@@ -38,8 +42,12 @@ class ResultStream(Generic[Output]):
         How many spectra are to be analysed, where that is known.
     narrowed : bool, optional
         Whether only some of the spectra that may be due were asked for.
+    existing : {"newest", "replace", "keep", "merge"}, optional
+        What to do with a result that is there already, as for `upsert`.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
+    min_answered : float, optional
+        The share of what is due that has to have a result in the end, from 0 to 1; see `require_answered`.
     """
 
     def __init__(
@@ -49,13 +57,17 @@ class ResultStream(Generic[Output]):
         *,
         due: int | None = None,
         narrowed: bool = False,
+        existing: Existing = "newest",
         keep_good: bool = False,
+        min_answered: float = 0.0,
     ):
         self.batches = batches
         self.models = tuple(models)
         self.due = due
         self.narrowed = narrowed
+        self.existing: Existing = existing
         self.keep_good = keep_good
+        self.min_answered = min_answered
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
 
@@ -69,6 +81,30 @@ class ResultStream(Generic[Output]):
 
     def __iter__(self) -> Iterator[Sequence[Output | RejectedResult]]:
         return iter(self.batches)
+
+    def answered(self, report: UpsertReport) -> int:
+        """Give how many spectra have a result that is stored, by the report of writing the stream."""
+        stored = report.rows - report.rejected
+        given = self.batches.answered if isinstance(self.batches, Batches) else stored
+        return min(given, stored)  # what was given may have been refused, and a spectrum may have several results
+
+    def require_answered(self, report: UpsertReport) -> None:
+        """Make sure that enough of the spectra that were due have a result, after the stream was written.
+
+        Fewer than 20 that were due may all have failed.
+
+        Raises
+        ------
+        UnansweredError
+            If the share of those that have one is below `min_answered`.
+        """
+        answered = self.answered(report)
+        if self.due is None or self.due < FEWEST_DUE or answered >= self.min_answered * self.due:
+            return
+        raise UnansweredError(
+            f"only {answered} of {self.due} spectra that were due have a result, and at least {self.min_answered:.0%} "
+            "should have; `astra rejected` says what happened to the others. What was given is stored"
+        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +168,8 @@ def analyse(
     rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
     batch_size: int | None = None,
     keep_good: bool = False,
+    parameters: Mapping[str, object] | None = None,
+    min_answered: float = MIN_ANSWERED,
 ) -> ResultStream[PipelineOutputMixin]:
     """Select the spectra that are due, and have a pipeline analyse them as its results are read.
 
@@ -149,23 +187,42 @@ def analyse(
         Results per batch; the pipeline's own if not given.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
+    parameters : mapping of str to object, optional
+        Values of the pipeline's parameters; the others have their defaults.
+    min_answered : float, optional
+        The share of what is due that has to have a result in the end, from 0 to 1.
 
     Raises
     ------
     UnknownSourceError
         If none of `sdss_ids` is known.
+    ParameterError
+        If a parameter can't have its value, or a file that one names isn't there.
     """
     selections = []
     due = 0
     for model in pipeline.spectrum_models:
+        # What is wrong with the parameters is said here, before anything is read.
+        options = due_options(pipeline, model, parameters)
         left = None if limit is None else limit - due
-        keys = select_due(pipeline.output_models[0], model, sdss_ids=sdss_ids, limit=left, rerun=rerun)
+        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun}
+        keys = select_due(pipeline.output_models[0], model, **options)
         due += len(keys)
         selections.append((model, keys))
     spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
     narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
-    stream = ResultStream((), pipeline.output_models, due=due, narrowed=narrowed, keep_good=keep_good)
-    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size)
+    # Everything again is what was asked for: also what a newer patch has found.
+    existing = "replace" if rerun == Rerun.all else "newest"
+    stream = ResultStream(
+        (),
+        pipeline.output_models,
+        due=due,
+        narrowed=narrowed,
+        existing=existing,
+        keep_good=keep_good,
+        min_answered=min_answered,
+    )
+    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size, **parameters or {})
     return stream
 
 
@@ -190,10 +247,35 @@ def write_batches(
     stored : list of PipelineOutputMixin
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
-    for batch in stream:
-        stored: list[Output] = []
-        filled = stored if give_stored else None
-        yield record(batch, keep_good=stream.keep_good, run_id=run_id, stored=filled), stored
+    earlier: int | None = None
+    total, run = UpsertReport(), None
+    planned = stream.batches.planned if isinstance(stream.batches, Batches) else None
+    try:
+        for batch in stream:
+            stored: list[Output] = []
+            filled = stored if give_stored else None
+            if planned is not None:
+                run, planned = planned.begin(run_id, stream.due), None
+            if run is not None:
+                run.stamp(batch)
+            if earlier is None and any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in batch):
+                earlier = last_rejected()
+            report = record(
+                batch,
+                existing=stream.existing,
+                keep_good=stream.keep_good,
+                run_id=run_id,
+                stored=filled,
+                replaced=earlier or 0,
+            )
+            total += report
+            yield report, stored
+    except BaseException:
+        if run is not None:
+            run.end_after_error(total, stream.answered(total))
+        raise
+    if run is not None:
+        run.end(total, stream.answered(total))
 
 
 def write(

@@ -12,22 +12,33 @@ A pipeline is written like this::
 
 import functools
 import inspect
+import re
 import typing
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import EllipsisType, GenericAlias
-from typing import Generic, TypeVar, cast, overload
+from types import EllipsisType, GenericAlias, MappingProxyType
+from typing import Generic, TypeVar, cast, get_args, overload
 
-from astra_models.analysis.calling import AnySpectrum, Output, PipelineCalls, in_batches
-from astra_models.analysis.stream import ResultStream, write_batches
+from astra_models.analysis.asked import Versions
+from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
+from astra_models.analysis.due import Where
+from astra_models.analysis.needs import Inputs, read_inputs, with_results
+from astra_models.analysis.parameter_types import shown
+from astra_models.analysis.parameters import Parameter, read_parameters
+from astra_models.analysis.recipe import Recipe, make_recipe
+from astra_models.analysis.runs import plan_run
+from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.errors import TaskError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import SpectrumMixin
+from astra_models.version import installed_v_astra
 
 __all__ = ["Task", "task"]
 
 BATCH_SIZE = 1000
+FIRST_VERSION = "1"
+VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
 PipelineFunction = Callable[..., Iterable[Output]]
@@ -39,11 +50,27 @@ def task(function: PipelineFunction[Output], /) -> "Task[Output]": ...
 
 
 @overload
-def task(*, batch_size: int = BATCH_SIZE) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
+def task(
+    *,
+    batch_size: int = BATCH_SIZE,
+    version: str = FIRST_VERSION,
+    where: Where = None,
+    environment: Mapping[str, str] | None = None,
+    without_effect: Sequence[str] = (),
+    v_astra: Versions = "installed",
+) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
 def task(
-    function: PipelineFunction[Output] | None = None, /, *, batch_size: int = BATCH_SIZE
+    function: PipelineFunction[Output] | None = None,
+    /,
+    *,
+    batch_size: int = BATCH_SIZE,
+    version: str = FIRST_VERSION,
+    where: Where = None,
+    environment: Mapping[str, str] | None = None,
+    without_effect: Sequence[str] = (),
+    v_astra: Versions = "installed",
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -51,9 +78,21 @@ def task(
     ----------
     function : callable
         A generator function. Its first parameter's annotation names the kinds of spectra that it takes, its return
-        annotation the models of its results.
+        annotation the models of its results. Further parameters with an annotation and a default can be set for a run.
     batch_size : int, optional
         Results that are written together.
+    version : str, optional
+        The pipeline's own version, to be changed when its code changes what it gives: older results are then due.
+    where : peewee.Expression or callable, optional
+        Which spectra it takes: a condition on the kind of spectrum, on `Source` or on the results that it takes, or a
+        function that makes one for a kind of spectrum. Other spectra are never due.
+    environment : mapping of str to str, optional
+        For some parameters, the environment variable that says their value where none is given.
+    without_effect : sequence of str, optional
+        The parameters that no result depends on, such as a number of threads: other values make nothing due.
+    v_astra : {"installed", "older"}, optional
+        Which versions its results may have: the installed one, or also older ones, for a task that repeats results of
+        earlier releases. It may then give one for each major.minor version.
 
     Returns
     -------
@@ -63,11 +102,21 @@ def task(
     Raises
     ------
     TaskError
-        If the annotations don't say so.
+        If the annotations don't say so, or a parameter can't be one.
     """
-    if function is None:
-        return lambda function: Task(function, batch_size)
-    return Task(function, batch_size)
+
+    def make(function: PipelineFunction[Output]) -> "Task[Output]":
+        return Task(
+            function,
+            batch_size,
+            version=version,
+            where=where,
+            environment=environment,
+            without_effect=without_effect,
+            v_astra=v_astra,
+        )
+
+    return make if function is None else make(function)
 
 
 class Task(Generic[Output]):
@@ -79,22 +128,73 @@ class Task(Generic[Output]):
         The function's name.
     spectrum_models, output_models : tuple of type
         The kinds of spectra that it takes, and the models of its results.
+    needs : tuple of Need
+        The results of other pipelines that it takes with each spectrum.
+    where : peewee.Expression or callable or None
+        Which spectra it takes.
     batch_size : int
         Results that are written together.
+    version : str
+        Its own version.
+    parameters : mapping of str to Parameter
+        Its parameters by their names, without that of the spectra.
+    v_astra : {"installed", "older"}
+        Which versions its results may have.
     """
 
-    def __init__(self, function: PipelineFunction[Output], batch_size: int = BATCH_SIZE):
+    def __init__(
+        self,
+        function: PipelineFunction[Output],
+        batch_size: int = BATCH_SIZE,
+        *,
+        version: str = FIRST_VERSION,
+        where: Where = None,
+        environment: Mapping[str, str] | None = None,
+        without_effect: Sequence[str] = (),
+        v_astra: Versions = "installed",
+    ):
         functools.update_wrapper(self, function)
         name = function.__name__
         if not inspect.isgeneratorfunction(function):
             raise TaskError(f"{name} is not a generator: it has to yield its results")
         if batch_size < 1:
             raise TaskError(f"{name}: batch_size={batch_size} is not a positive number of results")
+        if v_astra not in get_args(Versions):
+            raise TaskError(f"{name}: v_astra={v_astra!r} is none of {', '.join(map(repr, get_args(Versions)))}")
         self.function = function
         self.name = name
         self.batch_size = batch_size
-        self.spectrum_models = _input_models(function)
+        self.version = _checked_version(name, version)
+        self.where = where
+        self.v_astra: Versions = v_astra
+        self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
+        if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
+            raise TaskError(f"{name} takes results of {both[0]}, and gives such results itself")
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(
+            read_parameters(
+                function,
+                _hints(function),
+                reserved=_own_names(),
+                environment=environment,
+                without_effect=without_effect,
+            )
+        )
+
+    def recipe(self, /, *args: object, **given: object) -> Recipe:
+        """Say what results are made by: the pipeline's version, and its parameters as they are used.
+
+        Parameters
+        ----------
+        *args, **given
+            Arguments of the function that follow the spectra; the others have their defaults.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, a value is of another type or missing, or a file that one names isn't there.
+        """
+        return make_recipe(self.name, self.version, self.function, self.parameters, (args, given))
 
     def __call__(
         self,
@@ -112,7 +212,7 @@ class Task(Generic[Output]):
         spectra : iterable
             The spectra.
         *args, **kwargs
-            Further arguments of the function.
+            Further arguments of the function, checked by type.
         write_to_database : bool, optional
             Whether to write the results, and what failed, batch by batch.
         batch_size : int, optional
@@ -123,13 +223,17 @@ class Task(Generic[Output]):
         Yields
         ------
         PipelineOutputMixin
-            The results, with ``task_pk`` if they were written. Those that can't be stored are left out, and kept in
-            ``rejected_result``.
+            The results, with ``task_pk`` if they were written. Those that can't be stored, and those that aren't of a
+            spectrum that the function took, are left out, and kept in ``rejected_result``.
 
         Raises
         ------
+        ParameterError
+            If a parameter can't have the value that it is given, before anything is analysed.
         PipelineError
-            If the function raised on every call before it gave any result, other than for a few unreadable files.
+            If the function raised on every call before it gave any result, other than for a few unreadable files; if it
+            ended without taking a spectrum; or if it gave nothing for 20 spectra or more, and no result of this version
+            is stored.
         """
         batches = self.batches(spectra, *args, batch_size=batch_size, **kwargs)
         if write_to_database:
@@ -141,7 +245,7 @@ class Task(Generic[Output]):
 
     def batches(
         self, spectra: Iterable[AnySpectrum], *args: object, batch_size: int | None = None, **kwargs: object
-    ) -> Iterator[list[Output | RejectedResult]]:
+    ) -> Batches[Output]:
         """Analyse spectra, and give results and failures in bounded batches, as `stream.write` takes them.
 
         Yields
@@ -149,27 +253,44 @@ class Task(Generic[Output]):
         list
             Results, and unsaved `RejectedResult` rows. A batch is closed when it is full, or after a minute.
         """
+        recipe = self.recipe(*args, **kwargs)
 
-        def call(some: Iterable[AnySpectrum]) -> Generator[Output | EllipsisType, None, None]:
-            return cast("Generator[Output, None, None]", self.function(some, *args, **kwargs))
+        def call(some: Iterable[object]) -> Generator[Output | EllipsisType, None, None]:
+            positional, keywords = recipe.arguments()
+            return cast("Generator[Output, None, None]", self.function(some, *positional, **keywords))
 
-        calls = PipelineCalls(self.name, call, self.output_models, spectra)
-        return in_batches(calls, batch_size or self.batch_size)
+        handed = with_results(spectra, self.needs, installed_v_astra()) if self.needs else spectra
+        calls = PipelineCalls(self.name, call, self.output_models, handed, self.v_astra)
+        return Batches(calls, batch_size or self.batch_size, plan_run(recipe, self.function))
+
+
+def _checked_version(name: str, version: object) -> str:
+    if not isinstance(version, str) or not VERSION.fullmatch(version):
+        raise TaskError(
+            f"{name}: version={shown(version)} is no version of a pipeline; write up to 40 letters, digits, dots, "
+            'hyphens, underscores and plus signs as text, such as version="2"'
+        )
+    return version
+
+
+@functools.cache
+def _own_names() -> frozenset[str]:
+    """Give the names that a task, or what runs one, uses for itself."""
+    users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches, analyse)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    declared = (one for user in users for one in inspect.signature(user).parameters.values())
+    return frozenset(one.name for one in declared if one.kind in named)
 
 
 # ---- annotations
 
 
-def _input_models(function: PipelineFunction[Output]) -> tuple[type[SpectrumMixin], ...]:
-    """Give the kinds of spectra that a pipeline takes: the concrete ones in its first parameter's annotation."""
+def _inputs_of(function: PipelineFunction[Output]) -> Inputs:
+    """Read what a pipeline takes from the annotation of its first parameter."""
     parameters = list(inspect.signature(function).parameters)
     if not parameters:
         raise TaskError(f"{function.__name__} takes no spectra; write it like {EXAMPLE}")
-    found = _models(_hints(function).get(parameters[0]), SpectrumMixin)
-    concrete = tuple(dict.fromkeys(model for kind in found for model in kind.concrete_models()))
-    if not concrete:
-        raise TaskError(f"{function.__name__}: the annotation of {parameters[0]!r} names no kind of spectra; {EXAMPLE}")
-    return concrete
+    return read_inputs(function.__name__, parameters[0], _hints(function).get(parameters[0]))
 
 
 def _output_models(function: PipelineFunction[Output]) -> tuple[type[PipelineOutputMixin], ...]:

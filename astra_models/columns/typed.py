@@ -4,16 +4,17 @@ Whole columns are converted at once. Only a column in which something doesn't fi
 which rows can't be stored and why.
 """
 
-import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import peewee
 
+from astra_models.columns import values as one_value
+from astra_models.columns.shown import FOREIGN_ERRORS, said
 from astra_models.fields import (
     BitField,
     BooleanField,
@@ -25,7 +26,9 @@ from astra_models.fields import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_MOMENT, LAST_MOMENT = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
+FIRST_MOMENT, LAST_MOMENT = (
+    np.datetime64(end.replace(tzinfo=None), "s") for end in (one_value.FIRST_MOMENT, one_value.LAST_MOMENT)
+)
 
 
 class Kind(NamedTuple):
@@ -180,27 +183,34 @@ def to_column(field: peewee.Field, raw: Raw | Column) -> tuple[Column, list[Refu
     refusals: list[Refusal] = []
     if column is None:
         values = _as_list(raw) if isinstance(raw, np.ndarray) else raw
-        column = _from_list(kind, values)
+        column = _at_once(kind, values)
         if column is None:
-            cleaned, refusals = _one_by_one(field, kind, values)
+            cleaned, refusals = _one_by_one(field, _converter(field, kind), values)
             column = _from_list(kind, cleaned)
             assert column is not None
     column, refusals = _within_range(field, column, refusals)
-    return (column if stored == kind else _as_stored(field, stored, column)), refusals
+    return (column, refusals) if stored == kind else _as_stored(field, stored, column, refusals)
 
 
 def _as_list(raw: np.ndarray) -> list[object]:
-    # NumPy makes whole numbers of times to the nanosecond.
-    return raw.tolist() if raw.ndim <= 1 and raw.dtype.kind != "M" else list(raw)
+    # NumPy makes whole numbers of times to the nanosecond, and tuples of structures.
+    return raw.tolist() if raw.ndim <= 1 and raw.dtype.kind not in "mMV" else list(raw)
 
 
-def _as_stored(field: peewee.Field, stored: Kind, column: Column) -> Column:
+def _as_stored(
+    field: peewee.Field, stored: Kind, column: Column, refusals: list[Refusal]
+) -> tuple[Column, list[Refusal]]:
     """Make a zone's local times of moments, and text of versions."""
-    distinct, places = np.unique(column.values, return_inverse=True)
-    values = np.array([field.db_value(value) for value in distinct.tolist()], dtype=object)
+    distinct, places = np.unique(np.where(column.null, column.values[:1], column.values), return_inverse=True)
+    cleaned, unstorable = _one_by_one(field, field.db_value, distinct.tolist())
+    why = {refusal.row: refusal for refusal in unstorable}
+    found = [why[place]._replace(row=row) for row, place in enumerate(places.tolist()) if place in why]
+    found = [refusal for refusal in found if not column.null[refusal.row]]
+    null = column.null | np.isin(places, list(why))
+    values = np.array(cleaned, dtype=object)
     if stored is LOCAL_MOMENT:
         values = (values.astype("datetime64[us]") - np.datetime64("2000-01-01", "us")).astype(stored.dtype)
-    return Column(stored, values[places], column.null)
+    return Column(stored, values[places], null), refusals + found
 
 
 def _from_column(kind: Kind, given: Column) -> Column | None:
@@ -215,21 +225,25 @@ def _from_column(kind: Kind, given: Column) -> Column | None:
 def _from_array(kind: Kind, raw: np.ndarray) -> Column | None:
     mask = np.ma.getmaskarray(raw) if isinstance(raw, np.ma.MaskedArray) else None
     data = np.ma.getdata(raw)
-    if kind is MOMENT and data.dtype.kind == "M" and data.ndim == 1:
+    if data.ndim != 1:
+        return None
+    if kind is MOMENT and data.dtype.kind == "M":
         return _moments_from_array(data, mask)
-    if data.ndim > 1 or data.dtype.kind not in "fiub":
+    dtype = _dtype_of_all(kind, data.dtype)
+    return None if dtype is None else _with_nulls(kind, data.astype(dtype), mask)
+
+
+def _dtype_of_all(kind: Kind, given: np.dtype) -> np.dtype | None:
+    """Give the type to which an array is converted whose values all fit in it, None if that has to be looked at."""
+    if given.kind not in "fiub" or given.itemsize > 8:  # extended precision has a larger range
         return None
-    if kind is FLOAT32 and data.dtype.kind == "f" and data.dtype.itemsize <= 4:
-        values = data.astype(np.float32)
-    elif kind in (FLOAT32, FLOAT64):
-        values = data.astype(np.float64)
-    elif kind in (INT32, INT64) and data.dtype.kind in "ib":
-        values = data.astype(np.int64)
-    elif kind is BOOLEAN and data.dtype.kind == "b":
-        values = data.astype(np.bool_)
-    else:
-        return None
-    return _with_nulls(kind, values, mask)
+    if kind is FLOAT32 and given.kind == "f" and given.itemsize <= 4:
+        return FLOAT32.dtype
+    if kind in (FLOAT32, FLOAT64):
+        return FLOAT64.dtype
+    if kind in (INT32, INT64) and given.kind in "ib":
+        return INT64.dtype
+    return BOOLEAN.dtype if kind is BOOLEAN and given.kind == "b" else None
 
 
 def _moments_from_array(data: np.ndarray, mask: np.ndarray | None) -> Column | None:
@@ -245,18 +259,20 @@ def _with_nulls(kind: Kind, values: np.ndarray, mask: np.ndarray | None) -> Colu
     return Column(kind, values, null if mask is None else null | mask)
 
 
+def _at_once(kind: Kind, raw: Sequence[object]) -> Column | None:
+    """Convert a list at once if its types allow it, else None: value by value, it is found which of them don't."""
+    try:
+        return _from_list(kind, raw)
+    except FOREIGN_ERRORS:
+        return None
+
+
 def _from_list(kind: Kind, raw: Sequence[object]) -> Column | None:
-    """Convert a list at once if its types allow it, else None."""
     types = set(map(type, raw))
     if kind in (FLOAT32, FLOAT64):
         return _floats_at_once(kind, raw) if types <= FLOAT_TYPES else None
-    convert = {INT32: _integers, INT64: _integers, BOOLEAN: _booleans, MOMENT: _moments, TEXT: _texts}.get(kind)
     null = np.array([value is None for value in raw]) if _NONE in types else None
-    if convert is None:
-        values = np.empty(len(raw), object)
-        values[:] = [np.asarray(value, np.float32) if kind is FLOATS and value is not None else value for value in raw]
-    else:
-        values = convert(raw, types - {_NONE})
+    values = _CONVERT[kind](raw, types - {_NONE})
     if values is None:
         return None
     return Column(kind, values, np.zeros(len(raw), bool) if null is None else null)
@@ -286,6 +302,8 @@ def _booleans(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
 def _moments(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
     if not types <= {datetime} or any(value is not None and value.tzinfo is None for value in raw):
         return None
+    if any(value is not None and not one_value.FIRST_MOMENT <= value <= one_value.LAST_MOMENT for value in raw):
+        return None
     return np.array([0 if value is None else _microseconds(value) for value in raw], "int64").view(MOMENT.dtype)
 
 
@@ -302,93 +320,68 @@ def _texts(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
         together.encode()
     except UnicodeEncodeError:
         return None
-    if "\0" in together:
+    return None if "\0" in together else _objects(raw)
+
+
+def _float_arrays(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    # What is no plain array may have a unit, which is converted value by value.
+    if not types <= {np.ndarray} or any(value is not None and value.dtype.kind not in "fiub" for value in raw):
         return None
-    values = np.empty(len(raw), object)
-    values[:] = raw
-    return values
+    return _objects([None if value is None else one_value.array_of_floats(value) for value in raw])
 
 
-def _one_by_one(field: peewee.Field, kind: Kind, raw: Sequence[object]) -> tuple[list[object], list[Refusal]]:
+def _bytes(raw: Sequence[Any], types: set[type]) -> np.ndarray | None:
+    return _objects(raw) if types <= {bytes} else None
+
+
+def _objects(raw: Sequence[Any]) -> np.ndarray:
+    return np.fromiter(raw, object, len(raw))  # np.array would make one array of arrays of the same length
+
+
+_CONVERT: dict[Kind, Callable[[Sequence[Any], set[type]], np.ndarray | None]] = {
+    INT32: _integers,
+    INT64: _integers,
+    BOOLEAN: _booleans,
+    MOMENT: _moments,
+    TEXT: _texts,
+    FLOATS: _float_arrays,
+    BYTES: _bytes,
+}
+
+
+def _one_by_one(
+    field: peewee.Field, convert: Callable[[Any], object], raw: Sequence[object]
+) -> tuple[list[object], list[Refusal]]:
     values, refusals = [], []
     for row, value in enumerate(raw):
         try:
-            values.append(_convert(field, kind, value))
-        except (TypeError, ValueError, OverflowError) as error:
+            values.append(convert(value))
+        except FOREIGN_ERRORS as error:  # the value's own methods may raise anything: its row is refused
             values.append(None)
-            refusals.append(Refusal(row, f"{field.name}: wrong type", f"{field.name}: {error}"))
+            refusals.append(Refusal(row, f"{field.name}: wrong type", f"{field.name}: {said(error)}"))
     return values, refusals
 
 
-def _convert(field: peewee.Field, kind: Kind, value: object) -> object:
-    """Convert one value of a column that can't be converted at once.
+def _converter(field: peewee.Field, kind: Kind) -> Callable[[object], object]:
+    """Give what converts one value of a column, however odd, to a type of which many are converted at once.
 
-    Raises
-    ------
-    TypeError, ValueError, OverflowError
-        If the column can't hold the value; the message says why.
+    It raises TypeError, ValueError or OverflowError if the column can't hold the value, and what the value's own
+    methods raise.
     """
-    if value is None or value is np.ma.masked:
-        return None
-    if isinstance(value, peewee.Model):
-        value = value.get_id()
-    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
-        value = value.item()
-    if kind in (INT32, INT64):
-        return _convert_integer(value)
-    if kind in (FLOAT32, FLOAT64):
-        return _convert_float(value)
-    if kind is BOOLEAN:
-        return _convert_boolean(value)
-    if kind is MOMENT:
-        return field.python_value(value)
-    if kind is TEXT:
-        return _convert_text(value)
-    if kind is FLOATS:
-        return np.asarray(value, dtype=np.float32).ravel()
-    return bytes(memoryview(value))  # pyright: ignore[reportArgumentType]  raises for what isn't bytes
+    unit = getattr(field, "unit", None)
+    convert: Callable[[object], object] = {
+        MOMENT: partial(one_value.moment, field),
+        FLOATS: partial(one_value.array_of_floats, unit=unit),
+        BOOLEAN: one_value.truth,
+        TEXT: one_value.text,
+        BYTES: one_value.raw_bytes,
+    }.get(kind) or (one_value.real_number if kind in (FLOAT32, FLOAT64) else one_value.whole_number)
 
+    def converted(value: object) -> object:
+        value = one_value.plain(value, unit)
+        return None if value is None else convert(value)
 
-def _convert_integer(value: object) -> int | None:
-    if isinstance(value, float):
-        if np.isnan(value):
-            return None
-        if not value.is_integer():
-            raise ValueError(f"{value!r} is not a whole number")
-    elif not isinstance(value, numbers.Integral):
-        raise TypeError(f"{_shown(value)} is not a whole number")
-    whole = int(value)
-    if not -(2**63) <= whole < 2**63:
-        raise OverflowError(f"{value!r} does not fit in 64 bits")
-    return whole
-
-
-def _convert_float(value: object) -> float:
-    if not isinstance(value, numbers.Real | Decimal):
-        raise TypeError(f"{_shown(value)} is not a number")
-    return float(value)
-
-
-def _convert_boolean(value: object) -> bool:
-    if not isinstance(value, numbers.Real) or value not in (0, 1):
-        raise TypeError(f"{_shown(value)} is neither true nor false")
-    return bool(value)
-
-
-def _convert_text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode()
-    if not isinstance(value, str):
-        raise TypeError(f"{_shown(value)} is not text")
-    if "\0" in value:
-        raise ValueError(f"{_shown(value)} holds a NUL character")
-    value.encode()
-    return value
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return converted
 
 
 def _within_range(field: peewee.Field, column: Column, refusals: list[Refusal]) -> tuple[Column, list[Refusal]]:

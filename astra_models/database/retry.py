@@ -3,7 +3,8 @@
 A statement inside a transaction can't be retried on its own, because those before it are rolled back: the whole
 transaction is retried. Transient failures are known by their SQLSTATE: deadlock or serialization (class 40), connection
 lost (08, 57P0x), too many connections (53300), lock not available (55P03), and SQLite's BUSY. psycopg2 gives no
-SQLSTATE for a connection that was refused, cut or killed; then the state of the connection decides.
+SQLSTATE for a connection that was refused, cut or killed; then the state of the connection decides. A full disk isn't
+transient: it needs somebody.
 """
 
 import logging
@@ -14,8 +15,11 @@ from typing import TypeVar
 
 import peewee
 
+from astra_models.database.causes import describe, explained, is_lost, one_line, sqlite_code, sqlstate
 from astra_models.database.sql import AnyDatabase, is_postgresql
-from astra_models.errors import DatabaseUnavailableError, TransactionInterruptedError
+from astra_models.errors import AstraError, DatabaseUnavailableError, StorageError, TransactionInterruptedError
+
+__all__ = ["describe", "is_about_rows", "one_line", "run_transaction", "sqlstate"]
 
 DEADLINE = 120.0
 FIRST_PAUSE = 0.1
@@ -57,6 +61,9 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
         If no connection can be opened, or the failure lasts until the deadline.
     TransactionInterruptedError
         If a transient failure happened inside a transaction of the caller, which only the caller can run again.
+    StorageError
+        If a disk is full, read-only or broken: the database's, or that of a temporary file of the work's. Nothing of
+        the transaction is stored then.
     """
     if database.in_transaction():
         return _inside_callers_transaction(database, work)
@@ -65,12 +72,12 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
     while True:
         try:
             _connect(database)
-            connected_before = True
             with database.atomic(*_begin_arguments(database)):
                 return work()
         except peewee.PeeweeException as error:
+            connected_before = connected_before or not database.is_closed()
             if not _is_transient(database, error, connected_before):
-                _raise_if_unreachable(database, error)
+                _raise_if_unusable(database, error)
                 raise
             now = time.monotonic()
             give_up_at = now + deadline if give_up_at is None else give_up_at
@@ -84,28 +91,9 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
             _drop_connection(database)
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def describe(database: AnyDatabase) -> str:
-    """Name a database for a message, without anything secret."""
-    if not is_postgresql(database):
-        return f"SQLite database {str(database.database)!r}"
-    params = database.connect_params
-    name = str(database.database)
-    if "://" in name or "=" in name:
-        return "the PostgreSQL database"
-    host = params.get("host") or "the default host"
-    return f"PostgreSQL database {name!r} on {host}" + (f":{params['port']}" if params.get("port") else "")
-
-
-def one_line(error: BaseException) -> str:
-    """Give the first line of an error's message."""
-    return str(error).strip().split("\n", 1)[0]
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """Give the SQLSTATE of a PostgreSQL error, if it has one."""
-    return getattr(getattr(error, "orig", error), "pgcode", None)
+        except OSError as error:
+            _raise_if_unusable(database, error)
+            raise
 
 
 def is_about_rows(error: peewee.PeeweeException) -> bool:
@@ -115,27 +103,31 @@ def is_about_rows(error: peewee.PeeweeException) -> bool:
 
 
 def _is_transient(database: AnyDatabase, error: BaseException, connected_before: bool) -> bool:
-    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in SQLITE_BUSY
+    if (code := sqlite_code(error)) is not None:
+        return code in SQLITE_BUSY
     state = sqlstate(error)
     if state is not None:
         return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES
-    return is_postgresql(database) and isinstance(error, SESSION_LOST) and connected_before and _is_lost(database)
+    return is_postgresql(database) and isinstance(error, SESSION_LOST) and connected_before and is_lost(database)
 
 
-def _is_lost(database: AnyDatabase) -> bool:
-    """Tell whether there is no connection, or one that the server or network has ended."""
-    return database.is_closed() or bool(getattr(database.connection(), "closed", False))
+def _raise_if_unusable(database: AnyDatabase, error: Exception) -> None:
+    """Turn what no retry mends, the disk's failure or that of a first connection, into an error that says so."""
+    if isinstance(error, AstraError):
+        return
+    known = explained(database, error)
+    if isinstance(error, peewee.DatabaseError) and database.is_closed():
+        why = str(known) if isinstance(known, StorageError) else _unusable(database, error)
+        raise DatabaseUnavailableError(why) from error
+    if known is not None:
+        raise known from error
 
 
-def _raise_if_unreachable(database: AnyDatabase, error: BaseException) -> None:
-    """Turn the failure of a first connection, which no retry mends, into an error that says so."""
-    if database.is_closed() and isinstance(error, peewee.OperationalError):
-        raise DatabaseUnavailableError(
-            f"{describe(database)} can't be used: {one_line(error)}. Check its configuration (astra status shows "
-            "which one is used)"
-        ) from error
+def _unusable(database: AnyDatabase, error: Exception) -> str:
+    return (
+        f"{describe(database)} can't be used: {one_line(error)}. Check its configuration (astra status shows which one "
+        "is used)"
+    )
 
 
 def _connect(database: AnyDatabase) -> None:
@@ -166,6 +158,7 @@ def _inside_callers_transaction(database: AnyDatabase, work: Callable[[], Result
             return work()
     except peewee.PeeweeException as error:
         if not _is_transient(database, error, connected_before=True):
+            _raise_if_unusable(database, error)
             raise
         raise TransactionInterruptedError(
             f"{describe(database)}: {one_line(error)}. This happened inside a transaction of the caller, whose earlier "

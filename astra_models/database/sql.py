@@ -8,7 +8,19 @@ import peewee
 
 from astra_models.database.peewee_internals import driver_errors
 
-__all__ = ["AnyDatabase", "driver_errors", "is_any_of", "is_postgresql", "quote", "quoted_table", "rows_of"]
+__all__ = [
+    "ROLLBACK_TO_SAVEPOINT",
+    "AnyDatabase",
+    "driver_errors",
+    "is_any_of",
+    "is_postgresql",
+    "quote",
+    "quoted_table",
+    "rows_of",
+]
+
+ROLLBACK_TO_SAVEPOINT = "ROLLBACK TO SAVEPOINT"
+"""How the statement begins that peewee sends when something fails inside a savepoint."""
 
 AnyDatabase = peewee.Database | peewee.Proxy
 """A database, or what stands for the one that is bound."""

@@ -11,12 +11,15 @@ the same places without parsing anything.
 
 import math
 import os
+from contextlib import ExitStack
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits import door
+from astra_models.fits.byte_stream import GZIP_MAGIC, ByteStream
 from astra_models.fits.columns import row_size
 from astra_models.fits.hdu import Hdu
 from astra_models.fits.header import BLOCK, CardValue, DamagedFileError, Header, NotPlainError, read_header
@@ -32,6 +35,7 @@ __all__ = [
 ]
 
 FIRST_READ = 16 * BLOCK
+LARGEST_READ = 1 << 26
 
 _IMAGE_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _SCALING = ("BSCALE", "BZERO", "BLANK", "ZIMAGE", "GROUPS")
@@ -83,29 +87,42 @@ class FitsReader:
     Parameters
     ----------
     path : str
-        The file.
+        The file, gzipped or not. What is read of a gzipped one is unpacked as far as that, and kept.
+    largest : int, optional
+        How many bytes it may have at most, unpacked.
 
     Attributes
     ----------
     hdus : list of PlainHdu
         The HDUs whose headers have been read.
+    is_gzip : bool
+        Whether it is gzipped.
 
     Raises
     ------
     OSError
         If it can't be opened.
+    UnrecognizedFileError
+        If it is no regular file.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, largest: int = door.LARGEST_SPECTRUM):
         self.hdus: list[PlainHdu] = []
-        self._start, self._content = 0, b""
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._open = ExitStack()
+        self._descriptor, self._size = door.open_descriptor(path)
+        self._open.callback(os.close, self._descriptor)
+        self._start, self._content = 0, os.pread(self._descriptor, FIRST_READ, 0)
+        self.is_gzip = self._content.startswith(GZIP_MAGIC)
+        self._unpacked, self._stream = bytearray(), None
+        if self.is_gzip:
+            self._size = door.most_unpacked(self._size, largest)
+            self._content, self._stream = b"", self._open.enter_context(ByteStream(path))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self._open.close()
 
     def hdu(self, number: int | str) -> "PlainHdu":
         """Find an HDU; only headers are read.
@@ -134,6 +151,14 @@ class FitsReader:
 
     def read(self, place: Place) -> np.ndarray:
         """Read an array, into the machine's byte order."""
+        if place.start + place.size > self._size:
+            raise self._too_short(place.start + place.size)
+        if place.size > LARGEST_READ and place.shape[0] > 1:
+            middle = place.shape[0] // 2
+            one = place._replace(shape=(middle, *place.shape[1:]))
+            rest = (place.shape[0] - middle, *place.shape[1:])
+            other = place._replace(start=place.start + middle * place.strides[0], shape=rest)
+            return np.concatenate([self.read(one), self.read(other)])
         # Of rows that are wide, only the wanted bytes of each.
         if len(place.shape) > 1 and place.strides[0] > FIRST_READ:
             inner = place._replace(shape=place.shape[1:], strides=place.strides[1:])
@@ -142,19 +167,38 @@ class FitsReader:
         content, at = self._need(place.start, place.size)
         return native(np.ndarray(place.shape, place.dtype, content, at, place.strides))
 
-    def _need(self, start: int, size: int) -> tuple[bytes, int]:
+    def _need(self, start: int, size: int) -> tuple[bytes | bytearray, int]:
         """Give bytes that have the wanted ones in them, and where these begin."""
         at = start - self._start
         if at < 0 or at + size > len(self._content):
+            if start + size > self._size:
+                raise self._too_short(start + size)
+            if self._stream is not None:
+                return self._unpack(self._stream, start + size), start
             self._start, self._content, at = start, os.pread(self._descriptor, max(size, FIRST_READ), start), 0
             if len(self._content) < size:
-                raise NotPlainError(f"the file ends at byte {start + len(self._content)}, and needs {start + size}")
+                self._size = start + len(self._content)  # it has become shorter
+                raise self._too_short(start + size)
         return self._content, at
+
+    def _unpack(self, stream: ByteStream, end: int) -> bytearray:
+        """Unpack as far as is needed; all of it is kept, for arrays are read after the headers that follow them."""
+        while len(self._unpacked) < end:
+            piece = stream.read_some(end - len(self._unpacked))
+            if not piece:
+                self._size = len(self._unpacked)
+                raise self._too_short(end)
+            self._unpacked += piece
+        return self._unpacked
+
+    def _too_short(self, needed: int) -> NotPlainError:
+        what = "may have" if self.is_gzip else "ends at byte"
+        return NotPlainError(f"the file {what} {self._size}, and needs {needed}")
 
     def _header(self, start: int) -> Header:
         end = start
 
-        def read(size: int) -> bytes:
+        def read(size: int) -> bytes | bytearray:
             nonlocal end
             content, at = self._need(end, size)
             end += size
@@ -196,7 +240,7 @@ class PlainHdu(Hdu):
         if self.is_table and (width := row_size(self.all_columns)) != self.row_size:
             raise DamagedFileError(f"its columns have {width} bytes, and its rows {self.row_size}")
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Rows of a table, or of an image; 1 for a 1-D image."""
         return self.shape[0] if len(self.shape) > 1 else 1

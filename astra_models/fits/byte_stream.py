@@ -8,15 +8,19 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.door import open_file, shown
 
 if TYPE_CHECKING:
     from zlib import _Decompress as Decompressor
 
 PIECE = 1 << 17
 LARGEST_PIECE = 1 << 21
+MANY_MEMBERS = 1000
+SMALLEST_MEMBER = 100
+"""Bytes of a gzip member, on average, if there are many: what packs in pieces makes them of some 65,000."""
 GZIP_MAGIC = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
 
@@ -83,6 +87,7 @@ class ByteStream:
         self._decompressor: Decompressor | None = zlib.decompressobj(_WITH_GZIP_HEADER) if is_gzip else None
         self._compressed = b""
         self._rest = memoryview(b"")
+        self._members = 0
         self.position = 0
         if mark is not None:
             self._file.seek(mark.offset)
@@ -138,7 +143,7 @@ class ByteStream:
         try:
             piece = self._file.read(PIECE)
         except OSError as error:
-            raise UnrecognizedFileError(f"it can't be read: {error}") from error
+            raise UnrecognizedFileError(f"it can't be read: {shown(error)}") from error
         if self._hash is not None:
             self._hash.update(piece)
         if self._progress is not None:
@@ -159,7 +164,7 @@ class ByteStream:
             try:
                 piece = decompressor.decompress(self._compressed, LARGEST_PIECE)
             except zlib.error as error:
-                raise UnrecognizedFileError(
+                raise DamagedGzipError(
                     f"its gzip data are damaged after {self.position} bytes ({error}); fetch it again"
                 ) from error
             self._compressed = decompressor.unconsumed_tail
@@ -167,6 +172,11 @@ class ByteStream:
                 return piece
 
     def _has_next_member(self, decompressor: "Decompressor") -> bool:
+        self._members += 1
+        if self._members > max(MANY_MEMBERS, self.position // SMALLEST_MEMBER):
+            raise DamagedGzipError(
+                f"its gzip data are in {self._members} parts or more, of {self.position} bytes together; fetch it again"
+            )
         self._compressed = (decompressor.unused_data or self._compressed).lstrip(b"\0")
         while not self._compressed:
             piece = self._from_file()
@@ -176,23 +186,9 @@ class ByteStream:
         return self._compressed.startswith(GZIP_MAGIC[: len(self._compressed)])  # gzip, too, ignores anything else
 
 
-class TruncatedGzipError(UnrecognizedFileError, EOFError):
+class DamagedGzipError(UnrecognizedFileError):
+    """A gzipped file that can't be unpacked."""
+
+
+class TruncatedGzipError(DamagedGzipError, EOFError):
     """A gzipped file that ends too early."""
-
-
-def open_file(path: str) -> BinaryIO:
-    """Open a file to be read.
-
-    Raises
-    ------
-    UnrecognizedFileError
-        If it can't be opened. The message doesn't name the file.
-    """
-    if os.path.isdir(path):
-        raise UnrecognizedFileError("it is a folder; give the files in it")
-    try:
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise UnrecognizedFileError("there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise UnrecognizedFileError(f"it can't be opened: {error}") from error

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.door import MOST_AXES, MOST_COLUMNS, printable
 from astra_models.fits.header import CardValue, Header
 
 _KINDS = {"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -22,6 +23,7 @@ _FORM = re.compile(r"\s*(\d*)\s*([LXBIJKAEDCMPQ])")
 _MORE = ("TNULL", "TSCAL", "TZERO", "TDIM")
 _UNSIGNED = {("I", 1 << 15): np.uint16, ("J", 1 << 31): np.uint32, ("K", 1 << 63): np.uint64, ("B", -128): np.int8}
 _SIGN = {"I": 1 << 15, "J": 1 << 31, "K": 1 << 63, "B": 1 << 7}
+_LONGEST_TDIM = 1000
 _TRUE, _FALSE = ord("T"), ord("F")
 _LOGICAL = {_TRUE: True, _FALSE: False}
 
@@ -208,11 +210,20 @@ def columns_of(header: Header) -> tuple[FitsColumn, ...]:
     columns: list[FitsColumn] = []
     offset = 0
     has_more = any(name.startswith(_MORE) for name in header)  # hardly any table of a spectrum does
-    for i in range(1, header.count("TFIELDS", 0) + 1):
+    n_columns = header.count("TFIELDS", 0)
+    if n_columns > MOST_COLUMNS:
+        raise UnrecognizedFileError(
+            f"HDU {header.number} has {n_columns} columns (TFIELDS), and a FITS table can have {MOST_COLUMNS}; the "
+            "file is damaged"
+        )
+    for i in range(1, n_columns + 1):
         name, form = str(header.get(f"TTYPE{i}", f"col{i}")).strip(), str(header.get(f"TFORM{i}", ""))
         code, repeat, size = _format(form)
         if not code:
-            raise UnrecognizedFileError(f"column {i} of HDU {header.number} ({name!r}) has the unknown format {form!r}")
+            title, shown = printable(repr(name)), printable(repr(form))
+            raise UnrecognizedFileError(
+                f"column {i} of HDU {header.number} ({title}) has the unknown format {shown}; the file is damaged"
+            )
         unit = header.get(f"TUNIT{i}")
         column = FitsColumn(name, code, repeat, i, offset, None if unit is None else str(unit).strip() or None)
         columns.append(_with_more(column, header) if has_more else column)
@@ -236,7 +247,7 @@ def _with_more(column: FitsColumn, header: Header) -> FitsColumn:
         null=_null(header.get(f"TNULL{i}")),
         scale=_number(header.get(f"TSCAL{i}"), 1),
         zero=_number(header.get(f"TZERO{i}"), 0),
-        axes=tuple([int(word) for word in re.findall(r"\d+", header.text(f"TDIM{i}"))]),
+        axes=_axes(header.text(f"TDIM{i}")),
     )
 
 
@@ -270,8 +281,13 @@ def _is_logical(raw: np.ndarray) -> bool:
     return bool(said and said + counts[0] == counts.sum())
 
 
+def _axes(written: str) -> tuple[int, ...]:
+    words = re.findall(r"\d+", written[:_LONGEST_TDIM])
+    return tuple([int(word) for word in words]) if len(words) <= MOST_AXES else ()
+
+
 def _null(value: CardValue | None) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _number(value: CardValue | None, otherwise: Number) -> Number:

@@ -40,12 +40,12 @@ class Hdu:
         """Lengths of the axes in the order of NumPy; of a table, rows and bytes per row."""
         return self.header.shape
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Rows of a table, 0 for an image."""
         return self.header.count("NAXIS2", 0) if self.is_table else 0
 
-    @property
+    @cached_property
     def row_size(self) -> int:
         """Bytes of a table's row."""
         return self.header.count("NAXIS1", 0) if self.is_table else 0

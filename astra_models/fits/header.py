@@ -16,11 +16,13 @@ from functools import cached_property
 from typing import TypeVar, overload
 
 from astra_models.errors import AstraError, UnrecognizedFileError
+from astra_models.fits.door import MOST_AXES, printable
 
 BLOCK = 2880
 CARD = 80
 END = b"END".ljust(CARD)
 LARGEST_HEADER = 2000 * BLOCK
+LARGEST_COUNT = 1 << 62
 STARTS = (b"SIMPLE  =", b"XTENSION=")
 BITS = (8, 16, 32, 64, -32, -64)
 
@@ -111,24 +113,34 @@ class Header(Mapping[str, CardValue]):
             If it is no whole number, or negative, or isn't there and there is no `default`.
         """
         value = self.get(name, default)
-        if isinstance(value, int) and value >= 0:
+        if type(value) is int and 0 <= value < LARGEST_COUNT:  # True is an int, too
             return value
+        shown = printable(repr(value))
         raise UnrecognizedFileError(
-            f"the header of HDU {self.number} has {value!r} as {name}, where a count belongs; the file is damaged"
+            f"the header of HDU {self.number} has {shown} as {name}, where a count belongs; the file is damaged"
         )
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes in the order of NumPy, the slowest first."""
-        return tuple([self.count(f"NAXIS{i}") for i in range(self.count("NAXIS"), 0, -1)])
+        n_axes = self.count("NAXIS")
+        if n_axes > MOST_AXES:
+            raise UnrecognizedFileError(
+                f"the header of HDU {self.number} has {n_axes} as NAXIS, and {MOST_AXES} axes are the most that are "
+                "read; the file is damaged"
+            )
+        return tuple([self.count(f"NAXIS{i}") for i in range(n_axes, 0, -1)])
 
     @property
     def bits(self) -> int:
         """Bits of an element of the data; negative if it is a float."""
         bits = self.get("BITPIX")
-        if isinstance(bits, int) and bits in BITS:
+        if type(bits) is int and bits in BITS:
             return bits
-        raise UnrecognizedFileError(f"the header of HDU {self.number} has the unknown BITPIX {bits!r}")
+        shown = printable(repr(bits))
+        raise UnrecognizedFileError(
+            f"the header of HDU {self.number} has the unknown BITPIX {shown}; the file is damaged"
+        )
 
     @property
     def data_size(self) -> int:
@@ -203,6 +215,7 @@ def _has_end(block: bytes | bytearray) -> bool:
 def _split(text: str) -> dict[str, str]:
     """Give the cards that have values: what is written after the keyword, its continuations included."""
     cards: dict[str, str] = {}
+    continued: dict[str, list[str]] = {}
     latest = ""  # what a CONTINUE continues
     for i in range(0, len(text), CARD):
         if text.startswith("= ", i + 8):
@@ -214,10 +227,12 @@ def _split(text: str) -> dict[str, str]:
         elif text.startswith(_END, i):
             break
         elif text.startswith("CONTINUE", i) and latest:
-            cards[latest] += _CONTINUED + text[i + 8 : i + CARD]
+            continued.setdefault(latest, [cards[latest]]).append(text[i + 8 : i + CARD])
         elif text.startswith("HIERARCH ", i):
             keyword, _, value = text[i + 9 : i + CARD].partition("=")
             cards.setdefault(keyword.strip(), value)
+    for keyword, parts in continued.items():
+        cards[keyword] = _CONTINUED.join(parts)
     for keyword in COMMENTARY:  # whose text may begin like a value
         cards.pop(keyword, None)
     return cards

@@ -23,6 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from astra_models.fits import door
 from astra_models.fits.arrays import FitsReader, Place, PlainHdu, native_type
 from astra_models.fits.header import BLOCK, CARD
 
@@ -30,7 +31,6 @@ __all__ = ["Recipes"]
 
 SLACK = 1.1
 LARGEST_GAP = 1 << 14
-LARGEST_READ = 1 << 30
 MOST_RECIPES = 64
 EXTENSION = b"XTENSION="
 N_ROWS = (4 * CARD + 10, 4 * CARD + 30)
@@ -71,8 +71,8 @@ class Recipes(Generic[Label]):
 
         Raises
         ------
-        OSError
-            If it can't be opened.
+        OSError, UnrecognizedFileError
+            If it can't be opened, or is damaged.
         NotPlainError, DamagedFileError
             If `FitsReader` can't read it.
         """
@@ -82,7 +82,9 @@ class Recipes(Generic[Label]):
         with FitsReader(path) as reader:
             places = find(reader)
             arrays = {name: (reader.read(place), label) for name, (place, label) in places.items()}
-            if remember and places and not reader.hdus[0].size:  # so its other headers are near its beginning
+            if (
+                remember and places and not reader.is_gzip and not reader.hdus[0].size
+            ):  # so its other headers are near its beginning
                 self._add(Recipe(reader.hdus, places))
         return arrays
 
@@ -98,9 +100,12 @@ class Recipes(Generic[Label]):
     def _read_alike(self, path: str) -> dict[str, tuple[np.ndarray, Label]] | None:
         if not self._by_key:
             return None
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, door.READING)
         try:
-            content = os.pread(descriptor, self._first_size, 0)
+            try:
+                content = os.pread(descriptor, self._first_size, 0)
+            except OSError:  # of what is no file; `FitsReader` says so
+                return None
             for (start, stop), recipes in self._by_key.items():
                 for recipe in recipes.get(content[start:stop], ()):
                     if found := recipe.read(descriptor, content):
@@ -199,7 +204,7 @@ class Recipe(Generic[Label]):
                 at = self._rows_at - start
                 digits = content[at : at + 20]
                 n_rows = int(digits) if digits.strip().isdigit() else 0
-                size = self._data - start + n_rows * self._row_size if n_rows else LARGEST_READ
+                size = self._data - start + n_rows * self._row_size if n_rows else len(content) + 1
             if len(content) < size:
                 return None
             for name, label, at, dtype, here, shape, strides in arrays:

@@ -12,15 +12,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits import door
 from astra_models.fits.byte_stream import ByteStream, Mark, TruncatedGzipError
 from astra_models.fits.checksum import Checksum, same_sum
 from astra_models.fits.columns import FitsColumn, row_size, row_type
 from astra_models.fits.hdu import Hdu
-from astra_models.fits.header import BLOCK, STARTS, Header, NotFitsError, padded, read_header, require_fits
+from astra_models.fits.header import (
+    BLOCK,
+    FETCH_AGAIN,
+    STARTS,
+    Header,
+    NotFitsError,
+    padded,
+    read_header,
+    require_fits,
+)
 
 __all__ = ["FitsScan", "NotFitsError", "TableHdu", "read_rows", "scan"]
 
 READ_AT_ONCE = 364 * BLOCK
+ROWS_AT_ONCE = 1 << 26
+"""Bytes of rows that are given at once, at most."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,8 @@ class FitsScan:
         What readers forgive and our own files don't have: no checksums, anything after the last HDU.
     n_hdus : int
         How many HDUs there are.
+    header_bytes : int
+        Bytes of all of their headers.
     """
 
     path: str
@@ -96,9 +110,16 @@ class FitsScan:
     others: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     n_hdus: int = 0
+    header_bytes: int = 0
 
 
-def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bool = True) -> FitsScan:
+def scan(
+    path: str,
+    progress: Callable[[int], None] | None = None,
+    *,
+    hashed: bool = True,
+    look: Callable[[Hdu], None] = lambda hdu: None,
+) -> FitsScan:
     """Go through a file once: headers, checksums, SHA-256.
 
     Parameters
@@ -109,6 +130,8 @@ def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bo
         Called with the number of bytes of the file that were read so far.
     hashed : bool, optional
         Whether to compute the SHA-256.
+    look : callable, optional
+        Called with each HDU before its data are read; what it raises is raised.
 
     Raises
     ------
@@ -118,7 +141,7 @@ def scan(path: str, progress: Callable[[int], None] | None = None, *, hashed: bo
     found = FitsScan(path)
     with ByteStream(path, hashed=hashed, progress=progress) as stream:
         try:
-            while _scan_hdu(stream, found):
+            while _scan_hdu(stream, found, look):
                 pass
         except TruncatedGzipError as error:
             if not found.n_hdus:
@@ -139,7 +162,7 @@ def read_rows(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
     table : TableHdu
         The table in it.
     n_rows : int
-        Rows per block.
+        Rows per block, if they have no more bytes than `ROWS_AT_ONCE`; fewer otherwise.
 
     Yields
     ------
@@ -151,6 +174,7 @@ def read_rows(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
     UnrecognizedFileError
         If the file isn't any more what it was when it was scanned.
     """
+    n_rows = max(1, min(n_rows, ROWS_AT_ONCE // table.row_type.itemsize))
     starts = range(0, table.n_rows, n_rows)
     with ByteStream(file.path, table.mark) as stream, ThreadPoolExecutor(1, "astra-read") as thread:
 
@@ -169,7 +193,7 @@ def read_rows(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[in
             yield start, np.frombuffer(content, table.row_type)
 
 
-def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
+def _scan_hdu(stream: ByteStream, found: FitsScan, look: Callable[[Hdu], None]) -> bool:
     """Go through one HDU; tell whether there can be another one."""
     first = stream.read(BLOCK)
     if found.n_hdus == 0:
@@ -178,6 +202,9 @@ def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
         found.remarks += ["there is something after its last HDU"] if first else []
         return False
     hdu = Hdu(read_header(first, stream.read, found.n_hdus))
+    found.header_bytes += len(hdu.header.content)
+    _require_bounds(hdu, found)
+    look(hdu)
     mark = stream.mark()
     data = _read_data(stream, hdu)
     is_whole = data.size >= padded(hdu.size)
@@ -192,6 +219,26 @@ def _scan_hdu(stream: ByteStream, found: FitsScan) -> bool:
     else:
         found.tables.append(_table(hdu, mark, data))
     return is_whole
+
+
+def _require_bounds(hdu: Hdu, found: FitsScan) -> None:
+    """Check that there aren't more headers, longer rows or larger images than there can be in a file of tables."""
+    if found.n_hdus >= door.MOST_HDUS or found.header_bytes > door.MOST_HEADER_BYTES:
+        raise UnrecognizedFileError(
+            f"it has more than {found.n_hdus} HDUs with {found.header_bytes} bytes of headers, and {door.MOST_HDUS} "
+            f"with {door.MOST_HEADER_BYTES} bytes are the most that are read; it is damaged, {FETCH_AGAIN}"
+        )
+    if hdu.row_size > door.LARGEST_ROW:
+        raise UnrecognizedFileError(
+            f"a row of HDU {hdu.number} has {hdu.row_size} bytes (NAXIS1), and {door.LARGEST_ROW} are the most that "
+            f"are read; it is damaged, {FETCH_AGAIN}"
+        )
+    if not hdu.is_table and hdu.size > door.LARGEST_SPECTRUM:
+        sizes = " x ".join(map(str, reversed(hdu.shape)))
+        raise UnrecognizedFileError(
+            f"HDU {hdu.number} is an image of {sizes} ({hdu.size} bytes), and a file of tables has none of more than "
+            f"{door.LARGEST_SPECTRUM}; it is damaged, {FETCH_AGAIN}"
+        )
 
 
 @dataclass
@@ -213,7 +260,8 @@ def _read_data(stream: ByteStream, hdu: Hdu) -> _Data:
             piece, data.truncated = bytearray(), f" ({error})"
         if not piece:
             break
-        data.first = data.first or bytes(piece[: hdu.row_size])
+        if len(data.first) < hdu.row_size:
+            data.first += bytes(piece[: hdu.row_size - len(data.first)])
         data.checksum.update(piece)
         data.size += len(piece)
     return data

@@ -31,6 +31,9 @@ class Missing:
         Whole numbers that are no set of flags: none is set then.
     identifiers_are_positive : bool
         Whether an identifier of 0 or less is none.
+    identifiers_are_checked : bool
+        Whether identifiers are looked at closely: text that says that there is none is none, and a float of too many
+        digits is wrong, for those of several stars may have become one.
     """
 
     words: frozenset[str] = frozenset()
@@ -39,6 +42,7 @@ class Missing:
     whole: tuple[int, ...] = ()
     flags: tuple[int, ...] = ()
     identifiers_are_positive: bool = False
+    identifiers_are_checked: bool = False
 
 
 _WHOLE_IN_HEADERS = (-1, -999, -9999, -999999)
@@ -59,8 +63,11 @@ DECLARED = Missing()
 """Files that say themselves what is missing: our own products, and every table with a TNULL."""
 
 
-def in_mapped_table(numbers: tuple[float, ...], words: frozenset[str], is_declared: bool) -> Missing:
+def in_mapped_table(numbers: tuple[float, ...], words: frozenset[str], is_declared: bool, signed: bool) -> Missing:
     """Give what stands for a missing value in a column of a table with a mapping: what the mapping says.
+
+    An identifier of 0 or less is none in any case, unless the mapping says that there are such: else all stars that
+    have no identifier would be one.
 
     Parameters
     ----------
@@ -68,6 +75,14 @@ def in_mapped_table(numbers: tuple[float, ...], words: frozenset[str], is_declar
         What the mapping says.
     is_declared : bool
         Whether the file says itself, by a TNULL, which whole numbers are missing.
+    signed : bool
+        Whether identifiers of 0 or less are some.
     """
     no_flags = () if numbers or is_declared else SUMMARY_FILES.flags
-    return Missing(words=words, numbers=numbers, flags=no_flags)
+    return Missing(
+        words=words,
+        numbers=numbers,
+        flags=no_flags,
+        identifiers_are_positive=not signed,
+        identifiers_are_checked=True,
+    )

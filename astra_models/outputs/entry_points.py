@@ -63,7 +63,7 @@ class Pipeline(Protocol):
         ...
 
     def batches(
-        self, spectra: Iterable[SpectrumMixin], *, batch_size: int | None = None
+        self, spectra: Iterable[SpectrumMixin], *, batch_size: int | None = None, **parameters: object
     ) -> Iterator[Sequence[PipelineOutputMixin | RejectedResult]]:
         """Analyse spectra, and give results and unsaved failures in batches that fit into memory."""
         ...

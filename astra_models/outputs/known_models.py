@@ -32,11 +32,13 @@ from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.nmf_rectify import NMFRectify
 from astra_models.outputs.entry_points import folded, load_packages, pipelines, usable_models
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline_run import PipelineRun  # noqa: F401  has a table, too
 from astra_models.rejected import RejectedResult  # noqa: F401  has a table, too
 from astra_models.rocket import Rocket
 from astra_models.slam import Slam
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
+from astra_models.spectrum_file import SpectrumContent, SpectrumFile  # noqa: F401  have tables, too
 from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import ThePayne
 

@@ -14,8 +14,11 @@ from typing import Any, Protocol, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from astra_models.errors import MissingPixelsError
+from astra_models.configuration import file_limits
+from astra_models.errors import MissingPixelsError, UnrecognizedFileError
 from astra_models.fits.arrays import DamagedFileError, NotPlainError, PlainHdu, native
+from astra_models.fits.door import open_file, refusal_of, shown
+from astra_models.fits.large import require_readable
 from astra_models.fits.recipe import Recipes
 from astra_models.pixels.astropy_hdu import AstropyHdu
 
@@ -103,7 +106,12 @@ class PixelArrayAccessorFITS:
             if name in row._pixels_read:
                 return
         values, transform = raw.pop(name)
-        row._pixels_read[name] = values if transform is None else transform(values)
+        try:
+            row._pixels_read[name] = values if transform is None else transform(values)
+        except (Exception, SystemExit) as error:
+            raise MissingPixelsError(
+                f"{name}: what HDU {self.ext!r} of {row.absolute_path!r} has can't be made into it: {shown(error)}"
+            ) from error
 
 
 class LogLambdaArrayAccessor:
@@ -285,24 +293,35 @@ class Group:
             If it can't be read.
         """
         path = row.absolute_path
-        recipes = self._recipes[self._fixed_exts or self._exts_of(row)]
+        exts = self._fixed_exts or self._exts_of(row)
         try:
-            raw = recipes.read(path, lambda file: self._places(file.hdu, row), remember=self._has_fixed_rows)
-        except DamagedFileError as error:
-            raise MissingPixelsError(
-                f"{name}: can't read HDU {self._exts_of(row)[0]!r} of {path!r}: {error}"
-            ) from error
-        except (NotPlainError, OSError):
+            raw = self._read_raw(path, row, name, exts)
+            for one, other in self._beside:
+                if one in raw and other in raw:
+                    (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
+                    row._pixels_read[one] = values if transform is None else transform(values, beside)
+                    row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
+        except MissingPixelsError:
+            raise
+        except FileNotFoundError as error:
+            raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
+        except (Exception, SystemExit) as error:  # whatever a damaged file makes a reader raise
+            why = error if isinstance(error, DamagedFileError) else refusal_of(error)
+            raise MissingPixelsError(f"{name}: can't read HDU {exts[0]!r} of {path!r}: {why}") from error
+        if raw:
+            row._pixels_raw.update(raw)
+
+    def _read_raw(self, path: str, row: PixelsMixin, name: str, exts: tuple[int | str, ...]) -> Raw:
+        """Read the arrays of a row as they are in the file, by our own reader or by astropy's."""
+        try:
+            raw = self._recipes[exts].read(
+                path, lambda file: self._places(file.hdu, row), remember=self._has_fixed_rows
+            )
+        except (NotPlainError, UnrecognizedFileError):
             raw = self._read_with_astropy(path, row, name)
         if name not in raw:
             raw |= self._read_with_astropy(path, row, name)
-        for one, other in self._beside:
-            if one in raw and other in raw:
-                (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
-                row._pixels_read[one] = values if transform is None else transform(values, beside)
-                row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
-        if raw:
-            row._pixels_raw.update(raw)
+        return raw
 
     def forget(self) -> None:
         """Forget where arrays were in the files that were read: the next ones are read by their headers."""
@@ -330,6 +349,11 @@ class Group:
                 if place is not None:
                     if 0 in place.shape:
                         raise NotPlainError(f"{name} is empty")
+                    if place.dtype.kind not in "fiub":
+                        raise MissingPixelsError(
+                            f"{name}: column {column!r} of {row.absolute_path!r} has values of type {place.dtype}, "
+                            "where numbers belong; the file is damaged"
+                        )
                     places[name] = place, transform
                     break
         return places
@@ -338,17 +362,18 @@ class Group:
         from astropy.io import fits
 
         ext = self._accessors[name].ext
+        ext = ext(row) if callable(ext) else ext
+        require_readable(path, self._exts_of(row), file_limits().largest_spectrum)
         try:
-            ext = ext(row) if callable(ext) else ext
-            with fits.open(path, mode="readonly", memmap=False) as hdus:
+            with open_file(path) as file, fits.open(file, mode="readonly", memmap=False) as hdus:
                 places = self._places(lambda ext: AstropyHdu(hdus, ext, path, name), row)
                 found: Raw = {other: (native(values), transform) for other, (values, transform) in places.items()}
                 names = getattr(getattr(hdus[ext], "columns", None), "names", [])
-        except FileNotFoundError as error:
-            raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
-        except (OSError, TypeError, ValueError, Warning) as error:
+        except MissingPixelsError:
+            raise
+        except (Exception, SystemExit) as error:
             raise MissingPixelsError(
-                f"{name}: can't read HDU {ext!r} of {path!r}, which may be damaged or truncated: {error}"
+                f"{name}: can't read HDU {ext!r} of {path!r}, which may be damaged or truncated: {shown(error)}"
             ) from error
         if name not in found:
             column = self._accessors[name].column_name or name

@@ -6,20 +6,24 @@ a line of 7514 numbers, the pixels of the three chips. Lines that FERRE wrote st
 ``INDEX`` is the number of the spectrum's line in ``flux.input``, whose lines have no names.
 """
 
+import io
 import itertools
 import os
+from collections.abc import Iterator
 from typing import Protocol, TextIO
 
 import numpy as np
 
 from astra_models.configuration import expand_path
-from astra_models.errors import MissingPixelsError
+from astra_models.errors import MissingPixelsError, UnrecognizedFileError
+from astra_models.fits import door
 from astra_models.pixels.arrays import Array
 
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
 """Where the pixels that FERRE fits are in those of an apStar."""
 
+_LONGEST_LINE = 1 << 20
 _N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
 
 
@@ -105,25 +109,36 @@ def _folder(row: FerreRow, kind: str, wanted: str) -> str:
 def _find_line(path: str, spectrum_pk: int, wanted: str) -> tuple[int, Array] | None:
     """Give the index in the input and the pixels of a spectrum, of one of FERRE's own files."""
     with _open(path, wanted) as file:
-        for line in file:
+        for line in _lines(file, path, wanted):
             name, _, numbers = line.strip().partition(" ")
             parts = name.split("_")
             if len(parts) > 2 and parts[2] == str(spectrum_pk):
+                if not parts[0].isdecimal():
+                    raise MissingPixelsError(f"{wanted}: {path!r} has {parts[0][:20]!r} where a line's number belongs")
                 return int(parts[0]), _parse(numbers, path, wanted)
     return None
 
 
 def _read_line(path: str, index: int, wanted: str) -> Array:
     with _open(path, wanted) as file:
-        line = next(itertools.islice(file, index, None), "")
+        line = next(itertools.islice(_lines(file, path, wanted), index, None), "")
     return _parse(line, path, wanted)
 
 
 def _open(path: str, wanted: str) -> TextIO:
     try:
-        return open(path, encoding="ascii", errors="replace")
-    except FileNotFoundError as error:
-        raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
+        return io.TextIOWrapper(door.open_file(path), encoding="ascii", errors="replace")
+    except UnrecognizedFileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise MissingPixelsError(f"{wanted}: there is no file {path!r}") from error
+        raise MissingPixelsError(f"{wanted}: can't read {path!r}: {error}") from error
+
+
+def _lines(file: TextIO, path: str, wanted: str) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise MissingPixelsError(f"{wanted}: {path!r} has a line of {_LONGEST_LINE} characters or more")
+        yield line
 
 
 def _parse(numbers: str, path: str, wanted: str) -> Array:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import ClassVar, Protocol
 
-from astra_models.configuration import expand_path, read_configuration
+from astra_models.configuration import expand_path, kind_of, read_configuration, shown_key
 from astra_models.errors import ConfigurationError, MissingPixelsError
 from astra_models.version import version_integer_to_string
 
@@ -135,6 +135,9 @@ def product_root(name: str) -> str:
 def _configured_roots(*_: str | None) -> dict[str, str]:
     """Read the roots from the configuration, once for every place that it may be in."""
     section = read_configuration().get("products") or {}
-    if not isinstance(section, Mapping) or not ROOTS.keys() >= section.keys():
-        raise ConfigurationError(f"products: {section!r} is not a mapping of {' and '.join(ROOTS)} to folders")
+    if not isinstance(section, Mapping):
+        raise ConfigurationError(f"products: is {kind_of(section)}, and is not a mapping of names to folders")
+    if unknown := section.keys() - ROOTS.keys():
+        names = ", ".join(sorted(map(shown_key, unknown)))
+        raise ConfigurationError(f"products: has {names}, but takes only {' and '.join(ROOTS)}, which name folders")
     return ROOTS | {name: os.path.expanduser(str(folder)) for name, folder in section.items()}

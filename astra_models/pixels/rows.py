@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
+from astra_models.fits.door import MOST_VISITS
 from astra_models.pixels.arrays import Hdu, PixelsMixin
 
 BOSS_HDUS = {"apo25m": 1, "lco25m": 2}
@@ -78,7 +79,8 @@ def _hdu(row: OfTelescope, instrument: str, hdus: dict[str, int]) -> int:
 
 def visit_in_apstar(hdu: Hdu, row: VisitInApStar) -> int:
     """Give the row of an apStar image that is a visit's, by the names of visits in the primary header."""
-    n_visits = int(hdu.card("NVISITS") or 0)
+    given = hdu.card("NVISITS")
+    n_visits = given if isinstance(given, int) and 0 <= given <= MOST_VISITS else 0
     names = [str(hdu.card(f"SFILE{i}") or "") for i in range(1, n_visits + 1)]
     matches = [i for i, name in enumerate(names) if _is_visit(name, row)]
     if not matches:
@@ -116,6 +118,11 @@ def row_of_apogee_visit(hdu: Hdu, row: PixelsMixin) -> int:
 
 
 def _row_with(hdu: Hdu, row: PixelsMixin, names: tuple[str, ...]) -> int:
+    if hdu.n_rows > MOST_VISITS:
+        raise MissingPixelsError(
+            f"{row.absolute_path!r} has a table of {hdu.n_rows} rows, and {MOST_VISITS} visits are the most that are "
+            "read; it is damaged"
+        )
     found = np.ones(hdu.n_rows, dtype=bool)
     for name in names:
         wanted, values = getattr(row, name), hdu.column(name.upper())

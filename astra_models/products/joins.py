@@ -20,7 +20,7 @@ from astra_models.spectrum import Spectrum, SpectrumMixin
 Kind = type[SpectrumMixin]
 Value = peewee.ColumnBase
 
-NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index"}
+NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index", *PipelineOutputMixin.made_from}
 """Keys that mean nothing outside the database, paths of files, and the database's own records."""
 
 OF_THE_SOURCE = ("sdss_id", "healpix")

@@ -17,7 +17,7 @@ from astra_models.database.layout import layouts
 from astra_models.database.peewee_internals import declared_fields
 from astra_models.database.retry import describe, one_line, run_transaction
 from astra_models.database.sql import is_postgresql
-from astra_models.errors import MigrationError, OutdatedSchemaError, SchemaPermissionError
+from astra_models.errors import MigrationError, OutdatedSchemaError, SchemaPermissionError, StorageError
 from astra_models.schema.history import Step, make_history, record, steps_of
 from astra_models.schema.package import Package
 from astra_models.schema.tables import create_tables, existing_tables
@@ -192,7 +192,16 @@ def _apply(packages: Sequence[Package]) -> list[str]:
             failures.append(error)
     if failures:
         raise MigrationError("; ".join(map(str, failures))) from failures[0]
+    run_transaction(database, lambda: _complete_tables(packages))
     return applied
+
+
+def _complete_tables(packages: Sequence[Package]) -> None:
+    there = existing_tables()
+    for package in packages:
+        for model in package.models:
+            if model._meta.table_name in there:
+                model.complete_table()
 
 
 def _apply_step(package: Package, step: Step) -> None:
@@ -226,14 +235,15 @@ def _allowed(work: Callable[[], Result], what: str) -> Result:
     """Do something that needs permission."""
     try:
         return work()
-    except peewee.PeeweeException as error:
-        if not _is_denied(error):
+    except (peewee.PeeweeException, StorageError) as error:
+        denied = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
+        if not _is_denied(denied):
             raise
         raise SchemaPermissionError(
-            f"{where()}: you may not {what} here ({one_line(error)}); ask its owner to do it, or to let you"
+            f"{where()}: you may not {what} here ({one_line(denied)}); ask its owner to do it, or to let you"
         ) from error
 
 
-def _is_denied(error: Exception) -> bool:
+def _is_denied(error: BaseException) -> bool:
     original = getattr(error, "orig", error)
     return getattr(original, "pgcode", None) == NOT_ALLOWED or "readonly database" in str(original)

@@ -10,7 +10,7 @@ from typing import Any
 
 import peewee
 
-from astra_models.analysis.due import DueReason, Standing, standing_of_spectra
+from astra_models.analysis.due import DueReason, Standing, needs_of, standing_of_spectra
 from astra_models.base import BaseModel
 from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import AstraError, UnknownSourceError
@@ -26,6 +26,7 @@ from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, S
 from astra_models.status.survey import (
     ByVersion,
     FileStatus,
+    due_options_now,
     existing_models,
     ingested_files,
     major_minor,
@@ -214,7 +215,8 @@ def _standings(pipeline: Pipeline, source: Source, there: set[str]) -> dict[int,
     standings: dict[int, Standing] = {}
     for model in existing_models(pipeline.output_models[:1], there):
         for kind in existing_models(pipeline.spectrum_models, there):
-            standings |= standing_of_spectra(model, kind, kind.source_pk == source.pk)
+            options = due_options_now(pipeline, kind)
+            standings |= standing_of_spectra(model, kind, kind.source_pk == source.pk, **options)
     return standings
 
 
@@ -313,6 +315,8 @@ def _analysis(
     result = next((result for result in own if result.v_astra // 1000 == installed_v_astra() // 1000), None)
     if standing.reason is None and result is not None:
         return Analysis(pipeline.name, key, "done", f"result of {version_integer_to_string(result.v_astra)}")
+    if standing.waiting:
+        return Analysis(pipeline.name, key, "waiting", _awaited(pipeline, results, key))
     why = _why_due(standing.reason, row, result, own)
     if failures:
         why += "; the last time: " + failures[-1].message
@@ -326,10 +330,28 @@ def _why_due(
     if result is None:
         older = [version_integer_to_string(result.v_astra) for result in results if result.v_astra < installed]
         return f"no result of {major_minor(installed // 1000)}" + (f", only of {', '.join(older)}" if older else "")
-    if reason == DueReason.changed:
+    if reason == DueReason.changed and result.spectrum_revision is None:
         return f"the spectrum changed on {row.modified:%Y-%m-%d %H:%M:%S}, after its result"
+    if reason is not None and reason in _WHY:
+        return _WHY[reason]
     version, wanted = map(version_integer_to_string, (result.v_astra, installed))
     return f"its result is of {version}, and {wanted} is installed"
+
+
+_WHY = {
+    DueReason.changed: "the spectrum's row changed since its result was made from it",
+    DueReason.pixels: "the spectrum's file has other pixels than its result was made from",
+    DueReason.upstream: "another pipeline's result that its result was made from has other values now",
+    DueReason.parameters: "its result was made with other parameters",
+    DueReason.pipeline_version: "its result was made by another version of the pipeline",
+}
+
+
+def _awaited(pipeline: Pipeline, results: list[PipelineOutputMixin], spectrum_pk: int) -> str:
+    version = installed_v_astra() // 1000
+    there = {type(row) for row in results if row.spectrum_pk == spectrum_pk and row.v_astra // 1000 == version}
+    missing = [need.model.__name__ for need in needs_of(pipeline) if not need.optional and need.model not in there]
+    return f"it needs a result of {' and '.join(missing)} of {major_minor(version)} first"
 
 
 def _rejected(row: RejectedResult) -> Listed:

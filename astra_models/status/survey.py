@@ -3,6 +3,7 @@
 Only pipelines that are computed here have due spectra. Other results come in files, whenever somebody ingests one.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from typing import TypeVar, cast
 
 import peewee
 
-from astra_models.analysis.due import count_due
+from astra_models.analysis.due import DueCounts, DueOptions, count_due_by_reason, due_options, needs_of
 from astra_models.base import BaseModel
 from astra_models.database.sql import rows_of
+from astra_models.errors import ParameterError
 from astra_models.ingested import IngestedFile
 from astra_models.outputs import Pipeline, all_models, pipelines
 from astra_models.pipeline import LatestMixin, PipelineOutputMixin
@@ -23,6 +25,8 @@ from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
+
+logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
@@ -71,6 +75,10 @@ class VersionStatus:
         The newest version among the results; the installed one if there is none yet.
     due : int or None
         How many spectra are due, at the installed version; None for other versions, and for what isn't computed here.
+    reasons : dict of str to int
+        How many are due for each reason.
+    waiting : int
+        How many would be due, but need a result of another pipeline first.
     done : int
         How many results there are.
     failed : int
@@ -89,6 +97,8 @@ class VersionStatus:
     version: str | None
     v_astra: int | None
     due: int | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
     done: int = 0
     failed: int = 0
     rejected: int = 0
@@ -184,13 +194,16 @@ def _versions(
         v_astra, done, last = stored.get(version, (None, 0, None))
         counts = listed.get(version, Counter())
         failed = sum(counts[reason] for reason in FAILURES)
+        due = _count_due(maker, model, version, there)
         yield VersionStatus(
             pipeline=maker.name if maker else model._meta.table_name,
             table=model._meta.table_name,
             computed=maker is not None,
             version=major_minor(version),
             v_astra=v_astra,
-            due=_count_due(maker, model, version, there),
+            due=None if due is None else due.due,
+            reasons={} if due is None else {reason.value: count for reason, count in due.reasons.most_common()},
+            waiting=0 if due is None else due.waiting,
             done=done,
             failed=failed,
             rejected=counts.total() - failed,
@@ -199,12 +212,24 @@ def _versions(
         )
 
 
+def due_options_now(pipeline: Pipeline, kind: type[SpectrumMixin]) -> DueOptions:
+    """Give what a pipeline says of what is due for it, as it would run now, with its parameters as they are."""
+    try:
+        return due_options(pipeline, kind)
+    except ParameterError as error:  # it can't run: that is told when it does
+        logger.warning("%s: whether parameters have changed can't be told: %s", pipeline.name, error)
+        return DueOptions(needs=needs_of(pipeline))
+
+
 def _count_due(
     maker: Pipeline | None, model: type[PipelineOutputMixin], version: int | None, there: set[str]
-) -> int | None:
+) -> DueCounts | None:
     if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
         return None
-    return sum(count_due(model, kind) for kind in existing_models(maker.spectrum_models, there))
+    counts = DueCounts(Counter(), 0)
+    for kind in existing_models(maker.spectrum_models, there):
+        counts += count_due_by_reason(model, kind, **due_options_now(maker, kind))
+    return counts
 
 
 def _count_results(model: type[PipelineOutputMixin]) -> ByVersion[tuple[int, int, datetime | None]]:

@@ -11,10 +11,11 @@ from astra_models.database.sql import is_postgresql
 from astra_models.schema.tables import require_tables
 from astra_models.upsert.batch import Batch, make_batch
 from astra_models.upsert.given import is_table, split_rows
-from astra_models.upsert.plan import plan_for
+from astra_models.upsert.merging import split_by_columns
+from astra_models.upsert.plan import Existing, Rules, Unchanged, plan_for
 from astra_models.upsert.postgresql import PostgresqlWriter
 from astra_models.upsert.sqlite import SqliteWriter
-from astra_models.upsert.writer import Stored, UpsertReport
+from astra_models.upsert.writer import Stored, UpsertReport, Writer
 from astra_models.upsert.writing import write_batch
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UpsertReport", "upsert"]
 
-Unchanged = Literal["write", "skip"]
 Extra = Literal["raise", "ignore"]
 
 
@@ -31,6 +31,7 @@ def upsert(
     rows: "Iterable[object] | Table",
     *,
     batch_size: int | None = None,
+    existing: Existing = "newest",
     keep_good: bool = False,
     unchanged: Unchanged = "write",
     extra: Extra = "raise",
@@ -44,7 +45,7 @@ def upsert(
     - the key (``spectrum_pk``, and ``v_astra`` without its patch number) says which row is meant;
     - a new row gets the values that are given, and the defaults of the other columns;
     - an existing row keeps ``task_pk`` and ``created``; all its other columns are overwritten, by their defaults
-      where no value is given;
+      where no value is given, unless `existing` says otherwise;
     - ``modified`` is the time of the write, whatever is given; the database assigns ``task_pk``;
     - NaN becomes NULL, infinity is kept; NULL becomes the default in a column that can't be NULL.
 
@@ -57,11 +58,17 @@ def upsert(
         converted), a NumPy structured array, or an iterable of these.
     batch_size : int, optional
         Rows per transaction; as many as make a few megabytes if not given.
+    existing : {"newest", "replace", "keep", "merge"}, optional
+        What to do with a row whose key is stored already. "newest" replaces the stored row, unless that is of a newer
+        patch; "replace" always does; "keep" leaves it as it is; "merge" overwrites only the columns that the row sets,
+        unless the stored row is of a newer patch. It is the same for rows of one batch.
     keep_good : bool, optional
         Whether a row without any measured value (all columns of the model itself are NULL, flags and
         ``initial_*`` aside) leaves a stored row that has some as it is.
-    unchanged : {"write", "skip"}, optional
-        What to do with a row that equals the stored one, ``created`` and ``modified`` aside.
+    unchanged : {"write", "skip", "count"}, optional
+        What to do with a row that equals the stored one, ``created`` and ``modified`` aside: write it, or skip it.
+        "count" writes all rows, and counts as unchanged those with the same result: what only differs in the model's
+        `provenance_columns` (timings and the patch, of a pipeline's result) has.
     extra : {"raise", "ignore"}, optional
         Whether columns that the model doesn't have raise an error or are ignored.
     run_id : str, optional
@@ -91,48 +98,71 @@ def upsert(
     TransactionInterruptedError
         If a transient failure happened inside a transaction of the caller.
     """
-    plan = plan_for(model)
-    for name, value, known in (("unchanged", unchanged, get_args(Unchanged)), ("extra", extra, get_args(Extra))):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is none of {known}")
+    plan_for(model)
+    _check_options(("existing", existing, Existing), ("unchanged", unchanged, Unchanged), ("extra", extra, Extra))
     require_tables(model)
     plan = plan_for(model)  # again: only now is the table known
+    rules = Rules(existing, keep_good, unchanged)
     writer_class = PostgresqlWriter if is_postgresql(model._meta.database) else SqliteWriter
-    writer = writer_class(plan, keep_good, unchanged == "skip", returning=on_stored is not None)
+    writer = writer_class(plan, rules, returning=on_stored is not None)
     report = UpsertReport()
     parts = split_rows(plan, rows, batch_size or plan.batch_size)
 
-    def prepare(part: "Given") -> Batch:
-        batch = make_batch(plan, part, extra)
-        writer.prepare(batch)
-        return batch
+    def prepare(part: "Given") -> list[Prepared]:
+        if existing != "merge":
+            return [_prepared(writer, part, extra, rules)]
+        return [
+            _prepared(writer_class(its_plan, rules, returning=on_stored is not None), some, extra, rules)
+            for its_plan, some in split_by_columns(plan, part, extra)
+        ]
 
-    for batch, seconds in _one_ahead(prepare, parts) if is_table(rows) else _one_by_one(prepare, parts):
-        started = time.monotonic()
-        counts, stored = write_batch(writer, batch, run_id)
-        report += replace(counts, seconds=seconds + time.monotonic() - started)
-        if on_stored is not None:
-            on_stored(batch, stored)
+    for prepared, seconds in _one_ahead(prepare, parts) if is_table(rows) else _one_by_one(prepare, parts):
+        report += UpsertReport(seconds=seconds)
+        for its_writer, batch in prepared:
+            started = time.monotonic()
+            counts, stored = write_batch(its_writer, batch, run_id)
+            report += replace(counts, seconds=time.monotonic() - started)
+            if on_stored is not None:
+                on_stored(batch, stored)
     return report
 
 
-def _one_by_one(prepare: "Callable[[Given], Batch]", parts: "Iterable[Given]") -> Iterator[tuple[Batch, float]]:
+Prepared = tuple[Writer, Batch]
+
+
+def _check_options(*options: tuple[str, str, object]) -> None:
+    for name, value, known in options:
+        if value not in get_args(known):
+            raise ValueError(f"{name}={value!r} is none of {get_args(known)}")
+
+
+def _prepared(writer: Writer, part: "Given", extra: Extra, rules: Rules) -> Prepared:
+    batch = make_batch(writer.plan, part, extra, rules)
+    writer.prepare(batch)
+    return writer, batch
+
+
+def _one_by_one(
+    prepare: "Callable[[Given], list[Prepared]]", parts: "Iterable[Given]"
+) -> Iterator[tuple[list[Prepared], float]]:
     """Prepare each part when it is asked for; give also the seconds that it took."""
     for part in parts:
         started = time.monotonic()
-        batch = prepare(part)
-        yield batch, time.monotonic() - started
+        batches = prepare(part)
+        yield batches, time.monotonic() - started
 
 
-def _one_ahead(prepare: "Callable[[Given], Batch]", parts: "Iterable[Given]") -> Iterator[tuple[Batch, float]]:
+def _one_ahead(
+    prepare: "Callable[[Given], list[Prepared]]", parts: "Iterable[Given]"
+) -> Iterator[tuple[list[Prepared], float]]:
     """Prepare each part while the one before it is being written; give also the seconds that were waited for it."""
-    batches = map(prepare, parts)
+    prepared = map(prepare, parts)
     with ThreadPoolExecutor(1, "astra-upsert") as thread:
-        upcoming = thread.submit(next, batches, None)
+        upcoming = thread.submit(next, prepared, None)
         while True:
             started = time.monotonic()
-            batch = upcoming.result()
-            if batch is None:
+            batches = upcoming.result()
+            if batches is None:
                 return
-            upcoming = thread.submit(next, batches, None)
-            yield batch, time.monotonic() - started
+            upcoming = thread.submit(next, prepared, None)
+            yield batches, time.monotonic() - started

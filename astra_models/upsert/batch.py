@@ -20,12 +20,13 @@ from astra_models.database.sql import is_any_of, quoted_table
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.upsert.compare import compared_rows
 from astra_models.upsert.given import UNSET, Partial, raw_columns, row_as_dict
-from astra_models.upsert.plan import Key, UpsertPlan
+from astra_models.upsert.plan import REPLACE, REVISION, Key, Rules, UpsertPlan
+from astra_models.upsert.revision import revision_of_rows
 
 if TYPE_CHECKING:
     from astra_models.upsert.given import Given
 
-__all__ = ["Batch", "check_columns", "last_of_each_key", "make_batch", "without_unknown_keys"]
+__all__ = ["Batch", "check_columns", "keys_of", "last_of_each_key", "make_batch", "without_unknown_keys"]
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ class Batch:
 
     def payload(self, row: int) -> dict[str, object]:
         """Give what was given for a row."""
-        return {} if self.source is None else row_as_dict(self.source, row)
+        return {} if self.source is None else row_as_dict(self.source, row, self.plan.model)
 
 
-def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
+def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise", rules: Rules = REPLACE) -> Batch:
     """Make a batch of rows, without those that the database wouldn't take.
 
     Parameters
@@ -123,6 +124,8 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
         Model instances and dicts, or an astropy Table, or a structured array.
     extra : {"raise", "ignore"}
         What to do about columns that the model doesn't have.
+    rules : Rules, optional
+        Which of several rows with the same key is taken; the last one, if not given.
 
     Raises
     ------
@@ -132,9 +135,22 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise") -> Batch:
         If there are values for columns that the table doesn't have, and `extra` is "raise".
     """
     raw, strangers = raw_columns(plan, rows, extra)
-    for target in plan.missing if extra == "raise" else ():
+    told = [target for target in plan.missing if target.name not in plan.model.made_from]
+    for target in told if extra == "raise" else ():
         _require_no_values(target, raw.get(target.name))
-    return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers))
+    return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers), rules)
+
+
+def keys_of(plan: UpsertPlan, rows: "Given") -> list[Key | None]:
+    """Give each row's unique key as it is stored, None for a row whose key can't be."""
+    raw, strangers = raw_columns(plan, rows, "ignore")
+    sources = {key.source if isinstance(key, GeneratedField) else key.name for key in plan.key}
+    keys_only = replace(plan, fields=tuple(target for target in plan.fields if target.name in sources))
+    batch = check_columns(keys_only, raw, len(rows), None, strangers)
+    found: list[Key | None] = [None] * len(rows)
+    for row, key in zip(batch.rows.tolist(), zip(*(v.tolist() for v in batch.key_values()), strict=True), strict=True):
+        found[row] = key
+    return found
 
 
 def check_columns(
@@ -164,6 +180,8 @@ def check_columns(
     for target in plan.fields:
         columns[target.name], refusals = _column(target, raw.get(target.name), n_rows)
         found += refusals + _missing(target, columns[target.name], refusals)
+    if plan.revised:
+        columns[REVISION] = revision_of_rows(plan.revised, columns, n_rows)
     refusals = _one_of_each_row(strangers, found)
     good = np.ones(n_rows, bool)
     good[[refusal.row for refusal in refusals]] = False
@@ -190,9 +208,9 @@ def _require_no_values(target: peewee.Field, raw: Raw | None) -> None:
     """Make sure that a column that the table doesn't have is given nothing but NULL and the default."""
     if raw is None:
         return
-    given = raw if isinstance(raw, Column) else [None if value is UNSET else value for value in raw]
+    given = raw if isinstance(raw, Column | np.ndarray) else [None if value is UNSET else value for value in raw]
     column, _ = to_column(target, given)
-    for value in np.unique(column.values[~column.null]).tolist():
+    for value in column.values[~column.null].tolist():
         require_no_value(target, value)
 
 
@@ -236,8 +254,11 @@ def _one_of_each_row(strangers: Sequence[Refusal], refusals: list[Refusal]) -> l
     return [by_row[row] for row in sorted(by_row)]
 
 
-def last_of_each_key(batch: Batch) -> Batch:
-    """Sort by key, so that concurrent writers lock rows in the same order, and drop all but the last of a key."""
+def last_of_each_key(batch: Batch, rules: Rules = REPLACE) -> Batch:
+    """Sort by key, so that concurrent writers lock rows in the same order, and drop all but one of a key.
+
+    The last one stays, or what the rules prefer: see `_preferences`.
+    """
     if not len(batch):
         return batch
     keys = batch.key_values()
@@ -247,6 +268,25 @@ def last_of_each_key(batch: Batch) -> Batch:
     for rank in ranks:
         new_key[1:] |= rank[order][1:] != rank[order][:-1]
     is_last = np.append(new_key[1:], True)
-    if is_last.all() and (np.diff(order) > 0).all():
-        return batch
+    if is_last.all():
+        return batch if (np.diff(order) > 0).all() else batch.take(order)
+    if rules != REPLACE:
+        order = np.lexsort([*_preferences(batch, rules), *ranks[::-1]])
     return replace(batch.take(order[is_last]), superseded=int((~is_last).sum()))
+
+
+def _preferences(batch: Batch, rules: Rules) -> list[np.ndarray]:
+    """Give what makes one of several rows with the same key the one that is written, the least weighty first.
+
+    A row with measured values is preferred if these are protected, then the newest patch, then the last row; where
+    stored rows stay as they are, the first.
+    """
+    place = np.arange(len(batch))
+    if rules.existing == "keep":
+        return [-place]
+    found = [place]
+    if batch.plan.version is not None and rules.existing != "replace":
+        found.append(batch.columns[batch.plan.version.name].values)
+    if rules.keep_good and batch.plan.measured:
+        found.append(~np.all([batch.columns[column.name].null for column in batch.plan.measured], axis=0))
+    return found

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import peewee
 
+from astra_models.base import BaseModel
+from astra_models.columns.shown import FOREIGN_ERRORS, name_of_type, said, shown
 from astra_models.columns.typed import FLOAT_TYPES, Raw, Refusal
+from astra_models.columns.values import Unstorable, in_unit, is_a, plain, real_number, whole_number
 from astra_models.errors import FieldValueError, UnknownColumnError, did_you_mean
 from astra_models.fields import Flag
 from astra_models.upsert.plan import UpsertPlan
@@ -63,7 +66,9 @@ def split_rows(plan: UpsertPlan, rows: "Iterable[object] | Table", batch_size: i
         If a single row was given instead of a list of rows.
     """
     if isinstance(rows, Mapping | peewee.Model | str | bytes):
-        raise TypeError(f"rows is one {type(rows).__name__}; put it in a list")
+        raise TypeError(f"rows is one {name_of_type(rows)}; put it in a list")
+    if isinstance(rows, np.void) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
+        raise TypeError("rows is one row of an array; put it in a list")
     if is_table(rows):
         yield from _parts(plan, rows, batch_size)
         return
@@ -78,21 +83,34 @@ def split_rows(plan: UpsertPlan, rows: "Iterable[object] | Table", batch_size: i
 
 def is_table(rows: object) -> "TypeIs[Table]":
     """Tell whether rows are a pyarrow Table, an astropy Table, or a structured array."""
-    if _is_arrow(rows) or hasattr(rows, "iterrows"):
-        return True
-    return isinstance(rows, np.ndarray) and rows.dtype.names is not None
+    kind = type(rows)
+    if kind is dict or issubclass(kind, peewee.Model):
+        return False
+    if issubclass(kind, np.ndarray):
+        array = cast("np.ndarray", rows)
+        return array.dtype.names is not None and array.ndim == 1
+    return _is_arrow(rows) or _type_has(rows, "iterrows")
 
 
-def row_as_dict(source: "Given", row: int) -> dict[str, object]:
-    """Give what was given for one row, as a dict of what it sets."""
+def row_as_dict(source: "Given", row: int, model: type[BaseModel]) -> dict[str, object]:
+    """Give what was given for one row of a model, as a dict of what it sets. What is no such row is only described."""
+    try:
+        return _row_as_dict(source, row, model)
+    except FOREIGN_ERRORS as error:
+        return {"row": Unstorable(f"a row that can't be read: {said(error)}")}
+
+
+def _row_as_dict(source: "Given", row: int, model: type[BaseModel]) -> dict[str, object]:
     if _is_arrow(source):
         return source.slice(row, 1).to_pylist()[0]
     if is_table(source):
-        return {name: source[name][row] for name in _names_of(source)}
-    given = _row_of_table(source[row])
-    if isinstance(given, peewee.Model):
+        return {name: source[name][row] for name in names_of_table(source)}
+    given: Any = _row_of_table(source[row])
+    if is_a(given, model):
         return dict(given.__data__)
-    return dict(given) if isinstance(given, Mapping) else {"row": given}
+    if is_a(given, peewee.Model):
+        return {**given.__data__, "row": Unstorable(f"a {name_of_type(given)}")}
+    return dict(given) if is_a(given, Mapping) else {"row": Unstorable(shown(given))}
 
 
 def raw_columns(plan: UpsertPlan, rows: "Given", extra: str) -> tuple[dict[str, Raw], list[Refusal]]:
@@ -116,23 +134,49 @@ def raw_columns(plan: UpsertPlan, rows: "Given", extra: str) -> tuple[dict[str, 
     """
     if is_table(rows):
         return _columns_of_table(plan, rows, extra), []
-    records, strangers = [], []
+    records: list[Record] = []
+    strangers: list[Refusal] = []
     for row, given in enumerate(rows):
-        if isinstance(given, plan.model):
-            records.append(given.__data__)
-        elif isinstance(given := _row_of_table(given), Mapping):
-            records.append(_by_field_name(plan, given, extra))
+        if issubclass(type(given), plan.model):
+            records.append(cast("BaseModel", given).__data__)
+            continue
+        record = record_of(plan, given, extra)
+        if is_a(record, dict):
+            records.append(cast("Record", record))
         else:
             records.append({})
-            strangers.append(_stranger(plan, row, given))
+            strangers.append(_stranger(plan, row, given, cast("str", record)))
     return _columns_of_records(plan, records), strangers
 
 
+def record_of(plan: UpsertPlan, given: object, extra: str) -> Record | str:
+    """Give what a row sets by field name, or say what is wrong with it if it is no row."""
+    try:
+        row: Any = _row_of_table(given)
+        if not is_a(row, Mapping):
+            return ""
+        # What only behaves like a dict is asked for its items once, here.
+        return _by_field_name(plan, row if type(row) is dict else dict(row), extra)
+    except UnknownColumnError:
+        raise
+    except FOREIGN_ERRORS as error:
+        return said(error)
+
+
 def _is_arrow(rows: object) -> "TypeIs[_ArrowTable]":
-    return hasattr(rows, "to_pylist") and hasattr(rows, "column_names")
+    return _type_has(rows, "to_pylist") and _type_has(rows, "column_names")
 
 
-def _names_of(table: "Table") -> list[str]:
+def _type_has(value: object, name: str) -> bool:
+    """Tell whether a value's type has an attribute. The value itself isn't asked: it might raise, or have any."""
+    try:
+        return hasattr(type(value), name)
+    except FOREIGN_ERRORS:  # of its metaclass
+        return False
+
+
+def names_of_table(table: "Table") -> list[str]:
+    """Give the names of a table's columns."""
     if _is_arrow(table):
         return table.column_names
     return list(table.dtype.names or () if isinstance(table, np.ndarray) else table.colnames)
@@ -158,7 +202,7 @@ def _take(table: "Table", places: np.ndarray) -> "Table":
 
 def _order_of_keys(plan: UpsertPlan, table: "Table") -> np.ndarray | None:
     """Give the places of a table's rows in the order of the key's first column; None if they are in order."""
-    names = {plan.key[0].name, plan.key[0].column_name}.intersection(_names_of(table))
+    names = {plan.key[0].name, plan.key[0].column_name}.intersection(names_of_table(table))
     if len(names) != 1:
         return None
     keys = np.asarray(table[names.pop()])
@@ -169,14 +213,17 @@ def _order_of_keys(plan: UpsertPlan, table: "Table") -> np.ndarray | None:
 
 def _row_of_table(given: object) -> object:
     """Make a dict of one row of an astropy Table or a structured array; anything else is left as it is."""
-    names = getattr(given, "colnames", None) or getattr(getattr(given, "dtype", None), "names", None)
+    if is_a(given, np.generic, np.ndarray):
+        names = cast("np.void", given).dtype.names
+    else:
+        names = getattr(given, "colnames", None) if _type_has(given, "colnames") else None
     return given if names is None else {name: given[name] for name in names}  # pyright: ignore[reportIndexIssue]
 
 
-def _stranger(plan: UpsertPlan, row: int, given: object) -> Refusal:
-    kind = type(given).__name__
-    message = f"a {kind} was given to upsert({plan.model.__name__}); give {plan.model.__name__} rows or dicts"
-    return Refusal(row, f"a {kind}, not a {plan.model.__name__}", message)
+def _stranger(plan: UpsertPlan, row: int, given: object, problem: str) -> Refusal:
+    kind, name = name_of_type(given), plan.model.__name__
+    message = f"a {kind} was given to upsert({name}); give {name} rows or dicts"
+    return Refusal(row, f"a {kind}, not a {name}", f"{message} ({problem})" if problem else message)
 
 
 def _columns_of_records(plan: UpsertPlan, records: Sequence[Record]) -> dict[str, Raw]:
@@ -198,37 +245,50 @@ def _float_columns(names: Sequence[str], records: Sequence[Record]) -> dict[str,
     if len(names) < 2:
         return {name: [record[name] for record in records] for name in names}
     rows = list(map(itemgetter(*names), records))
-    if set(map(type, itertools.chain.from_iterable(rows))) <= FLOAT_TYPES:
-        try:
+    try:
+        if set(map(type, itertools.chain.from_iterable(rows))) <= FLOAT_TYPES:
             return dict(zip(names, np.ascontiguousarray(np.array(rows, dtype=np.float64).T), strict=True))
-        except OverflowError:
-            pass  # an integer beyond all floats: its column will say so
+    except FOREIGN_ERRORS:
+        pass  # an integer beyond all floats, or a type that can't be told: its column will say so
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _by_field_name(plan: UpsertPlan, given: Mapping[str, Any], extra: str) -> Record:
+def _by_field_name(plan: UpsertPlan, given: Mapping[Any, Any], extra: str) -> Record:
     """Translate a dict's keys: columns and fields by their names, flags into their bit field."""
-    if isinstance(given, dict) and plan.model._meta.fields.keys() >= given.keys():
+    if plan.model._meta.fields.keys() >= given.keys():
         return given
     record: dict[str, Any] = {}
     flags: list[tuple[Flag, object]] = []
     for key, value in given.items():
-        target = plan.model._meta.combined.get(key)
+        name = str.__str__(key) if is_a(key, str) else shown(key)
+        target = plan.model._meta.combined.get(name)
         if target is not None:
             record[target.name] = value
-        elif isinstance(flag := getattr(plan.model, str(key), None), Flag):
+        elif isinstance(flag := getattr(plan.model, name, None), Flag):
             flags.append((flag, value))
         elif extra == "raise":
-            raise _unknown_column(plan, str(key))
+            raise _unknown_column(plan, name)
     for flag, is_set in flags:
-        bits = record.get(flag.field.name) or 0
-        record[flag.field.name] = bits | flag.value if is_set else bits & ~flag.value
+        record[flag.field.name] = _with_flag(record.get(flag.field.name), flag, is_set)
     return record
+
+
+def _with_flag(bits: object, flag: Flag, is_set: object) -> object:
+    """Set or clear a bit; any number but 0 sets it."""
+    if is_a(bits, Unstorable):
+        return bits
+    try:
+        number = whole_number(plain(bits)) if bits is not None else 0
+        value = plain(is_set)
+        sets = bool(value is not None and real_number(value))
+    except FOREIGN_ERRORS as error:
+        return Unstorable(f"{flag.name}: {said(error)}")
+    return (number or 0) | flag.value if sets else (number or 0) & ~flag.value
 
 
 def _columns_of_table(plan: UpsertPlan, table: "Table", extra: str) -> dict[str, Raw]:
     columns = {}
-    for name in _names_of(table):
+    for name in names_of_table(table):
         target = plan.model._meta.combined.get(name)
         if target is not None:
             columns[target.name] = _in_unit_of(target, table[name])
@@ -242,24 +302,38 @@ def _in_unit_of(target: peewee.Field, values: Any) -> Raw:
     if hasattr(values, "to_pylist"):
         return values.to_numpy() if values.null_count == 0 else values.to_pylist()
     if hasattr(values, "to_datetime"):
-        return np.array([moment.isoformat() for moment in values.utc.to_datetime()], dtype=object)
-    unit, wanted = getattr(values, "unit", None), getattr(target, "unit", None)
-    plain = values.value if hasattr(values, "value") and not hasattr(values, "mask") else values
-    array = np.ma.asarray(plain) if hasattr(plain, "mask") else np.asarray(plain)
-    if unit is None or not wanted or str(unit) == wanted:
-        return array
-    from astropy import units
-
+        return [_iso_text(values[row]) for row in range(len(values))]
+    unit = getattr(target, "unit", None)
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
     try:
-        factor = units.Unit(unit).to(units.Unit(wanted))
-    except (units.UnitConversionError, ValueError, TypeError) as error:
-        raise FieldValueError(f"{target.name}: unit {unit} can't be converted to {wanted}") from error
-    return array if factor == 1 else array * factor
+        with np.errstate(over="ignore", invalid="ignore"):
+            if kind == "O" and getattr(values, "unit", None) is not None:
+                return [_number_in_unit(value, values.unit, unit) for value in values]
+            converted = in_unit(values, unit) if kind in "fiub" else values
+    except FieldValueError as error:
+        raise FieldValueError(f"{target.name}: {error}") from error
+    if hasattr(converted, "unmasked"):
+        return np.ma.MaskedArray(np.asarray(converted.unmasked), np.asarray(converted.mask))
+    return np.ma.asarray(converted) if hasattr(converted, "mask") else np.asarray(converted)
+
+
+def _number_in_unit(value: object, own: Any, unit: str | None) -> object:
+    """Convert one of the numbers in a column of objects; what is no number is left for the column to refuse."""
+    return in_unit(value * own, unit).value if is_a(value, float, int, np.number) else value
+
+
+def _iso_text(moment: Any) -> object:
+    """Give one of astropy's times as text; the text of what Python has no datetime for is refused by its column."""
+    try:
+        found = plain(moment.utc.to_datetime())  # in an array without dimensions, if any of the times is masked
+        return None if found is None else found.isoformat()
+    except FOREIGN_ERRORS as error:
+        return Unstorable(f"{moment} is no datetime: {said(error)}")
 
 
 def _unknown_column(plan: UpsertPlan, name: str) -> UnknownColumnError:
     known = [field.name for field in plan.fields]
     return UnknownColumnError(
-        f"{plan.model.__name__} has no column {name!r} (extra='ignore' leaves such columns out); "
+        f"{plan.model.__name__} has no column {shown(name)} (extra='ignore' leaves such columns out); "
         f"{did_you_mean(name, known)}"
     )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, cast
+from typing import Literal, cast
 
+import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.columns.typed import FLOAT32, FLOAT64, kind_of
+from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, kind_of
 from astra_models.database.layout import TableLayout, layout_of
 from astra_models.database.retry import describe
 from astra_models.database.sql import quoted_table
@@ -16,11 +17,38 @@ from astra_models.errors import AbstractModelError, ReadOnlyTableError
 from astra_models.fields import BitField, GeneratedField
 
 PRESERVED = ("created",)
+REVISION = "revision"
 BYTES_PER_BATCH = 5_000_000
 BYTES_PER_VALUE = 8
+PATCHES = 1_000  # of one version, at most
 
 Key = tuple[object, ...]
 """Values of a unique key, in the order of its columns."""
+
+Existing = Literal["newest", "replace", "keep", "merge"]
+Unchanged = Literal["write", "skip", "count"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What happens to a row whose key is stored already; see `upsert`.
+
+    Parameters
+    ----------
+    existing : {"newest", "replace", "keep", "merge"}
+        Which of the two rows is stored afterwards.
+    keep_good : bool
+        Whether a row without any measured value leaves a stored one that has some alone.
+    unchanged : {"write", "skip", "count"}
+        What to do about a row that equals the stored one.
+    """
+
+    existing: Existing = "newest"
+    keep_good: bool = False
+    unchanged: Unchanged = "write"
+
+
+REPLACE = Rules("replace")
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,8 @@ class UpsertPlan:
         The columns that an update overwrites, if not all of them.
     fills : bool
         Whether a value that isn't given (NULL) leaves the stored one as it is.
+    revised : tuple of peewee.Field
+        The columns whose values make a row's ``revision``; none where it is not a hash of them.
     """
 
     model: type[BaseModel]
@@ -55,19 +85,40 @@ class UpsertPlan:
     missing: tuple[peewee.Field, ...] = ()
     given: frozenset[str] | None = None
     fills: bool = False
+    revised: tuple[peewee.Field, ...] = ()
 
     @property
     def updated(self) -> tuple[peewee.Field, ...]:
         """The columns that an update overwrites: not those of the key, which are the same."""
         same = {field.name for field in self.key}.union(PRESERVED, [self.primary_key.name])
         if self.given is not None:
-            same |= {field.name for field in self.fields} - self.given - {"modified"}
+            same |= {field.name for field in self.fields} - self.given - {"modified", *self.model.made_from}
         return tuple(field for field in self.fields if field.name not in same)
 
     @property
     def compared_beside_key(self) -> tuple[peewee.Field, ...]:
         """The columns, those of the key aside, that decide whether a row is the same as before."""
         return tuple(field for field in self.compared if field.name not in {key.name for key in self.key})
+
+    @cached_property
+    def version(self) -> peewee.Field | None:
+        """The column that orders rows of the same key, as a patch number does; None if there is none."""
+        sources = [self.model._meta.fields[key.source] for key in self.key if isinstance(key, GeneratedField)]
+        return next((source for source in sources if kind_of(source) in (INT32, INT64)), None)
+
+    def last_patch(self, version: int) -> int:
+        """Give the highest version whose rows may have the key of a row of this version."""
+        following = int(version) + np.arange(PATCHES + 1)
+        same = np.ones(PATCHES + 1, bool)
+        for key in self.key:
+            if isinstance(key, GeneratedField):
+                same &= key.compute(following) == key.compute(following[:1])
+        return int(following[same][-1]) if not same[-1] else 2**63 - 1
+
+    @cached_property
+    def results(self) -> tuple[peewee.Field, ...]:
+        """The columns that decide whether a row has the same result as before, however and whenever it was made."""
+        return tuple(field for field in self.compared_beside_key if field.name not in self.model.provenance_columns)
 
     @property
     def assigns_keys(self) -> bool:
@@ -88,15 +139,6 @@ class UpsertPlan:
     def foreign_keys(self) -> tuple[peewee.ForeignKeyField, ...]:
         """The columns that point to other tables."""
         return tuple(field for field in self.fields if isinstance(field, peewee.ForeignKeyField))
-
-    def key_of(self, row: BaseModel) -> Key:
-        """Give the unique key of a model instance, columns that the database generates included."""
-        return tuple(
-            key.compute(_value_or_default(row, key.source))
-            if isinstance(key, GeneratedField)
-            else getattr(row, key.name)
-            for key in self.key
-        )
 
     @property
     def batch_size(self) -> int:
@@ -130,9 +172,10 @@ def cached_plan(model: type[BaseModel], layout: TableLayout | None) -> UpsertPla
         model=model,
         fields=fields,
         key=tuple(model._meta.fields[name] for name in model.upsert_key),
-        compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified")),
+        compared=tuple(field for field in fields if field.name not in (*PRESERVED, "modified", *model.made_from)),
         measured=tuple(field for field in fields if _is_measured(field, model.record_columns)),
         missing=layout.missing if layout else (),
+        revised=_revised(model, fields),
     )
 
 
@@ -173,9 +216,9 @@ def plan_for_columns(
         field
         for field in model._meta.sorted_fields
         if not isinstance(field, GeneratedField)
-        and (own_keys if field.primary_key else field.name in given or not field.null)
+        and (own_keys if field.primary_key else field.name in {*given, *model.made_from} or not field.null)
     )
-    aside = {*key, *PRESERVED, "modified", primary_key_of(model).name}
+    aside = {*key, *model.made_from, *PRESERVED, "modified", primary_key_of(model).name}
     return UpsertPlan(
         model=model,
         fields=fields,
@@ -184,6 +227,7 @@ def plan_for_columns(
         measured=(),
         given=given,
         fills=fills,
+        revised=_revised(model, fields),
     )
 
 
@@ -192,13 +236,10 @@ def primary_key_of(model: type[peewee.Model]) -> peewee.Field:
     return cast("peewee.Field", model._meta.primary_key)
 
 
-def _value_or_default(row: BaseModel, name: str) -> Any:
-    """Give a value as it was written: NULL in a column that can't be NULL became the default."""
-    value = getattr(row, name)
-    if value is not None:
-        return value
-    default = row._meta.fields[name].default
-    return default() if callable(default) else default
+def _revised(model: type[BaseModel], fields: Sequence[peewee.Field]) -> tuple[peewee.Field, ...]:
+    if REVISION not in model.made_from or all(field.name != REVISION for field in fields):
+        return ()
+    return tuple(field for field in fields if field.name not in model.record_columns)
 
 
 def _is_measured(field: peewee.Field, record_columns: frozenset[str]) -> bool:

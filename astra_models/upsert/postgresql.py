@@ -25,7 +25,7 @@ from astra_models.fields import GeneratedField
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.compare import compared_in_sql
 from astra_models.upsert.lookup import find_a_few, next_key
-from astra_models.upsert.plan import UpsertPlan
+from astra_models.upsert.plan import Rules, UpsertPlan
 from astra_models.upsert.writer import Writer, Written
 
 COPY_CHUNK = 1 << 20
@@ -36,11 +36,12 @@ NEAR = 4
 class PostgresqlWriter(Writer):
     """Writes batches by COPY."""
 
-    def __init__(self, plan: UpsertPlan, keep_good: bool, skip_unchanged: bool, returning: bool):
-        super().__init__(plan, keep_good, skip_unchanged, returning)
+    def __init__(self, plan: UpsertPlan, rules: Rules, returning: bool):
+        super().__init__(plan, rules, returning)
         layout = hashlib.sha256(f"{self.table} ({self._stage_columns()})".encode()).hexdigest()
         self.stage = quote(f"astra_stage_{layout[:16]}")
-        self.expects_unchanged = skip_unchanged  # as in the batch before
+        self.expects_unchanged = self.skip_unchanged  # as in the batch before
+        self.updates_first = not (self.keep_good or self.keep_all or self.skip_unchanged)
 
     def prepare(self, batch: Batch) -> None:
         """Encode a batch, which takes time but no database."""
@@ -95,23 +96,26 @@ class PostgresqlWriter(Writer):
         near = self._range_of(batch)
         other_joins = ("enable_mergejoin", "enable_nestloop" if near else "enable_hashjoin")
         self._run("".join(f"SET LOCAL {join} = off;" for join in other_joins))
-        written = self._update_all(len(batch), near) if all_known and not self.overwrites("old", "new") else None
+        n_same = self._count(near, self.has_same_result("old", "new")) if self.count_unchanged else 0
+        written = self._update_all(len(batch), near) if all_known and self.updates_first else None
         written = written or self._upsert(len(batch), near)
         self._run("".join(f"SET LOCAL {join} = DEFAULT;" for join in other_joins))
-        return written
+        return written + Written(updated=-n_same, unchanged=n_same) if n_same else written
 
     def _update_all(self, n_rows: int, near: str) -> Written | None:
         """Update the rows that exist, which is faster than an upsert; None if they weren't all."""
         updated = self._run(
             f"UPDATE {self.table} AS old SET {self.updates('old', 'new')} FROM {self.stage} AS new "
-            f"WHERE {self._same_key_within(near)}"
+            f"WHERE {' AND '.join(filter(None, [self._same_key_within(near), self.overwrites('old', 'new')]))}"
         ).rowcount
         return Written(updated=updated) if updated == n_rows else None
 
     def _upsert(self, n_rows: int, near: str) -> Written:
         ((inserted, written),) = self._run(self._upsert_statement(near)).fetchall()
-        kept = self._count_kept(near) if self.keep_good else 0
-        return Written(inserted, written - inserted, n_rows - written - kept, kept)
+        kept = left = n_rows - written
+        if left and self.skip_unchanged and not self.keep_all:
+            kept = self._count(near, f"NOT ({self.may_replace('old', 'new') or 'true'})")
+        return Written(inserted, written - inserted, left - kept, kept)
 
     def _range_of(self, batch: Batch) -> str:
         """Give the condition for a row to be in the range of the batch's keys, if these are near each other, else "".
@@ -165,7 +169,8 @@ class PostgresqlWriter(Writer):
     def _same_key_within(self, near: str) -> str:
         return f"{self.same_key('old', 'new')} AND {near or 'true'}"
 
-    def _count_kept(self, near: str) -> int:
-        kept = f"NOT {self.has_measured('new')} AND {self.has_measured('old')}"
-        ((n_kept,),) = self._run(f"SELECT count(*) FROM {self._stage_and_stored(near)} WHERE {kept}").fetchall()
-        return n_kept
+    def _count(self, near: str, condition: str) -> int:
+        """Count the stored rows that are in the stage, too, and meet a condition."""
+        joined = f"{self.stage} AS new JOIN {self.table} AS old ON {self._same_key_within(near)}"
+        ((n_rows,),) = self._run(f"SELECT count(*) FROM {joined} WHERE {condition}").fetchall()
+        return n_rows

@@ -11,14 +11,19 @@ from dataclasses import replace
 import numpy as np
 import peewee
 
+from astra_models.columns.payload import payload_to_json
+from astra_models.columns.shown import FOREIGN_ERRORS, storable
 from astra_models.columns.typed import Refusal
+from astra_models.columns.values import plain, whole_number
 from astra_models.database.retry import ROW_ERRORS, is_about_rows, one_line, sqlstate
-from astra_models.rejected import REFUSED, RejectedResult, payload_to_json
+from astra_models.rejected import REFUSED, RejectedResult
 from astra_models.upsert.batch import Batch, without_unknown_keys
 from astra_models.upsert.writer import Writer, Written
 from astra_models.version import installed_v_astra
 
 INSERTED_AT_ONCE = 500
+LARGEST_INSERT = 5_000_000  # characters
+LONGEST_MESSAGE = 4_000
 
 
 def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal]]:
@@ -49,9 +54,16 @@ def write_good_rows(writer: Writer, batch: Batch) -> tuple[Written, list[Refusal
 
 def record_refusals(batch: Batch, refusals: list[Refusal], run_id: str | None) -> Counter[str]:
     """Keep refused rows in ``rejected_result``, and count the reasons."""
-    rows = [_rejected(batch, refusal, run_id) for refusal in refusals]
-    for start in range(0, len(rows), INSERTED_AT_ONCE):
-        RejectedResult.insert_many(rows[start : start + INSERTED_AT_ONCE]).execute()
+    some: list[dict[str, object]] = []
+    size = 0
+    for refusal in refusals:
+        some.append(_rejected(batch, refusal, run_id))
+        size += len(str(some[-1]["payload"]))
+        if len(some) == INSERTED_AT_ONCE or size > LARGEST_INSERT:
+            RejectedResult.insert_many(some).execute()
+            some, size = [], 0
+    if some:
+        RejectedResult.insert_many(some).execute()
     return Counter(refusal.check for refusal in refusals)
 
 
@@ -86,7 +98,7 @@ def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, o
         "source_pk": _whole(payload.get("source_pk")),
         "v_astra": _whole(payload.get("v_astra", installed_v_astra()), bits=32),
         "reason": REFUSED,
-        "message": refusal.message,
+        "message": storable(refusal.message, LONGEST_MESSAGE),
         "payload": payload_to_json(payload),
         "run_id": run_id,
     }
@@ -94,6 +106,8 @@ def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, o
 
 def _whole(value: object, bits: int = 64) -> int | None:
     """Give a key as an integer if it is one that the column can hold; the payload has it as it was."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+    try:
+        number = whole_number(plain(value))
+    except FOREIGN_ERRORS:
         return None
-    return int(value) if -(2 ** (bits - 1)) <= value < 2 ** (bits - 1) else None
+    return number if number is not None and -(2 ** (bits - 1)) <= number < 2 ** (bits - 1) else None

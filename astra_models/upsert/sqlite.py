@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from astra_models.columns.typed import FLOAT32, FLOAT64, FLOATS, MOMENT, Column
-from astra_models.database.sql import driver_errors
+from astra_models.database.sql import driver_errors, quote
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.writer import Writer, Written
@@ -27,12 +27,14 @@ class SqliteWriter(Writer):
 
     def write(self, batch: Batch) -> Written:
         """Write a batch, in the transaction that is open."""
-        kept = self._count_kept(batch) if self.keep_good else 0
+        n_same = self._count_same_results(batch) if self.count_unchanged else 0
         count_inserted = self._new_keys(batch) if self.plan.assigns_keys else self._keys_added()
         written = self._insert(as_rows(batch), self.on_conflict())
         inserted = count_inserted()
+        left = len(batch) - written
+        kept = len(self._kept(batch)) if left and self.skip_unchanged and not self.keep_all else left
         stored = self.stored(batch) if self.returning else {}
-        return Written(inserted, written - inserted, len(batch) - written - kept, kept, stored)
+        return Written(inserted, written - inserted - n_same, n_same + left - kept, kept, stored)
 
     def insert(self, batch: Batch) -> None:
         """Write a batch of rows of which none is in the table, in the transaction that is open."""
@@ -53,16 +55,43 @@ class SqliteWriter(Writer):
     def _insert(self, rows: Iterable[tuple], on_conflict: str = "") -> int:
         places = ", ".join("?" * len(self.columns))
         statement = f"INSERT INTO {self.table} AS old ({', '.join(self.columns)}) VALUES ({places}) {on_conflict}"
-        connection = self.database.connection()
-        before = connection.total_changes
         with driver_errors:
-            connection.executemany(statement, rows)
-        return connection.total_changes - before
+            return self.database.connection().executemany(statement, rows).rowcount  # without what triggers change
 
-    def _count_kept(self, batch: Batch) -> int:
-        unmeasured = np.all([batch.columns[column.name].null for column in self.plan.measured], axis=0)
-        keys = batch.keys(np.flatnonzero(unmeasured))
-        return len(find_rows(self.plan.model, keys, condition=self.has_measured("old")))
+    def _kept(self, batch: Batch) -> set[int]:
+        """Give the places of rows that may not replace what is stored."""
+        kept: set[int] = set()
+        if self.keep_good:
+            unmeasured = np.flatnonzero(
+                np.all([batch.columns[field.name].null for field in self.plan.measured], axis=0)
+            )
+            good = find_rows(self.plan.model, batch.keys(unmeasured), condition=self.has_measured("old"))
+            kept.update(int(unmeasured[place]) for (place,) in good)
+        if self.keep_newer is not None and self._may_be_newer(batch):
+            versions = batch.columns[self.keep_newer.name].values
+            stored = find_rows(self.plan.model, batch.keys(), [self.keep_newer])
+            kept.update(place for place, version in stored if version > versions[place])
+        return kept
+
+    def _may_be_newer(self, batch: Batch) -> bool:
+        """Tell from the index of versions whether a row may be stored that is of a newer patch than one given."""
+        version = self.plan.version
+        assert version is not None
+        versions = batch.columns[version.name].values
+        name = quote(version.column_name)
+        highest = self._query(
+            f"SELECT coalesce(max({name}), 0) FROM {self.table} WHERE {name} <= ?", self.plan.last_patch(versions.max())
+        )
+        return highest > versions.min()
+
+    def _count_same_results(self, batch: Batch) -> int:
+        """Count the rows that replace what is stored by the same result."""
+        compared = find_rows(self.plan.model, batch.keys(), self.plan.results)
+        if not compared:
+            return 0
+        kept = self._kept(batch)
+        given = list(zip(*(_as_fetched(batch.columns[field.name]) for field in self.plan.results), strict=True))
+        return sum(row[1:] == given[row[0]] and row[0] not in kept for row in compared)
 
 
 def as_rows(batch: Batch) -> Iterator[tuple]:
@@ -88,6 +117,15 @@ def _as_bound(column: Column) -> np.ndarray:
         values = values.astype(object)
         values[null] = None
     return values
+
+
+def _as_fetched(column: Column) -> list[object]:
+    """Give a column's values as SQLite's driver gives those that were stored."""
+    values = _as_bound(column)
+    if column.null.any():
+        values = values.astype(object)
+        values[column.null] = None
+    return values.tolist()
 
 
 def _iso_texts(moments: np.ndarray) -> np.ndarray:

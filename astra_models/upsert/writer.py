@@ -8,7 +8,7 @@ from datetime import datetime
 from astra_models.database.sql import quote, quoted_table
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
-from astra_models.upsert.plan import Key, UpsertPlan
+from astra_models.upsert.plan import Key, Rules, UpsertPlan
 
 Stored = dict[Key, tuple[int, str | datetime]]
 """Primary key and creation time (as the driver gives it) of stored rows, by unique key."""
@@ -25,13 +25,15 @@ class UpsertReport:
     updated : int
         Rows that replaced one of the same key.
     unchanged : int
-        Rows that equal what is stored, and were left alone (``unchanged="skip"``).
+        Rows that equal what is stored, and were left alone (``unchanged="skip"``), or that have the same result as
+        what is stored, and were written (``unchanged="count"``).
     kept : int
-        Rows without any measured value, where the stored row has one (``keep_good=True``).
+        Rows that didn't replace what is stored: that is of a newer patch (``existing="newest"``), or there at all
+        (``existing="keep"``), or has measured values where they have none (``keep_good=True``).
     rejected : int
         Rows that can't be stored; they are kept in ``rejected_result``.
     superseded : int
-        Rows that were left out because a later one of the same batch has the same key.
+        Rows that were left out because another one of the same batch has the same key.
     seconds : float
         How long it took.
     reasons : Counter
@@ -100,19 +102,20 @@ class Writer(ABC):
     ----------
     plan : UpsertPlan
         The table.
-    keep_good : bool
-        Whether a row without any measured value leaves a stored one that has some alone.
-    skip_unchanged : bool
-        Whether a row that equals the stored one leaves it alone.
+    rules : Rules
+        What happens to a row whose key is stored already.
     returning : bool
         Whether to give back primary keys and creation times.
     """
 
-    def __init__(self, plan: UpsertPlan, keep_good: bool, skip_unchanged: bool, returning: bool):
+    def __init__(self, plan: UpsertPlan, rules: Rules, returning: bool):
         self.plan = plan
         self.database = plan.model._meta.database
-        self.keep_good = keep_good and bool(plan.measured)
-        self.skip_unchanged = skip_unchanged
+        self.keep_good = rules.keep_good and bool(plan.measured)
+        self.keep_all = rules.existing == "keep"
+        self.keep_newer = plan.version if rules.existing in ("newest", "merge") else None
+        self.skip_unchanged = rules.unchanged == "skip"
+        self.count_unchanged = rules.unchanged == "count" and not self.keep_all
         self.returning = returning
         self.table = quoted_table(plan.model)
         self.primary_key = quote(plan.primary_key.column_name)
@@ -162,12 +165,28 @@ class Writer(ABC):
 
     def overwrites(self, old: str, new: str) -> str:
         """Give the condition for a new row to replace an old one, or "" if it always does."""
-        conditions = []
-        if self.keep_good:
-            conditions.append(f"({self.has_measured(new)} OR NOT {self.has_measured(old)})")
+        conditions = [self.may_replace(old, new)]
         if self.skip_unchanged:
             conditions.append(f"({' OR '.join(self._differs(old, new)) or 'false'})")
+        return " AND ".join(filter(None, conditions))
+
+    def may_replace(self, old: str, new: str) -> str:
+        """Give the condition for a new row to replace an old one where they differ, or "" if it always may."""
+        if self.keep_all:
+            return "false"
+        conditions = []
+        if self.keep_newer is not None:
+            version = quote(self.keep_newer.column_name)
+            conditions.append(f"{old}.{version} <= {new}.{version}")
+        if self.keep_good:
+            conditions.append(f"({self.has_measured(new)} OR NOT {self.has_measured(old)})")
         return " AND ".join(conditions)
+
+    def has_same_result(self, old: str, new: str) -> str:
+        """Give the condition for a new row to replace an old one that has the same result."""
+        columns = (quote(column.column_name) for column in self.plan.results)
+        same = [f"NOT {old}.{column} {self.distinct} {new}.{column}" for column in columns]
+        return " AND ".join(filter(None, [self.may_replace(old, new), *same])) or "true"
 
     def has_measured(self, row: str) -> str:
         """Give the condition for a row to hold a measured value."""

@@ -14,13 +14,15 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.due import Rerun
-from astra_models.analysis.stream import ResultStream, analyse
+from astra_models.analysis.recipe import HasParameters
+from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
+from astra_orchestration.assets.parameters import parameters_in, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
@@ -45,6 +47,12 @@ class PipelineRunConfig(dg.Config):
         description="`due`: no result of this version, or an outdated one; `failed`: what failed; `all`: everything",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Results per transaction")
+    min_answered: float = Field(
+        default=MIN_ANSWERED,
+        ge=0,
+        le=1,
+        description="The run fails if a smaller share of what is due (20 or more) has a result in the end",
+    )
 
 
 def pipeline_asset(
@@ -54,7 +62,7 @@ def pipeline_asset(
     group: str = "pipelines",
     kinds: Iterable[str] = ("python", "table"),
     owners: Sequence[str] = ("team:astra",),
-    pipeline_version: str = "1",
+    pipeline_version: str | None = None,
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
 ) -> dg.AssetsDefinition:
@@ -69,7 +77,7 @@ def pipeline_asset(
     group, kinds, owners : optional
         How Dagster groups and labels it.
     pipeline_version : str, optional
-        Change it when the pipeline's results change without a new version of Astra.
+        The version of the asset's code beside Astra's; the pipeline's own if not given.
     deps : sequence, optional
         Assets upstream other than the spectra that the pipeline takes.
     keep_good : bool, optional
@@ -81,6 +89,9 @@ def pipeline_asset(
         It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.resources_for`.
     """
     model = task.output_models[0]
+    run_config = with_parameters(PipelineRunConfig, task)
+    if pipeline_version is None:
+        pipeline_version = task.version if isinstance(task, HasParameters) else "1"
 
     @dg.asset(
         key=[name or task.name],
@@ -95,7 +106,9 @@ def pipeline_asset(
         pool=WRITERS,
     )
     def results(
-        context: dg.AssetExecutionContext, config: PipelineRunConfig, database: DatabaseResource
+        context: dg.AssetExecutionContext,
+        config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
+        database: DatabaseResource,
     ) -> ResultStream:
         database.connect(*task.output_models, *task.spectrum_models, RejectedResult)
         stream = analyse(
@@ -105,6 +118,8 @@ def pipeline_asset(
             rerun=config.rerun,
             batch_size=config.batch_size,
             keep_good=keep_good,
+            parameters=parameters_in(config, task),
+            min_answered=config.min_answered,
         )
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream

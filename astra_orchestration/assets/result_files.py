@@ -16,7 +16,7 @@ from pydantic import Field
 from astra_models.analysis.stream import Pace
 from astra_models.errors import UnrecognizedFileError
 from astra_models.ingest import ResultFileReport
-from astra_models.ingested import IngestedFile
+from astra_models.ingested import IngestedFile, ingested_file
 from astra_models.outputs import MADE_FROM
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
@@ -92,7 +92,7 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
     mapping = config.mapping or mapping_beside(path)
     no_spectrum = why_no_spectrum(path)
     if mapping is None and no_spectrum is None:
-        return _ingest_spectra(path)
+        return _ingest_spectra(path, config.again)
     pace = Pace()
     try:
         return ingest_result_file(
@@ -107,10 +107,10 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
         raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
 
 
-def _ingest_spectra(path: str) -> ResultFileReport:
+def _ingest_spectra(path: str, again: bool) -> ResultFileReport:
     from astra_models.ingest import ingest_spectra
 
-    found = ingest_spectra([path])
+    found = ingest_spectra([path], again=again)
     for _, reason in found.refused:
         raise UnrecognizedFileError(f"{path}: {reason}")
     counted = {
@@ -118,7 +118,7 @@ def _ingest_spectra(path: str) -> ResultFileReport:
     }
     tables = {name: counts for name, counts in counted.items() if counts.total()}
     n_rows = sum(counts.total() for name, counts in tables.items() if name != Source._meta.table_name)
-    return ResultFileReport(path, "spectra", n_rows, "", tables, seconds=found.seconds)
+    return ResultFileReport(path, "spectra", n_rows, "", tables=tables, known=bool(found.known), seconds=found.seconds)
 
 
 def _in_words(report: ResultFileReport) -> str:
@@ -168,15 +168,18 @@ def _metadata(report: ResultFileReport) -> dict[str, Any]:
         metadata["columns with nowhere to go"] = dg.MetadataValue.md(_unplaced(report.unplaced))
     if report.notes:
         metadata["notes"] = dg.MetadataValue.md(_lines([f"- {one_line(note)}" for note in report.notes]))
-    return metadata | (_record_of(report.sha256) if report.sha256 else {"bytes": os.path.getsize(report.path)})
+    return metadata | (_record_of(report) if report.sha256 else {"bytes": os.path.getsize(report.path)})
 
 
-def _record_of(sha256: str) -> dict[str, Any]:
+def _record_of(report: ResultFileReport) -> dict[str, Any]:
     """Give what is kept of a file that was ingested."""
     from astra_models.version import version_integer_to_string
 
-    record: IngestedFile = IngestedFile.get(IngestedFile.sha256 == sha256)
-    metadata: dict[str, Any] = {"sha256": sha256, "bytes": record.size}
+    record = ingested_file(report.sha256, report.mappings)
+    metadata: dict[str, Any] = {"sha256": report.sha256}
+    if record is None:  # somebody has deleted it meanwhile
+        return metadata
+    metadata["bytes"] = record.size
     metadata["first ingested"] = dg.MetadataValue.timestamp(record.created)
     if record.release is not None:
         metadata["release"] = record.release

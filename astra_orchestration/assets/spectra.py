@@ -41,6 +41,10 @@ class CatalogueConfig(dg.Config):
         description=f"FITS files, as patterns such as data/*.fits. If empty, those that the environment variable "
         f"{SPECTRA_VARIABLE} names, or the sample survey's in {SAMPLE_FOLDER}",
     )
+    again: bool = Field(default=False, description="Read files that are known, too")
+    verify: bool = Field(
+        default=False, description="Read every byte of files that are known, to see whether it has changed"
+    )
 
 
 @dg.asset(
@@ -105,8 +109,13 @@ def catalogue(
     context.log.info(f"reading {len(paths)} files")
     pace = Pace()
     report = ingest_spectra(
-        paths, progress=lambda done: context.log.info(f"{done} of {len(paths)} files") if pace.is_due() else None
+        paths,
+        progress=lambda done: context.log.info(f"{done} of {len(paths)} files") if pace.is_due() else None,
+        again=config.again,
+        verify=config.verify,
     )
+    for path, change in report.changed[:REFUSED_SHOWN]:
+        context.log.warning(f"changed {path}: {change}")
     for path, reason in report.refused[:REFUSED_SHOWN]:
         context.log.warning(f"refused {path}: {reason}")
     for model in CATALOGUE:
@@ -126,6 +135,8 @@ def _metadata(model: type[BaseModel], report: IngestReport) -> dict[str, Any]:
         "unchanged": counts.unchanged,
         "rejected": len(report.refused),
         "files": report.files,
+        "known already": report.known,
+        "refused before": report.refused_before,
         "seconds": round(report.seconds, 3),
         TABLE_NAME: qualified_name(model),
         "dagster/row_count": model.select().count(),

@@ -16,7 +16,7 @@ from astra_models.errors import UnrecognizedFileError
 from astra_models.ingested import IngestedFile
 from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.resources.database import DatabaseResource
-from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, WatchedFile
+from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, WatchedFile, mapping_beside
 
 __all__ = ["result_file_sensor"]
 
@@ -62,9 +62,15 @@ class Round:
             self.due.append(file)
 
     def _is_known(self, file: WatchedFile) -> bool:
+        from astra_models.ingest.tables.mapping import MappingError, mappings_to_know_by
         from astra_models.ingest.tables.opening import file_sha256
 
-        same_size = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size)
+        try:
+            mappings = mappings_to_know_by(mapping_beside(file.path))
+        except MappingError:  # the run will say what is wrong with it
+            return False
+        of_mapping = IngestedFile.mapping.in_(mappings)
+        same_size = IngestedFile.select(IngestedFile.sha256).where(IngestedFile.size == file.size, of_mapping)
         checksums = {checksum for (checksum,) in rows_of(same_size)}
         if not checksums or self.hashed + file.size > MOST_BYTES_HASHED:
             return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -30,6 +31,7 @@ COUNTS = ("inserted", "updated", "unchanged")
 REASONS_SHOWN = 5
 BEFORE = {
     "same": "it was ingested before: without --again, nothing would be written",
+    "mapping": "it was ingested before by another mapping: this one would replace what that one said otherwise",
     "other": "a file of this name with other contents was ingested before: this one would update it",
 }
 
@@ -46,12 +48,16 @@ class IngestGroup(AstraGroup):
 
 
 class Sorted(NamedTuple):
-    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown."""
+    """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown.
+
+    Also what became of all: ``landed`` and ``rejected``, counted in files and rows.
+    """
 
     results: list[str]
     spectra: list[str]
     refused: list[str]
     unknown: list[str]
+    counts: Counter[str]
 
 
 ingest_commands = typer.Typer(cls=IngestGroup, help="Read files into the database.")
@@ -82,26 +88,33 @@ def ingest_files(
             path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
         )
     if given.spectra:
-        given.refused.extend(_preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra))
+        refused = _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
+        given.refused.extend(refused)
+        given.counts["landed"] += len(given.spectra) - len(refused)
     _complain_of(given)
-    if given.refused or given.unknown:
-        raise typer.Exit(1)
+    end_with(given.counts["landed"], len(given.refused) + len(given.unknown) + given.counts["rejected"])
 
 
 @ingest_commands.command("spectra", epilog='Example: [bold]astra ingest spectra "var/sample/**/*.fits"[/]')
 def ingest_spectra_files(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="FITS files, or patterns.")],
+    again: Annotated[bool, typer.Option("--again", help="Read files that are known, too.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte of files that are known, to see whether it has changed.")
+    ] = False,
 ) -> None:
-    """Make sources and spectra of FITS files; what is there already stays as it is."""
+    """Make sources and spectra of FITS files; what is there already stays as it is.
+
+    A file that was ingested, or refused, before is known by its size and time, and isn't opened.
+    """
     from astra_models.configuration import find_files
 
     connect_to_configured()
     paths = find_files(files)
-    refused = _ingest_spectra(paths)
+    refused = _ingest_spectra(paths, again=again, verify=verify)
     for reason in refused:
         complain(f"[yellow]refused[/] {escaped(reason)}")
-    if len(refused) == len(paths):
-        raise typer.Exit(1)
+    end_with(landed=len(paths) - len(refused), refused=len(refused))
 
 
 def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
@@ -111,7 +124,7 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     from astra_models.ingest.spectra.recognise import why_no_spectrum
 
     found: dict[str, None] = {}
-    given = Sorted([], [], [], [])
+    given = Sorted([], [], [], [], Counter())
     for pattern in patterns:
         try:
             found.update(dict.fromkeys(find_files([pattern])))
@@ -143,6 +156,8 @@ def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     except (UnrecognizedFileError, MappingError) as error:
         given.refused.append(str(error))
     else:
+        given.counts["landed"] += 1 if report.known else report.rows - report.rejected
+        given.counts["rejected"] += report.rejected
         _show(report)
 
 
@@ -214,7 +229,7 @@ def _known_before(report: "ResultFileReport") -> list[str]:
         return [f"nobody can tell whether it was ingested before: {error}"]
     if IngestedFile._meta.table_name not in existing_tables():
         return ["there are no tables to ingest it into yet: `astra init` makes them"]
-    before = ingested_before(os.path.basename(report.path), report.sha256)
+    before = ingested_before(os.path.basename(report.path), report.sha256, report.mappings)
     return [BEFORE[before]] if before else []
 
 
@@ -249,13 +264,18 @@ def _preview_spectra(paths: Sequence[str]) -> list[str]:
     return [f"{path}: {reason}" for path, reason in preview.refused]
 
 
-def _ingest_spectra(paths: Sequence[str]) -> list[str]:
+def _ingest_spectra(paths: Sequence[str], *, again: bool = False, verify: bool = False) -> list[str]:
     """Ingest files of spectra; give those that were refused, with the reasons."""
     from astra_models.ingest import ingest_spectra
 
     with progress_bar("files", len(paths)) as advance:
-        report = ingest_spectra(paths, progress=advance)
+        report = ingest_spectra(paths, progress=advance, again=again, verify=verify)
     rows = [(name, *(getattr(counts, count) for count in COUNTS)) for name, counts in report.tables.items()]
     console.print(table(("table", *COUNTS), rows))
     say(f"{report.ingested} of {_number(report.files, 'file')} of spectra ingested, {len(report.refused)} refused")
+    if report.known or report.refused_before:
+        before = f"{report.known:,} ingested and {report.refused_before:,} refused"
+        say(f"known already: {before}, unchanged since (--again reads them again)")
+    for path, change in report.changed:
+        complain(f"[yellow]changed[/] {escaped(path)}: {escaped(change)}")
     return [f"{path}: {reason}" for path, reason in report.refused]

@@ -5,30 +5,34 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
+from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.new import new_commands
+from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
 from astra_orchestration.cli.rejected import rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
 from astra_orchestration.cli.terminal import (
-    AstraGroup,
     complain,
     connect_to_configured,
     console,
     escaped,
+    flush_output,
     make_tables,
     progress_bar,
     say,
     table,
 )
+from astra_orchestration.cli.web import web_commands
 
 if TYPE_CHECKING:
     from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
-    cls=AstraGroup,
+    cls=GroupWithParameters,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -42,11 +46,16 @@ app.add_typer(rejected_commands)
 app.add_typer(export_commands)
 app.add_typer(status_commands)
 app.add_typer(explain_commands)
+app.add_typer(web_commands)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    watch_for_signals()
+    try:
+        app()
+    finally:
+        flush_output()
 
 
 @app.command(epilog="Example: [bold]astra sample --stars 200 --seed 1[/]")
@@ -70,6 +79,7 @@ def sample(
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")
 def run(
+    context: typer.Context,
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
@@ -77,6 +87,10 @@ def run(
         Literal["due", "failed", "all"], typer.Option(help="What is due, only what failed, or everything again.")
     ] = "due",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Results per transaction.")] = None,
+    min_answered: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Fail if a smaller share of what is due (20 or more) has a result in the end."),
+    ] = 0.5,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
     from astra_models.analysis.stream import analyse, write
@@ -85,16 +99,29 @@ def run(
 
     wanted = load_pipeline(pipeline)
     connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
-    stream = analyse(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, batch_size=batch_size)
+    stream = analyse(
+        wanted,
+        limit=limit,
+        sdss_ids=sdss_id,
+        rerun=rerun,
+        batch_size=batch_size,
+        parameters=parameters_given(context),
+        min_answered=min_answered,
+    )
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
     with progress_bar("spectra", stream.due) as advance:
         report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in ("inserted", "updated", "unchanged", "rejected"))
-    say(f"{pipeline}: {stream.due} due, {counts}")
+    names = ["inserted", "updated", "unchanged", *(["kept"] if report.kept else []), "rejected"]
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
+    answered = stream.answered(report)
+    missing = f"; {answered} of {stream.due} answered" if answered < stream.due else ""
+    say(f"{pipeline}: {stream.due} due, {counts}{missing}")
+    stream.require_answered(report)
+    end_with(landed=report.rows - report.rejected, refused=report.rejected)
 
 
 @app.command(epilog="Example: [bold]astra version[/]")
@@ -111,13 +138,15 @@ def materialize(
         list[str] | None, typer.Option(envvar="ASTRA_SPECTRA", help="Files or patterns, instead of the sample survey.")
     ] = None,
     stars: Annotated[int | None, typer.Option(min=1, help="Size of the sample survey.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if something was refused or rejected.")] = False,
 ) -> None:
     """Make the tables, and materialize every asset once, in this process; the Dagster UI shows the run."""
     make_tables()
-    from astra_orchestration.cli.materialize import materialize_everything
+    from astra_orchestration.cli.materialize import count_outcomes, materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
-    columns = ("due", "inserted", "updated", "unchanged", "rejected")
+    any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
+    columns = ("due", "inserted", "updated", "unchanged", *(("kept",) if any_kept else ()), "rejected")
     rows = [
         (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
     ]
@@ -130,20 +159,11 @@ def materialize(
     due = [outcome.counts["due"] for outcome in outcomes if "due" in outcome.counts]
     if due and not any(due):
         say("nothing is due")
-
-
-@app.command(epilog="Example: [bold]astra ui --port 3001[/]")
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for everyone.")] = "127.0.0.1",
-) -> None:
-    """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
-    from astra_orchestration.cli.serve import serve
-
-    say("starting the Dagster UI ...")
-    code = serve(host, port, lambda address: say(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"))
-    say("the Dagster UI has ended")
-    raise typer.Exit(code)
+    landed, refused = count_outcomes(outcomes)
+    if refused:
+        complain(f"[yellow]rejected:[/] {', '.join(refused)}; `astra rejected` and the lines above say why")
+    if strict or not landed:
+        end_with(landed, len(refused))
 
 
 def _say(asset: str, text: str) -> None:

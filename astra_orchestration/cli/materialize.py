@@ -12,9 +12,10 @@ import dagster as dg
 
 from astra_orchestration.cli.serve import require_dagster_home
 
-__all__ = ["Outcome", "materialize_everything"]
+__all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
-COUNTS = ("due", "inserted", "updated", "unchanged", "rejected")
+OUR_ERRORS = "astra_models.errors."
+COUNTS = ("due", "inserted", "updated", "unchanged", "kept", "rejected")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Outcome:
     asset : str
         Its key.
     counts : dict of str to int
-        ``due``, ``inserted``, ``updated``, ``unchanged``, ``rejected``, as far as they apply.
+        ``due``, ``inserted``, ``updated``, ``unchanged``, ``kept``, ``rejected``, as far as they apply.
     seconds : float or None
         How long it took; None if it was not materialized.
     failed : bool
@@ -62,6 +63,8 @@ def materialize_everything(
     ------
     ConfigurationError
         If ``DAGSTER_HOME`` isn't set.
+    KeyboardInterrupt
+        If the run was interrupted.
     """
     from astra_orchestration.definitions import defs
 
@@ -82,8 +85,19 @@ def materialize_everything(
         result = job.execute_in_process(
             run_config=config, instance=instance, asset_selection=list(wanted), raise_on_error=False
         )
+    if any(map(_is_interrupt, result.all_events)):
+        raise KeyboardInterrupt
     done = {event.asset_key: event for event in result.get_asset_materialization_events()}
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
+
+
+def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
+    """Count what is stored now, and say how much was refused: files (which all tables of spectra count) and results."""
+    landed = sum(outcome.counts.get(name, 0) for outcome in outcomes for name in ("inserted", "updated", "unchanged"))
+    files = max((outcome.counts.get("rejected", 0) for outcome in outcomes if "due" not in outcome.counts), default=0)
+    refused = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
+    of_results = [(outcome.asset, outcome.counts["rejected"]) for outcome in outcomes if "due" in outcome.counts]
+    return landed, refused + [f"{count} of {asset}" for asset, count in of_results if count]
 
 
 def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:
@@ -115,9 +129,21 @@ def _logger(say: Callable[[str, str], None]) -> dg.LoggerDefinition:
     return console
 
 
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    """Tell whether an event is the end of a run by Ctrl-C or SIGTERM, which Dagster doesn't pass on."""
+    if event.event_type == dg.DagsterEventType.PIPELINE_CANCELED:
+        return True
+    if event.event_type != dg.DagsterEventType.PIPELINE_FAILURE:
+        return False
+    reason = event.job_failure_data.failure_reason
+    return reason is not None and reason.name == "UNEXPECTED_TERMINATION"
+
+
 def _cause(event: dg.DagsterEvent) -> str:
-    """Give the error that a step failed by, without those that wrap it."""
+    """Give the error that a step failed by, without those that wrap it: ours if there is one, or else the first."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    if error is None:
+        return "failed"
+    while error.cause is not None and not error.message.startswith(OUR_ERRORS):
         error = error.cause
-    return f"failed: {error.message.strip()}" if error else "failed"
+    return f"failed: {error.message.strip()}"

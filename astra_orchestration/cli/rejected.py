@@ -1,10 +1,12 @@
 """``astra rejected`` and ``astra replay``: what has no result and why, and trying refused rows again."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -27,11 +29,12 @@ ROWS_SHOWN = 50
 def rejected(
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
     reason: Annotated[
-        Literal["exception", "no_result", "refused", "not_ingested"] | None,
+        Literal["exception", "no_result", "refused", "not_ingested", "contract"] | None,
         typer.Option(help="Only what is listed for this reason."),
     ] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where each of them was raised.")] = False,
 ) -> None:
     """List what failed, gave no result or could not be stored, and why."""
     from astra_models.rejected import RejectedResult, select_rejected
@@ -43,11 +46,12 @@ def rejected(
     if not total:
         say("nothing is rejected")
         return
-    columns = ("when", "pipeline", "spectrum_pk", "version", "reason", "run", "message")
-    listed = table(columns, map(_shown, query.order_by(RejectedResult.pk.desc()).limit(limit)))
-    for column in listed.columns[1:]:
-        column.justify = "left"
-    console.print(listed)
+    rows = query.order_by(RejectedResult.pk.desc()).limit(limit)
+    if traceback:
+        for row in rows:
+            _show_traceback(row)
+    else:
+        _show_table(rows)
     say(f"{min(total, limit)} of {total} shown" if total > limit else f"{total} in all")
 
 
@@ -59,6 +63,7 @@ def replay(
 ) -> None:
     """Try to store refused rows again, at the version that they were made with."""
     from astra_models.analysis import replay as replaying
+    from astra_models.errors import NothingRejectedError
     from astra_models.rejected import RejectedResult
 
     if (run is None) != every:
@@ -67,12 +72,24 @@ def replay(
     if discard:
         say(f"{replaying.discard(run)} refused rows dropped")
         return
-    report = replaying.replay(run)
-    say(f"{report.rows} tried: {report.inserted} inserted, {report.updated} updated, {report.rejected} refused again")
+    try:
+        report = replaying.replay(run)
+    except NothingRejectedError as error:
+        if run is not None or error.__cause__ is not None:
+            raise
+        say("no refused rows are listed, nothing is tried")
+        return
+    counts = f"{report.inserted} inserted, {report.updated} updated"
+    kept = f", {report.kept} kept (a newer result is stored)" if report.kept else ""
+    say(f"{report.rows} tried: {counts}{kept}, {report.rejected} refused again")
     for why, count in report.reasons.most_common(5):
         complain(f"[yellow]refused[/] {count}: {escaped(why)}")
-    if report.rejected:
-        raise typer.Exit(1)
+    if report.left:
+        complain(
+            f"[yellow]can't be replayed[/] {report.left}: a value was kept as a description only, which must not "
+            "become data. These rows stay listed: analyse their spectra again, or drop them with --discard"
+        )
+    end_with(landed=report.rows - report.rejected, refused=report.rejected + report.left)
 
 
 def _models_called(name: str) -> list[str]:
@@ -92,10 +109,26 @@ def _models_called(name: str) -> list[str]:
         raise
 
 
+def _show_table(rows: "Iterable[RejectedResult]") -> None:
+    columns = ("when", "pipeline", "spectrum_pk", "version", "reason", "run", "message")
+    listed = table(columns, map(_shown, rows))
+    for column in listed.columns[1:]:
+        column.justify = "left"
+    console.print(listed)
+
+
+def _show_traceback(row: "RejectedResult") -> None:
+    *head, message = _shown(row)
+    say(f"[bold]{' '.join(filter(None, head))}[/]")
+    say((escaped(row.traceback) if row.traceback else message) + "\n")
+
+
 def _shown(row: "RejectedResult") -> tuple[str, ...]:
+    from astra_models.messages import safe_text
     from astra_models.version import version_integer_to_string
 
     version = "" if row.v_astra is None else version_integer_to_string(row.v_astra)
     key = "" if row.spectrum_pk is None else str(row.spectrum_pk)
     when = row.created.isoformat(" ", "seconds").removesuffix("+00:00")
-    return when, row.model, key, version, row.reason, (row.run_id or "")[:8], escaped(row.message)
+    message = safe_text(row.message)  # rows of older releases have it as it was raised
+    return when, escaped(row.model), key, version, row.reason, escaped((row.run_id or "")[:8]), escaped(message)

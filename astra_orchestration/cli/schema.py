@@ -12,6 +12,7 @@ from astra_orchestration.cli.terminal import (
     complain,
     console,
     escaped,
+    print_plainly,
     require_configured,
     say,
     table,
@@ -101,7 +102,7 @@ def check_schema(
     require_configured()
     found = check.check_schema(all_models())
     if as_json:
-        print(json.dumps([asdict(difference) for difference in found], indent=2))  # noqa: T201  rich would wrap it
+        print_plainly(json.dumps([asdict(difference) for difference in found], indent=2))
     else:
         _show(found)
     if any(difference.matters for difference in found):

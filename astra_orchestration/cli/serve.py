@@ -1,35 +1,52 @@
-"""The Dagster UI as a child that is ended with everything it started.
+"""The Dagster UI as processes that end together: a code server, Dagster's daemon, and a web server behind a door.
 
-``dagster dev`` starts a web server, a daemon and a code server, and doesn't end them when it is ended itself. So it
-gets a process group of its own, and the whole group is ended.
+``dagster dev`` starts the same, but its web server takes requests from any page, and it doesn't end what it started
+when it is ended itself. Each process gets a group of its own, so that what it starts ends with it.
 """
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from astra_models.errors import ConfigurationError, PortTakenError
+from astra_models.errors import ConfigurationError, PortTakenError, ServerEndedError
 
-__all__ = ["require_dagster_home", "serve"]
+__all__ = ["browsable", "require_dagster_home", "require_free_port", "serve"]
 
 DEFINITIONS = "astra_orchestration.definitions"
-DAGSTER_DEV = ("-m", "dagster", "dev", "--module-name", DEFINITIONS, "--log-level", "error")
-WITHOUT_ADVICE = {"DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": "ignore:Function `dev_command`"}
+CODE_SERVER = ("-m", "dagster", "code-server", "start", "--module-name", DEFINITIONS, "--log-level", "warning")
+DAEMON = ("-m", "dagster._daemon", "run", "--log-level", "error", "--code-server-log-level", "warning")
+WEB_SERVER = ("-m", "astra_orchestration.cli", "web", "--quiet")
+WITHOUT_TELEMETRY = {"DAGSTER_DISABLE_TELEMETRY": "1"}
+WORKSPACE = """load_from:
+  - grpc_server:
+      socket: {socket}
+      location_name: {location}
+"""
 GRACE = 10.0  # seconds to end in order
 PAUSE = 0.2  # seconds between two looks
+LONGEST_SOCKET = 100  # characters of a socket's path that every system takes
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
-def serve(host: str, port: int, on_ready: Callable[[str], None]) -> int:
-    """Run the UI and its daemon until they end, or this process is told to.
+def serve(
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    *,
+    read_only: bool = False,
+    allowed_hosts: Collection[str] = (),
+) -> int:
+    """Run the UI and its daemon until one of their processes ends, or this process is told to.
 
     Parameters
     ----------
@@ -37,11 +54,15 @@ def serve(host: str, port: int, on_ready: Callable[[str], None]) -> int:
         Where the UI listens.
     on_ready : callable
         Called with the UI's address once it answers.
+    read_only : bool, optional
+        Whether nothing can be launched or changed in the UI.
+    allowed_hosts : collection of str, optional
+        Names by which browsers may call the UI, besides those of this machine.
 
     Returns
     -------
     int
-        The exit code: 0 if it was ended by Ctrl-C, SIGTERM or the closing of the terminal.
+        The exit code: 0, for it was ended by Ctrl-C, SIGTERM or the closing of the terminal.
 
     Raises
     ------
@@ -49,25 +70,85 @@ def serve(host: str, port: int, on_ready: Callable[[str], None]) -> int:
         If ``DAGSTER_HOME`` isn't set.
     PortTakenError
         If something else listens there.
+    ServerEndedError
+        If one of the processes ended by itself.
     """
     require_dagster_home()
-    _require_free_port(host, port)
-    address = f"http://{host}:{port}"
-    command = [sys.executable, *DAGSTER_DEV, "--host", host, "--port", str(port)]
-    before = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
-    child = subprocess.Popen(command, start_new_session=True, env=os.environ | WITHOUT_ADVICE)
-    try:
-        if _wait_until_ready(child, address):
-            on_ready(address)
-        return child.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
+    require_free_port(host, port)
+    options = [f"--allow-host={name}" for name in allowed_hosts] + ["--read-only"] * read_only
+    with _ending_signals(), _private_folder() as folder, Processes() as processes:
+        try:
+            code = folder / "code"
+            workspace = folder / "workspace.yaml"
+            workspace.write_text(WORKSPACE.format(socket=code, location=DEFINITIONS))
+            reads = ("--workspace", str(workspace))
+            processes.start("code server", *CODE_SERVER, "--socket", str(code))
+            processes.wait_until(lambda: _listens(code))
+            processes.start("daemon", *DAEMON, *reads)
+            processes.start("web server", *WEB_SERVER, *reads, "--host", host, "--port", str(port), *options)
+            processes.wait_until(lambda: _answers(host, port))
+            on_ready(browsable(host, port, allowed_hosts))
+            processes.wait_until(lambda: False)
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+class Processes:
+    """Processes that end together: when one has ended, and when the context is left."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        _end_group(child)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self.end()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start a Python process, in a process group of its own."""
+        self._children[name] = subprocess.Popen(
+            [sys.executable, *arguments],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | WITHOUT_TELEMETRY,
+        )
+
+    def wait_until(self, what: Callable[[], bool]) -> None:
+        """Wait until something is true.
+
+        Raises
+        ------
+        ServerEndedError
+            If a process ends before.
+        """
+        while not what():
+            for name, child in self._children.items():
+                if (code := child.poll()) is not None:
+                    raise ServerEndedError(
+                        f"the {name} of the Dagster UI has ended by itself ({_how(code)}), and the others were ended "
+                        "too; its last lines are above. Results that were written stay: start it again"
+                    )
+            time.sleep(PAUSE)
+
+    def end(self) -> None:
+        """End the processes and whatever they started, in order if they can, by force if they don't."""
+        for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, 1.0)):
+            until = time.monotonic() + patience
+            for child in self._children.values():
+                _send(child, number)
+            while self._alive() and time.monotonic() < until:
+                time.sleep(PAUSE)
+        for child in self._children.values():
+            child.wait()
+
+    def _alive(self) -> bool:
+        for child in self._children.values():
+            child.poll()
+        return any(_send(child, 0) for child in self._children.values())
 
 
 def require_dagster_home() -> Path:
@@ -87,49 +168,84 @@ def require_dagster_home() -> Path:
     return home
 
 
+def require_free_port(host: str, port: int) -> None:
+    """Make sure that a port can be listened on.
+
+    Raises
+    ------
+    PortTakenError
+        If it can't.
+    """
+    try:
+        [family, kind, protocol, _, address], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise PortTakenError(
+            f"port {port} of {host} can't be used ({error.strerror}); choose another: `astra ui --port {port + 1}` "
+            f"or `make run PORT={port + 1}`"
+        ) from error
+
+
+def browsable(host: str, port: int, allowed_hosts: Collection[str] = ()) -> str:
+    """Give an address by which the web server's door lets a browser in."""
+    named = host in EVERYWHERE and allowed_hosts
+    name = next(iter(allowed_hosts)) if named else EVERYWHERE.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+@contextmanager
+def _ending_signals() -> Iterator[None]:
+    """Let every signal that asks a process to end do what Ctrl-C does."""
+    before = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _require_free_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Give a folder that nobody else can look into: who reaches the code server's socket can launch runs."""
+    roomy = len(tempfile.gettempdir()) < LONGEST_SOCKET - len("/astra-ui-12345678/code")
+    with tempfile.TemporaryDirectory(prefix="astra-ui-", dir=None if roomy else "/tmp") as folder:
+        yield Path(folder)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTakenError(
-                f"port {port} of {host} can't be used ({error.strerror}); choose another: `astra ui --port {port + 1}` "
-                f"or `make run PORT={port + 1}`"
-            ) from error
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], address: str) -> bool:
-    while child.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/server_info", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(PAUSE)
-    return False
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started, in order if they can, by force if they don't."""
-    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, 1.0)):
-        try:
-            os.killpg(child.pid, number)
-        except ProcessLookupError:
-            break
-        until = time.monotonic() + patience
-        while _is_alive(child) and time.monotonic() < until:
-            time.sleep(PAUSE)
-    child.wait()
-
-
-def _is_alive(child: subprocess.Popen[bytes]) -> bool:
-    child.poll()
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(EVERYWHERE.get(host, host), port, timeout=5)
     try:
-        os.killpg(child.pid, 0)
+        connection.request("GET", "/server_info", headers={"Host": "localhost"})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _send(child: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a process and whatever it started; False if none of them is there any more."""
+    try:
+        os.killpg(child.pid, number)
     except ProcessLookupError:
         return False
     return True
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

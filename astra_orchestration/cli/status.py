@@ -13,6 +13,7 @@ from astra_orchestration.cli.terminal import (
     connect_to_configured,
     console,
     escaped,
+    print_plainly,
     say,
     table,
     where,
@@ -41,7 +42,7 @@ def status(
 
 def print_json(content: Mapping[str, object]) -> None:
     """Print JSON; times are in UTC, as ISO 8601 has them."""
-    print(json.dumps(content, indent=2, default=_plain))  # noqa: T201  rich would wrap it
+    print_plainly(json.dumps(content, indent=2, default=_plain))
 
 
 def shown_time(moment: datetime | None) -> str:

@@ -1,17 +1,21 @@
 """What all commands share in a terminal: how they print, how their errors look, and the configured database."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
+
+from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED, code_of
+from astra_orchestration.cli.interrupts import ENDED, Terminated
 
 if TYPE_CHECKING:
     from astra_models.base import BaseModel
@@ -24,8 +28,49 @@ CountedOf = Callable[[int, int], None]
 warnings.filterwarnings("ignore", message="no database is configured")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-errors = Console(stderr=True, highlight=False)
+# As in `astra_models.messages`, which can't be imported to say that the configuration is wrong.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+
+
+class PatientConsole(Console):
+    """A console whose reader may go away (``| head``): the work goes on, without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+        silence(self.file)
+
+
+def silence(stream: IO[str]) -> None:
+    """Lead a stream that nobody reads into nothing."""
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
+def flush_output() -> None:
+    """Write what is still buffered, if there is somebody to read it; exit with 1 if it can't be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            silence(stream)
+        except OSError as error:
+            silence(stream)
+            complain(f"[bold red]error:[/] the output can't be written: {error.strerror}")
+            raise SystemExit(FAILED) from error
+
+
+def print_plainly(text: str) -> None:
+    """Print text for programs as it is, on lines of any length."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+console = PatientConsole(highlight=False, width=None if sys.stdout.isatty() else 120)
+errors = PatientConsole(stderr=True, highlight=False)
 say = partial(console.print, soft_wrap=True)
 complain = partial(errors.print, soft_wrap=True)
 
@@ -34,14 +79,30 @@ class AstraGroup(TyperGroup):
     """Commands that show errors which users can cause as one line, without a traceback."""
 
     def invoke(self, ctx: Any) -> object:
-        """Run a command; exit with 1 if it fails."""
+        """Run a command; if it fails, exit with the code of `astra_orchestration.cli.exit_codes`."""
         try:
             return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
         except Exception as error:
-            if not is_user_error(error):
+            known = error if is_user_error(error) else explained(error)
+            if known is None:
                 raise
-            complain(f"[bold red]error:[/] {escaped(str(error))}")
-            raise typer.Exit(1) from error
+            complain(f"[bold red]error:[/] {escaped(str(known))}")
+            raise typer.Exit(code_of(known)) from error
+        except KeyboardInterrupt as stop:
+            complain(ENDED)
+            raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from stop
+
+
+def explained(error: Exception) -> Exception | None:
+    """Give the error that names what disk or network did, if it was they."""
+    if not isinstance(error, OSError) and not any(base.__name__ == "PeeweeException" for base in type(error).__mro__):
+        return None
+    from astra_models.base import database
+    from astra_models.database.causes import explained
+
+    return explained(database, error)
 
 
 def is_user_error(error: Exception) -> bool:
@@ -51,10 +112,10 @@ def is_user_error(error: Exception) -> bool:
 
 
 def escaped(text: str) -> str:
-    """Give text that rich prints as it is."""
+    """Give text that rich prints as it is, but for what a terminal would obey: that is shown as in a Python string."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text))
 
 
 def connect_to_configured(*models: "type[BaseModel]") -> None:

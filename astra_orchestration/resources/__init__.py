@@ -7,16 +7,10 @@ from astra_models import base
 from astra_models.database.config import IN_MEMORY, sqlite_database
 from astra_models.outputs import all_models
 from astra_models.schema.tables import create_tables
-from astra_orchestration.resources.database import (
-    ConfiguredTarget,
-    DatabaseResource,
-    PostgresTarget,
-    SqliteTarget,
-    Target,
-    connect,
-)
+from astra_orchestration.resources.database import DatabaseResource, connect
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.resources.io_manager import pipeline_result_io_manager
+from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget, Target
 
 __all__ = [
     "ConfiguredTarget",

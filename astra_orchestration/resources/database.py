@@ -5,30 +5,25 @@ say. All models are bound to it on first use, so that a database that can't be r
 a message that says what to do, and not the setting up of the run.
 """
 
-import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import peewee
+from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition
+from dagster._utils.cached_method import cached_method
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from astra_models import base
 from astra_models.base import BaseModel
-from astra_models.database.config import (
-    PATH_VARIABLE,
-    get_database_and_schema,
-    is_in_memory,
-    postgresql_database,
-    read_configuration,
-    sqlite_database,
-)
+from astra_models.database.config import is_in_memory
 from astra_models.database.peewee_internals import settings_of
 from astra_models.database.retry import describe, one_line
-from astra_models.errors import ConfigurationError, DatabaseUnavailableError, did_you_mean
+from astra_models.errors import ConfigurationError, DatabaseUnavailableError
 from astra_models.outputs import packages_of
 from astra_models.schema.migration import require_current
 from astra_models.schema.tables import existing_tables, require_tables
+from astra_orchestration.resources.launchpad import launchpad_schema
+from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget, Target, check_target
 
 __all__ = [
     "ConfiguredTarget",
@@ -37,97 +32,6 @@ __all__ = [
     "SqliteTarget",
     "connect",
 ]
-
-# What a run computed is to survive a power cut; development's synchronous=0 doesn't promise that.
-ORCHESTRATED_PRAGMAS: Mapping[str, Any] = {"synchronous": "normal"}
-
-
-class Target(dg.Config):
-    """Base of the targets. Errors never repeat a wrong value: it may be a misplaced password."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
-class PostgresTarget(Target):
-    """A PostgreSQL database. There is no field for a password: name the environment variable that holds it."""
-
-    kind: Literal["postgres"] = "postgres"
-    dbname: str = Field(description="Name of the database")
-    user: str | None = Field(default=None, description="As whom to connect")
-    host: str | None = Field(default=None, description="Machine, or folder of the socket")
-    port: int | None = Field(default=None, description="Port")
-    schema_: str | None = Field(default=None, alias="schema", description="Schema of all tables")
-    timezone: str | None = Field(
-        default=None, description="Zone of times that are stored without one, such as America/Denver"
-    )
-    password_env: str | None = Field(
-        default=None,
-        description="Environment variable that holds the password. Without it, libpq looks in PGPASSWORD and ~/.pgpass",
-    )
-
-    def resolve(self) -> tuple[peewee.Database, str | None]:
-        """Make the database, without connecting to it.
-
-        Raises
-        ------
-        ConfigurationError
-            If the environment variable isn't set, or `dbname` is a connection string.
-        """
-        if "=" in self.dbname or "://" in self.dbname:
-            raise ConfigurationError(
-                "target.postgres.dbname is a connection string; give the database's name alone, and the rest in "
-                "user, host, port and password_env"
-            )
-        connection = {"user": self.user, "host": self.host, "port": self.port, "password": self._password()}
-        return postgresql_database(self.dbname, timezone=self.timezone, **connection), self.schema_
-
-    def _password(self) -> str | None:
-        if self.password_env is None:
-            return None
-        try:
-            return os.environ[self.password_env]
-        except KeyError:
-            raise ConfigurationError(
-                f"target.postgres.password_env: the environment variable {self.password_env!r} is not set; export it, "
-                "or leave password_env out and let libpq look in PGPASSWORD and ~/.pgpass"
-            ) from None
-
-
-class SqliteTarget(Target):
-    """A SQLite file."""
-
-    kind: Literal["sqlite"] = "sqlite"
-    path: str = Field(description="The file, made if it isn't there; ':memory:' for tests")
-    pragmas: dict[str, Any] = Field(default={}, description="SQLite pragmas that replace the defaults")
-
-    def resolve(self) -> tuple[peewee.Database, str | None]:
-        """Make the database, without opening the file."""
-        return sqlite_database(self.path, {**ORCHESTRATED_PRAGMAS, **self.pragmas}), None
-
-
-class ConfiguredTarget(Target):
-    """The database that ``ASTRA_DATABASE_PATH`` or the configuration files name."""
-
-    kind: Literal["config"] = "config"
-
-    def resolve(self) -> tuple[peewee.Database, str | None]:
-        """Make the database, without connecting to it.
-
-        Raises
-        ------
-        ConfigurationError
-            If something is configured, and wrong.
-        """
-        if os.environ.get(PATH_VARIABLE):
-            return SqliteTarget(path=os.environ[PATH_VARIABLE]).resolve()
-        config = dict(read_configuration())
-        section = config.get("database")
-        if isinstance(section, Mapping) and section.get("path") and "dbname" not in section:
-            config["database"] = {
-                **section,
-                "pragmas": {**ORCHESTRATED_PRAGMAS, **(section.get("pragmas") or {})},
-            }
-        return get_database_and_schema(config)
 
 
 class DatabaseResource(dg.ConfigurableResource):
@@ -147,8 +51,21 @@ class DatabaseResource(dg.ConfigurableResource):
 
     def __init__(self, **data: Any):
         if "target" in data and not isinstance(data["target"], Target):
-            _check_target(data["target"])
+            check_target(data["target"])
         super().__init__(**data)
+
+    @cached_method  # Dagster needs the same definition each time
+    def get_resource_definition(self) -> ConfigurableResourceFactoryResourceDefinition:
+        """Give Dagster's definition, with settings that are checked before a run keeps them."""
+        plain = super().get_resource_definition()
+        return ConfigurableResourceFactoryResourceDefinition(
+            type(self),
+            resource_fn=plain.resource_fn,
+            config_schema=launchpad_schema(plain.config_schema.default_value),
+            description=plain.description,
+            nested_resources=plain.nested_resources,
+            nested_partial_resources=plain.nested_partial_resources,
+        )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Note whether the run is one whose results are to be kept. Nothing is opened here."""
@@ -223,32 +140,6 @@ def connect(*models: type[BaseModel]) -> peewee.Database:
             "you may read and write it"
         ) from error
     return base.database.obj
-
-
-_TARGETS: dict[str, type[Target]] = {
-    "postgres": PostgresTarget,
-    "sqlite": SqliteTarget,
-    "config": ConfiguredTarget,
-}
-
-
-def _check_target(target: object) -> None:
-    """Refuse unknown keys, by name only: a wrong key's value may be a password."""
-    if not isinstance(target, Mapping):
-        raise ConfigurationError(f"target: is not a mapping with one of the keys {', '.join(_TARGETS)}")
-    if len(target) != 1 or not _TARGETS.keys() >= target.keys():
-        raise ConfigurationError(f"target: has {sorted(target)}, but takes exactly one of {', '.join(_TARGETS)}")
-    [(kind, section)] = target.items()
-    if not isinstance(section, Mapping):
-        raise ConfigurationError(f"target.{kind}: is not a mapping of settings")
-    if "password" in section:
-        raise ConfigurationError(
-            f"target.{kind}.password: passwords aren't configured, they would be kept with every run; export it, and "
-            "name the environment variable in password_env"
-        )
-    known = {field.alias or name for name, field in _TARGETS[kind].model_fields.items()} - {"kind"}
-    for key in set(section) - known - {"kind"}:
-        raise ConfigurationError(f"target.{kind}: unknown key {key!r}; {did_you_mean(key, sorted(known))}")
 
 
 def _bind_unless_bound(database: peewee.Database, schema: str | None) -> None:

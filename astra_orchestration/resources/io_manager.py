@@ -12,7 +12,7 @@ import dagster as dg
 import peewee
 
 from astra_models.analysis.stream import ResultStream, write
-from astra_models.errors import ResultTypeError, SelectionError
+from astra_models.errors import ResultTypeError, SelectionError, UnansweredError
 from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import to_table
@@ -55,6 +55,8 @@ class PipelineResultIOManager(dg.IOManager):
         ------
         ResultTypeError
             If it is neither a `ResultStream` nor a list of results.
+        dagster.Failure
+            If too few of the spectra that were due have a result.
         """
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
@@ -63,7 +65,14 @@ class PipelineResultIOManager(dg.IOManager):
         seconds = time.monotonic() - started
         if report.rows:
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
-        context.add_output_metadata(_metadata(stream, report, seconds))
+        if stream.due and (answered := stream.answered(report)) < stream.due:
+            context.log.info(f"{answered} of {stream.due} answered")
+        metadata = _metadata(stream, report, seconds)
+        try:
+            stream.require_answered(report)
+        except UnansweredError as error:
+            raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+        context.add_output_metadata(metadata)
 
     def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":
         """Give the results of the installed major.minor version, as what the input's annotation asks for.
@@ -129,7 +138,9 @@ def _counts(report: UpsertReport) -> str:
 
 def _metadata(stream: ResultStream[PipelineOutputMixin], report: UpsertReport, seconds: float) -> dict[str, Any]:
     model = stream.models[0]
-    metadata: dict[str, Any] = {} if stream.due is None else {"due": stream.due}
+    metadata: dict[str, Any] = {}
+    if stream.due is not None:
+        metadata = {"due": stream.due, "answered": stream.answered(report)}
     metadata |= {name: getattr(report, name) for name in COUNTS}
     if report.reasons:
         metadata["reasons"] = dg.MetadataValue.md(_reasons(report.reasons))

@@ -26,6 +26,7 @@ from astra_models.fits.written_header import header as header_of
 from astra_models.fits.written_header import plain_table_cards, primary_cards, with_checksums
 from astra_models.ingest.tables.values import is_key
 from astra_models.mwm import BossCombinedSpectrum
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.version import version_string_to_integer
 
@@ -44,7 +45,9 @@ FILETYPES = {
     BossVisitSpectrum: "specFull",
     ApogeeVisitSpectrum: "apVisit",
 }
-_NOT_PUBLISHED = {"pk", "modified", "path", "v_astra_major_minor", "spec_file", "starver", "created"}
+_NOT_PUBLISHED = {"pk", "modified", "path", "v_astra_major_minor", "spec_file", "starver", "created"}.union(
+    PipelineOutputMixin.made_from
+)
 _SPECTRUM_UNITS = {"K": (3500, 7500), "mag": (7, 19), "km / s": (-120, 120), "dex(cm / s2)": (0.2, 5), "deg": (0, 90)}
 _TEXTS = {"release": 5, "filetype": 8, "run2d": 6, "apred": 3, "telescope": 6, "obj": 18, "sdss4_apogee_id": 18}
 _UNITS = {"dex(cm / s2)": "log10(cm/s^2)", "km / s": "km/s"}

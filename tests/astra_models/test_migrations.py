@@ -8,7 +8,7 @@ import peewee
 import psycopg2
 import pytest
 
-from astra_models import base, outputs
+from astra_models import base, outputs, schema
 from astra_models.aspcap import ASPCAP
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
@@ -23,6 +23,7 @@ from astra_models.errors import (
 )
 from astra_models.fields import FloatField
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.schema import migration
 from astra_models.schema.check import check_schema
@@ -33,7 +34,7 @@ from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 
 HERE = Path(__file__).parent
-ALL = ["0001_first_version", "0002_whole_data_model"]
+ALL = sorted(path.stem for path in (Path(schema.__file__).parent / "migrations").glob("[0-9]*.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -275,8 +276,20 @@ def test_rows_survive_a_migration(first_version: peewee.Database) -> None:
         Corv.insert(spectrum_pk=99, v_astra=9000).execute()
 
 
+def test_failures_that_were_listed_before_have_no_traceback(first_version: peewee.Database) -> None:
+    first_version.execute_sql(
+        f"INSERT INTO {peewee_quoted('rejected_result')} (model, spectrum_pk, v_astra, reason, message, created) "
+        "VALUES ('Corv', 1, 9000, 'exception', 'ValueError: x', '2026-01-01 00:00+00:00')"
+    )
+    migrate()
+    [row] = RejectedResult.select()
+    assert (row.model, row.message, row.traceback) == ("Corv", "ValueError: x", None)
+    RejectedResult.create(model="Corv", reason="exception", message="", traceback="here")
+    assert [row.traceback for row in RejectedResult.select().order_by(RejectedResult.pk)] == [None, "here"]
+
+
 def test_older_tables_are_told_before_they_are_used(first_version: peewee.Database) -> None:
-    assert [step.applied for step in steps()] == [None, None]
+    assert [step.applied for step in steps()] == [None] * len(ALL)
     with pytest.raises(OutdatedSchemaError, match=r"older release .*0002_whole_data_model.*astra migrate up"):
         require_current()
     migrate()
@@ -286,11 +299,11 @@ def test_older_tables_are_told_before_they_are_used(first_version: peewee.Databa
 
 def test_a_migration_without_record_is_told(empty: peewee.Database) -> None:
     init()
-    empty.execute_sql(f"DELETE FROM {peewee_quoted('schema_migration')} WHERE name = '{ALL[1]}'")
+    empty.execute_sql(f"DELETE FROM {peewee_quoted('schema_migration')} WHERE name = '{ALL[-1]}'")
     bind(empty, bound_schema())
-    with pytest.raises(OutdatedSchemaError, match=ALL[1]):
+    with pytest.raises(OutdatedSchemaError, match=ALL[-1]):
         require_current()
-    assert migrate() == [ALL[1]]
+    assert migrate() == [ALL[-1]]
     assert check_schema() == []
 
 

@@ -42,6 +42,7 @@ def target_of(
         section["port"] = int(params["port"])
     if "password" in params:
         monkeypatch.setenv(PASSWORD_VARIABLE, params["password"])
+        monkeypatch.setenv("ASTRA_DATABASE_HOSTS", params.get("host", ""))
         section["password_env"] = PASSWORD_VARIABLE
     return {"postgres": {name: value for name, value in section.items() if value is not None}}
 

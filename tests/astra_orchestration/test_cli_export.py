@@ -74,14 +74,14 @@ def test_products_are_named(memory_database: peewee.Database) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["rokket", "--output", "x.fits"], 1, "did you mean Rocket"),
-        (["rocket", "--output", "x.xls"], 1, "no format has this suffix"),
+        (["rokket", "--output", "x.fits"], 2, "did you mean Rocket"),
+        (["rocket", "--output", "x.xls"], 2, "no format has this suffix"),
         (["rocket"], 2, "--output says which file"),
         ([], 2, "give a MODEL and --output, or a --product"),
         (["--product", "mwmTargets", "--limit", "3"], 2, "a product is always whole"),
-        (["--product", "mwmTarget"], 1, "did you mean mwmTargets"),
+        (["--product", "mwmTarget"], 2, "did you mean mwmTargets"),
         (["--product", "astraAllStarRocket"], 1, "there are no rows for astraAllStarRocket"),
-        (["source", "--output", "x.fits", "--latest"], 1, "leave that condition out"),
+        (["source", "--output", "x.fits", "--latest"], 2, "leave that condition out"),
     ],
 )
 def test_what_can_not_be_done_is_said(

@@ -1,5 +1,6 @@
 """``astra ingest``: whatever the files are, each is detected from its content, and none affects another."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.cli import ingest as cli_ingest
 from astra_orchestration.cli.main import app
+from astra_orchestration.sample import make_sample
 from astra_orchestration.sample.summary_file import write_result_file
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
@@ -77,7 +79,7 @@ def test_files_of_all_kinds_are_told_apart_by_their_content(
 
     done = astra("ingest", tmp_path / "*.fits*", *sample_visits, tmp_path / "nowhere" / "*.fits")
 
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert ASPCAP.select().count() == 3
     assert BossVisitSpectrum.select().count() == len(sample_visits)
     assert f"{len(sample_visits)} of {len(sample_visits)} file" in done.output
@@ -166,7 +168,7 @@ def test_a_dry_run_says_what_would_happen_and_needs_no_database(tmp_path: Path, 
 
     done = astra("ingest", "--dry-run", path, *sample_visits)
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
     assert "5 rows read" in done.output
     assert "nothing is written" in done.output
     n_columns = len(AstroNNdist._meta.fields)
@@ -240,7 +242,7 @@ def test_rows_that_are_rejected_are_said_and_listed(database: peewee.Database, t
     done = astra("ingest", write_result_file(tmp_path / NAME, ASPCAP, 5, change=without_identifiers))
     listed = astra("rejected", "--reason", "not_ingested")
 
-    assert done.exit_code == 0
+    assert done.exit_code == 3
     assert rows_of(done)["aspcap"] == ["4", "0", "0"]
     assert "1 row rejected, and kept in rejected_result (`astra rejected`)" in done.output
     assert "  1: it has no identifier of a source" in done.output
@@ -313,3 +315,30 @@ def sample_visits(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("sample")
     make_sample(folder, stars=1)
     return sorted((folder / "visits").glob("*.fits"))
+
+
+# ---- files of spectra that are known
+
+
+def test_spectra_that_are_known_are_said_to_be(database: peewee.Database, tmp_path: Path) -> None:
+    sample = make_sample(tmp_path / "sample", stars=2)
+    pattern = tmp_path / "sample" / "**" / "*.fits"
+    first = astra("ingest", "spectra", pattern)
+    assert "known already" not in first.output
+    again = astra("ingest", "spectra", pattern)
+    refused = first.output.count("refused /")
+    assert again.output.count("refused /") == refused > 0
+    good = len(sample.files) - refused
+    line = f"known already: {good} ingested and {refused} refused, unchanged since (--again reads them again)"
+    assert line in " ".join(again.output.split())
+    assert rows_of(again)["boss_visit_spectrum"] == ["0", "0", rows_of(first)["boss_visit_spectrum"][0]]
+
+    visit = Path(BossVisitSpectrum.get().path)
+    times, content = visit.stat(), bytearray(visit.read_bytes())
+    content[-1] ^= 1
+    visit.write_bytes(content)
+    os.utime(visit, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "changed /" not in astra("ingest", "spectra", pattern).output
+    verified = " ".join(astra("ingest", "spectra", pattern, "--verify").output.split())
+    assert f"changed {visit}: its bytes have changed, although its size and time are the same" in verified
+    assert "known already" not in astra("ingest", "spectra", pattern, "--again").output

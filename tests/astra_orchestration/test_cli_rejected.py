@@ -1,5 +1,6 @@
 """``astra rejected`` and ``astra replay``."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_a_row_is_stored_once_its_spectrum_is_there(refused: list[dict[str, Any]
 
     shown = astra("replay", "5f1c")
 
-    assert shown.exit_code == 1
+    assert shown.exit_code == 3
     assert "2 tried: 1 inserted, 0 updated, 1 refused again" in shown.output
     assert [row.teff for row in Rocket.select()] == [5000.0]
     (left,) = RejectedResult.select()
@@ -86,6 +87,33 @@ def test_a_replayed_row_keeps_the_version_that_it_was_made_with(
     monkeypatch.setenv("ASTRA_VERSION", "1.0.0")
     astra("replay", "--all")
     assert [row.v_astra for row in Rocket.select()] == [9000]
+
+
+@pytest.mark.parametrize("payload", [{"tag": {"a": 1}}, {"teff": object()}], ids=["dict", "object"])
+def test_a_row_of_which_something_was_only_described_is_shown_and_not_replayed(
+    database: peewee.Database, make_spectra: Visits, payload: dict[str, Any]
+) -> None:
+    spectrum = make_spectra(1)[0]
+    upsert(Rocket, [{"spectrum_pk": spectrum.spectrum_pk} | payload], run_id="5f1c2a77")
+
+    shown = astra("replay", "5f1c")
+
+    assert shown.exit_code == 1
+    assert "0 tried" in shown.output
+    assert "can't be replayed 1: a value was kept as a description only" in " ".join(shown.output.split())
+    assert "1 in all" in astra("rejected").output
+    assert not Rocket.select().exists()
+    assert "1 refused rows dropped" in astra("replay", "5f1c", "--discard").output
+
+
+def test_a_replayed_row_does_not_replace_that_of_a_newer_patch(database: peewee.Database, make_spectra: Visits) -> None:
+    key = make_spectra(1)[0].spectrum_pk
+    upsert(Rocket, [{"spectrum_pk": key, "teff": 1.0, "v_astra": 9005}])
+    payload = json.dumps({"spectrum_pk": key, "teff": 2.0})
+    RejectedResult.create(model="Rocket", reason="refused", message="", payload=payload, v_astra=9001, run_id="5f1c")
+    shown = astra("replay", "5f1c")
+    assert "1 tried: 0 inserted, 0 updated, 1 kept (a newer result is stored), 0 refused again" in shown.output
+    assert Rocket.get().teff == 1.0
 
 
 def test_refused_rows_are_dropped_on_demand(refused: list[dict[str, Any]]) -> None:

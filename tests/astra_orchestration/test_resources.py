@@ -190,15 +190,16 @@ def test_a_connection_string_is_not_a_database_name(dbname: str) -> None:
 
 
 def test_a_password_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SURVEY_PASSWORD", raising=False)
+    monkeypatch.delenv("ASTRA_SURVEY_PASSWORD", raising=False)
 
-    with pytest.raises(ConfigurationError, match="environment variable 'SURVEY_PASSWORD' is not set; export it"):
-        DatabaseResource(target={"postgres": {"dbname": "survey", "password_env": "SURVEY_PASSWORD"}}).connect()
+    with pytest.raises(ConfigurationError, match="environment variable 'ASTRA_SURVEY_PASSWORD' is not set; export it"):
+        DatabaseResource(target={"postgres": {"dbname": "survey", "password_env": "ASTRA_SURVEY_PASSWORD"}}).connect()
 
 
 def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("SURVEY_PASSWORD", PASSWORD)
-    target = {"postgres": {"dbname": "survey", "host": "127.0.0.1", "port": 1, "password_env": "SURVEY_PASSWORD"}}
+    monkeypatch.setenv("ASTRA_SURVEY_PASSWORD", PASSWORD)
+    monkeypatch.setenv("ASTRA_DATABASE_HOSTS", "127.0.0.1")
+    target = {"postgres": {"dbname": "survey", "host": "127.0.0.1", "port": 1, "password_env": "ASTRA_SURVEY_PASSWORD"}}
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = launch(number_of_sources, target, instance=instance, raise_on_error=False)

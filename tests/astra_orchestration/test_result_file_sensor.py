@@ -17,6 +17,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import DatabaseUnavailableError
 from astra_models.ingest import ingest_result_file
 from astra_models.ingested import IngestedFile
+from astra_models.source import Source
 from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.automation import file_sensor as module
 from astra_orchestration.definitions import defs
@@ -256,6 +257,24 @@ def test_a_mapping_that_is_put_beside_a_file_is_a_reason_to_ask_again(observator
     drop(folder / "stars.csv.yaml")
 
     assert names(observatory.settle()) == ["stars.csv"]
+
+
+@one_database
+def test_a_mended_mapping_is_not_known_already(observatory: Observatory, folder: Path) -> None:
+    (folder / "stars.csv").write_text("id,x,y\n5,1,2\n")
+    mapping = "tables: {Source: {sdss_id: id, ra: {from: x, unit: deg}}}\n"
+    (folder / "stars.csv.yaml").write_text(mapping)
+    [request] = observatory.settle()
+    assert observatory.obey(request).success
+    os.utime(folder / "stars.csv.yaml", ns=(0, 1))
+    assert "1 of them ingested before" in observatory.settle()
+
+    (folder / "stars.csv.yaml").write_text(mapping.replace("from: x", "from: y"))
+    [request] = observatory.settle()
+    assert observatory.obey(request).success
+
+    assert Source.get().ra == 2
+    assert IngestedFile.select().count() == 2
 
 
 @one_database

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import peewee
 import psycopg2
 import pytest
 
 from astra_models.base import bind, database
 from astra_models.database import retry
+from astra_models.database.causes import explained
 from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.errors import DatabaseUnavailableError, TransactionInterruptedError
 from astra_models.rocket import Rocket
@@ -215,6 +217,17 @@ def test_what_no_retry_mends_fails_at_once(
     with pytest.raises(DatabaseUnavailableError, match="can't be used"):
         upsert(Rocket, rows()[:10])
     assert time.monotonic() - started < 5
+
+
+def test_connection_lost_where_nothing_is_retried_is_explained(
+    postgresql_target: dict[str, Any], administrator: Any
+) -> None:
+    with pytest.raises(peewee.PeeweeException) as caught, database.atomic():
+        administrator.execute(KILL)
+        database.execute_sql("SELECT 1")
+    known = explained(database, caught.value)
+    assert isinstance(known, DatabaseUnavailableError)
+    assert "the connection was lost (" in str(known)
 
 
 def test_sqlite_file_locked_by_another_process(tmp_path: Any, caplog: Any) -> None:

@@ -67,6 +67,8 @@ class Rows:
         Whether what is stored of a source stays, and only what is missing is filled in.
     problems : list of (int, str)
         Records that were taken out, by number, and why.
+    max_separation : float or None
+        How far apart on the sky records of one source may be, in arcsec; None if that isn't looked at.
     """
 
     numbers: np.ndarray
@@ -74,12 +76,13 @@ class Rows:
     wanted: Mapping[object, Column] = field(default_factory=dict)
     keeps: bool = False
     problems: Problems = field(default_factory=list)
+    max_separation: float | None = None
 
     def take(self, places: np.ndarray) -> "Rows":
         """Give some of the records, without the problems."""
         batches = [_of_records(batch, places, len(self)) for batch in self.batches]
         wanted = {name: column.take(places) for name, column in self.wanted.items()}
-        return Rows(self.numbers[places], batches, wanted, self.keeps)
+        return replace(self, numbers=self.numbers[places], batches=batches, wanted=wanted, problems=[])
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -25,12 +25,12 @@ from astra_models.ingest.rows.links import (
     link_results,
     link_spectra,
 )
-from astra_models.ingest.rows.sources import link_sources
+from astra_models.ingest.rows.sources import Apart, FarApart, link_sources
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch, check_columns, last_of_each_key
 from astra_models.upsert.lookup import find_rows
-from astra_models.upsert.plan import UpsertPlan, plan_for_columns
+from astra_models.upsert.plan import Rules, UpsertPlan, plan_for_columns
 from astra_models.upsert.postgresql import PostgresqlWriter
 from astra_models.upsert.quarantine import ROW_ERRORS, is_about_rows
 from astra_models.upsert.sqlite import SqliteWriter
@@ -53,19 +53,23 @@ class Outcome:
         Rows that a later one of the same thing took the place of: result, or else spectrum, or source.
     sources : dict of int to str
         By the key of a source: inserted, updated or unchanged, where what is stored of sources stays.
+    spectra : list of (ndarray of int, ndarray of int)
+        Numbers of records, and for each the key of a spectrum that it has.
     """
 
     tables: dict[str, Counter[str]] = field(default_factory=dict)
     problems: Problems = field(default_factory=list)
     superseded: int = 0
     sources: dict[int, str] = field(default_factory=dict)
+    spectra: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def __add__(self, other: "Outcome") -> "Outcome":
         names = dict.fromkeys([*self.tables, *other.tables])
         tables = {name: self.tables.get(name, Counter()) + other.tables.get(name, Counter()) for name in names}
         sources = dict(self.sources)
         add_sources(sources, other.sources)
-        return Outcome(tables, self.problems + other.problems, self.superseded + other.superseded, sources)
+        problems, spectra = self.problems + other.problems, self.spectra + other.spectra
+        return Outcome(tables, problems, self.superseded + other.superseded, sources, spectra)
 
 
 def add_sources(known: dict[int, str], more: Mapping[int, str]) -> None:
@@ -75,7 +79,9 @@ def add_sources(known: dict[int, str], more: Mapping[int, str]) -> None:
             known[pk] = status
 
 
-def write_rows(rows: Rows, careful: bool = False) -> Outcome:
+def write_rows(
+    rows: Rows, careful: bool = False, remember: Callable[[Outcome], None] = lambda outcome: None
+) -> Outcome:
     """Write rows in a transaction of their own, without those that the database refuses.
 
     Parameters
@@ -85,17 +91,19 @@ def write_rows(rows: Rows, careful: bool = False) -> Outcome:
     careful : bool, optional
         Whether to ask the database about every key from the start. If not, that is done where it is likely that rows
         are there, or if the database refuses them.
+    remember : callable, optional
+        Called in the same transaction, with what became of the rows, to write more; again if the transaction is.
     """
-    if not len(rows):
-        return Outcome(problems=rows.problems)
-    return run_transaction(database.obj, partial(_write, rows, careful)) + Outcome(problems=rows.problems)
+    return run_transaction(database.obj, partial(_write, rows, careful, remember)) + Outcome(problems=rows.problems)
 
 
-def _write(rows: Rows, careful: bool) -> Outcome:
-    if is_postgresql(database.obj):  # SQLite has only one writer at a time
+def _write(rows: Rows, careful: bool, remember: Callable[[Outcome], None]) -> Outcome:
+    if len(rows) and is_postgresql(database.obj):  # SQLite has only one writer at a time
         # Two ingestions that see the same new star at the same time would both insert it.
         database.execute_sql(f"LOCK TABLE {quoted_table(Source)} IN SHARE ROW EXCLUSIVE MODE")
-    return _write_good(rows, careful)
+    outcome = _write_good(rows, careful)
+    remember(outcome)
+    return outcome
 
 
 def _write_good(rows: Rows, careful: bool) -> Outcome:
@@ -105,6 +113,10 @@ def _write_good(rows: Rows, careful: bool) -> Outcome:
     try:
         with database.atomic():
             return _write_all(rows, careful)
+    except FarApart as found:
+        rest = np.delete(np.arange(len(rows)), list(found.rows))
+        problems = [(int(rows.numbers[record]), why) for record, why in sorted(found.rows.items())]
+        return _write_good(rows.take(rest), careful) + Outcome(problems=problems)
     except ROW_ERRORS as error:
         if not is_about_rows(error):
             raise
@@ -127,7 +139,7 @@ def _write_all(rows: Rows, careful: bool) -> Outcome:
             for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
                 ready.result()
                 outcome += part.write()
-    return outcome + Outcome(superseded=linker.superseded, sources=linker.sources)
+    return outcome + Outcome(superseded=linker.superseded, sources=linker.sources, spectra=linker.spectra)
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,7 @@ class _Linker:
         self.rows, self.careful = rows, careful
         self.sources: dict[int, str] = {}
         self.superseded = 0
+        self.spectra: list[tuple[np.ndarray, np.ndarray]] = []
         self._source_pk = np.zeros(len(rows), np.int64)  # of each record; 0 where there is none
         self._spectrum_pk: np.ndarray | None = None  # the same, of the spectra that came last
 
@@ -196,7 +209,12 @@ class _Linker:
 
     def _link_sources(self, batch: Batch) -> Iterator[_Part]:
         keeps = self.rows.keeps
-        links, columns = link_sources(batch.columns, self.rows.wanted.get("source_pk"), self.careful, keeps)
+        maximum, wanted = self.rows.max_separation, self.rows.wanted.get("source_pk")
+        apart = None if maximum is None else Apart(maximum, self.rows.numbers[batch.rows])
+        try:
+            links, columns = link_sources(batch.columns, wanted, self.careful, keeps, apart)
+        except FarApart as found:
+            raise FarApart({int(batch.rows[row]): why for row, why in found.rows.items()}) from None
         self._source_pk[batch.rows] = links.keys_of_rows
         batch = _gathered(replace(batch, columns=columns), links, {"pk": links.key}, first=keeps)
         if keeps:
@@ -210,6 +228,7 @@ class _Linker:
         _insert_spectra(links)
         self._spectrum_pk = np.zeros(len(self.rows), np.int64)
         self._spectrum_pk[batch.rows] = links.keys_of_rows
+        self.spectra.append((self.rows.numbers[batch.rows], links.keys_of_rows))
         batch = _gathered(batch, links, {"spectrum_pk": links.key})
         return _parts(batch if batch.plan.fills else _with_stored_visits(batch, links), links)
 
@@ -321,4 +340,5 @@ def _with_keys(batch: Batch, keys: Mapping[str, np.ndarray]) -> Batch:
 
 def _writer(plan: UpsertPlan, are_new: bool = True) -> Writer:
     writer_class: Callable[..., Writer] = PostgresqlWriter if is_postgresql(database.obj) else SqliteWriter
-    return writer_class(plan, False, not are_new, returning=False)
+    rules = Rules(existing="replace", unchanged="write" if are_new else "skip")
+    return writer_class(plan, rules, returning=False)

@@ -79,10 +79,10 @@ def read_ap_star(file: FitsFile) -> FileContent:
         If the file is truncated, or doesn't identify what was observed.
     """
     for number in (1, 2, 3):
-        if not file.hdus[number].is_complete:
-            raise UnrecognizedFileError(f"the file is truncated in the pixels of HDU {number}; fetch it again")
+        file.require_data(number, "pixels")
     header = file.primary
-    visits = _visits(header)
+    n_visits = _n_visits(header)
+    visits = _visits(header, n_visits)
     apred = v.text(header.get("APRED")) or next((visit.apred for _, visit in visits), None)
     obj = v.text(header.get("OBJID")) or v.text(header.get("OBJ"))
     if apred is None or obj is None:
@@ -91,7 +91,7 @@ def read_ap_star(file: FitsFile) -> FileContent:
             f"names of visits SFILE1...; found OBJID {obj!r}, reduction {apred!r}"
         )
     key = _key(header, apred, obj, visits) | {"path": file.path, "healpix": v.whole(header.get("HEALPIX"))}
-    row = take(COLUMNS, header) | key | _mjds(header, visits)
+    row = take(COLUMNS, header) | key | _mjds(header, visits, n_visits)
     spectra = [(ApogeeCoaddedSpectrumInApStar, row)]
     spectra += [(ApogeeVisitSpectrumInApStar, key | _visit(header, number, visit)) for number, visit in visits]
     return FileContent(file.path, take(SOURCE_COLUMNS, header), spectra)
@@ -118,17 +118,26 @@ def _key(header: Header, apred: str, obj: str, visits: Visits) -> Values:
     }
 
 
-def _mjds(header: Header, visits: Visits) -> Values:
+def _mjds(header: Header, visits: Visits, n_visits: int) -> Values:
     mjds = [visit.mjd for _, visit in visits]
     if not mjds:
-        dates = (v.number(header.get(f"JD{i}")) for i in range(1, 1 + (v.whole(header.get("NVISITS")) or 0)))
+        dates = (v.number(header.get(f"JD{i}")) for i in range(1, 1 + n_visits))
         mjds = [int(date - 2_400_000.5) for date in dates if date is not None]
     return {"min_mjd": min(mjds, default=None), "max_mjd": max(mjds, default=None)}
 
 
-def _visits(header: Header) -> Visits:
+def _n_visits(header: Header) -> int:
+    n_visits = v.whole(header.get("NVISITS")) or 0
+    if n_visits > len(header):  # each has cards of its own
+        raise UnrecognizedFileError(
+            f"NVISITS is {n_visits}, and the header has {len(header)} cards; it is damaged, fetch it again"
+        )
+    return n_visits
+
+
+def _visits(header: Header, n_visits: int) -> Visits:
     """Give numbers and names of the visits that are in the co-add."""
-    numbers = range(1, 1 + (v.whole(header.get("NVISITS")) or 0))
+    numbers = range(1, 1 + n_visits)
     names = ((number, parse_visit_name(str(header.get(f"SFILE{number}", "")))) for number in numbers)
     return [(number, name) for number, name in names if name is not None]
 

@@ -75,8 +75,7 @@ def read_ap_visit(file: FitsFile) -> FileContent:
         If the file is truncated, or doesn't identify what was observed.
     """
     for number in range(1, 5):
-        if not file.hdus[number].is_complete:
-            raise UnrecognizedFileError(f"the file is truncated in the pixels of HDU {number}; fetch it again")
+        file.require_data(number, "pixels")
     has_table = len(file.hdus) > TABLE_HDU and file.hdus[TABLE_HDU].n_rows == 1
     places: list[Row | Header] = [file.row(TABLE_HDU), file.primary] if has_table else [file.primary]
     row = take(COLUMNS, *places) | _key(file, places) | {"path": file.path}

@@ -260,8 +260,7 @@ def _table_row(file: FitsFile) -> Row:
 
 
 def _require_pixels(file: FitsFile) -> None:
-    if not file.hdus[1].is_complete:
-        raise UnrecognizedFileError("the file is truncated in the pixels of HDU 1; fetch it again")
+    file.require_data(1, "pixels")
     if file.hdus[1].n_rows == 0:
         raise UnrecognizedFileError("the spectrum in HDU 1 has no pixels")
 
@@ -281,13 +280,13 @@ def _reduction(file: FitsFile) -> str | None:
 
 
 def _signal_to_noise(file: FitsFile) -> float | None:
-    flux, ivar = file.array(1, "FLUX"), file.array(1, "IVAR")
+    flux, ivar = file.arrays(1, "FLUX", "IVAR")
     good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
     return float(np.median(flux[good] * np.sqrt(ivar[good]))) if np.any(good) else None
 
 
 def _template_signal_to_noise(file: FitsFile) -> float | None:
-    flux, error = file.array(1, "FLUX"), file.array(1, "PROPERR")
+    flux, error = file.arrays(1, "FLUX", "PROPERR")
     good = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     return float(np.median(flux[good] / error[good])) if np.any(good) else None
 

@@ -10,12 +10,13 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from peewee import PeeweeException
 
 from astra_models.apogee import (
     ApogeeCoaddedSpectrumInApStar,
@@ -24,12 +25,14 @@ from astra_models.apogee import (
 )
 from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import AstraError, UnrecognizedFileError
+from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.links import MADE_OF
 from astra_models.ingest.rows.sources import IDENTIFIERS, count_sources
-from astra_models.ingest.rows.writing import VISIT, add_sources, write_rows
+from astra_models.ingest.rows.writing import VISIT, Outcome, add_sources, write_rows
 from astra_models.ingest.spectra.content import FileContent
+from astra_models.ingest.spectra.known import KnownFiles, Looked, Read, is_passing
 from astra_models.ingest.spectra.recognise import read_spectrum_file
 from astra_models.ingest.spectra.values import Value
 from astra_models.mwm import (
@@ -54,6 +57,7 @@ MODELS: tuple[type[SpectrumMixin], ...] = (  # visits before what is made of the
 )
 TABLES = tuple(model._meta.table_name for model in (Source, *MODELS))
 FILES_AT_ONCE = 200
+LOOKED_AT_ONCE = 1000
 NO_SOURCE = f"it names no source ({', '.join(IDENTIFIERS)}): its spectra are kept without one"
 
 _OUT_OF_RANGE = re.compile(r"(\w+): (\S+) does not fit in (\d+) bits")
@@ -77,13 +81,19 @@ class IngestReport:
     ----------
     tables : dict of str to TableCounts
         Per table, rows that were inserted, updated, or found as they are. A source of several files counts
-        once.
+        once. Spectra of files that are known, and aren't opened, are found as they are.
     refused : list of (str, str)
         Path and reason of each file that was not ingested.
     notes : list of (str, str)
         Path and remark where a file was ingested, but not all of it.
     files : int
         How many different files were given.
+    known : int
+        How many of them were ingested before and are as they were then, so that they weren't read.
+    refused_before : int
+        How many of the refused were refused before and are as they were then.
+    changed : list of (str, str)
+        Path and remark of files whose bytes have changed though size and time have not (`verify`).
     seconds : float
         How long it took.
     """
@@ -92,11 +102,14 @@ class IngestReport:
     refused: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     files: int = 0
+    known: int = 0
+    refused_before: int = 0
+    changed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def ingested(self) -> int:
-        """How many files were ingested."""
+        """How many files are ingested, now or before."""
         return self.files - len(self.refused)
 
     @property
@@ -110,8 +123,12 @@ def ingest_spectra(
     *,
     progress: Callable[[int], None] | None = None,
     batch_size: int = FILES_AT_ONCE,
+    again: bool = False,
+    verify: bool = False,
 ) -> IngestReport:
     """Make sources and spectra of FITS files; what is there already stays as it is.
+
+    A file that was ingested, or refused, before and has the same size and time isn't opened.
 
     Parameters
     ----------
@@ -121,6 +138,10 @@ def ingest_spectra(
         Called after each batch with the number of files dealt with so far.
     batch_size : int, optional
         Files per transaction.
+    again : bool, optional
+        Whether to read all files, known or not.
+    verify : bool, optional
+        Whether to read every byte of files that are known, and to ingest those again whose bytes have changed.
 
     Returns
     -------
@@ -142,18 +163,28 @@ def ingest_spectra(
     start = time.monotonic()
     require_tables(Source, Spectrum, *MODELS)
     report = IngestReport()
+    known = KnownFiles(MODELS, again=again, verify=verify)
     sources: dict[int, str] = {}
-    for batch in _checked(paths, batch_size):
-        outcome = write_rows(batch.rows, careful=True)
-        report.refused += batch.refused_with(outcome.problems)
-        report.notes += batch.notes
-        add_sources(sources, outcome.sources)
-        for table, counts in outcome.tables.items():
-            if table != Source._meta.table_name:
-                _add(report.tables[table], counts)
-        report.files += batch.files
-        if progress is not None:
+    for some in _some_at_a_time(paths, LOOKED_AT_ONCE):
+        looked = known.look_at(some)
+        _add_known(report, looked)
+        add_sources(sources, dict.fromkeys(looked.sources, "unchanged"))
+        if progress is not None and len(looked.unread) < len(some):
             progress(report.files)
+        for batch in _checked(looked.unread, batch_size):
+            contents = known.fingerprints(content.path for content in batch.contents)
+            outcome = write_rows(
+                batch.rows, careful=True, remember=lambda out, b=batch, c=contents: known.remember(b.read(out, c))
+            )
+            report.refused += batch.refused_with(outcome.problems)
+            report.notes += batch.notes
+            add_sources(sources, outcome.sources)
+            for table, counts in outcome.tables.items():
+                if table != Source._meta.table_name:
+                    _add(report.tables[table], counts)
+            report.files += batch.files
+            if progress is not None:
+                progress(report.files)
     _add(report.tables[Source._meta.table_name], Counter(sources.values()))
     report.seconds = time.monotonic() - start
     return report
@@ -214,6 +245,17 @@ def preview_spectra(paths: Iterable[str | Path]) -> SpectraPreview:
     return preview
 
 
+def _add_known(report: IngestReport, looked: Looked) -> None:
+    report.files += looked.known + len(looked.refused)
+    report.known += looked.known
+    report.refused += looked.refused
+    report.refused_before += len(looked.refused)
+    report.notes += looked.notes
+    report.changed += looked.changed
+    for table, n_spectra in looked.spectra.items():
+        report.tables[table].unchanged += n_spectra
+
+
 def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
     counts.inserted += more.get("inserted", 0)
     counts.updated += more.get("updated", 0)
@@ -222,11 +264,12 @@ def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Some files: what they say, checked, and which can't be read, and why, by path."""
+    """Some files: what they say, checked, and which can't be read, and why, by path; some of these only for now."""
 
     paths: Sequence[str]
     contents: Sequence[FileContent]
     unread: Mapping[str, str]
+    for_now: Collection[str]
     rows: Rows
 
     @property
@@ -248,19 +291,70 @@ class _Batch:
         reasons = {self.contents[number].path: _OUT_OF_RANGE.sub(_TOLD, reason) for number, reason in problems}
         return [(path, reason) for path in self.paths if (reason := self.unread.get(path) or reasons.get(path))]
 
+    def read(self, outcome: Outcome, contents: Mapping[str, int]) -> dict[str, Read]:
+        """Tell by path what became of files, with their fingerprints; without those that may be refused for now only.
+
+        What the database refuses, it may accept another time.
+        """
+        spectra: dict[int, list[int]] = {}
+        for numbers, keys in outcome.spectra:
+            for number, key in zip(numbers.tolist(), keys.tolist(), strict=True):
+                spectra.setdefault(number, []).append(key)
+        refused = dict(self.refused_with(self.rows.problems))
+        notes = dict(self.notes)
+        open_questions = {self.contents[number].path for number, _ in outcome.problems}.union(self.for_now)
+        found = {path: Read(None, reason) for path, reason in refused.items()}
+        for number, content in enumerate(self.contents):
+            if content.path in contents and content.path not in refused:
+                has_visits = any(model in MADE_OF for model, _ in content.spectra)
+                found[content.path] = Read(
+                    contents[content.path], None, notes.get(content.path), spectra.get(number, ()), has_visits
+                )
+        return {path: read for path, read in found.items() if path not in open_questions}
+
+
+def _some_at_a_time(paths: Iterable[str | Path], n_files: int) -> Iterator[list[str]]:
+    """Give different files, as absolute paths."""
+    unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
+    while some := list(islice(unique, n_files)):
+        yield some
+
 
 def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
     """Read and check files, some at a time."""
-    unique = iter(dict.fromkeys(os.path.abspath(path) for path in paths))
-    while some := list(islice(unique, batch_size)):
+    for some in _some_at_a_time(paths, batch_size):
         contents: list[FileContent] = []
         unread: dict[str, str] = {}
+        for_now: set[str] = set()
         for path in some:
             try:
                 contents.append(read_spectrum_file(path))
             except UnrecognizedFileError as error:
                 unread[path] = str(error)
-        yield _Batch(some, contents, unread, check_rows(_tables(contents), np.arange(len(contents))))
+                for_now |= {path} if is_passing(error) else set()
+        yield _batch(some, contents, unread, for_now)
+
+
+def _batch(paths: Sequence[str], contents: Sequence[FileContent], unread: dict[str, str], for_now: set[str]) -> _Batch:
+    """Check what files say; a file that can't even be checked is one that can't be read."""
+    try:
+        return _Batch(paths, contents, unread, for_now, _rows(contents))
+    except UnrecognizedFileError:
+        whole: list[FileContent] = []
+        for content in contents:
+            try:
+                _rows([content])
+                whole.append(content)
+            except UnrecognizedFileError as error:
+                unread[content.path] = str(error)
+        if len(whole) == len(contents):
+            raise
+        return _Batch(paths, whole, unread, for_now, _rows(whole))
+
+
+def _rows(contents: Sequence[FileContent]) -> Rows:
+    with refusing(AstraError, PeeweeException):
+        return check_rows(_tables(contents), np.arange(len(contents)))
 
 
 def _tables(contents: Sequence[FileContent]) -> list[Table]:

@@ -138,8 +138,7 @@ def _read(file: FitsFile, models: Mapping[int, type[SpectrumMixin]], filetype: s
         )
     spectra = []
     for number, model in models.items():
-        if not file.hdus[number].is_complete:
-            raise UnrecognizedFileError(f"the file is truncated in the table of HDU {number}; fetch it again")
+        file.require_data(number, "table")
         common = {
             "sdss_id": source["sdss_id"],
             "path": file.path,

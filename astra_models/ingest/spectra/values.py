@@ -14,6 +14,8 @@ from astra_models.ingest.missing import SPECTRUM_FILES, WORDS
 LAST_BIT_OF_INT32 = 1 << 32
 LARGEST_FLOAT32 = 3.4028234663852886e38
 
+YEARS = range(1900, 2200)
+
 Value = str | int | float | bool | datetime | list[float] | None
 Convert = Callable[[object], Value]
 
@@ -93,13 +95,15 @@ def finite_numbers(value: object) -> list[float] | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Give the moment that text says, in UTC; None if there is none."""
+    """Give the moment that text says, in UTC; None if there is none, or nobody can have observed then."""
     words = text(value)
     if words is None:
         return None
     try:
         found = datetime.fromisoformat(words)
     except ValueError:
+        return None
+    if found.year not in YEARS:
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 

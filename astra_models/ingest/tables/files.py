@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,14 +22,15 @@ from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
+from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingest.rows.writing import Outcome, write_rows
-from astra_models.ingest.tables.mapping import GivenMapping
+from astra_models.ingest.tables.mapping import GivenMapping, MappingError, mappings_to_know_by
 from astra_models.ingest.tables.opening import ResultFile, file_sha256, open_result_file
 from astra_models.ingest.tables.parts import Chunk, Model, Part
 from astra_models.ingest.tables.placing import rank
-from astra_models.ingested import IngestedFile
+from astra_models.ingested import NO_MAPPING, UNKNOWN_MAPPING, IngestedFile, ingested_before, ingested_file
 from astra_models.rejected import NOT_INGESTED, RejectedResult, payload_to_json
 from astra_models.schema.tables import require_tables
 from astra_models.source import Source
@@ -38,6 +39,7 @@ from astra_models.upsert.batch import Batch
 
 NO_IDENTIFIER = f"it has no identifier of a source ({', '.join(IDENTIFIERS)})"
 NO_VERSION = "neither the row nor the file says of which version it is (v_astra)"
+OTHER_MAPPING = "it was ingested before by another mapping: what that one said otherwise is replaced"
 MAY_BE_EMPTY = ("field", "prefix", "reduction", "plate")
 """Text of natural keys that some kinds of spectra, or some releases, don't have."""
 
@@ -62,6 +64,8 @@ class ResultFileReport:
         How many rows it has.
     sha256 : str
         Its checksum, as in ``ingested_file``.
+    mappings : tuple of str
+        Checksums of the mappings by which it may have been read, of which ``ingested_file`` has one.
     tables : dict of str to Counter
         Per table, how many rows were inserted, updated, or found as they are.
     columns : dict of str to dict of str to str
@@ -90,6 +94,7 @@ class ResultFileReport:
     kind: str
     rows: int
     sha256: str
+    mappings: tuple[str, ...] = (NO_MAPPING,)
     tables: dict[str, Counter[str]] = field(default_factory=dict)
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     rejected: int = 0
@@ -154,17 +159,25 @@ def ingest_result_file(
     """
     started = time.monotonic()
     if not (dry_run or again):
-        known = _as_known(path)
+        known = _as_known(path, mapping)
         if known is not None:
             return known
     told = None if checking is None else lambda done: checking(done, os.path.getsize(path))
     file = open_result_file(path, mapping, damaged=damaged, progress=told)
     report = ResultFileReport(
-        str(file.path), file.kind, file.n_rows, file.sha256, dry_run=dry_run, notes=list(file.notes)
+        str(file.path),
+        file.kind,
+        file.n_rows,
+        file.sha256,
+        mappings_to_know_by(mapping),
+        dry_run=dry_run,
+        notes=list(file.notes),
     )
     if not dry_run:
         require_tables(Source, Spectrum, IngestedFile, *_models(file))
+        before = ingested_before(Path(file.path).name, file.sha256, report.mappings)
         report.replaces = _has_namesake(file)
+        report.notes += [OTHER_MAPPING] if before == "mapping" else []
     done = 0
     for part in file.parts:
         for n_rows in _ingest_part(file, part, report, run_id):
@@ -178,18 +191,19 @@ def ingest_result_file(
     return report
 
 
-def _as_known(path: str | Path) -> ResultFileReport | None:
-    """Report on a file of which every row was dealt with before; None if it is new."""
+def _as_known(path: str | Path, mapping: GivenMapping | None) -> ResultFileReport | None:
+    """Report on a file of which every row was dealt with before by the same mapping; None if it is new."""
     require_tables(IngestedFile)
     try:
         of_its_size = IngestedFile.select().where(IngestedFile.size == os.path.getsize(path))
         if not of_its_size.exists():
             return None
+        mappings = mappings_to_know_by(mapping)
         sha256, _ = file_sha256(path)
-    except (OSError, UnrecognizedFileError):
+    except (OSError, UnrecognizedFileError, MappingError):
         return None  # opening it says what is wrong
-    row = IngestedFile.get_or_none(IngestedFile.sha256 == sha256)
-    return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, known=True)
+    row = ingested_file(sha256, mappings)
+    return None if row is None else ResultFileReport(str(path), row.kind, row.rows, sha256, mappings, known=True)
 
 
 def _models(file: ResultFile) -> list[Model]:
@@ -207,7 +221,8 @@ def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id:
         _forget_rejections(file, part)
     n_columns = sum(len(columns) for columns in part.targets.values())
     n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
-    for chunk, rows in _one_ahead(part.chunks(n_rows)):
+    for chunk, rows in _one_ahead(file.path, part.chunks(n_rows)):
+        rows = replace(rows, max_separation=file.max_separation)
         outcome = _dry_outcome(rows) if report.dry_run else write_rows(rows)
         problems = sorted([*chunk.problems, *outcome.problems])
         _count(report, outcome, problems)
@@ -223,13 +238,19 @@ def _tell_of_columns(part: Part, report: ResultFileReport) -> None:
         report.columns.setdefault(model._meta.table_name, {}).update(columns)
 
 
-def _one_ahead(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
-    """Read and check each chunk while the one before it is being written."""
+def _one_ahead(path: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
+    """Read and check each chunk while the one before it is being written; whatever reading raises refuses the file."""
     iterator = iter(chunks)
 
     def following() -> tuple[Chunk, Rows] | None:
-        chunk = next(iterator, None)
-        return None if chunk is None else (chunk, _checked(chunk))
+        try:
+            with refusing(MappingError):
+                chunk = next(iterator, None)
+                return None if chunk is None else (chunk, _checked(chunk))
+        except UnrecognizedFileError as error:
+            if str(error).startswith(path):
+                raise
+            raise type(error)(f"{path}: {error}") from error
 
     with ThreadPoolExecutor(1, "astra-ingest") as thread:
         upcoming: Future[tuple[Chunk, Rows] | None] = thread.submit(following)
@@ -332,6 +353,7 @@ def _remember(file: ResultFile, report: ResultFileReport, run_id: str | None) ->
     values = {
         "name": Path(file.path).name,
         "sha256": file.sha256,
+        "mapping": file.mapping,
         "size": file.size,
         "kind": file.kind,
         "model": next((part.output_model.__name__ for part in file.parts if part.output_model), None),
@@ -345,5 +367,12 @@ def _remember(file: ResultFile, report: ResultFileReport, run_id: str | None) ->
         "seconds": report.seconds,
         "run_id": run_id,
     }
-    query = IngestedFile.insert(values).on_conflict(conflict_target=[IngestedFile.sha256], update=values)
-    run_transaction(database.obj, query.execute)
+    unknown = IngestedFile.sha256 == file.sha256, IngestedFile.mapping == UNKNOWN_MAPPING
+    key = [IngestedFile.sha256, IngestedFile.mapping]
+
+    def write() -> None:
+        if not IngestedFile.select().where(key[0] == file.sha256, key[1] == file.mapping).exists():
+            IngestedFile.update(mapping=file.mapping).where(*unknown).execute()
+        IngestedFile.insert(values).on_conflict(conflict_target=key, update=values).execute()
+
+    run_transaction(database.obj, write)

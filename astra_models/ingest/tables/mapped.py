@@ -11,8 +11,10 @@ import numpy as np
 
 from astra_models.errors import UnrecognizedFileError, did_you_mean
 from astra_models.fits.byte_stream import ByteStream
+from astra_models.fits.door import printable
 from astra_models.fits.stream import FitsScan, TableHdu
 from astra_models.ingest.missing import in_mapped_table
+from astra_models.ingest.tables.bounds import require_bounded
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Model, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
@@ -108,8 +110,18 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
 
 
 def _result_file(path: str, mapping: Mapping, sha256: str, size: int, part: Part, notes: list[str]) -> ResultFile:
-    parts = [part] if part.n_rows else []
-    return ResultFile(path, mapping.name, sha256, size, mapping.release, mapping.v_astra, parts, notes)
+    return ResultFile(
+        path,
+        mapping.name,
+        sha256,
+        size,
+        mapping.release,
+        mapping.v_astra,
+        [part] if part.n_rows else [],
+        notes,
+        mapping=mapping.checksum,
+        max_separation=mapping.max_separation,
+    )
 
 
 def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
@@ -241,6 +253,7 @@ def _rules(rule: ColumnRule, column: FileColumn, mapping: Mapping, factor: float
             numbers=tuple(value for value in missing if isinstance(value, int | float)),
             words=frozenset(value for value in missing if isinstance(value, str)),
             is_declared=getattr(column, "null", None) is not None,
+            signed=rule.signed,
         ),
         factor=factor * rule.scale,
         element=rule.element,
@@ -267,14 +280,17 @@ def _read_table(path: str) -> tuple["Table", list[str]]:
     from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
+    require_bounded(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             table = Table.read(path, **_format_of(path))
         except IORegistryError as error:
             raise UnrecognizedFileError(NO_FORMAT) from error
-        except Exception as error:  # of any reader of astropy's: each raises what it likes
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # of any reader of astropy's: each raises what it likes
+            reason = printable(" ".join(str(error).split()), 300) or type(error).__name__
             raise UnrecognizedFileError(f"astropy can't read it as a table: {reason}") from error
     if table.colnames and table.colnames[0].startswith(_BYTE_ORDER_MARK):  # spreadsheets put it there
         table.rename_column(table.colnames[0], table.colnames[0].removeprefix(_BYTE_ORDER_MARK))

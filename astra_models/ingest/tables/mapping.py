@@ -1,14 +1,18 @@
 """Which columns of a table go where: a YAML file says it (docs/mappings.md)."""
 
+import hashlib
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from astra_models import outputs
 from astra_models.errors import AstraError, VersionError, did_you_mean
 from astra_models.ingest.tables.placing import Model, rank
 from astra_models.ingest.tables.transforms import TRANSFORMS
+from astra_models.ingested import NO_MAPPING, UNKNOWN_MAPPING
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
@@ -17,9 +21,13 @@ from astra_models.version import version_string_to_integer
 __all__ = ["ColumnRule", "Mapping", "MappingError", "load_mapping", "own_mappings"]
 
 NEEDS_TABLES = "it needs 'tables': by the name of a model, our columns and where they come from"
+MAX_SEPARATION = 60.0
+"""Arcsec on the sky. Stars that are further apart are two, whatever their identifiers; proper motion isn't counted."""
 FOLDER = Path(__file__).parent / "mappings"
 _KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
+_KEYS += ("max_separation",)
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
+_RULE_KEYS += ("signed",)
 
 
 class MappingError(AstraError, ValueError):
@@ -52,6 +60,8 @@ class ColumnRule:
         A constant, instead of a column.
     values : dict
         By what the file says, what we say; what isn't there stays as it is.
+    signed : bool
+        Whether 0 and negative numbers are identifiers, too, and don't stand for a missing one.
     """
 
     model: Model
@@ -65,6 +75,7 @@ class ColumnRule:
     missing: tuple[object, ...] = ()
     value: object = None
     values: dict[str, str] = field(default_factory=dict)
+    signed: bool = False
 
     @property
     def title(self) -> str:
@@ -94,6 +105,8 @@ class Mapping:
         What stands for a missing value in any column: numbers, and text.
     strict : bool
         Whether a column that the file doesn't have is an error, and not only noted.
+    max_separation : float or None
+        How far apart on the sky two rows of one source may be, in arcsec; None if as far as you like.
     """
 
     name: str
@@ -105,6 +118,14 @@ class Mapping:
     v_astra: int | None = None
     missing: tuple[object, ...] = ()
     strict: bool = True
+    max_separation: float | None = MAX_SEPARATION
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of all that it says, but its name. Comments and the order of columns don't count."""
+        rules = (replace(rule, values=dict(sorted(rule.values.items()))) for rule in self.rules)
+        text = repr((sorted(repr((rule.title, rule)) for rule in rules), replace(self, name="", rules=())))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def models(self) -> list[Model]:
@@ -143,6 +164,25 @@ def load_mapping(given: GivenMapping) -> Mapping:
         return _mapping(content, "mapping" if isinstance(given, dict) else Path(given).stem)
     except MappingError as error:
         raise MappingError(f"{where}: {error}") from error
+
+
+def mappings_to_know_by(given: GivenMapping | None) -> tuple[str, ...]:
+    """Give the checksums of mappings by which a file is known, if it was read by one of them.
+
+    Parameters
+    ----------
+    given : Mapping, path or dict, or None
+        Its mapping; None if it is of a kind that is detected: then it was read by none, or by one of ours. Whether that
+        is so of a file that an older release ingested isn't known, and taken for granted.
+    """
+    if given is not None:
+        return (load_mapping(given).checksum,)
+    return (NO_MAPPING, UNKNOWN_MAPPING, *_own_checksums())
+
+
+@cache
+def _own_checksums() -> tuple[str, ...]:
+    return tuple(mapping.checksum for mapping in own_mappings())
 
 
 def own_mappings() -> list[Mapping]:
@@ -200,6 +240,7 @@ def _mapping(content: dict[str, object], name: str) -> Mapping:
         v_astra=_version(content.get("v_astra")),
         missing=_list(content.get("missing")),
         strict=bool(content.get("strict", True)),
+        max_separation=_separation(content.get("max_separation", MAX_SEPARATION)),
     )
 
 
@@ -227,6 +268,9 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
     element, scale, values = given.get("element"), given.get("scale", 1), given.get("values") or {}
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not isinstance(element, int | None):
         raise MappingError(f"{title}: 'scale' is a number, and 'element' a whole one")
+    signed = given.get("signed", False)
+    if not isinstance(signed, bool):
+        raise MappingError(f"{title}: 'signed' is true or false")
     if not isinstance(values, dict):
         raise MappingError(f"{title}: 'values' says by what the file has what we say")
     return ColumnRule(
@@ -241,6 +285,7 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
         missing=_list(given.get("missing")),
         value=given.get("value"),
         values={str(theirs): str(ours) for theirs, ours in values.items()},
+        signed=signed,
     )
 
 
@@ -262,6 +307,16 @@ def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> 
     for name in given:
         if str(name) not in known:
             raise MappingError(f"there is no {what} {name!r}; {did_you_mean(str(name), known)}")
+
+
+def _separation(given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given <= 0:
+        raise MappingError(
+            f"max_separation is {given!r}; give an angle in arcsec, or null if rows of one source may be anywhere"
+        )
+    return float(given)
 
 
 def _version(given: object) -> int | None:

@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from astra_models.errors import UnknownKindError, UnrecognizedFileError
+from astra_models.errors import ConfigurationError, UnknownKindError, UnrecognizedFileError
 from astra_models.fits.byte_stream import ByteStream, TruncatedGzipError
+from astra_models.fits.door import refusing
+from astra_models.fits.hdu import Hdu
 from astra_models.fits.stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.tables.mapped import open_mapped_fits, open_mapped_table
 from astra_models.ingest.tables.mapping import GivenMapping, Mapping, MappingError, load_mapping, own_mappings
@@ -34,6 +36,7 @@ LOOKED_FOR = (
 )
 NEEDS_MAPPING = "a table of another format needs a mapping of its columns (--mapping)"
 AGAIN = "fetch it again"
+_PER_PIXEL = {"FLUX", "LOGLAM"}
 OR_READ = ", or read what is whole of it (--damaged)"
 
 
@@ -73,7 +76,8 @@ def open_result_file(
     """
     path = os.path.abspath(path)
     try:
-        return _open(path, mapping, damaged, progress)
+        with refusing(MappingError, ConfigurationError):
+            return _open(path, mapping, damaged, progress)
     except (UnrecognizedFileError, MappingError) as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -81,7 +85,7 @@ def open_result_file(
 def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Callable[[int], None] | None) -> ResultFile:
     told = None if mapping is None else load_mapping(mapping)
     try:
-        found = scan(path, progress)
+        found = scan(path, progress, look=_require_no_spectrum if told is None else lambda hdu: None)
     except NotFitsError as error:
         if told is None:
             raise NotFitsError(f"{error}; {NEEDS_MAPPING}") from error
@@ -94,6 +98,15 @@ def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Calla
     file = open_mapped_fits(found, told) if told else open_summary(found) or _by_own_mapping(found)
     file.notes += found.problems
     return file
+
+
+def _require_no_spectrum(hdu: Hdu) -> None:
+    """Check that a table has no row per pixel, before all of it is read."""
+    if hdu.columns.keys() >= _PER_PIXEL:
+        raise SpectrumFileError(
+            f"it is the file of one star's spectra (HDU {hdu.number} has a row per pixel), not a summary of many: "
+            "ingest it as a spectrum"
+        )
 
 
 def _by_own_mapping(found: FitsScan) -> ResultFile:

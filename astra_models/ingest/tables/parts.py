@@ -12,6 +12,7 @@ from astra_models.columns.typed import Column, Refusal, to_column
 from astra_models.ingest.rows.checked import Problems
 from astra_models.ingest.tables.placing import Layout, rank
 from astra_models.ingest.tables.values import Block, Converter, FileColumn
+from astra_models.ingested import NO_MAPPING
 from astra_models.spectrum import SpectrumMixin
 
 ROWS_AT_ONCE = 20_000
@@ -241,6 +242,10 @@ class ResultFile:
         Its tables with rows.
     notes : list of str
         Remarks: tables without rows, damage that was let pass.
+    mapping : str
+        Checksum of the mapping by which it is read; empty if there is none.
+    max_separation : float or None
+        How far apart on the sky rows of one source may be, in arcsec.
     """
 
     path: str
@@ -251,6 +256,8 @@ class ResultFile:
     v_astra: int | None = None
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mapping: str = NO_MAPPING
+    max_separation: float | None = None
 
     @property
     def n_rows(self) -> int:

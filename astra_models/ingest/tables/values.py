@@ -33,7 +33,11 @@ from astra_models.version import version_string_to_integer
 
 _LONGEST_PLAIN_TIME = 26
 _TRUE_WORDS, _FALSE_WORDS = {"t", "true", "yes", "1"}, {"f", "false", "no", "0"}
+LOST_DIGITS = "can't hold an identifier of so many digits; have it written as a whole number, or as text"
 _A_TIME = "not a time in ISO 8601 format"
+_FIRST_TIME, _LAST_TIME = np.datetime64("0001-01-03", "us"), np.datetime64("9999-12-29", "us")
+"""Two days from where Python's times end, so that they are times in every time zone."""
+
 _MEMO_SIZE = 20_000
 
 Scalar = str | bytes | int | float | bool | None
@@ -135,7 +139,7 @@ class Converter:
         self.field = field
         self.rules = rules
         self._convert = _converter_of(field)
-        self._texts = _Texts(None if field.null else "", rules)
+        self._texts = _Texts(None if field.null else "", rules, is_key(field))
 
     def __call__(self, raw: np.ndarray) -> Converted:
         """Convert values.
@@ -196,6 +200,7 @@ class Converter:
             null = null | np.isin(values, missing.numbers)
         if is_key(self.field):
             null = null | (values <= 0) if missing.identifiers_are_positive else null
+            problems = problems + self._inexact(raw, values, null) if missing.identifiers_are_checked else problems
         elif self.field.null and missing.whole:
             null = null | np.isin(values, missing.whole)
         return Converted(Column(column.kind, values, null), problems)
@@ -260,7 +265,10 @@ class Converter:
             else:
                 values = plain
         values = values.astype(MOMENT.dtype)
-        return Converted(Column(MOMENT, values, null | np.isnat(values)), problems)
+        null = null | np.isnat(values)
+        far = ~null & ((values < _FIRST_TIME) | (values > _LAST_TIME))
+        problems += [(int(row), f"{values[row]!s} is not within the years 1 to 9999") for row in np.flatnonzero(far)]
+        return Converted(Column(MOMENT, np.where(far, np.datetime64(0, "us"), values), null | far), problems)
 
     def bytes(self, raw: np.ndarray) -> Converted:
         """Make bytes, as many as the column is wide."""
@@ -294,6 +302,19 @@ class Converter:
         return Converted(Column(FLOATS, values, lengths == 0), [])
 
     # ---- helpers
+
+    def _inexact(self, raw: np.ndarray, values: np.ndarray, null: np.ndarray) -> Problems:
+        """Find identifiers that have lost their last digits as floats: those of several stars may have become one."""
+        if raw.dtype.kind == "f":
+            is_float = np.ones(len(raw), bool)
+            digits = np.finfo(raw.dtype).nmant + 1
+        elif raw.dtype.kind in "SUO":
+            is_float = np.array([not (_text(value) or "0").lstrip("+-").isdigit() for value in raw.tolist()], bool)
+            digits = np.finfo(np.float64).nmant + 1
+        else:
+            return []
+        wrong = is_float & ~null & (np.abs(values) > 2**digits)
+        return [(int(row), f"{values[row]}, a float, {LOST_DIGITS}") for row in np.flatnonzero(wrong)]
 
     def _numbers(self, raw: np.ndarray) -> Converted:
         """Make floats."""
@@ -350,15 +371,19 @@ class Converter:
 class _Texts(dict[Scalar, str | None]):
     """Text by what the file has, for most values come again and again; and which of it can't be stored, and why."""
 
-    def __init__(self, empty: str | None, rules: Rules):
+    def __init__(self, empty: str | None, rules: Rules, are_identifiers: bool):
         super().__init__()
         self.wrong: dict[str | None, str] = {}
         self._empty, self._rules = empty, rules
+        missing = rules.missing
+        self._are_positive = are_identifiers and missing.identifiers_are_positive and missing.identifiers_are_checked
 
     def __missing__(self, value: Scalar) -> str | None:
         rules = self._rules
         text = _unescaped(value) if rules.escaped else _text(value)
         text = None if text in rules.missing.words else rules.values.get(text or "", text)
+        if self._are_positive and text and _is_no_identifier(text):
+            text = None
         text = self[value] = text or self._empty
         if text is not None and "\0" in text:
             self.wrong[text] = f"{text[:60]!r} holds a NUL character"
@@ -419,6 +444,16 @@ def _text(value: object) -> str | None:
             value = value.decode("latin-1")
     text = str(value).strip()
     return text.partition("\0")[0].rstrip() if "\0" in text else text
+
+
+def _is_no_identifier(text: str) -> bool:
+    """Tell whether text stands for a missing identifier: a word, such as ``null``, or a number of 0 or less."""
+    if text.lower() in WORDS:
+        return True
+    try:
+        return not float(text) > 0
+    except ValueError:
+        return False
 
 
 def _unescaped(value: object) -> str | None:

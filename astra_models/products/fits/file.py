@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astra_models.database.causes import naming
 from astra_models.errors import DamagedProductError, OutputExistsError, SelectionError
 from astra_models.fits.checksum import Checksum
 from astra_models.fits.columns import row_size
@@ -140,17 +141,20 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     ------
     OutputExistsError
         If there is a file, and it isn't to be replaced.
+    StorageError
+        If it can't be written. A file that was there stays as it was.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        _flush(temporary)
-        refuse_existing(path, overwrite)
-        temporary.replace(path)
-        _flush(path.parent)
+    with naming(path, "a file of this name is as it was before"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            _flush(temporary)
+            refuse_existing(path, overwrite)
+            temporary.replace(path)
+            _flush(path.parent)
 
 
 def _flush(path: Path) -> None:

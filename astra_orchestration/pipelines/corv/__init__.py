@@ -6,9 +6,9 @@ joined to the survey's tables.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from astra_models.analysis.task import task
@@ -24,8 +24,8 @@ GRID_VARIABLE = "ASTRA_CORV_GRID"
 """Environment variable with the path of the template grid."""
 
 
-@task
-def corv(spectra: Iterable[BossVisitSpectrum], grid: str | None = None) -> Iterable[Corv]:
+@task(environment={"grid": GRID_VARIABLE})
+def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iterable[Corv]:
     """Measure radial velocity, temperature and gravity of DA white dwarfs.
 
     Chi-squared of DA templates with a local linear continuum around H-alpha to H-epsilon is searched over
@@ -37,9 +37,8 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: str | None = None) -> Itera
     ----------
     spectra : iterable of BossVisitSpectrum
         Visit spectra; wavelengths in vacuum Angstrom, flux in 1e-17 erg/s/cm2/Angstrom.
-    grid : str, optional
-        Path of a template grid, see `templates.load_grid`. Without it the environment variable
-        ``ASTRA_CORV_GRID`` counts, and without that the built-in analytic family, which is made for the
+    grid : Path, optional
+        A template grid, see `templates.load_grid`; by default the built-in analytic family, which is made for the
         sample survey.
 
     Yields
@@ -49,8 +48,7 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: str | None = None) -> Itera
         temperatures in K, gravities in dex of cm/s2. What could not be measured is missing, and a flag says
         why.
     """
-    path = grid or os.environ.get(GRID_VARIABLE)
-    templates = load_grid(path) if path else balmer_family()
+    templates = load_grid(grid) if grid else balmer_family()
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
     for spectrum in spectra:
         fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, templates)

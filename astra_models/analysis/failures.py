@@ -1,0 +1,153 @@
+"""What a pipeline failed on, as rows for ``rejected_result``, and holding them back while nothing has succeeded.
+
+If a pipeline raises on every spectrum, or has nothing to say of any, it is at fault itself, or what it needs is
+missing. Its spectra must stay due then: they aren't listed, and the run fails.
+"""
+
+import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import peewee
+
+from astra_models.analysis.asked import Taken, whole
+from astra_models.base import database
+from astra_models.database.retry import run_transaction
+from astra_models.errors import MissingPixelsError
+from astra_models.messages import error_text, traceback_text
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import CONTRACT, EXCEPTION, NO_RESULT, RejectedResult, payload_to_json
+
+__all__ = ["FEWEST_SILENT", "Failures", "Held", "Spectral", "has_results", "made_from"]
+
+MOST_UNREADABLE_FILES = 20  # more than that without any result: the disk is at fault, and all of them are still due
+FEWEST_SILENT = 20  # fewer spectra without a result may be a quiet night
+UNKNOWN = -(2**63)
+
+
+class Spectral(NamedTuple):
+    """What a failure was of, as ``rejected_result`` has it.
+
+    Parameters
+    ----------
+    spectrum_pk, source_pk : int or None
+        The spectrum, and its source.
+    spectrum_revision, upstream_revision : int or None
+        What the pipeline was given, see `PipelineOutputMixin`.
+    """
+
+    spectrum_pk: int | None
+    source_pk: int | None
+    spectrum_revision: int | None
+    upstream_revision: int | None
+
+
+def made_from(taken: Taken) -> Spectral:
+    """Say what a failure of a spectrum is of."""
+    return Spectral(taken.key, taken.known_source, taken.revision, taken.upstream)
+
+
+class Failures:
+    """Makes the rows of what failed.
+
+    Parameters
+    ----------
+    name : str
+        The pipeline's name.
+    model : type
+        The output model that failures are recorded for.
+    v_astra : int
+        The installed version.
+    """
+
+    def __init__(self, name: str, model: type[PipelineOutputMixin], v_astra: int):
+        self.name = name
+        self.model = model.__name__
+        self.v_astra = v_astra
+        self._last_traceback = ""
+
+    def raised(self, taken: Taken, error: BaseException) -> RejectedResult:
+        """Give the row of a spectrum on which the pipeline raised."""
+        text = traceback_text(error, skip=1)
+        if text == self._last_traceback:
+            text = self._last_traceback  # of thousands of rows that are held, the same text is in memory once
+        self._last_traceback = text
+        row = self._row(made_from(taken), EXCEPTION, error_text(error))
+        row.traceback = text
+        return row
+
+    def silent(self, of: "Spectral") -> RejectedResult:
+        """Give the row of a spectrum for which the pipeline gave nothing."""
+        return self._row(of, NO_RESULT, f"{self.name} gave no result")
+
+    def refused(self, result: PipelineOutputMixin, problem: str) -> RejectedResult:
+        """Give the row of a result that isn't an answer to what the pipeline was asked."""
+        given = result.__data__
+        of = Spectral(whole(given.get("spectrum_pk")), whole(given.get("source_pk")), None, None)
+        row = self._row(of, CONTRACT, problem)
+        row.model = type(result).__name__
+        row.payload = payload_to_json(given)
+        return row
+
+    def _row(self, of: "Spectral", reason: str, message: str) -> RejectedResult:
+        return RejectedResult(model=self.model, v_astra=self.v_astra, reason=reason, message=message, **of._asdict())
+
+
+class Held:
+    """Failures that aren't listed yet, because nothing has succeeded.
+
+    Parameters
+    ----------
+    failures : Failures
+        Makes the rows.
+    """
+
+    def __init__(self, failures: Failures):
+        self.failures = failures
+        self.raised: list[RejectedResult] = []
+        self.first_error: BaseException | None = None
+        self._n_unreadable = 0
+        self._silent = array.array("q")  # the numbers of one after the other: there may be millions
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is held."""
+        return bool(self.raised or self._silent)
+
+    @property
+    def n_silent(self) -> int:
+        """How many spectra there were no results for."""
+        return len(self._silent) // len(Spectral._fields)
+
+    @property
+    def are_files_at_fault(self) -> bool:
+        """Whether all that was raised is of a few files that can't be read, which no pipeline can help."""
+        return self._n_unreadable == len(self.raised) <= MOST_UNREADABLE_FILES
+
+    def add(self, taken: Taken, error: BaseException | None) -> None:
+        """Hold a spectrum on which the pipeline raised, or, if there is no error, for which it gave nothing."""
+        if error is None:
+            self._silent.extend(UNKNOWN if number is None else number for number in made_from(taken))
+            return
+        self.raised.append(self.failures.raised(taken, error))
+        self._n_unreadable += issubclass(type(error), MissingPixelsError)
+        self.first_error = self.first_error or error
+
+    def let_go(self) -> Iterator[RejectedResult]:
+        """Give all that is held, as rows; nothing is held any more."""
+        raised, silent = self.raised, self._silent
+        self.raised, self._silent = [], array.array("q")
+        yield from raised
+        for start in range(0, len(silent), len(Spectral._fields)):
+            numbers = silent[start : start + len(Spectral._fields)]
+            yield self.failures.silent(Spectral(*(None if number == UNKNOWN else number for number in numbers)))
+
+
+def has_results(models: Sequence[type[PipelineOutputMixin]], v_astra: int) -> bool:
+    """Tell whether any table of a pipeline's results has one of a version."""
+    return any(_has_results(model, v_astra) for model in models)
+
+
+def _has_results(model: type[PipelineOutputMixin], v_astra: int) -> bool:
+    query = model.select(peewee.SQL("1")).where(model.v_astra == v_astra)
+    return run_transaction(database, lambda: model.table_exists() and query.exists())
