@@ -218,28 +218,33 @@ class DueCounts(NamedTuple):
         How many are due for each reason.
     waiting : int
         How many would be due, but another pipeline has no result of them yet.
+    again : int
+        How many are done again because that was asked for (``rerun="all"`` or ``"failed"``), and for no other reason.
     """
 
     reasons: Counter[DueReason]
     waiting: int
+    again: int = 0
 
     @property
     def due(self) -> int:
         """How many are due."""
-        return self.reasons.total()
+        return self.reasons.total() + self.again
 
     def __add__(self, other: "DueCounts") -> "DueCounts":  # pyright: ignore[reportIncompatibleMethodOverride]
-        return DueCounts(self.reasons + other.reasons, self.waiting + other.waiting)
+        return DueCounts(self.reasons + other.reasons, self.waiting + other.waiting, self.again + other.again)
+
+    def __str__(self) -> str:
+        counts = [f"{count:,} {reason}" for reason, count in self.reasons.most_common()]
+        counts += [f"{self.again:,} again"] * bool(self.again)
+        waiting = f"; {self.waiting:,} wait for another pipeline's result" if self.waiting else ""
+        return f"{self.due:,} due{': ' if counts else ''}{', '.join(counts)}{waiting}"
 
 
 def count_due_by_reason(
     output_model: type[PipelineOutputMixin], spectrum_model: type[SpectrumMixin], **options: Unpack[DueOptions]
 ) -> DueCounts:
-    """Count the spectra that `select_due` gives for the same arguments, by reason, and those that wait.
-
-    A spectrum that is done again although nothing has changed (``rerun="all"`` or ``"failed"``) is counted for no
-    reason, under None.
-    """
+    """Count the spectra that `select_due` gives for the same arguments, by reason, and those that wait."""
     rule = _rule(output_model, spectrum_model, options)
     query = _due_query(output_model, spectrum_model, **options)
     chosen = query.select(rule.reason().alias("reason")).order_by(spectrum_model.spectrum_pk)
@@ -247,8 +252,10 @@ def count_due_by_reason(
     waiting = _narrowed(rule.select(spectrum_model.spectrum_pk).where(rule.is_waiting()), spectrum_model, options)
 
     def count() -> DueCounts:
-        reasons = Counter({DueReason(reason): n for reason, n in counted.bind(database).tuples().execute() if reason})
-        return DueCounts(reasons, waiting.count() if rule.needs else 0)
+        found: dict[str | None, int] = dict(counted.bind(database).tuples().execute())
+        again = found.pop(None, 0)
+        reasons = Counter({DueReason(reason): n for reason, n in found.items()})
+        return DueCounts(reasons, waiting.count() if rule.needs else 0, again)
 
     return run_transaction(database, count)
 

@@ -26,6 +26,9 @@ __all__ = ["Inputs", "read_inputs", "with_results"]
 CHUNK = 500
 SHAPES = "Iterable[A], Iterable[A | B], Iterable[tuple[A, Result]] or Iterable[tuple[A | B, Result, Other | None]]"
 
+Row = tuple[AnySpectrum, tuple[PipelineOutputMixin | None, ...]]
+"""A spectrum and its results."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -155,27 +158,30 @@ def with_results(
     """
     items = iter(spectra)
     while some := list(itertools.islice(items, CHUNK)):
-        wanted = [item for item in some if not isinstance(item, tuple)]
-        keys = [item.spectrum_pk for item in wanted if item.spectrum_pk is not None]
-        found = [_results_of(need.model, keys, v_astra) for need in needs]
-        rows = [_row(item, found) for item in some]
-        known = [_revisions([results[place] for _, results in rows]) for place in range(len(needs))]
+        rows = _rows(some, needs, v_astra)
+        revisions = zip(
+            *(_revisions([results[place] for _, results in rows]) for place in range(len(needs))), strict=True
+        )
         n_waiting = 0
-        for row, (spectrum, results) in enumerate(rows):
+        for (spectrum, results), known in zip(rows, revisions, strict=True):
             if any(result is None and not need.optional for need, result in zip(needs, results, strict=True)):
                 n_waiting += 1
-                continue
-            revisions = [column[row] for column in known]
-            total = None if None in revisions else sum(revision for revision in revisions if revision is not None)
-            yield Handed(spectrum, results, total)
+            else:
+                total = None if None in known else sum(revision for revision in known if revision is not None)
+                yield Handed(spectrum, results, total)
         if n_waiting:
             names = ", ".join(need.model.__name__ for need in needs if not need.optional)
             logger.warning("%d of %d spectra have no result of %s yet, and are left out", n_waiting, len(some), names)
 
 
-def _row(
-    item: AnySpectrum | tuple[object, ...], found: Sequence[dict[int, PipelineOutputMixin]]
-) -> tuple[AnySpectrum, tuple[PipelineOutputMixin | None, ...]]:
+def _rows(items: Sequence[AnySpectrum | tuple[object, ...]], needs: Sequence[Need], v_astra: int) -> list[Row]:
+    """Look up the results of some spectra, a query for each need."""
+    keys = [item.spectrum_pk for item in items if not isinstance(item, tuple) and item.spectrum_pk is not None]
+    found = [_results_of(need.model, keys, v_astra) for need in needs]
+    return [_row(item, found) for item in items]
+
+
+def _row(item: AnySpectrum | tuple[object, ...], found: Sequence[dict[int, PipelineOutputMixin]]) -> Row:
     if not isinstance(item, tuple):
         return item, tuple(results.get(item.spectrum_pk) for results in found)
     if len(item) != len(found) + 1:

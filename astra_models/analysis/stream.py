@@ -4,12 +4,13 @@ A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.calling import AnySpectrum, Batches, Output
-from astra_models.analysis.due import Rerun, due_options, select_due
+from astra_models.analysis.due import DueCounts, Rerun, count_due_by_reason, due_options, select_due
 from astra_models.analysis.recording import last_rejected, record
 from astra_models.errors import UnansweredError
 from astra_models.outputs import Pipeline
@@ -19,7 +20,7 @@ from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
 from astra_models.upsert.plan import Existing
 
-__all__ = ["MIN_ANSWERED", "Pace", "Progress", "ResultStream", "analyse", "write", "write_batches"]
+__all__ = ["MIN_ANSWERED", "Pace", "Progress", "ResultStream", "analyse", "count_work", "write", "write_batches"]
 
 MIN_ANSWERED = 0.5
 FEWEST_DUE = 20
@@ -224,6 +225,24 @@ def analyse(
     )
     stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size, **parameters or {})
     return stream
+
+
+def count_work(
+    pipeline: Pipeline,
+    *,
+    limit: int | None = None,
+    sdss_ids: Sequence[int] | None = None,
+    rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
+    parameters: Mapping[str, object] | None = None,
+) -> DueCounts:
+    """Count what `analyse` would analyse for the same arguments, by reason, and what waits; nothing is started."""
+    counts = DueCounts(Counter(), 0)
+    for model in pipeline.spectrum_models:
+        options = due_options(pipeline, model, parameters)
+        left = None if limit is None else limit - counts.due
+        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun}
+        counts += count_due_by_reason(pipeline.output_models[0], model, **options)
+    return counts
 
 
 def write_batches(

@@ -34,7 +34,9 @@ def make_revision_trigger(model: type[peewee.Model], ignored: Sequence[str]) -> 
     stored = [column.name for column in database.get_columns(model._meta.table_name, model._meta.schema)]
     if COLUMN not in stored:
         return
-    same = [*ignored, COLUMN]
+    # What the database generates follows from other columns; PostgreSQL hasn't done so yet when the trigger runs.
+    generated = [column.column_name for column in model._meta.sorted_fields if hasattr(column, "expression")]
+    same = [*ignored, *generated, COLUMN]
     if is_postgresql(database):
         statements = _for_postgresql(model, same)
     else:
@@ -44,13 +46,13 @@ def make_revision_trigger(model: type[peewee.Model], ignored: Sequence[str]) -> 
 
 
 def _for_postgresql(model: type[peewee.Model], ignored: Sequence[str]) -> list[str]:
-    """Compare the rows as a whole, so that a column that is added later counts, too."""
+    """Compare the rows as a whole, bit by bit, so that a column of any type that is added later counts, too."""
     table = quoted_table(model)
     trigger, function = _trigger_of(model), quote(model._meta.schema, _trigger_name(model))
     taken = "".join(f"before.{quote(name)} := NEW.{quote(name)}; " for name in ignored)
     body = (
         f"DECLARE before RECORD; BEGIN before := OLD; {taken}"
-        "IF before IS DISTINCT FROM NEW THEN NEW.revision := coalesce(NEW.revision, 0) + 1; END IF; RETURN NEW; END"
+        "IF before *<> NEW THEN NEW.revision := coalesce(NEW.revision, 0) + 1; END IF; RETURN NEW; END"
     )
     return [
         f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $function$ {body} $function$",

@@ -115,7 +115,10 @@ def refusing(*passing: type[BaseException]) -> Iterator[None]:
     except passing:
         raise
     except (Exception, SystemExit) as error:
-        raise refusal_of(error) from error
+        refused = refusal_of(error)
+        if refused is error:
+            raise
+        raise refused from error
 
 
 def refusal_of(error: BaseException) -> UnrecognizedFileError:

@@ -117,8 +117,13 @@ class UpsertPlan:
 
     @cached_property
     def results(self) -> tuple[peewee.Field, ...]:
-        """The columns that decide whether a row has the same result as before, however and whenever it was made."""
-        return tuple(field for field in self.compared_beside_key if field.name not in self.model.provenance_columns)
+        """The columns that decide whether a row has the same result as before, however and whenever it was made.
+
+        Where rows have a revision, it stands for all values.
+        """
+        aside = self.model.provenance_columns.union(field.name for field in self.revised)
+        beside = [field for field in self.compared_beside_key if field.name not in aside]
+        return (*beside, *(field for field in self.fields if self.revised and field.name == REVISION))
 
     @property
     def assigns_keys(self) -> bool:
@@ -239,7 +244,8 @@ def primary_key_of(model: type[peewee.Model]) -> peewee.Field:
 def _revised(model: type[BaseModel], fields: Sequence[peewee.Field]) -> tuple[peewee.Field, ...]:
     if REVISION not in model.made_from or all(field.name != REVISION for field in fields):
         return ()
-    return tuple(field for field in fields if field.name not in model.record_columns)
+    aside = model.record_columns | model.provenance_columns
+    return tuple(field for field in fields if field.name not in aside)
 
 
 def _is_measured(field: peewee.Field, record_columns: frozenset[str]) -> bool:

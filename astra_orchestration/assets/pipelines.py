@@ -13,7 +13,7 @@ from functools import cache
 import dagster as dg
 from pydantic import Field
 
-from astra_models.analysis.due import Rerun
+from astra_models.analysis.due import Rerun, needs_of
 from astra_models.analysis.recipe import HasParameters
 from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
@@ -79,7 +79,7 @@ def pipeline_asset(
     pipeline_version : str, optional
         The version of the asset's code beside Astra's; the pipeline's own if not given.
     deps : sequence, optional
-        Assets upstream other than the spectra that the pipeline takes.
+        Assets upstream other than the spectra and results that the pipeline takes.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
 
@@ -101,7 +101,7 @@ def pipeline_asset(
         description=_description(task),
         code_version=f"{installed_version()}-{pipeline_version}",
         metadata={**table_metadata(model), MODEL_METADATA: model.__name__},
-        deps=[*(dg.AssetKey(kind._meta.table_name) for kind in task.spectrum_models), *deps],
+        deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
     )
@@ -110,7 +110,8 @@ def pipeline_asset(
         config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
         database: DatabaseResource,
     ) -> ResultStream:
-        database.connect(*task.output_models, *task.spectrum_models, RejectedResult)
+        needed = (need.model for need in needs_of(task))
+        database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
         stream = analyse(
             task,
             limit=config.limit,
@@ -125,6 +126,14 @@ def pipeline_asset(
         return stream
 
     return results
+
+
+def _upstream(task: Pipeline) -> list[dg.AssetKey]:
+    """Give the assets of what a pipeline takes, by its annotation: spectra, and other pipelines' results."""
+    needed = [need.model for need in needs_of(task)]
+    makers = {model: maker.name for maker in (pipelines() if needed else ()) for model in maker.output_models}
+    results = (makers.get(model, model._meta.table_name) for model in needed)
+    return [dg.AssetKey(name) for name in (*(kind._meta.table_name for kind in task.spectrum_models), *results)]
 
 
 def _description(task: Pipeline) -> str:

@@ -1,6 +1,7 @@
 """``astra``: the project from a terminal."""
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -91,21 +92,26 @@ def run(
         float,
         typer.Option(min=0, max=1, help="Fail if a smaller share of what is due (20 or more) has a result in the end."),
     ] = 0.5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many are due, and why.")] = False,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
-    from astra_models.analysis.stream import analyse, write
+    from astra_models.analysis.stream import analyse, count_work, write
     from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
 
     wanted = load_pipeline(pipeline)
     connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
+    parameters = parameters_given(context)
+    if dry_run:
+        say(f"{pipeline}: {count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, parameters=parameters)}")
+        return
     stream = analyse(
         wanted,
         limit=limit,
         sdss_ids=sdss_id,
         rerun=rerun,
         batch_size=batch_size,
-        parameters=parameters_given(context),
+        parameters=parameters,
         min_answered=min_answered,
     )
     if not stream.due:
@@ -145,12 +151,7 @@ def materialize(
     from astra_orchestration.cli.materialize import count_outcomes, materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
-    any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
-    columns = ("due", "inserted", "updated", "unchanged", *(("kept",) if any_kept else ()), "rejected")
-    rows = [
-        (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
-    ]
-    console.print(table(("asset", *columns, "seconds"), rows))
+    _show(outcomes)
     if failed := [outcome.asset for outcome in outcomes if outcome.failed]:
         complain(
             f"[bold red]failed:[/] {', '.join(failed)}; `make dev` shows the run in the Dagster UI", soft_wrap=True
@@ -164,6 +165,15 @@ def materialize(
         complain(f"[yellow]rejected:[/] {', '.join(refused)}; `astra rejected` and the lines above say why")
     if strict or not landed:
         end_with(landed, len(refused))
+
+
+def _show(outcomes: "Sequence[Outcome]") -> None:
+    any_kept = any(outcome.counts.get("kept") for outcome in outcomes)
+    columns = ("due", "inserted", "updated", "unchanged", *(("kept",) if any_kept else ()), "rejected")
+    rows = [
+        (outcome.asset, *(outcome.counts.get(name, "") for name in columns), _seconds(outcome)) for outcome in outcomes
+    ]
+    console.print(table(("asset", *columns, "seconds"), rows))
 
 
 def _say(asset: str, text: str) -> None:

@@ -28,6 +28,7 @@ status_commands = typer.Typer(cls=AstraGroup)
 @status_commands.command(epilog="Example: [bold]astra status --json[/]")
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Also why spectra are due, and how many wait.")] = False,
 ) -> None:
     """Show which database is used, what it holds, and per pipeline and version what is due, done and failed."""
     connect_to_configured()
@@ -38,6 +39,8 @@ def status(
         print_json(_described() | asdict(found))
     else:
         _show(found)
+        if why:
+            _show_reasons(found)
 
 
 def print_json(content: Mapping[str, object]) -> None:
@@ -75,6 +78,15 @@ def _show(found: "Status") -> None:
     console.print(listed)
     if found.files:
         say(f"other files: {escaped(_names(found.files))}{_rejected_of(found.files)}")
+
+
+def _show_reasons(found: "Status") -> None:
+    for status in found.pipelines:
+        if status.due is None:
+            continue
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in status.reasons.items())
+        waiting = f"; {status.waiting:,} wait for another pipeline's result" if status.waiting else ""
+        say(f"{status.pipeline}: {status.due:,} due{': ' if reasons else ''}{reasons}{waiting}")
 
 
 def _row(status: "VersionStatus") -> tuple[str, ...]:

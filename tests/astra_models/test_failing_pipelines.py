@@ -59,7 +59,11 @@ def raising(error: Callable[[], BaseException], *places: int) -> Any:
 # ---- what ends a program doesn't end a run
 
 
-@pytest.mark.parametrize("error", [SystemExit, lambda: SystemExit(0), lambda: SystemExit("no"), GeneratorExit], ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit, lambda: SystemExit(0), lambda: SystemExit("no"), GeneratorExit],
+    ids=["exit", "exit 0", "exit with a text", "generator exit"],
+)
 def test_what_would_end_the_program_is_a_failure_of_its_spectrum(spectra: list[BossVisitSpectrum], error: Any) -> None:
     wanted = (spectra[2].spectrum_pk - 1) % 1000
     assert len(list(raising(error, wanted)(spectra))) == 4

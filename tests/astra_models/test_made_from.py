@@ -9,15 +9,21 @@ import peewee
 import pytest
 
 from astra_models import task
-from astra_models.analysis.stream import analyse, write
+from astra_models.analysis.due import DueReason, standing_of_spectra
+from astra_models.analysis.stream import analyse, count_work, write
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import PipelineError, TaskError
+from astra_models.explain import explain_star
+from astra_models.fits.star_file import FitsFile
+from astra_models.ingest import ingest_spectra
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.snow_white import SnowWhite
+from astra_models.status import survey_status
 from astra_models.upsert import upsert
 from astra_models.version import installed_v_astra
+from astra_orchestration.sample import make_sample
 
 
 @task(version="2")
@@ -209,3 +215,39 @@ def test_a_run_that_fails_is_written_down_too(keys: list[int]) -> None:
     with pytest.raises(PipelineError):
         run(level, parameters={"fails": True}, rerun="all")
     assert PipelineRun.select().count() == 1  # nothing was written by it
+
+
+def test_pixels_that_are_rewritten_under_the_same_header_make_due(database: peewee.Database, tmp_path: Path) -> None:
+    sample = make_sample(tmp_path, stars=3, seed=3)
+    files = [path for path in sample.files if "/visits/" in path and path not in {file.path for file in sample.broken}]
+    ingest_spectra(files)
+    n_spectra = BossVisitSpectrum.select().count()
+    assert [run(level), run(level)] == [n_spectra, 0]
+    changed = BossVisitSpectrum.get()
+    place = next(hdu.data for hdu in FitsFile(changed.path).hdus if hdu.size)
+    with open(changed.path, "r+b") as file:
+        file.seek(place + 1)
+        byte = file.read(1)[0]
+        file.seek(place + 1)
+        file.write(bytes([byte ^ 0x10]))
+    ingest_spectra(files)
+    [standing] = [
+        standing
+        for standing in standing_of_spectra(Rocket, BossVisitSpectrum, BossVisitSpectrum.mjd > 0).values()
+        if standing.is_due
+    ]
+    assert standing.reason == DueReason.pixels
+    assert [run(level), run(level)] == [1, 0]
+
+
+def test_what_waits_is_counted_and_explained(keys: list[int]) -> None:
+    measured(keys[:2], p_da=0.5)
+    assert str(count_work(both)) == "2 due: 2 new; 3 wait for another pipeline's result"
+    assert str(count_work(both, limit=1)).startswith("1 due: 1 new")
+    run(both)
+    assert str(count_work(both, rerun="all")).startswith("2 due: 2 again")
+    waiting = BossVisitSpectrum.get(spectrum_pk=keys[4])
+    states = {one.spectrum_pk: one for one in explain_star(waiting.source, [both]).analyses}
+    assert (states[keys[4]].state, states[keys[4]].why) == ("waiting", "it needs a result of SnowWhite of 0.9 first")
+    [status] = [status for status in survey_status([both]).pipelines if status.due is not None]
+    assert (status.due, status.waiting, status.reasons) == (0, 3, {})

@@ -218,3 +218,10 @@ def test_every_key_is_documented(record: Any) -> None:
 
 def keys(record: Any) -> list[str]:
     return list(record.__dataclass_fields__)
+
+
+def test_why_spectra_are_due_is_said_before_anything_starts(star: Source) -> None:
+    told = astra("run", "rocket", "--dry-run")
+    assert (told.exit_code, told.output.strip()) == (0, "rocket: 1 due: 1 new")
+    assert "rocket: 1 due: 1 new" in astra("status", "--why").output
+    assert Rocket.select().count() == 1

@@ -9,9 +9,11 @@ import pytest
 
 from astra_models import task
 from astra_models.boss import BossVisitSpectrum
+from astra_models.corv import Corv
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
+from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_orchestration.assets.pipelines import PipelineRunConfig, all_pipeline_assets, pipeline_asset
 from astra_orchestration.resources import resources_for
@@ -242,3 +244,12 @@ def test_a_run_that_looked_at_some_spectra_only_says_so(
 
 
 IN_MEMORY = {"sqlite": {"path": ":memory:"}}
+
+
+def test_results_that_a_pipeline_takes_are_upstream() -> None:
+    @task
+    def cooled(spectra: Iterable[tuple[BossVisitSpectrum, Corv, SnowWhite | None]]) -> Iterable[Rocket]:
+        yield from ()
+
+    [spec] = pipeline_asset(cooled).specs
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {"boss_visit_spectrum", "corv", "snow_white"}

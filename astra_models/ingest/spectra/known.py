@@ -280,9 +280,11 @@ def is_passing(error: BaseException | None) -> bool:
     error : BaseException or None
         Why it was refused.
     """
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and not any(error is one for one in seen):
         if isinstance(error, OSError) and error.errno is not None:
             return True
+        seen.append(error)
         error = error.__cause__
     return False
 
