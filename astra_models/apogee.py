@@ -19,8 +19,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.arrays import RowOf, into_ivar, log_wavelength
-from astra_models.pixels.grids import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.arrays import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT, RowOf, log_wavelength
+from astra_models.pixels.ivar import into_ivar
 from astra_models.pixels.paths import APOGEE_STAR, APOGEE_VISIT
 from astra_models.pixels.rows import visit_in_apstar
 from astra_models.spectrum import Spectrum, SpectrumMixin
@@ -191,9 +191,6 @@ class ApogeeVisitSpectrum(ApogeeVisitMixin):
     )
     pixel_flags = PixelArray(ext=3, transform=turned_round, unit="", help_text="Mask bits")
 
-    class Meta:
-        indexes = ((("release", "apred", "mjd", "plate", "telescope", "field", "fiber", "prefix", "reduction"), True),)
-
 
 class ApogeeVisitSpectrumInApStar(SpectrumMixin):
     """A visit by APOGEE as it is in an apStar file: resampled, in the star's rest frame."""
@@ -224,11 +221,6 @@ class ApogeeVisitSpectrumInApStar(SpectrumMixin):
     ivar = _ivar(visit_in_apstar)
     pixel_flags = PixelArray(ext=3, row=visit_in_apstar, unit="", help_text="Mask bits of the visit")
 
-    class Meta:
-        indexes = (
-            (("release", "apred", "apstar", "obj", "telescope", "field", "prefix", "plate", "mjd", "fiber"), True),
-        )
-
 
 class ApogeeCoaddedSpectrumInApStar(ApogeeCoAddMixin):
     """A star's co-added APOGEE spectrum (apStar), in its rest frame."""
@@ -253,6 +245,3 @@ class ApogeeCoaddedSpectrumInApStar(ApogeeCoAddMixin):
     flux = _flux(CO_ADD)
     ivar = _ivar(CO_ADD)
     pixel_flags = PixelArray(ext=3, row=CO_ADD, unit="", help_text="Mask bits of any visit")
-
-    class Meta:
-        indexes = ((("release", "apred", "apstar", "obj", "telescope", "field", "prefix"), True),)

@@ -28,7 +28,7 @@ _BAD_PARAMETERS = sum(2**bit for bit in (0, 1, 2, 3, 4, 6, 8, *range(21, 28)))
 
 
 def abundance(name: str) -> dict[str, Any]:
-    """Give the columns of one abundance, and the flags of it."""
+    """Make the columns of one abundance, and its flags."""
     columns = floats(name, f"e_{name}")
     columns[f"{name}_flags"] = flags = BitField()
     columns |= floats(f"{name}_rchi2")
@@ -61,7 +61,7 @@ def _model_flux(name: str) -> dict[str, PixelArray]:
 class ASPCAP(WithFamilies, IntermediateOutputMixin):
     """Stellar parameters and 22 abundances of a star, by fits of model spectra with FERRE.
 
-    What is calibrated has the plain name (``teff``), what FERRE gave has ``raw_`` before it.
+    Calibrated values have the plain name (``teff``), those that FERRE gave begin with ``raw_``.
     """
 
     provenance_columns: ClassVar[frozenset[str]] = IntermediateOutputMixin.provenance_columns | {

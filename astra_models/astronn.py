@@ -16,7 +16,7 @@ LABELS = (
 class AstroNN(WithFamilies, PipelineOutputMixin):
     """Effective temperature, gravity and 20 abundances, from an APOGEE spectrum by a neural network.
 
-    What is calibrated has the plain name (``teff``), what the network gave has ``raw_`` before it.
+    Calibrated values have the plain name (``teff``), those that the network gave begin with ``raw_``.
     """
 
     _labels = Heading("Stellar labels")

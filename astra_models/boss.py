@@ -13,8 +13,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.arrays import error_to_ivar, usable_ivar
-from astra_models.pixels.grids import FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.arrays import FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.ivar import error_to_ivar, usable_ivar
 from astra_models.pixels.paths import BOSS_VISIT
 from astra_models.spectrum import SpectrumMixin
 
@@ -166,6 +166,3 @@ class BossVisitSpectrum(BossVisitMixin):
     )
     wresl = PixelArray(ext=1, unit="Angstrom", help_text="Resolution")
     pixel_flags = PixelArray(ext=1, column_name="or_mask", unit="", help_text="Mask bits of any exposure")
-
-    class Meta:
-        indexes = ((("release", "run2d", "fieldid", "mjd", "catalogid"), True),)

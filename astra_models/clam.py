@@ -6,7 +6,7 @@ from astra_models.pipeline import PipelineOutputMixin
 
 
 class Clam(PipelineOutputMixin):
-    """Stellar labels from a fit of a grid of models, whose continuum is part of the fit."""
+    """Stellar labels from a fit to a grid of models; the continuum is part of the fit."""
 
     _labels = Heading("Stellar labels")
     teff = FloatField(null=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 NAMES_SHOWN = 12
 
 
-def close_names(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
+def close_names(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
     """Give the known names that are close to a given one, in capitals or not, the closest first.
 
     Parameters
@@ -15,13 +15,11 @@ def close_names(name: str, known: Iterable[str], *, most: int = 3, cutoff: float
         The name that was given.
     known : iterable of str
         The names that there are.
-    most : int, optional
-        At most so many.
     cutoff : float, optional
         How similar they are at least, from 0 to 1: see `difflib.get_close_matches`.
     """
     folded = {str(other).lower(): str(other) for other in known}
-    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=most, cutoff=cutoff)]
+    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, cutoff=cutoff)]
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -98,11 +96,11 @@ class MissingTableError(AstraError, LookupError):
 
 
 class MissingColumnError(AstraError, LookupError):
-    """A column that the model has, and its table in the bound database hasn't."""
+    """A column of a model that its table in the bound database lacks."""
 
 
 class ReadOnlyTableError(AstraError, TypeError):
-    """A table that isn't as upserts need it: it can be read, and not written."""
+    """A table that can be read but not upserted into, because its columns or keys don't allow it."""
 
 
 class OutdatedSchemaError(AstraError, LookupError):
@@ -170,7 +168,7 @@ class UnrecognizedFileError(AstraError, ValueError):
 
 
 class UnknownKindError(UnrecognizedFileError):
-    """A file that is whole, as far as it was looked at, and of no kind that is known."""
+    """A file of an unknown kind, in which no damage was found."""
 
 
 class PipelineNameError(AstraError, ValueError):
@@ -210,7 +208,7 @@ class MissingFileError(AstraError, FileNotFoundError):
 
 
 class SampleError(AstraError, ValueError):
-    """A sample survey that can't be made as asked, or not there."""
+    """A sample survey that can't be made as asked, or not in that folder."""
 
 
 class NothingRejectedError(AstraError, LookupError):
@@ -222,15 +220,15 @@ class InexactPayloadError(AstraError, ValueError):
 
 
 class SelectionError(AstraError, ValueError):
-    """Rows are asked for that there is no way to select."""
+    """Something that can't be selected: there is no such model, column, source or version."""
 
 
 class OutputExistsError(AstraError, FileExistsError):
-    """A file is there already, and was not to be replaced."""
+    """A file exists, and was not to be replaced."""
 
 
 class OutputFormatError(AstraError, ValueError):
-    """A file that can't be written: its suffix says nothing, or what writes it is not installed."""
+    """A file that can't be written: its suffix is unknown, or the package that writes it isn't installed."""
 
 
 class NothingToWriteError(AstraError, LookupError):

@@ -21,12 +21,12 @@ GRID_EDGES = ("teff", "logg", "v_micro", "v_sini", "m_h_atm", "alpha_m", "c_m_at
 
 
 def frozen_labels(field: BitField) -> dict[str, Any]:
-    """Give the flags of what was held fixed in a fit."""
+    """Make the flags of the parameters that were held fixed in a fit."""
     return {f"flag_{label}_frozen": field.flag(2**bit, f"{label} held fixed") for bit, label in enumerate(LABELS)}
 
 
 def initial_guesses(field: BitField) -> dict[str, Any]:
-    """Give the flags of where the initial guess of the stellar parameters comes from."""
+    """Make the flags of where the initial guess of the stellar parameters comes from."""
     return {
         "flag_initial_guess_from_apogeenet": field.flag(2**0, "From ApogeeNet"),
         "flag_initial_guess_from_doppler": field.flag(2**1, "From Doppler, SDSS-V reduction"),
@@ -37,7 +37,7 @@ def initial_guesses(field: BitField) -> dict[str, Any]:
 
 
 def fit_problems(field: BitField) -> dict[str, Any]:
-    """Give the flags of what can go wrong in any fit by FERRE."""
+    """Make the flags of what can go wrong in any fit by FERRE."""
     flags = {
         "flag_ferre_fail": field.flag(2**0, "FERRE failed"),
         "flag_missing_model_flux": field.flag(2**1, "FERRE gave no model flux"),

@@ -1,4 +1,4 @@
-"""Pixel arrays of results, which a pipeline left in a file of its own beside the row.
+"""Pixel arrays of results, which the pipeline wrote into a file of its own.
 
 The file's place follows from the row: below the root of Astra's products (``$MWM_ASTRA``), by version, pipeline and
 the last digits of ``spectrum_pk``. Pickles are read for their arrays alone: one that asks for anything else is refused.
@@ -41,7 +41,7 @@ class IntermediateOutputMixin(PixelsMixin, PipelineOutputMixin):
 
     @property
     def intermediate_output_path(self) -> str:
-        """Where the row's file is or has to go, with environment variables as they were written."""
+        """Path of the row's file, whether it exists or not; environment variables are not expanded."""
         return self._path_for(version_integer_to_string(self.v_astra))
 
     @property
@@ -75,7 +75,7 @@ class PickledArrayAccessor:
     Parameters
     ----------
     unpack : callable
-        Makes the arrays, by name, of what the file holds.
+        Gives the arrays by name, from what the file holds.
     """
 
     def __init__(self, unpack: Callable[[Any], Mapping[str, Array]]):
@@ -100,13 +100,13 @@ class PickledArrayAccessor:
 
 
 def model_flux_and_continuum(content: Iterable[ArrayLike]) -> dict[str, Array]:
-    """Make the arrays from what most pipelines write: the continuum, and the model over it."""
+    """Give the arrays of the files of most pipelines, which hold the continuum and the model divided by it."""
     continuum, rectified_model_flux = (np.ravel(array) for array in content)
     return {"model_flux": continuum * rectified_model_flux, "continuum": continuum}
 
 
 class FittedModelMixin(IntermediateOutputMixin):
-    """Base of results whose file holds the continuum of the spectrum, and the best model over it."""
+    """Base of results whose file holds the continuum of the spectrum, and the best model divided by it."""
 
     abstract = True
 

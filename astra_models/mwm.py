@@ -21,8 +21,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
-from astra_models.pixels.arrays import RowOf, log_wavelength, usable_ivar
-from astra_models.pixels.grids import APOGEE_GRID, BOSS_GRID, FLUX_UNIT, IVAR_UNIT
+from astra_models.pixels.arrays import APOGEE_GRID, BOSS_GRID, FLUX_UNIT, IVAR_UNIT, RowOf, log_wavelength
+from astra_models.pixels.ivar import usable_ivar
 from astra_models.pixels.paths import MWM_STAR, MWM_VISIT
 from astra_models.pixels.rows import apogee_hdu, boss_hdu, row_of_apogee_visit, row_of_boss_visit
 from astra_models.spectrum import SpectrumMixin
@@ -48,7 +48,7 @@ class MwmSpectrumMixin(SpectrumMixin):
 
 
 def flags_from_floats(values: np.ndarray) -> np.ndarray:
-    """Make whole numbers of mask bits, which these files have as floats; not a number is no bit."""
+    """Convert mask bits, which these files store as floats, to integers; NaN becomes 0."""
     return np.where(np.isfinite(values), values, 0).astype(np.int64)
 
 
@@ -104,9 +104,6 @@ class BossCombinedSpectrum(MwmSpectrumMixin, BossFlagsMixin):
     continuum = _continuum(boss_hdu, ONLY_ROW)
     nmf_rectified_model_flux = _rectified_model(boss_hdu, ONLY_ROW)
 
-    class Meta:
-        indexes = ((("release", "filetype", "v_astra", "sdss_id", "telescope", "run2d"), True),)
-
 
 class ApogeeCombinedSpectrum(MwmSpectrumMixin, ApogeeCoAddMixin):
     """A star's APOGEE spectrum that Astra co-added (mwmStar), in its rest frame."""
@@ -126,9 +123,6 @@ class ApogeeCombinedSpectrum(MwmSpectrumMixin, ApogeeCoAddMixin):
     pixel_flags = _pixel_flags(apogee_hdu, ONLY_ROW)
     continuum = _continuum(apogee_hdu, ONLY_ROW)
     nmf_rectified_model_flux = _rectified_model(apogee_hdu, ONLY_ROW)
-
-    class Meta:
-        indexes = ((("release", "filetype", "v_astra", "sdss_id", "telescope", "apred"), True),)
 
 
 class BossRestFrameVisitSpectrum(MwmSpectrumMixin, BossVisitMixin):
@@ -153,9 +147,6 @@ class BossRestFrameVisitSpectrum(MwmSpectrumMixin, BossVisitMixin):
     pixel_flags = _pixel_flags(boss_hdu, row_of_boss_visit)
     continuum = _continuum(boss_hdu, row_of_boss_visit)
 
-    class Meta:
-        indexes = ((("v_astra", "filetype", "release", "run2d", "fieldid", "mjd", "catalogid"), True),)
-
 
 class ApogeeRestFrameVisitSpectrum(MwmSpectrumMixin, ApogeeVisitMixin):
     """A visit by APOGEE as Astra has it (mwmVisit), in the star's rest frame."""
@@ -175,14 +166,3 @@ class ApogeeRestFrameVisitSpectrum(MwmSpectrumMixin, ApogeeVisitMixin):
     ivar = _ivar(apogee_hdu, row_of_apogee_visit)
     pixel_flags = _pixel_flags(apogee_hdu, row_of_apogee_visit)
     continuum = _continuum(apogee_hdu, row_of_apogee_visit)
-
-    class Meta:
-        indexes = (
-            (
-                (
-                    *("release", "v_astra", "sdss_id", "apred", "mjd", "plate", "telescope", "field", "fiber"),
-                    *("prefix", "reduction"),
-                ),
-                True,
-            ),
-        )

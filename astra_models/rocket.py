@@ -5,7 +5,7 @@ from astra_models.pipeline import PipelineOutputMixin
 
 
 class Rocket(PipelineOutputMixin):
-    """A stellar-parameter estimate that costs nothing and is worth as much."""
+    """A temperature from the brightest wavelength of a spectrum: a lesson, not a measurement."""
 
     teff = FloatField(null=True)
     e_teff = FloatField(null=True)

@@ -1,10 +1,10 @@
 """Results of SnowWhite: classes of white dwarfs, and the parameters of those of class DA."""
 
-from astra_models.boss import FLUX_UNIT
 from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
-from astra_models.fields import BitField, FloatField, LogLambdaArrayAccessor, PixelArray, TextField
+from astra_models.fields import BitField, FloatField, PixelArray, TextField
 from astra_models.intermediate import IntermediateOutputMixin
+from astra_models.pixels.arrays import BOSS_GRID, FLUX_UNIT, log_wavelength
 
 CLASSES = (
     *("CV", "DA", "DAB", "DABZ", "DAH", "DAHe", "DAO", "DAZ", "DA/MS", "DB", "DBA", "DBAZ", "DBH", "DBZ", "DB/MS"),
@@ -46,10 +46,5 @@ class SnowWhite(WithFamilies, IntermediateOutputMixin):
     flag_logg_grid_edge_bad = result_flags.flag(2**3, "logg at the edge of the model grid")
     flag_no_flux = result_flags.flag(2**4, "The spectrum has no flux")
 
-    wavelength = PixelArray(
-        accessor_class=LogLambdaArrayAccessor,
-        accessor_kwargs={"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648},
-        unit="Angstrom",
-        help_text="In vacuum",
-    )
+    wavelength = log_wavelength(BOSS_GRID)
     model_flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density of the best model")

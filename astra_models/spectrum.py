@@ -87,8 +87,17 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     """Columns whose change doesn't make a new revision: nothing that is measured depends on them."""
 
     natural_key: ClassVar[tuple[str, ...]] = ()
+    """Columns that identify a spectrum in its survey; no two rows have the same values in them."""
     path_templates: ClassVar[Mapping[str, str]] = {}
     """Where files are in the survey's tree, by release; see `paths`."""
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Give the natural key its unique index; peewee calls it once the class has its columns."""
+        key = (cls.natural_key, True)
+        if cls.natural_key and key not in cls._meta.indexes:
+            cls._meta.indexes = [*cls._meta.indexes, key]
+        super().validate_model()
 
     @classmethod
     def complete_table(cls) -> None:
@@ -141,7 +150,12 @@ class SpectrumMixin(PixelsMixin, BaseModel):
         Returns
         -------
         matplotlib.figure.Figure
-            The figure. Needs the ``plot`` extra.
+            The figure.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib, the ``plot`` extra, isn't installed.
         """
         from astra_models.pixels.plot import plot_spectrum
 

@@ -291,7 +291,7 @@ class TargetingMixin(IdentifiersMixin):
         """Tell whether a bit of ``sdss5_target_flags`` is set: of a row, or as a condition in queries.
 
         ``source.has_target_bit(5)`` is True or False, and ``Source.has_target_bit(5)`` goes into ``where``. It is
-        false, never NULL, where there are no flags, and for bits that they are too short for.
+        false, never NULL, where there are no flags, or too few bytes for the bit.
 
         Parameters
         ----------

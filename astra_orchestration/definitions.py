@@ -10,7 +10,7 @@ from astra_orchestration.assets.spectra import catalogue, sample_survey
 from astra_orchestration.automation.file_sensor import result_file_sensor
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
 from astra_orchestration.automation.version_sensor import astra_version_sensor
-from astra_orchestration.resources.bundle import resources_for
+from astra_orchestration.resources import resources_for
 
 made = [sample_survey, catalogue, result_file, *all_pipeline_assets()]
 

@@ -8,8 +8,7 @@ of one member, for all members::
         correlations = Family(floats(f"rho_{one}_{other}") for one, other in combinations(LABELS, 2))
 
 Python calls ``__set_name__`` of a class's attributes before peewee's metaclass looks for fields. A family then puts its
-columns on the class, where they are found as if they had been typed out in its place, without another metaclass,
-decorator, or writing to ``locals()``.
+columns on the class, where peewee finds them as if they had been typed out there.
 """
 
 import copy
@@ -21,8 +20,6 @@ import peewee
 from astra_models.database.peewee_internals import put_here
 from astra_models.errors import FamilyError
 from astra_models.fields import FloatField
-
-__all__ = ["Family", "WithFamilies", "floats", "like"]
 
 
 class Family:
@@ -84,11 +81,11 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
     class WithFamilies(metaclass=_AnyColumn):
-        """What lets a type checker accept the columns that families add: it doesn't see them."""
+        """Base that makes a type checker accept the columns of families, which it can't see."""
 
         def __getattr__(self, name: str) -> Any: ...
 
 else:
 
     class WithFamilies:
-        """What lets a type checker accept the columns that families add: it doesn't see them."""
+        """Base that makes a type checker accept the columns of families, which it can't see."""

@@ -18,8 +18,6 @@ from astra_models.pixels.arrays import pixel_arrays
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Heading", "categories", "column_table", "column_type", "flag_table", "pixel_array_table"]
-
 
 class Heading:
     """The heading of the columns after it, up to the next heading in the same body.
@@ -60,7 +58,7 @@ def categories(model: type[peewee.Model]) -> dict[str, str]:
 
 
 def column_type(field: peewee.Field) -> str:
-    """Give a column's type by PostgreSQL's name for it; on SQLite, it holds the same values."""
+    """Give PostgreSQL's name of a column's type; on SQLite, the column holds the same values."""
     try:
         return kind_of(field).sql
     except TypeError:  # a type of another package

@@ -1,13 +1,13 @@
 """Bit fields: many named booleans in one integer column."""
 
 import copy
-from typing import Self, Unpack, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import peewee
 
 from astra_models.errors import FlagError
-from astra_models.fields.plain import BigIntegerField, FieldOptions
+from astra_models.fields.plain import BigIntegerField
 
 HIGHEST_BIT = 62
 _BITS = frozenset(1 << n for n in range(HIGHEST_BIT + 1))
@@ -18,8 +18,8 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
 
     Parameters
     ----------
-    field_name : str
-        Name of the bit field.
+    field : BitField
+        The column that the bit is in.
     value : int
         The bit's value, ``2**n``.
     help_text : str or None
@@ -68,7 +68,7 @@ class BitField(peewee.BitwiseMixin, BigIntegerField):
     ``row.flag_low_snr = True`` sets the bit, ``Model.flag_low_snr`` is a condition for queries.
     """
 
-    def __init__(self, *args: object, **kwargs: Unpack[FieldOptions]):
+    def __init__(self, *args: object, **kwargs: Any):
         kwargs.setdefault("unit", "")
         kwargs.setdefault("default", 0)
         super().__init__(*args, **kwargs)

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any, SupportsInt, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 import peewee
@@ -17,46 +17,12 @@ import peewee
 from astra_models.errors import FieldValueError
 from astra_models.fields import glossary
 
-__all__ = [
-    "AutoField",
-    "BigIntegerField",
-    "BooleanField",
-    "BytesField",
-    "DateTimeField",
-    "DoubleField",
-    "FloatArrayField",
-    "FloatField",
-    "ForeignKeyField",
-    "GeneratedField",
-    "IntegerField",
-    "TextField",
-    "utc_now",
-]
-
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def utc_now() -> datetime:
     """Give the current time, aware and in UTC."""
     return datetime.now(UTC)
-
-
-class FieldOptions(TypedDict, total=False):
-    """What every field takes by keyword: as for `peewee.Field`, and `unit`."""
-
-    null: bool
-    index: bool
-    unique: bool
-    primary_key: bool
-    column_name: str
-    default: object
-    constraints: list[peewee.SQL]
-    collation: str
-    choices: list[tuple[object, str]]
-    verbose_name: str
-    index_type: str
-    unit: str | None
-    help_text: str | None
 
 
 class DescribedField(peewee.Field):
@@ -75,9 +41,10 @@ class DescribedField(peewee.Field):
     stored_type: str | None = None
     """The column's type in the bound database, where it isn't the field's own (see `database.layout`)."""
 
-    if TYPE_CHECKING:  # what a field is depends on where it is looked at: a column of a model, a value of a row
+    if TYPE_CHECKING:
 
-        def __new__(cls, *args: object, **kwargs: object) -> Any: ...
+        def __new__(cls, *args: object, **kwargs: object) -> Any:
+            """Make what is a column of the model, and a value of its rows."""
 
     def __init__(self, *args: object, unit: str | None = None, help_text: str | None = None, **kwargs: object):
         super().__init__(*args, help_text=help_text, **kwargs)
@@ -123,7 +90,7 @@ class WholeNumberField(DescribedField):
         return number
 
     def adapt(self, value: SupportsInt | str) -> SupportsInt | str:
-        """Convert what is a number; what isn't is left as it is."""
+        """Convert a number to an integer; anything else is left as it is."""
         try:
             return int(value)
         except (ValueError, TypeError, OverflowError):
@@ -174,7 +141,7 @@ class BytesField(DescribedField, peewee.BlobField):
         Raises
         ------
         FieldValueError
-            If `value` is something else. An array of booleans is: whether they are bits or bytes is not for us to say.
+            If `value` is something else. That includes an array of booleans, which may mean bits or bytes.
         """
         if value is None or value is np.ma.masked:
             return None
@@ -201,12 +168,10 @@ class GeneratedField(IntegerField):
     source : str
         That column.
     compute : callable
-        The same computation on an array of the column's values.
+        The same computation, on an array of that column's values.
     """
 
-    def __init__(
-        self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Unpack[FieldOptions]
-    ):
+    def __init__(self, expression: str, source: str, compute: Callable[[np.ndarray], np.ndarray], **kwargs: Any):
         self.expression = expression
         self.source = source
         self.compute = compute
@@ -258,11 +223,14 @@ class FloatField(DoubleField):
         return None if value is None else float(np.float32(value))
 
 
+def _is_on_postgresql(field: peewee.Field) -> bool:
+    return isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
+
+
 def _utc_part(part: str) -> property:
     def extract(field: "DateTimeField") -> peewee.Node:
         database = field.model._meta.database
-        on_postgresql = isinstance(field.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
-        moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if on_postgresql else field
+        moment = peewee.fn.timezone("UTC", field.cast("timestamptz")) if _is_on_postgresql(field) else field
         return database.extract_date(part, moment)
 
     return property(extract, doc=f"The {part}, in UTC, for queries.")
@@ -322,12 +290,9 @@ class DateTimeField(DescribedField, peewee.DateTimeField):
 class FloatArrayField(DescribedField):
     """A short list of single-precision numbers: an array on PostgreSQL, JSON text on SQLite."""
 
-    def _on_postgresql(self) -> bool:
-        return isinstance(self.model._meta.get_database_instance(), peewee.PostgresqlDatabase)
-
     def ddl_datatype(self, ctx: peewee.Context) -> peewee.SQL:
         """Give the column's type in the bound database."""
-        return peewee.SQL("REAL[]" if self._on_postgresql() else "TEXT")
+        return peewee.SQL("REAL[]" if _is_on_postgresql(self) else "TEXT")
 
     def db_value(self, value: object) -> list[float] | str | None:
         """Round every element to float32.
@@ -348,7 +313,7 @@ class FloatArrayField(DescribedField):
         if np.any(np.isfinite(numbers) & (np.abs(numbers) > FLOAT32_MAX)):
             raise FieldValueError(f"{self.name}: {value!r} has a number beyond single precision (3.4e38)")
         rounded = numbers.astype(np.float32).tolist()
-        return rounded if self._on_postgresql() else json.dumps(rounded)
+        return rounded if _is_on_postgresql(self) else json.dumps(rounded)
 
     def python_value(self, value: Iterable[float] | str | None) -> list[float] | None:
         """Give a list of the float32 values."""
@@ -356,17 +321,6 @@ class FloatArrayField(DescribedField):
             return None
         numbers = json.loads(value) if isinstance(value, str) else value
         return np.asarray(numbers, dtype=np.float32).tolist()
-
-
-class KeyOptions(FieldOptions, total=False):
-    """What a foreign key takes besides."""
-
-    field: str
-    backref: str
-    on_delete: str
-    on_update: str
-    deferrable: str
-    lazy_load: bool
 
 
 class _KeyAccessor(peewee.ForeignKeyAccessor):
@@ -383,7 +337,7 @@ class ForeignKeyField(DescribedField, peewee.ForeignKeyField):
 
     accessor_class = _KeyAccessor
 
-    def __init__(self, model: type[peewee.Model] | str, *args: object, **kwargs: Unpack[KeyOptions]):
+    def __init__(self, model: type[peewee.Model] | str, *args: object, **kwargs: Any):
         kwargs.setdefault("lazy_load", False)
         kwargs.setdefault("backref", "+")
         super().__init__(model, *args, **kwargs)

@@ -1,8 +1,8 @@
 """Pipelines, ours and those of other packages: entry points of the group ``astra.pipelines``.
 
 A pipeline's name is read from its package's metadata; the package is imported when the pipeline is used, or its tables
-are asked for. A package that can't be imported, or uses a name of another one, is refused: it is logged once, told to
-whoever asks for its pipelines, and doesn't affect other packages.
+are asked for. A package that can't be imported, or that uses a name of another package, is refused: the reason is
+logged once, and raised whenever its pipelines are asked for. Other packages aren't affected.
 """
 
 import copy
@@ -97,8 +97,8 @@ def pipeline_names() -> list[str]:
 def load_pipeline(name: str) -> Pipeline:
     """Import a pipeline's package, and give the pipeline.
 
-    The tables of a pipeline that isn't ours are compared with those of all packages, which are imported, too: results
-    are never written into another package's table.
+    For a pipeline that isn't ours, all packages are imported and their tables compared: results are never written into
+    another package's table.
 
     Parameters
     ----------
@@ -146,19 +146,19 @@ def pipelines() -> list[Pipeline]:
 
 
 def packages() -> list[Package]:
-    """Give the packages whose models have tables, as far as they can be used: ours, then those of other pipelines."""
+    """Give the packages with tables: ours, then those of other pipelines that can be used."""
     _load_all()
     return [_package(name) for name in (OURS[0], *sorted(_imported_packages() - _refusals().keys()))]
 
 
 def packages_of(models: Iterable[type[BaseModel]]) -> list[Package]:
-    """Give ours and the packages of pipelines that some models belong to; nothing is imported."""
+    """Give our package, and those that the models belong to. Nothing is imported."""
     names = {package_of(model.__module__) for model in models} & _imported_packages()
     return [_package(name) for name in (OURS[0], *sorted(names))]
 
 
 def package_named(name: str) -> Package:
-    """Find a package of pipelines by what it is imported or installed as, or ours.
+    """Find a package of pipelines, ours included, by the name that it is imported or installed by.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def _as_imported(name: str) -> str:
 
 
 def forget() -> None:
-    """Forget which packages there are and what was imported of them, for those that change while this runs."""
+    """Forget which packages are installed, and what was imported of them: some may have changed since."""
     _find.cache_clear()
     _loaded.forget()
 
@@ -370,7 +370,7 @@ def _refusals() -> dict[str, PackageClashError]:
 
 
 def _names_of_models(package: str) -> Iterator[tuple[str, str]]:
-    """Give what a package's models and tables are called, as far as names are told apart, and what each is."""
+    """Give the normalised names of a package's models and tables, each with what it names."""
     for model in _models_of(package):
         yield folded(model.__name__), f"the model {model.__name__}"
         yield folded(model._meta.table_name), f"the table {model._meta.table_name!r}"
@@ -393,5 +393,5 @@ def _same_model(users: dict[str, str]) -> PackageClashError:
 
 
 def folded(name: str) -> str:
-    """Give a name as names are compared: models, tables and pipelines, in capitals or not."""
+    """Normalise the name of a model, table or pipeline: capitals, underscores and blanks around it don't count."""
     return name.strip().lower().replace("_", "")

@@ -5,10 +5,9 @@ from astra_models.pixels.arrays import (
     PixelArray,
     PixelArrayAccessorFITS,
     PixelsMixin,
-    error_to_ivar,
     pixel_arrays,
-    usable_ivar,
 )
+from astra_models.pixels.ivar import error_to_ivar, usable_ivar
 
 __all__ = [
     "LogLambdaArrayAccessor",

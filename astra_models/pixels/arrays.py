@@ -1,31 +1,46 @@
 """Per-pixel arrays of a spectrum: attributes that read their FITS file when first used.
 
-Nothing of them is stored in the database. One opening of the file reads the arrays of a group: all that an HDU of one
-row per pixel has, or those that are said to belong together, as flux and inverse variance. No other bytes are read.
-What the user has set is the user's: reading never replaces it.
+Nothing of them is stored in the database. One opening of the file reads a group of arrays: those of one HDU, or those
+that are declared to belong together, such as flux and inverse variance. No other bytes are read. An array that the user
+has set is never replaced by the file's.
 """
 
 import copy
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
-from typing import ClassVar, Protocol, Self, overload
+from typing import Any, Protocol, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from astra_models.errors import MissingPixelsError
-from astra_models.fits.door import shown
-from astra_models.pixels.grids import LogGrid
-from astra_models.pixels.groups import Array, Extension, Group, PixelRow, Raw, RowOf, RowWithFile, Transform
+from astra_models.configuration import file_limits
+from astra_models.errors import MissingPixelsError, UnrecognizedFileError
+from astra_models.fits.arrays import DamagedFileError, NotPlainError, PlainHdu, native
+from astra_models.fits.door import open_file, refusal_of, shown
+from astra_models.fits.large import require_readable
+from astra_models.fits.recipe import Recipes
+from astra_models.pixels.astropy_hdu import AstropyHdu
 
-_BITS = {4: np.uint32, 8: np.uint64}
+APOGEE_GRID = {"crval": 4.179, "cdelt": 6e-6, "naxis": 8575}
+BOSS_GRID = {"crval": 3.5523, "cdelt": 1e-4, "naxis": 4648}
+"""The survey's wavelength grids, as `LogLambdaArrayAccessor` takes them."""
 
-HUGE_ERROR = 1e10
-SMALLEST_ERROR = 1e-18
+FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"
+IVAR_UNIT = "1e34 Angstrom2 s2 cm4 / erg2"
+
+Array = np.ndarray
+Hdu = PlainHdu | AstropyHdu
+Transform = Callable[..., Array]
+Extension = int | str | Callable[..., int | str]
+RowOf = int | Callable[..., int]
+Raw = dict[str, tuple[Array, Transform | None]]
+Places = dict[str, tuple[Any, Transform | None]]
+"""Where arrays are, or the arrays themselves if astropy has read them; and what makes of each what is wanted."""
 
 
 class Loader(Protocol):
-    """How a pixel array comes about: the ``accessor_class`` of a `PixelArray` makes one."""
+    """What reads or computes a pixel array: an instance of a `PixelArray`'s ``accessor_class``."""
 
     def load(self, row: "PixelsMixin", name: str) -> None:
         """Read or compute the array `name`, and put it into the row's cache."""
@@ -44,14 +59,14 @@ class PixelArrayAccessorFITS:
     transform : callable, optional
         Applied to what was read, for example error to inverse variance.
     alternative : tuple of str and callable, optional
-        Another column, and what makes the array of it, for files that don't have the first.
+        Another column and its transform, for files without the first.
     row : int or callable, optional
-        The row of the image that is the spectrum's, or of a table of one row; or what gives it for an HDU and a
-        spectrum.
+        Which row is the spectrum's: a number, in an image or a table of one row; or a function of the HDU and the
+        spectrum that gives the number.
     group : str, optional
         Arrays of the same group are read by one opening of the file; those of the same HDU if not given.
     beside : str, optional
-        Another array of the group, which the transform takes as it is in the file, as second argument.
+        Another array of the group. The transform gets it as second argument, as the file has it.
     """
 
     def __init__(
@@ -73,11 +88,11 @@ class PixelArrayAccessorFITS:
         self.beside = beside
 
     def columns(self, name: str) -> list[tuple[str, Transform | None]]:
-        """Give the columns that may have the array `name`, each with what is applied to it."""
+        """Give the columns that may hold the array `name`, each with its transform."""
         first: list[tuple[str, Transform | None]] = [(self.column_name or name, self.transform)]
         return first if self.alternative is None else [*first, self.alternative]
 
-    def load(self, row: RowWithFile, name: str) -> None:
+    def load(self, row: "PixelsMixin", name: str) -> None:
         """Read `name`, and with it the spectrum's other arrays of the same group, into its cache.
 
         Raises
@@ -117,7 +132,7 @@ class LogLambdaArrayAccessor:
         self.cdelt = cdelt
         self.naxis = naxis
 
-    def load(self, row: PixelRow, name: str) -> None:
+    def load(self, row: "PixelsMixin", name: str) -> None:
         """Compute the array, of shape ``(naxis,)``, into the row's cache."""
         row._pixels_read[name] = _log_grid(self.crval, self.cdelt, self.naxis).copy()
 
@@ -135,7 +150,7 @@ class PixelArray:
     ext, column_name, transform, alternative, row, group, beside
         As for `PixelArrayAccessorFITS`, the default accessor.
     accessor_class : type, optional
-        How the array comes about.
+        What reads or computes the array.
     accessor_kwargs : mapping, optional
         Arguments of an accessor other than the default one.
     unit : str, optional
@@ -186,7 +201,7 @@ class PixelArray:
         row.__dict__[self.name] = value
 
 
-def log_wavelength(grid: LogGrid, help_text: str = "In vacuum") -> PixelArray:
+def log_wavelength(grid: Mapping[str, float], help_text: str = "In vacuum") -> PixelArray:
     """Declare the wavelengths of a grid that is uniform in log10: ``crval``, ``cdelt``, ``naxis``."""
     return PixelArray(accessor_class=LogLambdaArrayAccessor, accessor_kwargs=grid, unit="Angstrom", help_text=help_text)
 
@@ -194,7 +209,12 @@ def log_wavelength(grid: LogGrid, help_text: str = "In vacuum") -> PixelArray:
 class PixelsMixin:
     """Base of models with pixel arrays: a cache of what was read. Arrays that the user sets are plain attributes."""
 
-    _pixel_groups: ClassVar[dict[str, Group]]
+    spectrum_pk: Any
+
+    @property
+    def absolute_path(self) -> str:
+        """The file that the arrays are in: models of rows with a file say which."""
+        raise NotImplementedError(f"{type(self).__name__} doesn't say in which file its pixel arrays are")
 
     @cached_property
     def _pixels_read(self) -> dict[str, Array]:
@@ -223,77 +243,141 @@ def pixel_arrays(model: type) -> dict[str, PixelArray]:
     return {name: value for name, value in found.items() if isinstance(value, PixelArray)}
 
 
-def group_of(model: type[PixelRow], name: str) -> Group:
+def group_of(model: type[PixelsMixin], name: str) -> "Group":
     """Give the group of an array, which is made once for a model."""
-    groups: dict[str, Group] | None = vars(model).get("_pixel_groups")
-    if groups is None:
-        accessors = {
-            other: array.accessor
-            for other, array in pixel_arrays(model).items()
-            if isinstance(array.accessor, PixelArrayAccessorFITS)
-        }
-        groups = {}
-        for key in {accessor.group or accessor.ext for accessor in accessors.values()}:
-            members = {
-                other: accessor for other, accessor in accessors.items() if (accessor.group or accessor.ext) == key
-            }
-            groups |= dict.fromkeys(members, Group(members))
-        model._pixel_groups = groups
-    return groups[name]
+    return _groups_of(model)[name]
 
 
-def error_to_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
-    """Make inverse variances of errors: 0 where a pixel is missing.
+@cache
+def _groups_of(model: type[PixelsMixin]) -> dict[str, "Group"]:
+    members: dict[Extension, dict[str, PixelArrayAccessorFITS]] = defaultdict(dict)
+    for name, array in pixel_arrays(model).items():
+        if isinstance(accessor := array.accessor, PixelArrayAccessorFITS):
+            members[accessor.group or accessor.ext][name] = accessor
+    return {name: group for some in members.values() for group in [Group(some)] for name in some}
+
+
+class Group:
+    """Arrays of a model that one opening of a file reads.
 
     Parameters
     ----------
-    error : ndarray
-        Errors. What is not finite, not positive, or huge (APOGEE writes 1e10) marks a missing pixel.
-    flux : ndarray, optional
-        Fluxes. A flux of exactly 0 marks a missing pixel too: some of them have ordinary errors.
-    huge : float, optional
-        From where an error is a mark.
-
-    Returns
-    -------
-    ndarray
-        Of the shape of `error`, in its precision.
+    accessors : mapping of str to PixelArrayAccessorFITS
+        How each of them is found, by its name.
     """
-    error = np.asarray(error)
-    is_known = error.dtype.kind == "f" and error.dtype.itemsize in _BITS
-    return into_ivar(error.copy() if is_known else error.astype(np.float64), flux, huge)
 
+    def __init__(self, accessors: Mapping[str, PixelArrayAccessorFITS]):
+        self._accessors = accessors
+        self._exts = list(dict.fromkeys(accessor.ext for accessor in accessors.values()))
+        fixed = [ext for ext in self._exts if not callable(ext)]
+        self._fixed_exts = tuple(fixed) if len(fixed) == len(self._exts) else None
+        self._beside = [(name, accessor.beside) for name, accessor in accessors.items() if accessor.beside]
+        self._has_fixed_rows = not any(callable(accessor.row) for accessor in accessors.values())
+        self._recipes: dict[tuple[int | str, ...], Recipes[Transform | None]] = defaultdict(Recipes)
 
-def into_ivar(error: Array, flux: Array | None = None, huge: float = HUGE_ERROR) -> Array:
-    """Do as `error_to_ivar`, in the memory of `error`, which has to be of floats in the machine's byte order."""
-    low, high, no_flux, one, infinity = _limits(error.dtype.itemsize, huge)
-    usable = error > low
-    usable &= error < high
-    if flux is not None:
-        usable &= flux != no_flux
-    error[~usable] = infinity
-    error *= error
-    return np.divide(one, error, error)
+    def read(self, row: PixelsMixin, name: str) -> None:
+        """Read the group's arrays of a row into its cache.
 
+        Those with another beside them are transformed at once, the others when they are first used.
 
-@cache
-def _limits(size: int, huge: float) -> list[Array]:
-    # Arrays of no dimension: numbers are converted at each use, which takes a third of the time of the operation.
-    return [np.array(number, dtype=f"f{size}") for number in (SMALLEST_ERROR, huge, 0, 1, np.inf)]
+        Parameters
+        ----------
+        row : PixelsMixin
+            The row; ``absolute_path`` is its file.
+        name : str
+            The array that was asked for: the file has to have it.
 
+        Raises
+        ------
+        MissingPixelsError
+            If it can't be read.
+        """
+        path = row.absolute_path
+        exts = self._fixed_exts or self._exts_of(row)
+        try:
+            raw = self._read_raw(path, row, name, exts)
+            for one, other in self._beside:
+                if one in raw and other in raw:
+                    (values, transform), (beside, transform_beside) = raw.pop(one), raw.pop(other)
+                    row._pixels_read[one] = values if transform is None else transform(values, beside)
+                    row._pixels_read[other] = beside if transform_beside is None else transform_beside(beside)
+        except MissingPixelsError:
+            raise
+        except FileNotFoundError as error:
+            raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
+        except (Exception, SystemExit) as error:  # whatever a damaged file makes a reader raise
+            why = error if isinstance(error, DamagedFileError) else refusal_of(error)
+            raise MissingPixelsError(f"{name}: can't read HDU {exts[0]!r} of {path!r}: {why}") from error
+        if raw:
+            row._pixels_raw.update(raw)
 
-def usable_ivar(ivar: Array) -> Array:
-    """Give inverse variances, with 0 where one is negative, infinite or not a number; in the same memory if it can."""
-    if ivar.dtype.kind != "f" or ivar.dtype.itemsize not in _BITS:
-        return np.where(np.isfinite(ivar) & (ivar > 0), ivar, np.zeros_like(ivar))
-    bits, infinity = _infinity(ivar.dtype.itemsize)
-    # The bits of what is negative, infinite or not a number are those of numbers above infinity's.
-    unusable = ivar.view(bits) >= infinity
-    if np.count_nonzero(unusable):  # `any` takes longer
-        ivar[unusable] = 0
-    return ivar
+    def _read_raw(self, path: str, row: PixelsMixin, name: str, exts: tuple[int | str, ...]) -> Raw:
+        """Read the arrays of a row as they are in the file, by our own reader or by astropy's."""
+        try:
+            raw = self._recipes[exts].read(
+                path, lambda file: self._places(file.hdu, row), remember=self._has_fixed_rows
+            )
+        except (NotPlainError, UnrecognizedFileError):
+            raw = self._read_with_astropy(path, row, name)
+        if name not in raw:
+            raw |= self._read_with_astropy(path, row, name)
+        return raw
 
+    def forget(self) -> None:
+        """Forget where arrays were in the files that were read: the next ones are read by their headers."""
+        self._recipes.clear()
 
-@cache
-def _infinity(size: int) -> tuple[type[np.unsignedinteger], Array]:
-    return _BITS[size], np.array(np.inf, dtype=f"f{size}").view(_BITS[size])
+    def _exts_of(self, row: PixelsMixin) -> tuple[int | str, ...]:
+        return self._fixed_exts or tuple([ext(row) if callable(ext) else ext for ext in self._exts])
+
+    def _places(self, open_hdu: Callable[[int | str], Hdu], row: PixelsMixin) -> Places:
+        places: Places = {}
+        for name, accessor in self._accessors.items():
+            hdu = open_hdu(accessor.ext(row) if callable(accessor.ext) else accessor.ext)
+            number = accessor.row(hdu, row) if callable(accessor.row) else accessor.row
+            if not hdu.is_table:
+                places[name] = hdu.place_of_image(number), accessor.transform
+                continue
+            if number is None and hdu.n_rows == 1:
+                number = 0
+            elif not callable(accessor.row) and number is not None and hdu.n_rows > 1:
+                raise MissingPixelsError(
+                    f"{name}: a table of {row.absolute_path!r} has {hdu.n_rows} rows, and no rule says which is meant"
+                )
+            for column, transform in accessor.columns(name):
+                place = hdu.place_of_column(column.upper(), number)
+                if place is not None:
+                    if 0 in place.shape:
+                        raise NotPlainError(f"{name} is empty")
+                    if place.dtype.kind not in "fiub":
+                        raise MissingPixelsError(
+                            f"{name}: column {column!r} of {row.absolute_path!r} has values of type {place.dtype}, "
+                            "where numbers belong; the file is damaged"
+                        )
+                    places[name] = place, transform
+                    break
+        return places
+
+    def _read_with_astropy(self, path: str, row: PixelsMixin, name: str) -> Raw:
+        from astropy.io import fits
+
+        ext = self._accessors[name].ext
+        ext = ext(row) if callable(ext) else ext
+        require_readable(path, self._exts_of(row), file_limits().largest_spectrum)
+        try:
+            with open_file(path) as file, fits.open(file, mode="readonly", memmap=False) as hdus:
+                places = self._places(lambda ext: AstropyHdu(hdus, ext, path, name), row)
+                found: Raw = {other: (native(values), transform) for other, (values, transform) in places.items()}
+                names = getattr(getattr(hdus[ext], "columns", None), "names", [])
+        except MissingPixelsError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise MissingPixelsError(
+                f"{name}: can't read HDU {ext!r} of {path!r}, which may be damaged or truncated: {shown(error)}"
+            ) from error
+        if name not in found:
+            column = self._accessors[name].column_name or name
+            raise MissingPixelsError(
+                f"{name}: HDU {ext!r} of {path!r} has no column {column!r}; it has {', '.join(names)}"
+            )
+        return found

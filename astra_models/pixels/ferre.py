@@ -1,9 +1,9 @@
 """Pixel arrays of an ASPCAP result, from the text files that FERRE read and wrote.
 
 Below the folder of a result (``pwd``) are ``params/GRID`` and ``abundances/GRID/ELEMENT``. In each file a spectrum has
-a line of 7514 numbers, the pixels of the three chips. FERRE's own lines start with a name,
-``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``, by which they are found, because their order isn't that of the input.
-``INDEX`` is the spectrum's line in ``flux.input``, which has no names.
+a line of 7514 numbers, the pixels of the three chips. Lines that FERRE wrote start with a name,
+``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``. They are found by it, because they are not in the order of the input.
+``INDEX`` is the number of the spectrum's line in ``flux.input``, whose lines have no names.
 """
 
 import io
@@ -17,7 +17,7 @@ import numpy as np
 from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError, UnrecognizedFileError
 from astra_models.fits import door
-from astra_models.pixels.groups import Array, PixelRow
+from astra_models.pixels.arrays import Array
 
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
@@ -27,16 +27,17 @@ _LONGEST_LINE = 1 << 20
 _N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
 
 
-class FerreRow(PixelRow, Protocol):
+class FerreRow(Protocol):
     """A result of FERRE: its spectrum, the folder of its files, and the grid that they are of."""
 
+    _pixels_read: dict[str, Array]
     spectrum_pk: int
     pwd: str | None
     short_grid_name: str | None
 
 
 class FerreParametersAccessor:
-    """Reads the model flux at the stellar parameters, and the continuum that the spectrum has over it."""
+    """Reads the model flux at the stellar parameters, and the continuum that it is multiplied by."""
 
     def load(self, row: FerreRow, name: str) -> None:
         """Read both into the row's cache.
@@ -60,7 +61,7 @@ class FerreParametersAccessor:
 
 
 class FerreAbundanceAccessor:
-    """Reads the model flux at one abundance; NaN if that was not fitted.
+    """Reads the model flux at one abundance; NaN if it was not fitted.
 
     Parameters
     ----------

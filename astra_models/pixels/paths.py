@@ -11,7 +11,7 @@ Templates are chosen by release; the first whose pattern fits counts.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import ClassVar, Protocol
@@ -19,17 +19,6 @@ from typing import ClassVar, Protocol
 from astra_models.configuration import expand_path, kind_of, read_configuration, shown_key
 from astra_models.errors import ConfigurationError, MissingPixelsError
 from astra_models.version import version_integer_to_string
-
-__all__ = [
-    "APOGEE_STAR",
-    "APOGEE_VISIT",
-    "BOSS_VISIT",
-    "MWM_STAR",
-    "MWM_VISIT",
-    "RowInTree",
-    "fill_path",
-    "product_root",
-]
 
 ROOTS = {"sas": "$SAS_BASE_DIR", "astra": "$MWM_ASTRA"}
 
@@ -74,11 +63,7 @@ class RowInTree(Protocol):
     """A spectrum whose model says where its file is in the survey's tree."""
 
     path_templates: ClassVar[Mapping[str, str]]
-
-    @property
-    def spectrum_pk(self) -> object:
-        """Its key."""
-        ...
+    spectrum_pk: int | None
 
 
 def fill_path(row: RowInTree) -> str:
@@ -113,7 +98,7 @@ class _EmptyColumnError(Exception):
     """A column that a template needs."""
 
 
-class _Parts(Mapping[str, object]):
+class _Parts:
     """What a template may name: roots, columns of the row, and what follows from them."""
 
     def __init__(self, row: RowInTree):
@@ -127,12 +112,6 @@ class _Parts(Mapping[str, object]):
         if value is None:
             raise _EmptyColumnError(column)
         return value if derive is None else derive(value)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def product_root(name: str) -> str:

@@ -8,43 +8,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from astra_models.errors import AstraError, MissingExtraError
-from astra_models.pixels.arrays import pixel_arrays
-from astra_models.pixels.groups import Array
+from astra_models.pixels.arrays import Array, pixel_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_spectrum"]
-
 FLUX, MODEL, CONTINUUM, FLAGGED = "black", "tab:red", "tab:blue", "tab:orange"
 SHOWN = (0.5, 99.5)
-"""Percentiles of the good fluxes between which all of the axis is, but for a margin."""
+"""Percentiles of the good fluxes that the axis spans, apart from a margin."""
 MARGIN = 0.12
 FIGURE_WIDTH, FIGURE_HEIGHT = 10, 3.5
 
 
 class Spectrum(Protocol):
-    """A spectrum of any kind."""
+    """A spectrum of any kind: wavelengths and fluxes of shape ``(n_pixels,)`` or ``(n_chips, n_pixels)``."""
 
-    @property
-    def spectrum_pk(self) -> object:
-        """Its key."""
-        ...
-
-    @property
-    def wavelength(self) -> Array:
-        """Wavelengths, of the shape of the flux or ``(n_pixels,)``."""
-        ...
-
-    @property
-    def flux(self) -> Array:
-        """Flux densities, of shape ``(n_pixels,)`` or ``(n_chips, n_pixels)``."""
-        ...
+    spectrum_pk: int | None
+    wavelength: Array
+    flux: Array
 
     @property
     def e_flux(self) -> Array:
-        """Uncertainties of the flux, of its shape."""
+        """Uncertainties of the flux."""
         ...
 
 
@@ -67,31 +53,7 @@ def plot_spectrum(
     continuum: ArrayLike | None = None,
     flags: bool = True,
 ) -> "Figure":
-    """Plot flux against wavelength with its uncertainty, and over it continuum and model.
-
-    Parameters
-    ----------
-    spectrum : SpectrumMixin
-        A spectrum of any kind. One of several chips is plotted in as many panels.
-    ax : matplotlib.axes.Axes or sequence of them, optional
-        Where to plot; a new figure if not given. Several chips may share one.
-    model_flux : array_like, optional
-        A model of the flux, of its shape. If not given, that of the spectrum's own file.
-    continuum : array_like, optional
-        The continuum, likewise.
-    flags : bool, optional
-        Whether pixels with mask bits set are shaded.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The figure.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib isn't installed.
-    """
+    """Plot a spectrum; see `SpectrumMixin.plot`. Several chips may share one of the given axes."""
     chips = _chips(spectrum, model_flux, continuum, flags)
     axes = _axes(ax, chips)
     for panel, chip in zip(axes, chips, strict=True):

@@ -6,11 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from astra_models.errors import MissingPixelsError
-from astra_models.fits.arrays import Place
 from astra_models.fits.door import MOST_VISITS
-from astra_models.pixels.groups import Array, OpenHdu
-
-Hdu = OpenHdu[Place] | OpenHdu[Array]
+from astra_models.pixels.arrays import Hdu, PixelsMixin
 
 BOSS_HDUS = {"apo25m": 1, "lco25m": 2}
 APOGEE_HDUS = {"apo25m": 3, "apo1m": 3, "lco25m": 4}
@@ -19,30 +16,19 @@ _VISIT = re.compile(r"(ap|as)Visit-([^-]+)-(?:(?:apo|lco)\w+-)?(.+)-(\d{5})-(\d+
 _VISIT_1M = re.compile(r"(ap|as)Visit-([^-]+)-(\d{5})-(.+)\.fits")
 
 
-class Spectrum(Protocol):
-    """A spectrum: its key, and its file. Of what else it has the functions here compare identifiers."""
-
-    @property
-    def spectrum_pk(self) -> object:
-        """Its key."""
-        ...
-
-    @property
-    def absolute_path(self) -> str:
-        """Its file."""
-        ...
-
-
-class OfTelescope(Spectrum, Protocol):
+class OfTelescope(Protocol):
     """A spectrum in an mwmStar or mwmVisit file."""
 
+    spectrum_pk: int | None
     telescope: str
     filetype: str
 
 
-class VisitInApStar(Spectrum, Protocol):
+class VisitInApStar(Protocol):
     """A visit in an apStar file."""
 
+    spectrum_pk: int | None
+    absolute_path: str
     plate: str
     mjd: int
     fiber: int
@@ -50,7 +36,7 @@ class VisitInApStar(Spectrum, Protocol):
 
 
 class VisitName(NamedTuple):
-    """What the name of an apVisit file says; at the 1-m telescope a name in place of plate and fiber."""
+    """What the name of an apVisit file says. Files of the 1-m telescope have a name in place of plate and fiber."""
 
     prefix: str
     apred: str
@@ -61,7 +47,7 @@ class VisitName(NamedTuple):
 
 
 def parse_visit_name(name: str) -> VisitName | None:
-    """Take the name of an apVisit file apart, of whatever survey; None if it is something else."""
+    """Parse the name of an apVisit file, of any survey; None for any other name."""
     if found := _VISIT.search(name):
         prefix, apred, plate, mjd, fiber = found.groups()
         return VisitName(prefix, apred, plate, int(mjd), int(fiber), "")
@@ -121,17 +107,17 @@ def _is_visit(name: str, row: VisitInApStar) -> bool:
     return visit.fiber == row.fiber and visit.plate.lstrip("0") == str(row.plate).lstrip("0")
 
 
-def row_of_boss_visit(hdu: Hdu, row: Spectrum) -> int:
+def row_of_boss_visit(hdu: Hdu, row: PixelsMixin) -> int:
     """Give the row of an mwmVisit table that is a BOSS visit's."""
     return _row_with(hdu, row, ("mjd", "fieldid", "catalogid", "run2d"))
 
 
-def row_of_apogee_visit(hdu: Hdu, row: Spectrum) -> int:
+def row_of_apogee_visit(hdu: Hdu, row: PixelsMixin) -> int:
     """Give the row of an mwmVisit table that is an APOGEE visit's."""
     return _row_with(hdu, row, ("mjd", "fiber", "plate", "field", "apred", "telescope", "reduction"))
 
 
-def _row_with(hdu: Hdu, row: Spectrum, names: tuple[str, ...]) -> int:
+def _row_with(hdu: Hdu, row: PixelsMixin, names: tuple[str, ...]) -> int:
     if hdu.n_rows > MOST_VISITS:
         raise MissingPixelsError(
             f"{row.absolute_path!r} has a table of {hdu.n_rows} rows, and {MOST_VISITS} visits are the most that are "

@@ -9,8 +9,6 @@ from astra_models.errors import MissingExtraError
 if TYPE_CHECKING:
     from specutils import Spectrum
 
-__all__ = ["make_specutils_spectrum"]
-
 
 def make_specutils_spectrum(spectrum: Any) -> "Spectrum":
     """Make a `specutils.Spectrum` of a spectrum of any kind.

@@ -11,7 +11,7 @@ import numpy as np
 
 from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column, Kind
 from astra_models.errors import OutputFormatError
-from astra_models.products.fits.file import FitsTable, Progress, refuse_existing, replacing, write_fits
+from astra_models.products.fits.file import FitsTable, Progress, replacing, write_fits
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import read_columns
@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 
 ROWS_PER_GROUP = 20_000
 Meta = dict[str, str]
+Writer = Callable[[Selection, Path, Meta, Progress | None], int]
 
 
 class Exported(NamedTuple):
-    """What was written.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    rows : int
-        How many.
-    size : int
-        Bytes.
-    """
+    """What was written: the file, how many rows it has, and its size in bytes."""
 
     path: str
     rows: int
@@ -62,9 +53,9 @@ def export(
     path : str or Path
         The file: ``.fits``, ``.fits.gz``, ``.parquet``, ``.ecsv``, ``.csv``, ``.vot`` or ``.votable``.
     overwrite : bool, optional
-        Whether a file that is there is replaced.
+        Whether an existing file is replaced.
     progress : callable, optional
-        Called with the number of rows that have been written.
+        Called with the number of rows written so far (FITS only).
 
     Returns
     -------
@@ -74,31 +65,25 @@ def export(
     Raises
     ------
     OutputFormatError
-        If the suffix is none of these, or what writes the format isn't installed.
+        If the suffix is none of these, or the package that writes the format isn't installed.
     OutputExistsError
-        If there is a file, and it isn't to be replaced.
+        If the file exists, and isn't to be replaced.
     """
     write = writer_for(path)
-    refuse_existing(path, overwrite)
     meta = {"model": model.__name__, "table": model._meta.table_name, **provenance()}
-    if write is _write_fits:
-        keywords = {name.upper()[:8]: (value, "") for name, value in meta.items()}
-        tables = lambda: [FitsTable(model._meta.table_name.upper(), selection)]  # noqa: E731
-        report = write_fits(path, tables, keywords, overwrite=overwrite, progress=progress)
-        return Exported(str(path), sum(report.rows.values()), report.size)
     with replacing(path, overwrite) as temporary:
-        rows = write(selection, temporary, meta)
+        rows = write(selection, temporary, meta, progress)
         size = temporary.stat().st_size
     return Exported(str(path), rows, size)
 
 
-def writer_for(path: str | Path) -> Callable[..., int]:
-    """Give what writes a format.
+def writer_for(path: str | Path) -> Writer:
+    """Give the function that writes a file, by the file's suffix.
 
     Raises
     ------
     OutputFormatError
-        If a file's suffix is that of no format.
+        If no format has the suffix.
     """
     name = Path(path).name.lower()
     for suffix, write in _WRITERS.items():
@@ -107,17 +92,19 @@ def writer_for(path: str | Path) -> Callable[..., int]:
     raise OutputFormatError(f"{path}: no format has this suffix; use one of {', '.join(_WRITERS)}")
 
 
-def _write_fits(selection: Selection, path: Path, meta: Meta) -> int:
-    raise NotImplementedError("FITS files are written by write_fits")
+def _write_fits(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
+    keywords = {name.upper()[:8]: (value, "") for name, value in meta.items()}
+    report = write_fits(path, lambda: [FitsTable(meta["table"].upper(), selection)], keywords, progress=progress)
+    return sum(report.rows.values())
 
 
-def _write_ecsv(selection: Selection, path: Path, meta: Meta) -> int:
+def _write_ecsv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     table = table_of(selection, meta)
     table.write(path, format="ascii.ecsv")
     return len(table)
 
 
-def _write_votable(selection: Selection, path: Path, meta: Meta) -> int:
+def _write_votable(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     table: Any = table_of(selection, meta)
     _write_out(table, selection, BYTES)  # masked arrays of integers can't be written
     for column in table.itercols():
@@ -141,7 +128,7 @@ def _is_known_to_vo(unit: "UnitBase") -> bool:
     return True
 
 
-def _write_csv(selection: Selection, path: Path, meta: Meta) -> int:
+def _write_csv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     table = table_of(selection, meta)
     _write_out(table, selection, FLOATS, BYTES)
     table.write(path, format="ascii.csv")
@@ -172,7 +159,7 @@ def _json_of(row: np.ndarray) -> str:
     return json.dumps([None if np.isnan(value) else float(value) for value in known])
 
 
-def _write_parquet(selection: Selection, path: Path, meta: Meta) -> int:
+def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -210,7 +197,7 @@ def _arrow_array(pa: ModuleType, kind: "DataType", column: Column) -> "Array":
     return pa.array(values, type=kind, mask=column.null)
 
 
-_WRITERS: dict[str, Callable[..., int]] = {
+_WRITERS: dict[str, Writer] = {
     ".fits": _write_fits,
     ".fits.gz": _write_fits,
     ".parquet": _write_parquet,

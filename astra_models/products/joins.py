@@ -21,10 +21,10 @@ Kind = type[SpectrumMixin]
 Value = peewee.ColumnBase
 
 NOT_PUBLISHED = {"pk", "path", "modified", "v_astra_major_minor", "pwd", "ferre_index", *PipelineOutputMixin.made_from}
-"""Keys without meaning outside, places of files, and what the database keeps for itself."""
+"""Keys that mean nothing outside the database, paths of files, and the database's own records."""
 
 OF_THE_SOURCE = ("sdss_id", "healpix")
-"""What some spectra say of their source, too."""
+"""Columns of a source that some kinds of spectra have, too."""
 
 KEYS = ("source_pk", "spectrum_pk")
 RECORD = ("created",)
@@ -46,7 +46,7 @@ def best_results(model: type[PipelineOutputMixin], major_minor: int) -> Selectio
 
 
 def spectra(kinds: SpectrumColumns, major_minor: int) -> Selection:
-    """Select spectra with their sources; those that Astra made, of one version."""
+    """Select spectra with their sources. Of the spectra that Astra made, only those of one version are selected."""
     models = [model for model in kinds.models if model.select(model.pk).exists()]
     base, models = (models[0], models) if len(models) == 1 else (Spectrum, models or list(kinds.models))
     query = base.select()
@@ -170,22 +170,18 @@ class _Columns:
             if name in skipped or name not in fields:
                 continue
             heading = headings.get(name, OTHERS)
-            if result is not None and (name in KEYS or name == "v_astra"):
+            if result is not None and name in (*KEYS, "v_astra"):
                 field = getattr(result, name)
-                if name == "v_astra" and name not in headings:  # it has its place beside the result
-                    self._add_version(fields[name], found)
-                    continue
-                self._add(OutColumn(name, field, field, heading, bool(field.null)), "spectrum")
+                if name != "v_astra" or name in headings:  # the version has its place beside the result otherwise
+                    self._add(OutColumn(name, field, field, heading, bool(field.null)), "spectrum")
                 if name == "v_astra":
-                    self._add_version(fields[name], found)
+                    version = found.value(name)
+                    self.given.append(OutColumn("spectrum_v_astra", fields[name], version, "Spectrum", nullable=True))
                 continue
             nullable = any(
                 name not in model._meta.sorted_field_names or model._meta.fields[name].null for model in kinds.models
             )
             self._add(OutColumn(name, fields[name], found.value(name), heading, nullable), "spectrum")
-
-    def _add_version(self, field: peewee.Field, found: _Found) -> None:
-        self.given.append(OutColumn("spectrum_v_astra", field, found.value("v_astra"), "Spectrum", nullable=True))
 
     def add_results(self, model: Model) -> None:
         """Add the columns of results, and the conditions made of their flags."""

@@ -12,18 +12,18 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def provenance(run_id: str | None = None) -> dict[str, str]:
-    """Tell where what is made now comes from.
+    """Describe the origin of a file that is written now.
 
     Parameters
     ----------
     run_id : str, optional
-        The run that makes it; an id of its own if it isn't part of one.
+        The run that writes it; a new id if it isn't part of a run.
 
     Returns
     -------
     dict
-        ``software`` and its version, ``run_id``, ``created`` (UTC), and ``revision``, the commit of the checkout that
-        the code is in, followed by a ``+`` if files have been changed since; without it if there is no checkout.
+        ``software`` and its version, ``run_id``, ``created`` (UTC), and, if the code is in a checkout, ``revision``:
+        its commit, followed by a ``+`` if files have been changed since.
     """
     told = {
         "software": f"{DISTRIBUTION} {installed_version()}",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     Query = peewee.ModelSelect
 Condition = bool | peewee.ColumnBase
-"""A condition in a query; a hybrid property, which is one of a model, is a truth value of its rows."""
+"""A condition in a query. A hybrid property, such as ``flag_bad``, is one of a model, and a bool of a row."""
 Row = tuple[Any, ...]
 """A row as the driver gives it."""
 
@@ -47,9 +47,9 @@ class OutColumn:
     name : str
         Its name there.
     field : peewee.Field
-        The model's column that says what it holds.
-    expression : object
-        What is selected; None if it is NULL in every row.
+        The model's column, which has its type, unit and description.
+    expression : peewee.ColumnBase or None
+        What is selected; None if the column is NULL in every row.
     heading : str
         The group of columns that it is in.
     nullable : bool
@@ -69,7 +69,7 @@ class OutColumn:
 
     @property
     def is_there(self) -> bool:
-        """Whether it is anything but NULL in every row."""
+        """Whether anything is selected; the column is NULL in every row otherwise."""
         return self.expression is not None
 
     @property
@@ -97,11 +97,11 @@ class Selection(NamedTuple):
     columns : list of OutColumn
         In their order.
     base : peewee.Select
-        The query, with its joins and conditions, of whatever columns.
+        The query, with its joins and conditions; its own columns don't count.
     order : sequence
         What the rows are ordered by, so that the same rows always give the same file.
     is_key : bool
-        Whether the first of these is never NULL and different in every row, so that the rows can be read in parts.
+        Whether the first of `order` is unique and never NULL. The rows can then be read in parts.
     """
 
     columns: list[OutColumn]
@@ -110,11 +110,11 @@ class Selection(NamedTuple):
     is_key: bool = False
 
     def select(self, *expressions: peewee.Node) -> Query:
-        """Make the query of something else of the same rows, in no order."""
+        """Make a query of other expressions over the same rows, unordered."""
         return self.base.clone().columns(*expressions)
 
     def ordered(self, *expressions: peewee.Node) -> Query:
-        """Make the query of something else of the same rows, in their order."""
+        """Make a query of other expressions over the same rows, in their order."""
         return self.select(*expressions).order_by(*self.order)
 
 
@@ -140,27 +140,12 @@ def select_model(
     latest: bool = False,
     limit: int | None = None,
 ) -> Selection:
-    """Select rows of one model, with all columns of its table.
-
-    Parameters
-    ----------
-    model : type
-        A model that is a table.
-    where : peewee.Expression, optional
-        A condition.
-    v_astra : str or int, optional
-        Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
-    sdss_ids : iterable of int, optional
-        Only rows of these sources.
-    latest : bool, optional
-        Only rows of the newest version that there is of each spectrum.
-    limit : int, optional
-        At most so many rows.
+    """Select rows of one model, with all columns of its table. The conditions are as for `to_table`.
 
     Raises
     ------
     SelectionError
-        If the model has no column that this asks for.
+        If the model has no column that a condition needs.
     """
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
     headings = categories(model)

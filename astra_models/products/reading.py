@@ -1,4 +1,4 @@
-"""Values of columns, from what a database driver gives: typed arrays, and where they are NULL."""
+"""What a database driver gives, made into typed arrays with a mask of NULLs."""
 
 import itertools
 import operator
@@ -26,7 +26,7 @@ def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[l
     selection : Selection
         What to read; in a `snapshot`.
     at_once : int, optional
-        Rows at a time; the fewer, the more columns there are, by default.
+        Rows at a time. By default, the more columns there are, the fewer rows.
 
     Yields
     ------

@@ -1,7 +1,7 @@
 """The columns of spectra in summary products, in the order in which they are published, under headings.
 
-Kinds of spectra that share a table of a product share its columns. What a kind has beside those listed here follows
-after them; what the row of a source says already isn't said again.
+Kinds of spectra that share a table of a product share its columns. Columns that aren't listed here follow after those
+that are, unless the source in the same row has them already.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class SpectrumColumns(NamedTuple):
     Parameters
     ----------
     models : tuple of type
-        The kinds of spectra, the one that is published first.
+        The kinds of spectra, the usual one first.
     groups : tuple
         Headings, and the names of the columns below each.
     """
@@ -121,4 +121,4 @@ ORIGINAL_VISITS = {name: SpectrumColumns(columns.models[:1], columns.groups) for
 """Visits as their reduction has them, each once: what Astra or an apStar file made of them is left out."""
 
 DRP_SPECTRUM: dict[type[SpectrumMixin], type[SpectrumMixin]] = {ApogeeVisitSpectrumInApStar: ApogeeVisitSpectrum}
-"""Spectra whose other columns are those of the visit that they were made of."""
+"""Kinds of spectra that take their other columns from the visit that they were made of."""

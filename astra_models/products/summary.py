@@ -38,9 +38,9 @@ class Product(NamedTuple):
     description : str
         What a row is.
     models : tuple of type
-        What has to be there for it: results, sources, spectra.
+        The models that it is made from: results, sources, spectra.
     versioned : tuple of type
-        Those of them whose rows are of a version of Astra.
+        Those of them whose rows have a version of Astra.
     tables : callable
         Gives its tables of one major.minor version.
     """
@@ -115,17 +115,17 @@ def write_product(
     Parameters
     ----------
     product : Product or str
-        Which, such as ``"astraAllStarASPCAP"``.
+        The product or its name, such as ``"astraAllStarASPCAP"``.
     folder : str or Path, optional
-        Where to; it is made if it isn't there.
+        The file's folder, which is made if need be.
     v_astra : str or int, optional
-        The version whose major.minor the results are of; the newest that there is by default.
+        Write the results of this version's major.minor; by default of the newest one in the database.
     run_id : str, optional
         The run that this is a part of.
     overwrite : bool, optional
-        Whether a file of that name is replaced.
+        Whether an existing file is replaced.
     progress : callable, optional
-        Called with the number of rows that have been written.
+        Called with the number of rows written so far.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def write_product(
     NothingToWriteError
         If there are no rows for it.
     OutputExistsError
-        If there is a file of that name, and it isn't to be replaced.
+        If the file exists, and isn't to be replaced.
     """
     product = product_named(product) if isinstance(product, str) else product
     version = _version(product, v_astra)
@@ -181,7 +181,9 @@ def _of_the_survey() -> Iterator[Product]:
     stars = tuple(model for columns in STARS.values() for model in columns.models)
     visits = tuple(model for columns in ORIGINAL_VISITS.values() for model in columns.models)
     made = (BossCombinedSpectrum, ApogeeCombinedSpectrum)
-    yield Product("mwmTargets", "All sources, one row each.", (Source,), (), _targets)
+    yield Product(
+        "mwmTargets", "All sources, one row each.", (Source,), (), lambda _: [FitsTable(OF_SOURCES, joins.targets())]
+    )
     text = "All co-added spectra, one row each, with their source."
     yield Product("mwmAllStar", text, (Source, *stars), made, of_spectra(STARS))
     text = "All visits, one row each, with their source."
@@ -194,10 +196,6 @@ def _of_the_survey() -> Iterator[Product]:
         (MWMBest,),
         lambda major_minor: [FitsTable(OF_SOURCES, joins.best_results(MWMBest, major_minor))],
     )
-
-
-def _targets(major_minor: int) -> list[FitsTable]:
-    return [FitsTable(OF_SOURCES, joins.targets())]
 
 
 def _version(product: Product, v_astra: str | int | None) -> int:

@@ -36,7 +36,7 @@ def to_table(
     sdss_ids : iterable of int, optional
         Only rows of these sources.
     latest : bool, optional
-        Only rows of the newest version that there is of each spectrum.
+        Only the row of the newest version for each spectrum.
     limit : int, optional
         At most so many rows, the first by their key.
 
@@ -50,7 +50,7 @@ def to_table(
     Raises
     ------
     SelectionError
-        If the model has no column that this asks for.
+        If the model has no column that a condition needs.
     """
     selection = select_model(model, where=where, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit)
     return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
@@ -76,7 +76,7 @@ def joined(column: OutColumn, parts: Sequence[Column]) -> Column:
 
 
 def described(out: OutColumn, column: Column) -> np.ndarray:
-    """Make an astropy column of values; of a plain type where none is NULL."""
+    """Make an astropy column of values, masked only if one of them is NULL."""
     from astropy.table import Column as PlainColumn
     from astropy.table import MaskedColumn
 

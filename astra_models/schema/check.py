@@ -14,10 +14,12 @@ from astra_models.database.retry import run_transaction
 
 __all__ = ["Difference", "check_schema", "differences"]
 
+_KIND_OF_INDEX = {True: "key", False: "index"}
+
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that isn't in the database as the models say.
+    """A difference between a model and its table.
 
     Parameters
     ----------
@@ -28,9 +30,9 @@ class Difference:
     here, there : str
         How it is in the models, and in the database.
     matters : bool
-        Whether something can't be stored, or is stored otherwise than we would.
+        Whether some values can't be stored, or not as we would store them.
     why : str
-        What follows from it.
+        What it leads to.
     """
 
     table: str
@@ -138,23 +140,17 @@ def _of_indexes(model: type[BaseModel], table: StoredTable, names: Mapping[str, 
         (tuple(names[column] or column for column in columns), unique) for columns, unique in declared_indexes(model)
     }
     there = {(index.columns, index.unique) for index in table.indexes}
+    name = model._meta.table_name
     for columns, unique in sorted(wanted - there):
         # An index on more columns serves queries, too, if it begins with these.
         if unique or not any(index[: len(columns)] == columns for index, _ in there):
             why = "the same row may get in twice" if unique else "queries that use it are slower"
-            yield _of_index(model, columns, unique, here="yes", there="none", matters=unique, why=why)
+            yield Difference(name, ", ".join(columns), _KIND_OF_INDEX[unique], "yes", "none", unique, why)
     for columns, unique in sorted(there - wanted):
         weaker = any(is_key and set(key) <= set(columns) for key, is_key in wanted)
         matters = unique and not weaker
         why = "rows that are the same in it are refused" if matters else "it costs writing time"
-        yield _of_index(model, columns, unique, here="none", there="yes", matters=matters, why=why)
-
-
-def _of_index(
-    model: type[BaseModel], columns: tuple[str, ...], unique: bool, *, here: str, there: str, matters: bool, why: str
-) -> Difference:
-    what = "key" if unique else "index"
-    return Difference(model._meta.table_name, ", ".join(columns), what, here, there, matters, why)
+        yield Difference(name, ", ".join(columns), _KIND_OF_INDEX[unique], "none", "yes", matters, why)
 
 
 def declared_indexes(model: type[BaseModel]) -> list[tuple[tuple[str, ...], bool]]:

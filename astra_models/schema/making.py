@@ -25,8 +25,6 @@ from astra_models.schema.history import steps_of
 from astra_models.schema.migration import pending_steps, where
 from astra_models.schema.package import Package
 
-__all__ = ["WrittenStep", "make_step"]
-
 STEP = '''"""{title}."""
 
 from astra_models.schema.steps import {functions}

@@ -1,7 +1,6 @@
 """What a migration of a package does: adding columns, indexes and tables, on PostgreSQL and SQLite alike.
 
-A step says everything itself, as SQL, so that it does the same whatever becomes of the models. What is there already is
-left as it is.
+A step has all of its SQL, so that it does the same however the models change. What exists already is left as it is.
 """
 
 import peewee
@@ -36,9 +35,9 @@ def add_column(
     definition : str
         Type and constraints, such as ``"BIGINT NOT NULL"``.
     sqlite : str, optional
-        The same for SQLite, if it is called otherwise there.
+        The same for SQLite, if it differs.
     default : int, float, str, bytes or bool, optional
-        What rows get that are there already; a column that can't be NULL needs it.
+        The value for existing rows; a column that can't be NULL needs one.
 
     Raises
     ------

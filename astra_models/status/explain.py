@@ -37,10 +37,10 @@ from astra_models.version import installed_v_astra, version_integer_to_string
 __all__ = ["HEADLINES", "explain_star", "find_star"]
 
 HEADLINES = ("teff", "logg", "fe_h", "m_h", "v_rad", "dist", "element", "classification", "spectral_type", "sub_type")
-"""Columns of results that are shown, of those that a model has; numbers with their errors."""
+"""Columns of a result that are shown, if its model has them; numbers are shown with their errors."""
 
 MOST_OWN_COLUMNS = 6
-"""Columns that are told of results without any of these: those of another package, for example."""
+"""How many columns are shown of a result that has none of these, such as one of another package."""
 
 ON_THE_SKY = ("ra", "dec", "l", "b")
 IDENTIFIERS = (

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Analysis", "Listed", "Result", "SpectrumOfStar", "Star"]
-
 
 @dataclass(frozen=True)
 class SpectrumOfStar:

@@ -26,15 +26,6 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
-__all__ = [
-    "FileStatus",
-    "Status",
-    "VersionStatus",
-    "major_minor",
-    "result_models",
-    "survey_status",
-]
-
 logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -158,16 +149,13 @@ def survey_status(computed: Iterable[Pipeline] | None = None) -> Status:
 
 
 def result_models(there: Iterable[str]) -> list[type[PipelineOutputMixin]]:
-    """Give the models of results, as far as they have a table: one row per spectrum, or the like, and version.
-
-    One that isn't kept by spectrum may lack the columns of those that are.
-    """
+    """Give the models of results whose tables exist. Those not kept by spectrum may lack the columns of the others."""
     found = [model for model in existing_models(all_models(), there) if issubclass(model, LatestMixin)]
     return cast("list[type[PipelineOutputMixin]]", found)
 
 
 def existing_models(models: Iterable[type[Model]], there: Iterable[str]) -> list[type[Model]]:
-    """Give the models that have a table, by its name."""
+    """Give the models whose tables exist, sorted by table."""
     tables = set(there)
     found = [model for model in models if model._meta.table_name in tables]
     return sorted(found, key=lambda model: model._meta.table_name)

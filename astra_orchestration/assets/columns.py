@@ -1,26 +1,31 @@
 """A table's columns as Dagster shows them: types, units, descriptions, constraints."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import dagster as dg
 import peewee
 
 from astra_models.columns.headings import column_type
 from astra_models.fields import BitField
 
+TABLE_NAME = "dagster/table_name"
+
 
 def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
-    """Describe the columns of a model's table.
-
-    Parameters
-    ----------
-    model : type
-        A model whose fields have ``unit`` and ``help_text``.
-
-    Returns
-    -------
-    dagster.TableSchema
-        One column per field. Units are in the tag ``unit``, as `astropy.units` reads them.
-    """
+    """Describe the columns of a model's table. Units are in the tag ``unit``, as `astropy.units` reads them."""
     return dg.TableSchema(columns=[_column(field) for field in model._meta.sorted_fields])
+
+
+def table_metadata(model: type[peewee.Model]) -> dict[str, Any]:
+    """Give the metadata of an asset that fills a model's table: the table's name and columns."""
+    return {"dagster/column_schema": column_schema(model), TABLE_NAME: model._meta.table_name}
+
+
+def keys_by_table(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> dict[str, dg.AssetKey]:
+    """Give the key of the asset that fills each table."""
+    specs = [spec for asset in assets for spec in ([asset] if isinstance(asset, dg.AssetSpec) else asset.specs)]
+    return {spec.metadata[TABLE_NAME]: spec.key for spec in specs if TABLE_NAME in spec.metadata}
 
 
 def _column(field: peewee.Field) -> dg.TableColumn:

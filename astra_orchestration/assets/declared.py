@@ -1,7 +1,7 @@
 """An asset for every table that nothing here computes: its results come in files of other installations.
 
-They are declared so that the graph is whole: what they are made of, which columns they have, and what takes them
-further. As soon as a pipeline computes a model, its asset is the one, and the declared one isn't made.
+They are declared so that the graph is complete: what they are made from, which columns they have, and what uses them. A
+model that a pipeline computes has the pipeline's asset instead.
 """
 
 import inspect
@@ -13,10 +13,8 @@ from astra_models.base import BaseModel
 from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.spectrum import SpectrumMixin
-from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.columns import keys_by_table, table_metadata
 from astra_orchestration.resources.io_manager import MODEL_METADATA
-
-__all__ = ["declared_assets"]
 
 
 def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec]:
@@ -32,20 +30,15 @@ def declared_assets(defined: Iterable[dg.AssetsDefinition]) -> list[dg.AssetSpec
     list of dagster.AssetSpec
         One for each model in `outputs.MADE_FROM` without an asset among `defined`.
     """
-    keys = _keys_by_table(defined)
+    keys = keys_by_table(defined)
     missing = [model for model in MADE_FROM if model._meta.table_name not in keys]
     keys |= {model._meta.table_name: dg.AssetKey(model._meta.table_name) for model in missing}
     return [_declared(model, [keys[source._meta.table_name] for source in MADE_FROM[model]]) for model in missing]
 
 
-def _keys_by_table(defined: Iterable[dg.AssetsDefinition]) -> dict[str, dg.AssetKey]:
-    name = "dagster/table_name"
-    return {spec.metadata[name]: spec.key for assets in defined for spec in assets.specs if name in spec.metadata}
-
-
 def _declared(model: type[BaseModel], deps: list[dg.AssetKey]) -> dg.AssetSpec:
     is_spectra = issubclass(model, SpectrumMixin)
-    metadata = {"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name}
+    metadata = table_metadata(model)
     if issubclass(model, PipelineOutputMixin):  # what takes its results gets them from the table
         metadata |= {MODEL_METADATA: model.__name__, "dagster/io_manager_key": "pipeline_results"}
     fed = f"Fed by {'catalogue' if is_spectra else 'result'} files: nothing here computes it."

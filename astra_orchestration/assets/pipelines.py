@@ -21,7 +21,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
-from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.columns import table_metadata
 from astra_orchestration.assets.parameters import parameters_in, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
@@ -31,7 +31,7 @@ __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models",
 logger = logging.getLogger(__name__)
 
 OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
-"""Our assets that are no tables of results, nor files of them: no pipeline is called like them."""
+"""Our assets that are neither tables nor files of results. No pipeline can have their names."""
 
 WRITERS = "astra_database"
 """The concurrency pool that bounds how many runs write to the database at once."""
@@ -75,7 +75,7 @@ def pipeline_asset(
     name : str, optional
         The asset's key; the function's name if not given.
     group, kinds, owners : optional
-        How Dagster files it.
+        How Dagster groups and labels it.
     pipeline_version : str, optional
         The version of the asset's code beside Astra's; the pipeline's own if not given.
     deps : sequence, optional
@@ -100,11 +100,7 @@ def pipeline_asset(
         owners=list(owners),
         description=_description(task),
         code_version=f"{installed_version()}-{pipeline_version}",
-        metadata={
-            "dagster/column_schema": column_schema(model),
-            "dagster/table_name": model._meta.table_name,
-            MODEL_METADATA: model.__name__,
-        },
+        metadata={**table_metadata(model), MODEL_METADATA: model.__name__},
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,

@@ -13,13 +13,13 @@ from pydantic import Field
 from astra_models.analysis.stream import Pace
 from astra_models.errors import NothingToWriteError
 from astra_models.products.summary import FOLDER, Product, ProductReport, product_named, products, write_product
+from astra_orchestration.assets.columns import keys_by_table
 from astra_orchestration.resources.database import DatabaseResource
 
 __all__ = ["FOLDER_VARIABLE", "ProductConfig", "product_asset", "product_assets"]
 
 FOLDER_VARIABLE = "ASTRA_PRODUCTS"
 GROUP = "products"
-TABLE = "dagster/table_name"
 
 
 class ProductConfig(dg.Config):
@@ -48,21 +48,12 @@ def product_assets(upstream: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> li
     list of dagster.AssetsDefinition
         They need the resource ``database``.
     """
-    specs = [spec for asset in upstream for spec in ([asset] if isinstance(asset, dg.AssetSpec) else asset.specs)]
-    keys = {spec.metadata[TABLE]: spec.key for spec in specs if TABLE in spec.metadata}
+    keys = keys_by_table(upstream)
     return [product_asset(product, keys) for product in products().values()]
 
 
 def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDefinition:
-    """Make the asset of a product.
-
-    Parameters
-    ----------
-    product : Product
-        Which.
-    keys : dict of str to AssetKey
-        The asset that fills each table.
-    """
+    """Make the asset of a product; `keys` are those of the assets that fill each table."""
     tables = (model._meta.table_name for model in product.followed)
     name = product.name
 

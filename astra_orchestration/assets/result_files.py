@@ -20,12 +20,12 @@ from astra_models.ingested import IngestedFile, ingested_file
 from astra_models.outputs import MADE_FROM
 from astra_models.rejected import RejectedResult
 from astra_models.source import Source
+from astra_orchestration.assets.columns import keys_by_table
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
-
-__all__ = ["ResultFileConfig", "result_file", "result_files"]
+from astra_orchestration.resources.io_manager import one_line
 
 COUNTS = ("inserted", "updated", "unchanged")
 LINES_SHOWN = 20
@@ -143,8 +143,7 @@ def _events_of_tables(report: ResultFileReport, name: str) -> Iterator[dg.AssetM
 @cache
 def _filled_here() -> dict[str, dg.AssetKey]:
     """Give the assets that fill tables, by the table's name."""
-    specs = [spec for assets in (catalogue, *all_pipeline_assets()) for spec in assets.specs]
-    return {spec.metadata["dagster/table_name"]: spec.key for spec in specs}
+    return keys_by_table((catalogue, *all_pipeline_assets()))
 
 
 def _metadata(report: ResultFileReport) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def _metadata(report: ResultFileReport) -> dict[str, Any]:
     if report.unplaced:
         metadata["columns with nowhere to go"] = dg.MetadataValue.md(_unplaced(report.unplaced))
     if report.notes:
-        metadata["notes"] = dg.MetadataValue.md(_lines([f"- {_one_line(note)}" for note in report.notes]))
+        metadata["notes"] = dg.MetadataValue.md(_lines([f"- {one_line(note)}" for note in report.notes]))
     return metadata | (_record_of(report) if report.sha256 else {"bytes": os.path.getsize(report.path)})
 
 
@@ -196,14 +195,14 @@ def _tables(tables: dict[str, Counter[str]]) -> str:
 
 
 def _reasons(reasons: Counter[str]) -> str:
-    lines = [f"| {count} | {_one_line(reason)} |" for reason, count in reasons.most_common()]
+    lines = [f"| {count} | {one_line(reason)} |" for reason, count in reasons.most_common()]
     return "\n".join(["| rows | reason |", "| ---: | --- |", _lines(lines, "| | and {} more reasons |")])
 
 
 def _unplaced(unplaced: Sequence[tuple[str, str, str]]) -> str:
     columns: dict[tuple[str, str], list[str]] = {}
     for part, column, why in unplaced:
-        columns.setdefault((part, _one_line(why)), []).append(f"`{column}`")
+        columns.setdefault((part, one_line(why)), []).append(f"`{column}`")
     lines = [f"| {part} | {why} | {', '.join(names)} |" for (part, why), names in columns.items()]
     return "\n".join(["| table | why | columns |", "| --- | --- | --- |", _lines(lines, "| | and {} more reasons | |")])
 
@@ -213,7 +212,3 @@ def _lines(lines: Sequence[str], more: str = "- and {} more") -> str:
     if len(lines) > LINES_SHOWN:
         shown.append(more.format(len(lines) - LINES_SHOWN))
     return "\n".join(shown)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")[:300]

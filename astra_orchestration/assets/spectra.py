@@ -14,12 +14,10 @@ from astra_models.ingest import IngestReport
 from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_orchestration.assets.columns import column_schema
+from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
 from astra_orchestration.assets.pipelines import WRITERS
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import qualified_name
-
-__all__ = ["catalogue", "sample_survey"]
 
 CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
@@ -94,7 +92,7 @@ def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig)
             kinds={"python", "table"},
             owners=["team:astra"],
             description=(model.__doc__ or "").strip(),
-            metadata={"dagster/column_schema": column_schema(model), "dagster/table_name": model._meta.table_name},
+            metadata=table_metadata(model),
         )
         for model in CATALOGUE
     ],
@@ -140,7 +138,7 @@ def _metadata(model: type[BaseModel], report: IngestReport) -> dict[str, Any]:
         "known already": report.known,
         "refused before": report.refused_before,
         "seconds": round(report.seconds, 3),
-        "dagster/table_name": qualified_name(model),
+        TABLE_NAME: qualified_name(model),
         "dagster/row_count": model.select().count(),
     }
     if report.refused:

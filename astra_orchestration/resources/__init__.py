@@ -1,8 +1,16 @@
 """Resources: the database of a run, watched folders, and the IO manager."""
 
-from astra_orchestration.resources.bundle import in_memory_resources, resources_for
+from collections.abc import Mapping
+from typing import Any
+
+from astra_models import base
+from astra_models.database.config import IN_MEMORY, sqlite_database
+from astra_models.outputs import all_models
+from astra_models.schema.tables import create_tables
 from astra_orchestration.resources.database import DatabaseResource, connect
-from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget
+from astra_orchestration.resources.folders import ResultFoldersResource
+from astra_orchestration.resources.io_manager import pipeline_result_io_manager
+from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget, Target
 
 __all__ = [
     "ConfiguredTarget",
@@ -13,3 +21,34 @@ __all__ = [
     "in_memory_resources",
     "resources_for",
 ]
+
+
+def resources_for(target: Mapping[str, Any] | Target | None = None) -> dict[str, Any]:
+    """Give the resources that all our assets need.
+
+    Parameters
+    ----------
+    target : mapping or Target, optional
+        Where the database is, see `DatabaseResource`; by default as the configuration files say.
+
+    Returns
+    -------
+    dict
+        ``database``, ``pipeline_results`` and ``result_folders``, for `dagster.Definitions` or `dagster.materialize`.
+    """
+    # Given even where it is the default: the launchpad shows what was given.
+    database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
+    return {"database": database, "pipeline_results": pipeline_result_io_manager, "result_folders": folders}
+
+
+def in_memory_resources() -> dict[str, Any]:
+    """Give the resources on a new, empty in-memory database with the tables of all models, for a test.
+
+    Returns
+    -------
+    dict
+        As for `resources_for`. All models are bound to that database.
+    """
+    base.bind(sqlite_database(IN_MEMORY))
+    create_tables(all_models())
+    return resources_for({"sqlite": {"path": IN_MEMORY}})

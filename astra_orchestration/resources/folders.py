@@ -11,8 +11,6 @@ from pydantic import Field
 from astra_models.configuration import expand_path
 from astra_models.errors import MissingFileError
 
-__all__ = ["FOLDERS_VARIABLE", "Listing", "ResultFoldersResource", "WatchedFile", "mapping_beside"]
-
 FOLDERS_VARIABLE = "ASTRA_RESULT_FOLDERS"
 MAPPING_SUFFIXES = (".yaml", ".yml")
 UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")

@@ -163,11 +163,12 @@ def qualified_name(model: type[peewee.Model]) -> str:
 
 def _reasons(reasons: Counter[str]) -> str:
     lines = ["| results | reason |", "| ---: | --- |"]
-    lines += [f"| {count} | {_one_line(reason)} |" for reason, count in reasons.most_common(REASONS_SHOWN)]
+    lines += [f"| {count} | {one_line(reason)} |" for reason, count in reasons.most_common(REASONS_SHOWN)]
     if len(reasons) > REASONS_SHOWN:
         lines.append(f"| {sum(reasons.values()) - sum(n for _, n in reasons.most_common(REASONS_SHOWN))} | others |")
     return "\n".join(lines)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Put text into one cell of a table in Markdown."""
     return " ".join(text.split()).replace("|", "\\|")[:300]

@@ -13,14 +13,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from astra_orchestration.pipelines.corv.templates import BOSS_RESOLUTION, da_flux
+from astra_orchestration.pipelines.corv.fit import SPEED_OF_LIGHT
+from astra_orchestration.pipelines.corv.templates import BOSS_RESOLUTION, black_body, da_flux
 from astra_orchestration.sample.stars import Star, Visit
 
 Array = NDArray[np.float64]
 
 LOG_START, LOG_STEP, N_PIXELS = 3.5523, 1e-4, 4648
-SPEED_OF_LIGHT = 299_792.458
-HC_OVER_K = 1.438777e8
 FWHM_OF_SIGMA = 2.354820045
 
 # Bits of the pixel masks (SPPIXMASK).
@@ -149,7 +148,7 @@ def star_flux(star: Star, wavelength: Array) -> Array:
     """
     if star.kind == "DA":
         return np.asarray(da_flux(wavelength, star.teff, star.logg), dtype=np.float64)
-    shape = _black_body(wavelength, star.teff)
+    shape = black_body(wavelength, star.teff)
     if star.kind == "M":
         coolness = (4000 - star.teff) / 1000
         return shape * _bands(wavelength, coolness) * _lines(wavelength, COOL_LINES, 0.9, 250)
@@ -161,11 +160,6 @@ def star_flux(star: Star, wavelength: Array) -> Array:
 def _brightness(star: Star) -> float:
     """Flux at 5500 Angstrom of a star of this magnitude (1e-17 erg/s/cm2/Angstrom)."""
     return 3.63e8 * 10 ** (-0.4 * star.g_mag)
-
-
-def _black_body(wavelength: Array, teff: float) -> Array:
-    reference = np.expm1(HC_OVER_K / (5500 * teff))
-    return (5500 / wavelength) ** 5 * reference / np.expm1(HC_OVER_K / (wavelength * teff))
 
 
 def _lines(wavelength: Array, depths: dict[float, float], scale: float, width: float) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 
 from astra_models.fits.header import CardValue
 from astra_models.fits.written_header import header, primary_cards, table_hdu
+from astra_models.pixels.arrays import APOGEE_GRID, BOSS_GRID
 from astra_orchestration.sample.light import (
-    LOG_START,
     LOG_STEP,
     N_PIXELS,
     Array,
@@ -115,16 +115,16 @@ def _star_cards(star: Star, visits: Sequence[Visit]) -> list[tuple[str, CardValu
 
 
 def _grid_cards(instrument: str, observatory: str) -> list[tuple[str, CardValue]]:
-    start, step, n_pixels = (LOG_START, LOG_STEP, N_PIXELS) if instrument == "BOSS" else (4.179, 6e-6, 8575)
+    grid = BOSS_GRID if instrument == "BOSS" else APOGEE_GRID
     return [
         ("INSTRMNT", instrument),
         ("OBSRVTRY", observatory),
-        ("CRVAL", start),
-        ("CDELT", step),
+        ("CRVAL", grid["crval"]),
+        ("CDELT", grid["cdelt"]),
         ("CTYPE", "LOG-LINEAR"),
         ("CUNIT", "Angstrom (Vacuum)"),
         ("CRPIX", 1),
-        ("NPIXELS", n_pixels),
+        ("NPIXELS", grid["naxis"]),
     ]
 
 

@@ -1,7 +1,8 @@
 """Summary files as the survey publishes them, with made-up values: for tests, benchmarks and the tutorial.
 
-Rows are the columns of a source, of a spectrum and of a result; a name that two of them have is there once, where it
-comes first. The table of the instrument that isn't used has no rows, and columns without width.
+A row has the columns of a source, of a spectrum and of a result; a name that two of them share appears once, at its
+first place. The table of the other instrument has no rows, and its columns of text and lists are as narrow
+as FITS allows.
 """
 
 import gzip
@@ -65,7 +66,7 @@ STYLES = {"dr19": Style("0.6.0", 57, True), "dr20": Style("0.8.1", 71, False)}
 
 
 class Made(NamedTuple):
-    """A column of a file, and the field that it holds values of; without one it is zero unless it is changed."""
+    """A column of a file, and the field whose values it holds; without a field it is zero unless it is changed."""
 
     column: FitsColumn
     field: peewee.Field | None
@@ -92,13 +93,13 @@ def write_result_file(
     Parameters
     ----------
     path : str or Path
-        Where; gzipped if it ends with ``.gz``.
+        The file; gzipped if its name ends with ``.gz``.
     model : type, optional
         The model of the results; without one it is an mwmAllStar, mwmAllVisit or mwmTargets.
     n_rows : int, optional
         How many rows.
     level : {"star", "visit", "target"}, optional
-        What the spectra are of; "target" for none.
+        Whether its spectra are co-adds of stars or visits; "target" for no spectra.
     instrument : {"BOSS", "APOGEE"}, optional
         Which table has rows; by the model if not given.
     style : {"dr19", "dr20"}, optional
@@ -133,10 +134,12 @@ def write_result_file(
         file.write(header_of(primary_cards(told)))
         for name in ("BOSS", "APOGEE") if level != "target" else ("",):
             spectrum = SPECTRA[level, name] if name else None
-            made = file_columns(model, spectrum, look, columns, is_empty=name not in ("", instrument))
+            has_rows = name in ("", instrument)
+            made = file_columns(model, spectrum, look, columns, is_empty=not has_rows)
             made = _renamed(made, renamed or {}, more)
-            rows = _Rows(made, n_rows if name in ("", instrument) else 0, first, look, change)
-            _write_table(file, rows, checksums)
+            number = n_rows if has_rows else 0
+            blocks = _blocks(made, number, first, look, change)
+            _write_table(file, [column for column, _ in made], number, blocks, checksums)
     if plain != path:
         with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=1) as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -223,37 +226,20 @@ def _text_width(name: str, field: peewee.Field, style: Style) -> int:
 # ---- rows
 
 
-class _Rows(NamedTuple):
-    """The rows of a table: its columns, and what their values are made from."""
-
-    made: list[Made]
-    n_rows: int
-    first: int
-    style: Style
-    change: Callable[[np.ndarray, int], None] | None
-
-    @property
-    def columns(self) -> list[FitsColumn]:
-        """The columns as the file describes them."""
-        return [column for column, _ in self.made]
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Make up all rows, some at a time."""
-        for start in range(0, self.n_rows, ROWS_AT_ONCE):
-            rows = self._block(start, min(ROWS_AT_ONCE, self.n_rows - start))
-            if self.change is not None:
-                self.change(rows, start)
-            yield rows
-
-    def _block(self, start: int, n_rows: int) -> np.ndarray:
-        """Make up some rows; the same for the same place in the file."""
-        random = np.random.default_rng([start, self.first])
-        rows = np.zeros(n_rows, row_dtype(self.columns))
-        numbers = np.arange(start, start + n_rows) + self.first
-        for column, field in self.made:
+def _blocks(
+    made: Sequence[Made], n_rows: int, first: int, style: Style, change: Callable[[np.ndarray, int], None] | None
+) -> Iterator[np.ndarray]:
+    """Make up all rows of a table, some at a time: the same ones for the same place in the file."""
+    for start in range(0, n_rows, ROWS_AT_ONCE):
+        numbers = first + np.arange(start, min(start + ROWS_AT_ONCE, n_rows))
+        random = np.random.default_rng([start, first])
+        rows = np.zeros(len(numbers), row_dtype([column for column, _ in made]))
+        for column, field in made:
             if column.size and field is not None:
-                rows[column.name] = _values(column, field, numbers, random, self.style)
-        return rows
+                rows[column.name] = _values(column, field, numbers, random, style)
+        if change is not None:
+            change(rows, start)
+        yield rows
 
 
 def _values(
@@ -323,16 +309,18 @@ def _integers(field: peewee.Field, name: str, numbers: np.ndarray, random: np.ra
 # ---- the file
 
 
-def _write_table(file: BinaryIO, rows: _Rows, checksums: bool) -> None:
-    cards = plain_table_cards(rows.columns, rows.n_rows)
+def _write_table(
+    file: BinaryIO, columns: Sequence[FitsColumn], n_rows: int, blocks: Iterator[np.ndarray], checksums: bool
+) -> None:
+    cards = plain_table_cards(columns, n_rows)
     start, total = file.tell(), Checksum()
     begin = with_checksums(cards, 0) if checksums else header_of(cards)
     file.write(begin)
-    for block in rows.blocks():
+    for block in blocks:
         content = block.tobytes()
         total.update(content)
         file.write(content)
-    size = row_size(rows.columns) * rows.n_rows
+    size = row_size(columns) * n_rows
     file.write(bytes(padded(size) - size))
     if checksums:
         file.seek(start)

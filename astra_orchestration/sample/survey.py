@@ -66,7 +66,7 @@ class SampleSummary:
     size : int
         Bytes of all FITS files.
     was_there : bool
-        Whether it was found finished, so that nothing was made.
+        Whether the survey was there already, so that nothing was made.
     seconds : float
         How long it took.
     """
@@ -218,23 +218,17 @@ def _make_broken(folder: Path, seed: int) -> Iterator[BrokenFile]:
     seen.flux[:] = float("nan")
     without_flux = spec_full(star, first, seen, random)
     damaged = spec_full(star, second, seen_again, random)
-    yield from (
-        _write_broken(folder, name, content, what, ingests)
-        for name, content, what, ingests in (
-            ("truncated-header.fits", good[:1500], "ends within its primary header", False),
-            ("truncated-pixels.fits", good[:60_000], "ends within the pixels", False),
-            ("not-fits.fits", b"This is no FITS file.\n" * 20, "is text", False),
-            ("empty.fits", b"", "has no bytes", False),
-            (_visit_name(star, first), without_flux, "has no flux but NaN", True),
-            (_visit_name(star, second), _with_damaged_header(damaged), "has pixels that can't be read", True),
-        )
-    )
-
-
-def _write_broken(folder: Path, name: str, content: bytes, what: str, ingests: bool) -> BrokenFile:
-    path = folder / BROKEN / name
-    path.write_bytes(content)
-    return BrokenFile(str(path), what, ingests)
+    for name, content, what, ingests in (
+        ("truncated-header.fits", good[:1500], "ends within its primary header", False),
+        ("truncated-pixels.fits", good[:60_000], "ends within the pixels", False),
+        ("not-fits.fits", b"This is no FITS file.\n" * 20, "is text", False),
+        ("empty.fits", b"", "has no bytes", False),
+        (_visit_name(star, first), without_flux, "has no flux but NaN", True),
+        (_visit_name(star, second), _with_damaged_header(damaged), "has pixels that can't be read", True),
+    ):
+        path = folder / BROKEN / name
+        path.write_bytes(content)
+        yield BrokenFile(str(path), what, ingests)
 
 
 def _with_damaged_header(content: bytes) -> bytes:

@@ -34,19 +34,6 @@ COADD_UNITS = {
     "MODEL": FLUX_UNIT,
     "WRESL": "Angs",
 }
-COADD = np.dtype(
-    [
-        ("FLUX", ">f4"),
-        ("LOGLAM", ">f4"),
-        ("IVAR", ">f4"),
-        ("AND_MASK", ">i4"),
-        ("OR_MASK", ">i4"),
-        ("WDISP", ">f4"),
-        ("SKY", ">f4"),
-        ("MODEL", ">f4"),
-        ("WRESL", ">f4"),
-    ]
-)
 
 
 def spec_full(star: Star, visit: Visit, seen: Observation, random: np.random.Generator) -> bytes:
@@ -70,8 +57,6 @@ def spec_full(star: Star, visit: Visit, seen: Observation, random: np.random.Gen
 
 
 def _coadd_rows(seen: Observation) -> np.ndarray:
-    inside, n_pixels = seen.inside, seen.inside.stop - seen.inside.start
-    rows = np.zeros(n_pixels, COADD)
     columns = {
         "FLUX": seen.flux,
         "LOGLAM": log_wavelengths(),
@@ -83,8 +68,10 @@ def _coadd_rows(seen: Observation) -> np.ndarray:
         "MODEL": seen.model,
         "WRESL": 10 ** log_wavelengths() / BOSS_RESOLUTION,
     }
+    kinds = [(name, ">i4" if values.dtype.kind == "i" else ">f4") for name, values in columns.items()]
+    rows = np.zeros(seen.inside.stop - seen.inside.start, kinds)
     for name, values in columns.items():
-        rows[name] = values[inside]
+        rows[name] = values[seen.inside]
     return rows
 
 
@@ -204,12 +191,6 @@ def _as_list(value: float, n_exp: int) -> str:
 
 
 def _one_row(values: dict[str, Any]) -> np.ndarray:
-    kinds = [(name, _kind_of(value)) for name, value in values.items()]
-    row = tuple(value.encode() if isinstance(value, str) else value for value in values.values())
-    return np.array([row], dtype=kinds)
-
-
-def _kind_of(value: Any) -> Any:
-    if isinstance(value, str):
-        return f"S{max(len(value), 1)}"
-    return (value.dtype, value.shape) if isinstance(value, np.ndarray) else value.dtype
+    cells = {name: np.asarray(value.encode() if isinstance(value, str) else value) for name, value in values.items()}
+    kinds = [(name, cell.dtype, cell.shape) for name, cell in cells.items()]
+    return np.array([tuple(cells.values())], dtype=kinds)

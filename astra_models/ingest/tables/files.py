@@ -29,6 +29,7 @@ from astra_models.ingest.rows.writing import Outcome, write_rows
 from astra_models.ingest.tables.mapping import GivenMapping, MappingError, mappings_to_know_by
 from astra_models.ingest.tables.opening import ResultFile, file_sha256, open_result_file
 from astra_models.ingest.tables.parts import Chunk, Model, Part
+from astra_models.ingest.tables.placing import rank
 from astra_models.ingested import NO_MAPPING, UNKNOWN_MAPPING, IngestedFile, ingested_before, ingested_file
 from astra_models.rejected import NOT_INGESTED, RejectedResult, payload_to_json
 from astra_models.schema.tables import require_tables
@@ -273,16 +274,12 @@ def check_chunk(
         Which kind of spectrum the results are of. If there is another, it is the one that this kind is made of.
     """
     places = np.arange(len(numbers))
+    # Of the spectra, those that results are of come last.
     tables = [
         Table(model, columns[model], places, Stored.FILLED if issubclass(model, LINKED) else Stored.REPLACED)
-        for model in sorted(columns, key=partial(_order, spectrum))
+        for model in sorted(columns, key=lambda model: (rank(model), model is spectrum))
     ]
     return check_rows(tables, numbers, partial(_what_rows_lack, columns))
-
-
-def _order(spectrum: type[SpectrumMixin] | None, model: Model) -> int:
-    """Put sources first, then spectra, the kind that results are of last of these, then results."""
-    return 0 if model is Source else 2 if model is spectrum else 1 if issubclass(model, LINKED) else 3
 
 
 def _checked(chunk: Chunk) -> Rows:

@@ -18,7 +18,7 @@ from astra_models.ingest.tables.bounds import require_bounded
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Model, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
-from astra_models.ingest.tables.summaries import blocks_of, plain_value, provenance_of
+from astra_models.ingest.tables.summaries import blocks_of, plain_value
 from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingest.tables.units import match_units
 from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules
@@ -34,7 +34,6 @@ NO_VERSION = "of which version the results are isn't said: they are kept under"
 _KINDS = {"S": "text", "U": "text", "O": "text", "b": "bool", "i": "int", "u": "int", "f": "float", "M": "time"}
 NO_FORMAT = "its format can't be told; let its name end as its format does (.csv, .ecsv, .vot, .dat)"
 _BYTE_ORDER_MARK = "\ufeff"
-_TYPICAL_ROW = 2000
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,16 @@ def open_mapped_fits(file: FitsScan, mapping: Mapping) -> ResultFile:
         Which columns go where.
     """
     table = _chosen_table(file, mapping)
-    part = _part(mapping, table.columns, table.n_rows, partial(blocks_of, file, table), table.number, table.name)
-    part.row_size = table.row_type.itemsize
-    result = _result_file(file.path, mapping, file.sha256, file.size)
-    result.provenance = provenance_of(file)
-    result.parts = [part] if part.n_rows else []
-    result.notes = [
+    blocks = partial(blocks_of, file, table)
+    part = _part(mapping, table.columns, table.n_rows, blocks, table.number, table.name)
+    notes = [
         f"HDU {other.number} is not read: the mapping is for one table"
         for other in file.tables
         if other is not table and other.n_rows
     ]
     if not part.n_rows:
-        result.notes.append(f"HDU {table.number} has no rows")
-    return result
+        notes.append(f"HDU {table.number} has no rows")
+    return _result_file(file.path, mapping, file.sha256, file.size, part, notes)
 
 
 def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> ResultFile:
@@ -110,13 +106,10 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
             yield start, TableBlock(some, min(n_rows, len(table) - start))
 
     part = _part(mapping, columns, len(table), blocks, 1, "")
-    result = _result_file(path, mapping, sha256, size)
-    result.parts = [part] if part.n_rows else []
-    result.notes = notes + ([] if part.n_rows else ["it has no rows"])
-    return result
+    return _result_file(path, mapping, sha256, size, part, notes + ([] if part.n_rows else ["it has no rows"]))
 
 
-def _result_file(path: str, mapping: Mapping, sha256: str, size: int) -> ResultFile:
+def _result_file(path: str, mapping: Mapping, sha256: str, size: int, part: Part, notes: list[str]) -> ResultFile:
     return ResultFile(
         path,
         mapping.name,
@@ -124,6 +117,8 @@ def _result_file(path: str, mapping: Mapping, sha256: str, size: int) -> ResultF
         size,
         mapping.release,
         mapping.v_astra,
+        [part] if part.n_rows else [],
+        notes,
         mapping=mapping.checksum,
         max_separation=mapping.max_separation,
     )
@@ -157,7 +152,6 @@ def _part(
         name=name or str(number),
         hdu=number,
         n_rows=n_rows,
-        row_size=_TYPICAL_ROW,
         columns=columns,
         blocks=blocks,
         split=lambda block: [(None, np.arange(len(block)))],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from astra_models import outputs
 from astra_models.errors import AstraError, VersionError, did_you_mean
-from astra_models.ingest.tables.placing import Model
+from astra_models.ingest.tables.placing import Model, rank
 from astra_models.ingest.tables.transforms import TRANSFORMS
 from astra_models.ingested import NO_MAPPING, UNKNOWN_MAPPING
 from astra_models.pipeline import PipelineOutputMixin
@@ -130,7 +130,7 @@ class Mapping:
     @property
     def models(self) -> list[Model]:
         """The models that it is for: sources, then spectra, then results."""
-        return sorted(dict.fromkeys(rule.model for rule in self.rules), key=_rank)
+        return sorted(dict.fromkeys(rule.model for rule in self.rules), key=rank)
 
     def recognises(self, names: Iterable[str]) -> bool:
         """Tell whether a table with such columns is of this kind, without being named."""
@@ -301,10 +301,6 @@ def _unique_models(rules: list[ColumnRule]) -> list[ColumnRule]:
 def _models() -> list[Model]:
     models = outputs.all_models()
     return [model for model in models if model is Source or issubclass(model, SpectrumMixin | PipelineOutputMixin)]
-
-
-def _rank(model: Model) -> int:
-    return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2
 
 
 def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 from astra_models.base import BaseModel
 from astra_models.columns.typed import Column, Refusal, to_column
 from astra_models.ingest.rows.checked import Problems
-from astra_models.ingest.tables.placing import Layout
+from astra_models.ingest.tables.placing import Layout, rank
 from astra_models.ingest.tables.values import Block, Converter, FileColumn
 from astra_models.ingested import NO_MAPPING
-from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 
-BYTES_AT_ONCE = 1 << 24
+ROWS_AT_ONCE = 20_000
 Model = type[BaseModel]
 Columns = dict[Model, dict[str, Column]]
 
@@ -131,8 +130,6 @@ class Part(Generic[Kind]):
         Its number in the file.
     n_rows : int
         How many rows it has.
-    row_size : int
-        Bytes of a row, about.
     columns : sequence of FileColumn
         The file's columns.
     blocks : callable
@@ -148,7 +145,6 @@ class Part(Generic[Kind]):
     name: str
     hdu: int
     n_rows: int
-    row_size: int
     columns: Sequence[FileColumn]
     blocks: Callable[[int], Iterator[tuple[int, Block]]] = field(repr=False)
     split: Callable[[Block], Sequence[tuple[Kind, np.ndarray]]] = field(repr=False)
@@ -181,7 +177,7 @@ class Part(Generic[Kind]):
         for plan in self._plans.values():
             for model, columns in plan.targets.items():
                 found.setdefault(model, {}).update(columns)
-        return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+        return dict(sorted(found.items(), key=lambda item: rank(item[0])))
 
     @property
     def unplaced(self) -> list[tuple[str, str]]:
@@ -195,20 +191,20 @@ class Part(Generic[Kind]):
         """Remarks on columns that are read: a unit that is converted, for example."""
         return list(dict.fromkeys(note for plan in self._plans.values() for note in plan.notes))
 
-    def chunks(self, n_rows: int | None = None) -> Iterator[Chunk]:
+    def chunks(self, n_rows: int = ROWS_AT_ONCE) -> Iterator[Chunk]:
         """Read the rows, in one pass over the file.
 
         Parameters
         ----------
         n_rows : int, optional
-            Rows at a time, at most; if not given, as many as have 16 MB in the file.
+            Rows at a time, at most.
 
         Yields
         ------
         Chunk
             In the order of the file; rows of different kinds of spectra in chunks of their own.
         """
-        for start, block in self.blocks(n_rows or max(1, BYTES_AT_ONCE // max(1, self.row_size))):
+        for start, block in self.blocks(n_rows):
             for kind, places in self.split(block):
                 yield self._chunk(start, block, self._plan_for(kind), places)
 
@@ -242,8 +238,6 @@ class ResultFile:
         The data release, if the file says it.
     v_astra : int or None
         The version of Astra that the results are of.
-    provenance : dict
-        Values of its header that say where it is from.
     parts : list of Part
         Its tables with rows.
     notes : list of str
@@ -260,7 +254,6 @@ class ResultFile:
     size: int
     release: str | None = None
     v_astra: int | None = None
-    provenance: dict[str, str | int | float] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     mapping: str = NO_MAPPING
@@ -270,8 +263,3 @@ class ResultFile:
     def n_rows(self) -> int:
         """Rows of all tables."""
         return sum(part.n_rows for part in self.parts)
-
-
-def _order(model: Model) -> int:
-    """Put sources first, then spectra, then results."""
-    return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2

@@ -79,6 +79,11 @@ class Placement:
     column: FileColumn
 
 
+def rank(model: Model) -> int:
+    """Give a model's place in the order of tables: sources come first, then spectra, then results."""
+    return 0 if model is Source else 1 if issubclass(model, SpectrumMixin) else 2
+
+
 def place(columns: Sequence[FileColumn], layout: Layout) -> tuple[list[Placement], list[tuple[str, str]]]:
     """Find where each column of a file goes.
 

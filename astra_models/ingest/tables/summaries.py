@@ -19,7 +19,6 @@ from astra_models.ingest.tables.row_kinds import RowKind, RowKinds
 from astra_models.ingest.tables.units import match_units
 from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules, version_of
 
-_STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "COMMENT", "HISTORY", ""}
 _ESCAPED = "unicode_escape"
 _NOT_IN_FILE: dict[Model, dict[str, str]] = {
     BossVisitSpectrum: {"spec_file": "", "filetype": "specFull"},
@@ -70,15 +69,7 @@ def open_summary(file: FitsScan) -> ResultFile | None:
     notes = [f"HDU {table.number} ({_name(table)}) has no rows" for table in file.tables if not table.n_rows]
     stated = (file.primary.get("RELEASE"), *(_first(table, "release") for table in file.tables))
     release = next((str(value) for value in stated if value), None)
-    return ResultFile(file.path, kind, file.sha256, file.size, release, v_astra, provenance_of(file), parts, notes)
-
-
-def provenance_of(file: FitsScan) -> dict[str, str | int | float]:
-    """Give the values of the primary header that say where a file is from."""
-    names = (name for name in dict.fromkeys(file.primary) if name not in _STRUCTURE and not name.startswith("NAXIS"))
-    return {
-        name: value for name in names if isinstance(value := file.primary.get(name), str | int | float) and value != ""
-    }
+    return ResultFile(file.path, kind, file.sha256, file.size, release, v_astra, parts, notes)
 
 
 def blocks_of(file: FitsScan, table: TableHdu, n_rows: int) -> Iterator[tuple[int, Block]]:
@@ -97,7 +88,6 @@ def _part(file: FitsScan, table: TableHdu, model: Model | None, v_astra: int | N
         name=_name(table),
         hdu=table.number,
         n_rows=table.n_rows,
-        row_size=table.row_type.itemsize,
         columns=table.columns,
         blocks=lambda n_rows: blocks_of(file, table, n_rows),
         split=kinds,

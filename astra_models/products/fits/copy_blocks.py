@@ -160,19 +160,19 @@ def _runs(columns: list[Sent]) -> list[Run]:
 
 
 class CopyBlocks:
-    """Where a binary COPY is written to: rows are gathered, and handed on as FITS has them, some at a time.
+    """A file-like object for a binary COPY: it collects rows, and hands them on as FITS stores them, in blocks.
 
     Parameters
     ----------
     columns : list of Sent
         The columns of a row.
     take : callable
-        Takes arrays of rows; it is done with one when it returns.
+        Called with arrays of rows; it must not keep them.
 
     Attributes
     ----------
     expressions : list
-        What the COPY has to be of.
+        What the COPY has to select.
     """
 
     def __init__(self, columns: list[Sent], take: Take):
@@ -188,7 +188,7 @@ class CopyBlocks:
         self._take = take
 
     def write(self, data: bytes) -> int:
-        """Take what comes next of the COPY."""
+        """Take the next bytes of the COPY."""
         rest = memoryview(data)[self._skip :]
         self._skip = max(self._skip - len(data), 0)
         while rest:

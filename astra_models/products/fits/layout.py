@@ -40,7 +40,7 @@ class Asked:
     width : int
         Length of the longest list or text, in bytes.
     plain : bool
-        Whether all text is such that FITS can hold it as it is.
+        Whether none of its text has to be escaped for FITS.
     """
 
     uses_smallest: bool = False
@@ -72,7 +72,7 @@ class FitsLayout:
 
 
 def lay_out(selection: Selection) -> FitsLayout:
-    """Ask what a FITS table of these rows has to be like; in the `snapshot` that they are read in."""
+    """Query what a FITS table of these rows needs: widths, NULL values, escapes. Call it in the rows' `snapshot`."""
     n_rows, asked = _ask(selection)
     columns = [_fits_column(selection, column, answer) for column, answer in zip(selection.columns, asked, strict=True)]
     return FitsLayout(columns, [answer.plain for answer in asked], n_rows)
@@ -221,7 +221,7 @@ def _is_used(selection: Selection, column: OutColumn, value: int) -> bool:
 
 
 def encode(column: Column, fits: FitsColumn, plain: bool) -> np.ndarray:
-    """Give values as FITS has them.
+    """Encode values as FITS stores them.
 
     Parameters
     ----------

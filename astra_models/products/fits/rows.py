@@ -45,8 +45,8 @@ def stream_rows(selection: Selection, layout: FitsLayout, sink: Sink) -> None:
     layout : FitsLayout
         What the FITS table is like.
     sink : callable
-        Given the number of a row, gives a context manager of a function that takes structured arrays of `row_dtype`:
-        of this row and those that follow. The function is done with an array when it returns.
+        Called with the number of a row, it gives a context manager, which gives a function. That function is called
+        with structured arrays of `row_dtype`, from this row on; it must not keep them.
     """
     if is_postgresql(database) and all(getattr(c.field, "stored_type", None) is None for c in selection.columns):
         _copy_in_parts(selection, layout, sink)

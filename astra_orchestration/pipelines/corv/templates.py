@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from astra_models.errors import AstraError
 
 Array = NDArray[np.floating[Any]]
+Value = TypeVar("Value", float, Array)
 
 BOSS_RESOLUTION = 1900.0
 """Resolving power (wavelength over FWHM) of BOSS around the Balmer lines: a dispersion of 0.99 pixels."""
@@ -296,11 +297,11 @@ def da_flux(wavelength: ArrayLike, teff: float, logg: float) -> Array:
         Flux per unit wavelength, same shape as `wavelength`, relative to the continuum at 5500 Angstrom.
     """
     wavelength = np.asarray(wavelength, dtype=np.float64)
-    return _continuum(wavelength, teff) * np.exp(-_optical_depth(wavelength, teff, logg))
+    return black_body(wavelength, teff) * np.exp(-_optical_depth(wavelength, teff, logg))
 
 
-def _continuum(wavelength: Array, teff: float) -> Array:
-    """Black body per unit wavelength (Angstrom), one at 5500 Angstrom."""
+def black_body(wavelength: Array, teff: float) -> Array:
+    """Give the flux per unit wavelength of a black body of `teff` (K), relative to that at 5500 Angstrom."""
     reference = np.expm1(_HC_OVER_K / (_REFERENCE_WAVELENGTH * teff))
     return (_REFERENCE_WAVELENGTH / wavelength) ** 5 * reference / np.expm1(_HC_OVER_K / (wavelength * teff))
 
@@ -522,11 +523,7 @@ def _check_positive(flux: Array) -> None:
         )
 
 
-@overload
-def _heat(teff: float) -> float: ...
-@overload
-def _heat(teff: Array) -> Array: ...
-def _heat(teff: float | Array) -> float | Array:
+def _heat(teff: Value) -> Value:
     """Coordinate of the interpolation in temperature (K): increases with it, and is linear in its inverse."""
     return -5040.0 / teff
 
