@@ -132,8 +132,8 @@ def _upstream(task: Pipeline) -> list[dg.AssetKey]:
     """Give the assets of what a pipeline takes, by its annotation: spectra, and other pipelines' results."""
     needed = [need.model for need in needs_of(task)]
     makers = {model: maker.name for maker in (pipelines() if needed else ()) for model in maker.output_models}
-    results = (makers.get(model, model._meta.table_name) for model in needed)
-    return [dg.AssetKey(name) for name in (*(kind._meta.table_name for kind in task.spectrum_models), *results)]
+    results = (makers.get(model) or model._meta.table_name for model in needed)
+    return [dg.AssetKey(str(name)) for name in (*(kind._meta.table_name for kind in task.spectrum_models), *results)]
 
 
 def _description(task: Pipeline) -> str:
