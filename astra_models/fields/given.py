@@ -33,8 +33,8 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
     """
     combined = model._meta.combined
     columns: dict[Any, Any] = {}
-    others: dict[str, Any] = {}
-    flags: list[tuple[Flag, Any]] = []
+    others: dict[str, object] = {}
+    flags: list[tuple[Flag, object]] = []
     for key, value in given.items():
         if isinstance(key, str) and key in combined:
             columns[combined[key].name] = value
@@ -99,8 +99,10 @@ def unknown_column(model: type[peewee.Model], name: str) -> UnknownColumnError:
     return UnknownColumnError(f"{model.__name__} has no column or flag {name!r}; {hint}")
 
 
-def _declared(model: type[peewee.Model], name: Any) -> object:
+def _declared(model: type[peewee.Model], name: object) -> object:
     """Give what a class declares under a name, without asking it for its value."""
+    if not isinstance(name, str):
+        return None
     return next((vars(base)[name] for base in model.__mro__ if name in vars(base)), None)
 
 
