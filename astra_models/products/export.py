@@ -11,7 +11,7 @@ import numpy as np
 
 from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column, Kind
 from astra_models.errors import OutputFormatError
-from astra_models.products.fits.file import FitsTable, Progress, replacing, write_fits
+from astra_models.products.fits.file import FitsTable, Progress, fill_fits, replacing
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import read_columns
@@ -94,7 +94,7 @@ def writer_for(path: str | Path) -> Writer:
 
 def _write_fits(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     keywords = {name.upper()[:8]: (value, "") for name, value in meta.items()}
-    report = write_fits(path, lambda: [FitsTable(meta["table"].upper(), selection)], keywords, progress=progress)
+    report = fill_fits(path, lambda: [FitsTable(meta["table"].upper(), selection)], keywords, progress)
     return sum(report.rows.values())
 
 

@@ -199,9 +199,11 @@ def browsable(host: str, port: int, allowed_hosts: Collection[str] = ()) -> str:
 def _ending_signals() -> Iterator[None]:
     """Let every signal that asks a process to end do what Ctrl-C does."""
     before = {number: signal.signal(number, _interrupt) for number in ENDING_SIGNALS}
+    watched = signal.set_wakeup_fd(-1)  # ending the processes takes a while, and is not to be cut short
     try:
         yield
     finally:
+        signal.set_wakeup_fd(watched)
         for number, handler in before.items():
             signal.signal(number, handler)
 

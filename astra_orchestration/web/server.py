@@ -102,6 +102,7 @@ def serve_web(
         target = WorkspaceFileTarget([str(workspace)])
     # uvicorn ends in order, and then raises the signal again: the code server that may have been started ends, too.
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.set_wakeup_fd(-1)  # that takes a while, and is not to be cut short
     with contextlib.suppress(KeyboardInterrupt), DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT, POOL_RECYCLE, POOL_OVERFLOW)
         with WorkspaceProcessContext(instance, target, version=__version__, read_only=read_only) as context:

@@ -120,17 +120,27 @@ def write_fits(
         If what was written doesn't read back as it should. There is then no file.
     """
     with replacing(path, overwrite) as temporary:
-        plain = temporary.with_name(f"{temporary.name}.plain") if str(path).endswith(".gz") else temporary
-        with open(plain, "w+b") as stream, snapshot():
-            tables = make_tables()
-            stream.write(primary_header(told, CONVENTIONS))
-            rows = _write_tables(stream, tables, progress)
-        if plain is not temporary:
-            _compress(plain, temporary)
-            plain.unlink()
-        sha256 = verify(temporary, len(tables) + 1)
-        size = temporary.stat().st_size
-    return FitsReport(str(path), rows, size, sha256)
+        report = fill_fits(temporary, make_tables, told, progress)
+    return report._replace(path=str(path))
+
+
+def fill_fits(
+    path: Path,
+    make_tables: Callable[[], Sequence[FitsTable]],
+    told: Mapping[str, tuple[CardValue, str]],
+    progress: Progress | None = None,
+) -> FitsReport:
+    """Write a FITS file as `write_fits` does, but under its own name at once."""
+    plain = path.with_name(f"{path.name}.plain") if path.suffix == ".gz" else path
+    with open(plain, "w+b") as stream, snapshot():
+        tables = make_tables()
+        stream.write(primary_header(told, CONVENTIONS))
+        rows = _write_tables(stream, tables, progress)
+    if plain is not path:
+        _compress(plain, path)
+        plain.unlink()
+    sha256 = verify(path, len(tables) + 1)
+    return FitsReport(str(path), rows, path.stat().st_size, sha256)
 
 
 @contextmanager
