@@ -9,12 +9,14 @@ columns leaves it as it is once in 2**60 times.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import peewee
 
-from astra_models.columns.typed import BYTES, FLOATS, INT64, TEXT, Column
+from astra_models.columns.typed import BYTES, FLOAT32, FLOAT64, FLOATS, INT64, TEXT, Column, Kind
 
 __all__ = ["revision_of_rows"]
 
@@ -23,6 +25,11 @@ BITS = 60
 
 EMPTY = np.uint64(1 << 63)
 """What a row without any value has, so that it isn't taken for no row."""
+
+AT_ONCE = 65_536
+"""Values that stay in one of the processor's caches."""
+
+_NAN_BITS = {FLOAT32: np.float32(np.nan).view(np.uint32), FLOAT64: np.float64(np.nan).view(np.uint64)}
 
 
 def revision_of_rows(fields: tuple[peewee.Field, ...], columns: dict[str, Column], n_rows: int) -> Column:
@@ -43,23 +50,56 @@ def revision_of_rows(fields: tuple[peewee.Field, ...], columns: dict[str, Column
         The revisions, 0 to 2**60 - 1.
     """
     total = np.full(n_rows, EMPTY)
+    floats: dict[Kind, list[peewee.Field]] = {kind: [] for kind in _NAN_BITS}
     for field in fields:
         column = columns.get(field.name)
-        if column is None:
-            continue
-        term = _bits(column)
-        if field.null:
-            term += np.uint64(1)  # so that 0 isn't NULL
-        term *= _factor_of(field)
-        if column.null.any():
-            term[column.null] = 0
-        total += term
+        if column is not None and field.null and column.kind in floats:
+            floats[column.kind].append(field)
+        elif column is not None:
+            total += _term(field, column)
+    at_once = max(1, AT_ONCE // max(1, n_rows))
+    for kind, some in floats.items():
+        for start in range(0, len(some), at_once):
+            total += _sum_of_floats(some[start : start + at_once], columns, _NAN_BITS[kind])
     return Column(INT64, (total >> np.uint64(64 - BITS)).view(np.int64), np.zeros(n_rows, bool))
 
 
-@lru_cache(maxsize=8192)
+def _sum_of_floats(
+    fields: Sequence[peewee.Field], columns: Mapping[str, Column], nan_bits: np.unsignedinteger
+) -> np.ndarray:
+    """Give the sum of the terms of columns of floats, some at a time: of hundreds of columns, that is what counts."""
+    block = np.array([_with_nan(columns[field.name]) for field in fields])
+    block += block.dtype.type(0)  # 0.0 and -0.0 are the same
+    terms = (block.view(nan_bits.dtype) ^ nan_bits).astype(np.uint64)  # NULL is NaN, and counts for nothing
+    terms *= np.array([_factor_of(field) for field in fields])[:, np.newaxis]
+    return terms.sum(axis=0, dtype=np.uint64)
+
+
+def _with_nan(column: Column) -> np.ndarray:
+    if not column.null.any():
+        return column.values
+    return np.where(column.null, column.values.dtype.type(np.nan), column.values)
+
+
+def _term(field: peewee.Field, column: Column) -> np.ndarray:
+    """Give a column's term of the sum, 0 where it is NULL."""
+    if column.null.all():
+        return np.zeros(len(column.values), np.uint64)
+    term = _bits(column)
+    if field.null:
+        term += np.uint64(1)  # so that 0 isn't NULL
+    term *= _factor_of(field)
+    if column.null.any():
+        term[column.null] = 0
+    return term
+
+
 def _factor_of(field: peewee.Field) -> np.uint64:
-    name = f"{field.model._meta.table_name}.{field.name}"
+    return _factor(f"{field.model._meta.table_name}.{field.name}")
+
+
+@lru_cache(maxsize=8192)
+def _factor(name: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") | 1)
 
 
@@ -67,20 +107,26 @@ def _bits(column: Column) -> np.ndarray:
     """Give each value as 64 bits of its own; equal values have equal bits."""
     values = column.values
     if column.kind in (TEXT, BYTES, FLOATS):
-        return _hashes(column)
+        known = _Hashes()
+        return np.fromiter(map(known.of, values.tolist()), np.uint64, len(values))
     if values.dtype.kind == "f":
         values = values + values.dtype.type(0)  # 0.0 and -0.0 are the same
         return values.view(f"u{values.itemsize}").astype(np.uint64)
     return values.astype(np.int64).view(np.uint64)
 
 
-def _hashes(column: Column) -> np.ndarray:
-    known: dict[bytes, int] = {b"": 0}
-    found = np.zeros(len(column.values), np.uint64)
-    for place in np.flatnonzero(~column.null):
-        value = column.values[place]
-        content = value.encode() if isinstance(value, str) else bytes(value)
-        if content not in known:
-            known[content] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
-        found[place] = known[content]
-    return found
+class _Hashes(dict[object, int]):
+    """Hashes of texts, made once each: a batch has few different ones."""
+
+    def of(self, value: object) -> int:
+        """Give the hash of text, bytes or an array; 0 if it is empty."""
+        return self[value] if type(value) is str else _hash(value)
+
+    def __missing__(self, value: object) -> int:
+        self[value] = found = _hash(value)
+        return found
+
+
+def _hash(value: object) -> int:
+    content = value.encode() if isinstance(value, str) else b"" if value is None else bytes(cast("bytes", value))
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") if content else 0

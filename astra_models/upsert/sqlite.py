@@ -105,6 +105,8 @@ def as_rows(batch: Batch) -> Iterator[tuple]:
 def _as_bound(column: Column) -> np.ndarray:
     """Give a column's values so that ``tolist`` makes what SQLite takes of them; it stores NaN as NULL."""
     values, null = column.values, column.null
+    if null.all():
+        return np.full(len(values), None, dtype=object)
     if column.kind in (FLOAT32, FLOAT64):
         values = values.astype(np.float64)
         values[null] = np.nan
