@@ -22,7 +22,9 @@ from astra_models.upsert.batch import make_batch
 from astra_models.upsert.plan import plan_for
 
 
-class EveryKind(PipelineOutputMixin):
+class OfEveryKind(PipelineOutputMixin):
+    abstract = True
+
     a = FloatField(null=True, unit="")
     b = FloatField(null=True, unit="")
     c = DoubleField(null=True, unit="")
@@ -31,6 +33,19 @@ class EveryKind(PipelineOutputMixin):
     f = FloatArrayField(null=True, unit="")
     g = BooleanField(null=True)
     result_flags = BitField()
+
+
+MODEL: list[type[OfEveryKind]] = []
+
+
+@pytest.fixture(autouse=True)
+def model() -> None:
+    """Make the model that the rows are of, which no other test sees."""
+
+    class EveryKind(OfEveryKind):
+        pass
+
+    MODEL[:] = [EveryKind]
 
 
 FLOATS = st.one_of(st.none(), st.floats(width=32, allow_nan=False))
@@ -49,7 +64,7 @@ ROWS = st.fixed_dictionaries(VALUES)
 
 def revisions(rows: list[dict[str, Any]]) -> list[int]:
     given = [{"spectrum_pk": place, "v_astra": 9_000} | row for place, row in enumerate(rows, 1)]
-    return make_batch(plan_for(EveryKind), given).columns["revision"].values.tolist()
+    return make_batch(plan_for(MODEL[0]), given).columns["revision"].values.tolist()
 
 
 def same(one: Any, other: Any) -> bool:
@@ -73,8 +88,8 @@ def test_it_is_the_same_whatever_is_in_the_batch_and_however_it_is_given(row: di
     [alone] = revisions([row])
     assert revisions([row] * 3) == [alone] * 3
     assert revisions([{name: value for name, value in row.items() if value is not None}]) == [alone]
-    instance = EveryKind(spectrum_pk=1, v_astra=9_001, tag="x", t_elapsed=2.0, **row)
-    assert make_batch(plan_for(EveryKind), [instance]).columns["revision"].values.tolist() == [alone]
+    instance = MODEL[0](spectrum_pk=1, v_astra=9_001, tag="x", t_elapsed=2.0, **row)
+    assert make_batch(plan_for(MODEL[0]), [instance]).columns["revision"].values.tolist() == [alone]
 
 
 def test_zero_is_not_null_and_has_no_sign() -> None:
@@ -91,6 +106,6 @@ def test_large_batches_are_hashed_like_small_ones(database: peewee.Database, n_r
     table = np.zeros(n_rows, [("spectrum_pk", "i8"), ("v_astra", "i4"), ("a", "f4"), ("c", "f8"), ("d", "i4")])
     table["spectrum_pk"], table["v_astra"] = np.arange(n_rows) + 1, 9_000
     table["a"] = table["c"] = table["d"] = np.arange(n_rows)
-    found = make_batch(plan_for(EveryKind), table).columns["revision"].values
+    found = make_batch(plan_for(MODEL[0]), table).columns["revision"].values
     last = n_rows - 1
     assert found[-1] == revisions([{"a": last, "c": last, "d": last}])[0]
