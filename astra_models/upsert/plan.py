@@ -119,11 +119,12 @@ class UpsertPlan:
     def results(self) -> tuple[peewee.Field, ...]:
         """The columns that decide whether a row has the same result as before, however and whenever it was made.
 
-        Where rows have a revision, it stands for all values.
+        Where rows have a revision and are given whole, it stands for all values.
         """
-        aside = self.model.provenance_columns.union(field.name for field in self.revised)
+        revised = self.revised if self.given is None else ()
+        aside = self.model.provenance_columns.union(field.name for field in revised)
         beside = [field for field in self.compared_beside_key if field.name not in aside]
-        return (*beside, *(field for field in self.fields if self.revised and field.name == REVISION))
+        return (*beside, *(field for field in self.fields if revised and field.name == REVISION))
 
     @property
     def assigns_keys(self) -> bool:

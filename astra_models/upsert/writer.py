@@ -5,10 +5,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import peewee
+
 from astra_models.database.sql import quote, quoted_table
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
-from astra_models.upsert.plan import Key, Rules, UpsertPlan
+from astra_models.upsert.plan import REVISION, Key, Rules, UpsertPlan
 
 Stored = dict[Key, tuple[int, str | datetime]]
 """Primary key and creation time (as the driver gives it) of stored rows, by unique key."""
@@ -158,10 +160,13 @@ class Writer(ABC):
 
     def updates(self, old: str, new: str) -> str:
         """Give the assignments that make an old row a new one."""
-        columns = [quote(column.column_name) for column in self.plan.updated]
-        if self.plan.fills:
-            return ", ".join(f"{column} = coalesce({new}.{column}, {old}.{column})" for column in columns)
-        return ", ".join(f"{column} = {new}.{column}" for column in columns)
+        return ", ".join(self._assignment(column, old, new) for column in self.plan.updated)
+
+    def _assignment(self, column: peewee.Field, old: str, new: str) -> str:
+        name = quote(column.column_name)
+        if column.name == REVISION and self.plan.given is not None:
+            return f"{name} = NULL"  # the columns that are given don't say what the row holds now
+        return f"{name} = coalesce({new}.{name}, {old}.{name})" if self.plan.fills else f"{name} = {new}.{name}"
 
     def overwrites(self, old: str, new: str) -> str:
         """Give the condition for a new row to replace an old one, or "" if it always does."""

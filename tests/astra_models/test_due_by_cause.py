@@ -232,3 +232,20 @@ def test_a_failure_counts_only_while_what_it_was_of_is_there(keys: list[int]) ->
     measured(keys[1:2], p_da=0.6)
     BossVisitSpectrum.update(modified=utc_now() + timedelta(days=1)).execute()
     assert set(reasons(**options)) == {keys[0], keys[1], keys[4]}
+
+
+def test_values_that_are_merged_into_a_result_upstream_make_due_once_they_differ(keys: list[int]) -> None:
+    before = measured(keys, p_da=0.5, p_db=0.25)
+    for key in keys:
+        made([key], upstream_revision=before[key])
+    SnowWhite.update(modified=utc_now() - timedelta(days=1)).execute()
+
+    row = {"spectrum_pk": keys[0], "v_astra": V, "p_da": 0.75}
+    assert upsert(SnowWhite, [row], existing="merge").updated == 1
+    assert reasons(needs=NEEDS) == {keys[0]: "upstream changed"}
+
+    # Of a row that was written in parts, the parts don't say what it holds: another row may have set the same ones.
+    assert SnowWhite.get(spectrum_pk=keys[0]).revision is None
+    measured(keys[:1], p_da=0.75)
+    assert SnowWhite.get(spectrum_pk=keys[0]).p_db is None
+    assert reasons(needs=NEEDS) == {keys[0]: "upstream changed"}
