@@ -350,12 +350,14 @@ class _File:
         self.close: Callable[[], None] = self._database.close
 
     def add(self, some: Sequence[Taken]) -> None:
+        """Keep what is remembered of spectra that have a key."""
         rows = [(taken.key, taken.to_text()) for taken in some]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?)", rows)
         self._database.execute("COMMIT")
 
     def pop(self, key: int) -> Taken | None:
+        """Give what is remembered of a spectrum, and forget it; None if nothing is."""
         found = self._database.execute("SELECT entry FROM taken WHERE key = ?", (key,)).fetchone()
         if found is None:
             return None

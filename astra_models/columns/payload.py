@@ -114,6 +114,7 @@ class _Budget:
         self.left = characters
 
     def spend(self, characters: int) -> None:
+        """Take so many characters of those that are left; raises if there aren't as many."""
         self.left -= characters
         if self.left < 0:
             raise _InexactError

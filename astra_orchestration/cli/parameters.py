@@ -81,6 +81,7 @@ class _Option:
 
     @property
     def argument(self) -> str:
+        """The name under which the command line keeps the option's value."""
         return f"{self.says}_of_{self.parameter.name}"
 
     def value(self, given: object) -> object:

@@ -30,6 +30,7 @@ class _CheckedSelector(dg.Selector):
         return made
 
     def post_process(self, value: Any) -> Any:
+        """Refuse what is no target, before Dagster keeps the run's settings."""
         check_target(value)
         return value
 
