@@ -151,6 +151,18 @@ class UnansweredError(AstraError, RuntimeError):
     """A run after which too few of the spectra that were due have a result."""
 
 
+class LeaseLostError(AstraError, RuntimeError):
+    """Another run has taken over spectra that this one had in hand."""
+
+    def __init__(self, keys: "Iterable[int]", message: str):
+        super().__init__(message)
+        self.keys = frozenset(keys)
+
+
+class WorkerError(AstraError, RuntimeError):
+    """The processes that call a pipeline can't be started, or are lost again and again."""
+
+
 class DatabaseUnavailableError(AstraError, ConnectionError):
     """The database can't be reached, or refuses this user."""
 

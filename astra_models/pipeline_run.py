@@ -1,7 +1,7 @@
 """Runs of pipelines: what each was made with, and what came of it."""
 
 from astra_models.base import BaseModel
-from astra_models.fields import AutoField, BigIntegerField, DateTimeField, IntegerField, TextField, utc_now
+from astra_models.fields import AutoField, BigIntegerField, DateTimeField, DoubleField, IntegerField, TextField, utc_now
 
 
 class PipelineRun(BaseModel):
@@ -26,6 +26,10 @@ class PipelineRun(BaseModel):
     unchanged = BigIntegerField(null=True, unit="", help_text="Results with the values that were stored before")
     kept = BigIntegerField(null=True, unit="", help_text="Results that were not written: the stored ones are better")
     rejected = BigIntegerField(null=True, unit="", help_text="Failures, and results that could not be stored")
+    engine = TextField(null=True, help_text="Where the pipeline was called: in_process, local, slurm, or address")
+    workers = IntegerField(null=True, unit="", help_text="The most processes that called it at once")
+    hosts = TextField(null=True, help_text="The computers that called it, as JSON")
+    core_seconds = DoubleField(null=True, unit="s", help_text="Time that all processes together spent calling it")
     started = DateTimeField(default=utc_now, help_text="When it began (UTC)")
     ended = DateTimeField(null=True, help_text="When it ended (UTC); NULL while it runs, or if it was killed")
 

@@ -11,12 +11,15 @@ from astra_models.fields import AutoField, BigIntegerField, DateTimeField, Integ
 
 __all__ = [
     "CONTRACT",
+    "CRASH",
     "EXCEPTION",
     "FAILURES",
+    "MEMORY",
     "NOT_INGESTED",
     "NO_RESULT",
     "REASONS",
     "REFUSED",
+    "TIMEOUT",
     "RejectedResult",
     "forget",
     "forget_contract",
@@ -31,17 +34,21 @@ NO_RESULT = "no_result"
 REFUSED = "refused"
 NOT_INGESTED = "not_ingested"
 CONTRACT = "contract"
-REASONS = (EXCEPTION, NO_RESULT, REFUSED, NOT_INGESTED, CONTRACT)
-FAILURES = (EXCEPTION, NO_RESULT)
+CRASH = "crash"
+TIMEOUT = "timeout"
+MEMORY = "memory"
+REASONS = (EXCEPTION, NO_RESULT, CRASH, TIMEOUT, MEMORY, REFUSED, NOT_INGESTED, CONTRACT)
+FAILURES = (EXCEPTION, NO_RESULT, CRASH, TIMEOUT, MEMORY)
 """Why a spectrum that was analysed has no result; the other reasons are of results and rows that couldn't be stored."""
 
 
 class RejectedResult(BaseModel):
     """A spectrum whose analysis failed or gave no result, or a result or a file's row that couldn't be stored.
 
-    A spectrum listed as ``exception`` or ``no_result`` isn't due again at the same version, unless it changed since.
-    One listed as ``contract`` stays due: its pipeline gave a result that it wasn't asked for. A later result deletes
-    its row here.
+    A spectrum on which its pipeline failed isn't due again at the same version, unless it changed since. One listed as
+    ``crash``, ``timeout`` or ``memory`` ended the process that analysed it, took too long, or needed more memory than
+    there is, and did so again when it was tried alone. One listed as ``contract`` stays due: its pipeline gave a result
+    that it wasn't asked for. A later result deletes its row here.
     """
 
     pk = AutoField()
@@ -49,7 +56,9 @@ class RejectedResult(BaseModel):
     spectrum_pk = BigIntegerField(null=True)
     source_pk = BigIntegerField(null=True)
     v_astra = IntegerField(null=True)
-    reason = TextField(unit="", help_text="exception, no_result, refused, not_ingested or contract")
+    reason = TextField(
+        unit="", help_text="exception, no_result, crash, timeout, memory, refused, not_ingested or contract"
+    )
     message = TextField(help_text="What went wrong")
     payload = TextField(null=True, help_text="The row that was refused, as JSON")
     run_id = TextField(null=True, help_text="The run in which it happened")
@@ -72,8 +81,8 @@ def select_rejected(
     ----------
     models : iterable of str, optional
         Only what is of these models: the names of their classes.
-    reason : {"exception", "no_result", "refused", "not_ingested", "contract"}, optional
-        Only what has this reason.
+    reason : str, optional
+        Only what has this reason, one of `REASONS`.
     run_id : str, optional
         Only this run; the beginning of its id is enough.
 

@@ -1,8 +1,9 @@
 """How long it takes to select what is due by what results were made from, against the rule of times alone.
 
 Tables are filled by the database itself: BOSS visits, ten of a source, each with a result of Snow White and one of
-Corv; one in a hundred of these is outdated. Then half of the spectra are made due for one reason after the other, and
-the first thousand of them are asked for. Ways take turns; figures are medians over the rounds.
+Corv, rows as wide as real ones; one in a hundred of these is outdated. Then half of the spectra are made due for one
+reason after the other, and the first thousand of them are asked for. Ways take turns; figures are medians over the
+rounds.
 
     python benchmarks/selection.py [--spectra 2000000] [--rounds 5] [--backend sqlite] [--write docs/benchmarks.md]
 """
@@ -16,11 +17,12 @@ from pathlib import Path
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
+import peewee
 from _figures import write_figures
 from upsert import bound
 
 from astra_models.analysis.rule import DueRule, Need, RecipeKey
-from astra_models.base import database
+from astra_models.base import BaseModel, database
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.sql import is_postgresql
@@ -28,6 +30,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.schema.tables import create_tables
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
+from astra_models.spectrum import Spectrum
 
 VISITS_PER_SOURCE = 10
 NOW = "'2026-01-01 00:00:00+00:00', '2026-01-01 00:00:00+00:00'"
@@ -70,17 +73,21 @@ def fill_tables(n_spectra: int) -> None:
     for digest in ("now", "then"):
         PipelineRun.create(pipeline="corv", version="1", recipe=digest, v_astra=V_ASTRA, parameters="{}")
 
-    def insert(table: str, columns: str, values: str, n: int) -> None:
+    def insert(model: type[BaseModel], columns: str, values: str, n: int) -> None:
+        given = columns.split(", ")
+        others = [field.column_name for field in model._meta.sorted_fields if isinstance(field, peewee.FloatField)]
+        others = [name for name in others if name not in given]
+        columns, values = ", ".join([*given, *others]), ", ".join([values, *["1.5"] * len(others)])
         numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) "
-        database.execute_sql(f"{numbers} INSERT INTO {table} ({columns}) SELECT {values} FROM n")
+        database.execute_sql(f"{numbers} INSERT INTO {model._meta.table_name} ({columns}) SELECT {values} FROM n")
 
     flags = [field.column_name for field in Source._meta.sorted_fields if not field.null and field.default == 0]
     names = ", ".join(["sdss_id", "created", "modified", *flags])
-    insert("source", names, f"i, {NOW}{', 0' * len(flags)}", n_spectra // VISITS_PER_SOURCE)
-    insert("spectrum", "spectrum_flags", "0", n_spectra)
+    insert(Source, names, f"i, {NOW}{', 0' * len(flags)}", n_spectra // VISITS_PER_SOURCE)
+    insert(Spectrum, "spectrum_flags", "0", n_spectra)
     source_pk = f"(i - 1) / {VISITS_PER_SOURCE} + 1"
     insert(
-        "boss_visit_spectrum",
+        BossVisitSpectrum,
         "spectrum_pk, source_pk, created, modified, release, filetype, run2d, mjd, fieldid, catalogid, spec_file, "
         "gri_gaia_transform_flags, zwarning_flags",
         f"i, {source_pk}, {NOW}, 'sdss5', 'specFull', 'v6', 60000, 1, i, 'none', 0, 0",
@@ -88,8 +95,8 @@ def fill_tables(n_spectra: int) -> None:
     )
     keys = "spectrum_pk, source_pk, created, modified, v_astra, tag, result_flags, pipeline_run_pk, spectrum_revision"
     values = f"i, {source_pk}, {NOW}, {V_ASTRA}, '', 0, 1, 0"
-    insert("snow_white", f"{keys}, revision", f"{values}, 7", n_spectra)
-    insert("corv", f"{keys}, upstream_revision, teff", f"{values}, 7, 7000 + i - i / 23000 * 23000", n_spectra)
+    insert(SnowWhite, f"{keys}, revision", f"{values}, 7", n_spectra)
+    insert(Corv, f"{keys}, upstream_revision, teff", f"{values}, 7, 7000 + i - i / 23000 * 23000", n_spectra)
     outdated = "WHERE spectrum_pk - spectrum_pk / 100 * 100 = 0"
     database.execute_sql(f"UPDATE corv SET spectrum_revision = 1, modified = '2025-01-01 00:00:00+00:00' {outdated}")
     analyze()

@@ -180,6 +180,11 @@ class Asked:
         else:
             self._open[taken.key] = taken
 
+    @property
+    def is_any_open(self) -> bool:
+        """Whether a spectrum that was taken has no answer yet."""
+        return bool(self._open or self._unsaved)
+
     def unanswered(self) -> list[Taken]:
         """Give the spectra that are open, which are so no longer; those that a refused result was for are blamed."""
         left = sorted((one for one in [*self._open.values(), *self._unsaved] if not one.answered), key=_place)

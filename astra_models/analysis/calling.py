@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
-from astra_models.analysis.failures import FEWEST_SILENT, Failures, Held, has_results, made_from
+from astra_models.analysis.failures import Failures, Held, made_from
 from astra_models.analysis.runs import PlannedRun
 from astra_models.database.peewee_internals import mark_as_changed
 from astra_models.errors import PipelineError, TaskError
@@ -89,6 +89,16 @@ class PipelineCalls(Generic[Output]):
         The spectra.
     versions : {"installed", "older"}, optional
         Which versions its results may have.
+    decides : bool, optional
+        Whether all spectra are here, so that in the end it is known whether the pipeline itself is at fault. If not,
+        what is held back then is for the caller to take.
+
+    Attributes
+    ----------
+    held : Held
+        Failures that are held back while there is no result.
+    on_take : callable or None
+        Called with the key of each spectrum that the pipeline takes, before it gets it.
     """
 
     def __init__(
@@ -98,7 +108,11 @@ class PipelineCalls(Generic[Output]):
         output_models: tuple[type[Output], ...],
         spectra: Iterable[AnySpectrum | Handed],
         versions: Versions = "installed",
+        *,
+        decides: bool = True,
     ):
+        self.decides = decides
+        self.on_take: Callable[[int | None], None] | None = None
         self.name = name
         self.call = call
         self.output_models = output_models
@@ -111,14 +125,21 @@ class PipelineCalls(Generic[Output]):
         self._source_error: BaseException | None = None
         self._exhausted = False
         self._any_result = False
-        self._failures = Failures(name, output_models[0], self.v_astra)
-        self._held = Held(self._failures)
+        self.failures = Failures(name, output_models[0], self.v_astra)
+        self.held = Held(self.failures)
         self._n_refused = 0
+        self._n_underway = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to be said of the spectra that the pipeline took so far."""
+        return not self._n_underway and not self.asked.is_any_open
 
     def __iter__(self) -> Iterator[Output | RejectedResult]:
         try:
             yield from self._until_exhausted()
-            yield from self._settle_held()
+            if self.decides:
+                yield from self.held.decide(self.output_models)
         finally:
             self.asked.close()
 
@@ -136,26 +157,17 @@ class PipelineCalls(Generic[Output]):
             error = yield from self._call(self._taken())
             if self.asked.n_taken == n_taken and (error is not None or self._has_more()):
                 raise self._failed(error) from self._cause(error)
+            self._n_underway += 1
             yield from self._settle(error)
-
-    def _settle_held(self) -> Iterator[RejectedResult]:
-        """Decide about failures that were held back because there was no result."""
-        held = self._held
-        if held.raised and not held.are_files_at_fault:
-            raise self._failed(None) from self._cause(None)
-        n_held = held.n_silent + len(held.raised)
-        if held.n_silent and n_held >= FEWEST_SILENT and not has_results(self.output_models, self.v_astra):
-            raise PipelineError(
-                f"{self.name} gave no result for any of {n_held} spectra, and none of this "
-                "version is stored. They are still due: mend the pipeline or its input and run again"
-            )
-        yield from held.let_go()
+            self._n_underway -= 1
 
     def _taken(self) -> Iterator[object]:
         """Hand out spectra, and keep them as open until they are answered."""
         while (spectrum := self._next()) is not None:
             taken = self.asked.take(spectrum)
             self._n_refused = 0
+            if self.on_take is not None:
+                self.on_take(taken.key)
             yield taken.item
 
     def _next(self) -> AnySpectrum | Handed | None:
@@ -201,8 +213,10 @@ class PipelineCalls(Generic[Output]):
                     self.overhead += busy
                     continue
                 answer = self._answer(item, busy)
-                if self._any_result and self._held.any:
-                    yield from self._held.let_go()
+                if self._any_result and self.held.any:
+                    self._n_underway += 1
+                    yield from self.held.let_go()
+                    self._n_underway -= 1
                 yield answer
         finally:
             generator.close()
@@ -235,7 +249,7 @@ class PipelineCalls(Generic[Output]):
                 f"{self.name} gave {self._n_refused - 1} results in a row that can't be accepted, without taking a "
                 f"spectrum: the last one is {problem}"
             )
-        return self._failures.refused(result, problem)
+        return self.failures.refused(result, problem)
 
     def _settle(self, error: BaseException | None) -> Iterator[Output | RejectedResult]:
         """Settle the spectra that a finished call took and didn't answer."""
@@ -261,16 +275,16 @@ class PipelineCalls(Generic[Output]):
     def _failure(self, taken: Taken, error: BaseException | None) -> Iterator[RejectedResult]:
         if not self._any_result:
             # Whether the pipeline or its input is at fault is only known once there is a result.
-            self._held.add(taken, error)
-            if len(self._held.raised) > MOST_FAILURES_BEFORE_A_RESULT:
+            self.held.add(taken, error)
+            if len(self.held.raised) > MOST_FAILURES_BEFORE_A_RESULT:
                 raise self._failed(error) from self._cause(error)
         elif error is None:
-            yield self._failures.silent(made_from(taken))
+            yield self.failures.silent(made_from(taken))
         else:
-            yield self._failures.raised(taken, error)
+            yield self.failures.raised(taken, error)
 
     def _failed(self, error: BaseException | None) -> PipelineError:
-        raised = self._held.raised
+        raised = self.held.raised
         if raised:
             when = f"on all {len(raised)} spectra that it was given, and gave no result"
         elif self._any_result:
@@ -285,7 +299,7 @@ class PipelineCalls(Generic[Output]):
         )
 
     def _cause(self, error: BaseException | None) -> BaseException | None:
-        cause = self._held.first_error or error
+        cause = self.held.first_error or error
         return None if cause is None else presentable(cause)
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "newest_version",
     "select_due",
     "standing_of_spectra",
+    "still_due",
     "stored_versions",
     "why_version_is_due",
 ]
@@ -74,6 +75,7 @@ class DueOptions(TypedDict, total=False):
     where: peewee.ColumnBase | None
     limit: int | None
     rerun: Rerun | Literal["due", "failed", "all"]
+    failed_for: str | None
     older_patch: bool
     needs: Sequence[Need]
     recipe: RecipeKey | None
@@ -177,6 +179,8 @@ def select_due(
     rerun : Rerun or {"due", "failed", "all"}, optional
         Spectra that are due; those in ``rejected_result`` at this version; or all, including those with a result of a
         newer patch version.
+    failed_for : str, optional
+        With ``rerun="failed"``, only what is in ``rejected_result`` for this reason.
     older_patch : bool, optional
         Whether a result of an older patch version is due again.
     needs : sequence of Need, optional
@@ -200,6 +204,23 @@ def select_due(
     """
     ordered = _due_query(output_model, spectrum_model, **options).order_by(spectrum_model.spectrum_pk)
     return run_transaction(database, lambda: DueSpectra(_stream(ordered)))
+
+
+def still_due(
+    output_model: type[PipelineOutputMixin],
+    spectrum_model: type[SpectrumMixin],
+    keys: Sequence[int],
+    **options: Unpack[DueOptions],
+) -> list[int]:
+    """Give those of some keys that `select_due` gives for the same arguments, its limit aside, in ascending order.
+
+    It asks in the transaction that is open.
+    """
+    if not keys:
+        return []
+    query = _due_query(output_model, spectrum_model, **(options | {"limit": None}))
+    query = query.where(is_any_of(spectrum_model.spectrum_pk, keys)).order_by(spectrum_model.spectrum_pk)
+    return [key for (key,) in rows_of(query)]
 
 
 def count_due(
@@ -358,7 +379,7 @@ def _due_query(
     if rerun == Rerun.due:
         query = query.where(rule.is_due())
     elif rerun == Rerun.failed:
-        query = query.where(rule.can_be_tried_again())
+        query = query.where(rule.can_be_tried_again(options.get("failed_for")))
     elif rule.needs:
         query = query.where(rule.has_needs())
     return _narrowed(query, spectrum_model, options).limit(limit)

@@ -13,12 +13,12 @@ import peewee
 from astra_models.analysis.asked import Taken, whole
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
-from astra_models.errors import MissingPixelsError
-from astra_models.messages import error_text, traceback_text
+from astra_models.errors import MissingPixelsError, PipelineError
+from astra_models.messages import error_text, presentable, traceback_text
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.rejected import CONTRACT, EXCEPTION, NO_RESULT, RejectedResult, payload_to_json
+from astra_models.rejected import CONTRACT, EXCEPTION, MEMORY, NO_RESULT, RejectedResult, payload_to_json
 
-__all__ = ["FEWEST_SILENT", "Failures", "Held", "Spectral", "has_results", "made_from"]
+__all__ = ["FEWEST_SILENT", "Failures", "Held", "Spectral", "Undecided", "has_results", "made_from"]
 
 MOST_UNREADABLE_FILES = 20  # more than that without any result: the disk is at fault, and all of them are still due
 FEWEST_SILENT = 20  # fewer spectra without a result may be a quiet night
@@ -72,7 +72,8 @@ class Failures:
         if text == self._last_traceback:
             text = self._last_traceback  # of thousands of rows that are held, the same text is in memory once
         self._last_traceback = text
-        row = self._row(made_from(taken), EXCEPTION, error_text(error))
+        reason = MEMORY if isinstance(error, MemoryError) else EXCEPTION
+        row = self._row(made_from(taken), reason, error_text(error))
         row.traceback = text
         return row
 
@@ -89,8 +90,33 @@ class Failures:
         row.payload = payload_to_json(given)
         return row
 
+    def ended(self, of: "Spectral", reason: str, message: str) -> RejectedResult:
+        """Give the row of a spectrum that ended the process in which it was analysed."""
+        return self._row(of, reason, message)
+
     def _row(self, of: "Spectral", reason: str, message: str) -> RejectedResult:
         return RejectedResult(model=self.model, v_astra=self.v_astra, reason=reason, message=message, **of._asdict())
+
+
+class Undecided(NamedTuple):
+    """Failures on the way to where it is known whether anything has succeeded.
+
+    Parameters
+    ----------
+    raised : list of RejectedResult
+        Spectra on which the pipeline raised.
+    silent : list of Spectral
+        Spectra for which it gave nothing.
+    n_unreadable : int
+        How many of the first have a file that can't be read.
+    """
+
+    raised: list[RejectedResult]
+    silent: list[Spectral]
+    n_unreadable: int
+
+    def __add__(self, other: "Undecided") -> "Undecided":  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Undecided(self.raised + other.raised, self.silent + other.silent, self.n_unreadable + other.n_unreadable)
 
 
 class Held:
@@ -133,14 +159,54 @@ class Held:
         self._n_unreadable += issubclass(type(error), MissingPixelsError)
         self.first_error = self.first_error or error
 
+    def take_in(self, other: "Undecided") -> None:
+        """Hold what another process held back."""
+        self.raised += other.raised
+        self._n_unreadable += other.n_unreadable
+        for of in other.silent:
+            self._silent.extend(UNKNOWN if number is None else number for number in of)
+
+    def hand_over(self) -> "Undecided":
+        """Give all that is held to another process, which decides; nothing is held any more."""
+        raised, silent, n_unreadable = self.raised, list(self._each_silent(self._silent)), self._n_unreadable
+        self.raised, self._silent, self._n_unreadable = [], array.array("q"), 0
+        return Undecided(raised, silent, n_unreadable)
+
     def let_go(self) -> Iterator[RejectedResult]:
         """Give all that is held, as rows; nothing is held any more."""
         raised, silent = self.raised, self._silent
         self.raised, self._silent = [], array.array("q")
         yield from raised
-        for start in range(0, len(silent), len(Spectral._fields)):
-            numbers = silent[start : start + len(Spectral._fields)]
-            yield self.failures.silent(Spectral(*(None if number == UNKNOWN else number for number in numbers)))
+        yield from map(self.failures.silent, self._each_silent(silent))
+
+    def decide(self, models: Sequence[type[PipelineOutputMixin]]) -> Iterator[RejectedResult]:
+        """Give all that is held, as rows, if the pipeline isn't at fault itself, now that it has ended.
+
+        Raises
+        ------
+        PipelineError
+            If it is: it raised on every spectrum, or gave nothing for 20 or more, and no result is stored.
+        """
+        failures = self.failures
+        if self.raised and not self.are_files_at_fault:
+            raise PipelineError(
+                f"{failures.name} raised on all {len(self.raised)} spectra that it was given, and gave no result: "
+                f"{self.raised[-1].message}. What has no result is still due: mend the pipeline or its input and run "
+                "again"
+            ) from (None if self.first_error is None else presentable(self.first_error))
+        n_held = self.n_silent + len(self.raised)
+        if self.n_silent and n_held >= FEWEST_SILENT and not has_results(models, failures.v_astra):
+            raise PipelineError(
+                f"{failures.name} gave no result for any of {n_held} spectra, and none of this version is stored. They "
+                "are still due: mend the pipeline or its input and run again"
+            )
+        yield from self.let_go()
+
+    @staticmethod
+    def _each_silent(numbers: "array.array[int]") -> Iterator[Spectral]:
+        for start in range(0, len(numbers), len(Spectral._fields)):
+            some = numbers[start : start + len(Spectral._fields)]
+            yield Spectral(*(None if number == UNKNOWN else number for number in some))
 
 
 def has_results(models: Sequence[type[PipelineOutputMixin]], v_astra: int) -> bool:

@@ -19,7 +19,10 @@ REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
 
 COMMAND_NAMES = frozenset(
-    {"pipeline", "limit", "sdss_id", "sdss_ids", "rerun", "batch_size", "help", "dry_run", "min_answered", "keep_good"}
+    {
+        *("pipeline", "limit", "sdss_id", "sdss_ids", "rerun", "reason", "batch_size", "min_answered", "keep_good"),
+        *("engine", "workers", "dry_run", "help"),
+    }
 )
 """What ``astra run`` and the launchpad call their own options and fields (a test compares)."""
 

@@ -1,22 +1,29 @@
 """Writing batches: results, of one model or several, and failures, each into its own table."""
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, cast
 
 import peewee
 
+from astra_models.analysis.analyst import Found
+from astra_models.analysis.leases import Leases
 from astra_models.base import database
 from astra_models.database.peewee_internals import mark_as_saved
 from astra_models.database.retry import run_transaction
+from astra_models.errors import LeaseLostError
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import CONTRACT, RejectedResult, forget, forget_contract
 from astra_models.schema.tables import require_tables
-from astra_models.upsert import UpsertReport, upsert
-from astra_models.upsert.batch import Batch, keys_of
-from astra_models.upsert.plan import Existing
+from astra_models.upsert import UpsertReport, upsert, writer_class_for
+from astra_models.upsert.batch import Batch, batch_of_columns, keys_of
+from astra_models.upsert.plan import Existing, Rules, plan_for
 from astra_models.upsert.writer import Stored
+from astra_models.upsert.writing import write_batch
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
 
@@ -42,6 +49,30 @@ def bulk_insert_or_replace_pipeline_results(results: Iterable[Output]) -> list[O
     return stored
 
 
+@dataclass(frozen=True)
+class Recording:
+    """How the results of a run are written.
+
+    Parameters
+    ----------
+    existing, keep_good : optional
+        As for `upsert`.
+    run_id : str, optional
+        The run's id, kept with failures and refused results.
+    replaced : int, optional
+        Rows of ``rejected_result`` with the reason ``contract``, up to this key, are replaced by new ones of the same
+        spectra: those of earlier runs.
+    leases : Leases, optional
+        The run's leases: what it lost isn't written, and what is written is given back.
+    """
+
+    existing: Existing = "newest"
+    keep_good: bool = False
+    run_id: str | None = None
+    replaced: int = 0
+    leases: Leases | None = None
+
+
 def record(
     batch: Iterable[Output | RejectedResult],
     *,
@@ -49,7 +80,6 @@ def record(
     keep_good: bool = False,
     run_id: str | None = None,
     stored: list[Output] | None = None,
-    replaced: int = 0,
 ) -> UpsertReport:
     """Write results, each to its model's table, and failures to ``rejected_result``.
 
@@ -64,9 +94,6 @@ def record(
     stored : list, optional
         If given, it is filled with the results that are in the database now, in the order given, and these get
         their ``task_pk`` and ``created``.
-    replaced : int, optional
-        Rows of ``rejected_result`` with the reason ``contract``, up to this key, are replaced by new ones of the same
-        spectra: those of earlier runs.
 
     Returns
     -------
@@ -74,34 +101,99 @@ def record(
         The counts; failures count as rejected. A result that is as the stored one but for its timings, `modified` and
         the like is written, and counts as unchanged.
     """
-    results: list[Output] = []
-    failures: list[RejectedResult] = []
-    by_model: dict[type[Output], list[Output]] = {}
-    for item in batch:
-        if isinstance(item, RejectedResult):
-            failures.append(item)
-        else:
-            results.append(item)
-            by_model.setdefault(type(item), []).append(item)
-    report = UpsertReport()
+    return record_batch(batch, Recording(existing, keep_good, run_id), stored)
+
+
+def record_batch(
+    batch: Iterable[Output | RejectedResult], how: Recording, stored: list[Output] | None = None
+) -> UpsertReport:
+    """Write a batch of a run, as `record`."""
+    items = list(batch)
     stored_ids: set[int] = set()
     on_stored = _marking(stored_ids) if stored is not None else None
-    for model, some in by_model.items():
-        report += upsert(
-            model,
-            some,
-            existing=existing,
-            keep_good=keep_good,
-            unchanged="count",
-            run_id=run_id,
-            on_stored=on_stored,
-        )
-    report += _record_failures(failures, run_id, replaced)
+
+    def write() -> UpsertReport:
+        failures: list[RejectedResult] = []
+        by_model: dict[type[Output], list[Output]] = {}
+        for item in items:
+            if isinstance(item, RejectedResult):
+                failures.append(item)
+            else:
+                by_model.setdefault(type(item), []).append(item)
+        report = UpsertReport()
+        for model, some in by_model.items():
+            report += upsert(
+                model,
+                some,
+                existing=how.existing,
+                keep_good=how.keep_good,
+                unchanged="count",
+                run_id=how.run_id,
+                on_stored=on_stored,
+                before_write=None if how.leases is None else partial(_require_keys, how.leases),
+            )
+        done = [item.spectrum_pk for item in items if not _is_contract(item)]
+        return report + _record_failures(failures, how, done)
+
+    while True:
+        try:
+            report = write()
+            break
+        except LeaseLostError as error:
+            assert how.leases is not None
+            logger.warning("%s", error)
+            items = [item for item in items if item.spectrum_pk not in error.keys]
+            how.leases.forget(error.keys)
+    _warn_of_rejected(report)
+    if stored is not None:
+        stored.extend(item for item in items if id(item) in stored_ids)  # pyright: ignore[reportArgumentType]
+    return report
+
+
+def record_found(found: Found, how: Recording, pipeline_run_pk: int | None = None) -> UpsertReport:
+    """Write what another process found in a chunk: as `record`, of columns that are checked already.
+
+    Parameters
+    ----------
+    found : Found
+        What it found.
+    how : Recording
+        How it is written.
+    pipeline_run_pk : int, optional
+        The record of the run.
+    """
+    rules = Rules(how.existing, how.keep_good, "count")
+    report = UpsertReport()
+    started = time.monotonic()
+    before_write = None if how.leases is None else partial(_require_keys, how.leases)
+    try:
+        for model, columns in found.columns:
+            writer = writer_class_for(model)(plan_for(model), rules, returning=False)
+            batch = batch_of_columns(writer.plan, columns, pipeline_run_pk=pipeline_run_pk)
+            writer.prepare(batch)
+            report += write_batch(writer, batch, how.run_id, before_write)[0]
+        for failure in found.failures:
+            failure.pipeline_run_pk = pipeline_run_pk
+        report += _record_failures(found.failures, how, found.keys)
+    except LeaseLostError as error:
+        assert how.leases is not None
+        logger.warning("%s", error)
+        how.leases.forget(found.keys)
+    _warn_of_rejected(report)
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _require_keys(leases: Leases, batch: Batch) -> None:
+    leases.require(batch.columns["spectrum_pk"].values.tolist())
+
+
+def _is_contract(item: PipelineOutputMixin | RejectedResult) -> bool:
+    return isinstance(item, RejectedResult) and item.reason == CONTRACT
+
+
+def _warn_of_rejected(report: UpsertReport) -> None:
     if report.rejected:
         logger.warning("%d of %d results were rejected: %s", report.rejected, report.rows, _grouped(report.reasons))
-    if stored is not None:
-        stored.extend(result for result in results if id(result) in stored_ids)
-    return report
 
 
 def _marking(stored_ids: set[int]) -> Callable[[Batch, Stored], None]:
@@ -126,23 +218,34 @@ def last_rejected() -> int:
     return run_transaction(database, lambda: RejectedResult.select(peewee.fn.MAX(RejectedResult.pk)).scalar()) or 0
 
 
-def _record_failures(failures: list[RejectedResult], run_id: str | None, replaced: int) -> UpsertReport:
-    if not failures:
+def _record_failures(failures: list[RejectedResult], how: Recording, done: Sequence[int | None]) -> UpsertReport:
+    """Write failures, and give back the spectra that are done: the last transaction of a batch."""
+    leases = how.leases
+    if not failures and leases is None:
         return UpsertReport()
-    require_tables()
+    if failures:
+        require_tables()
     by_version: dict[tuple[str, int], list[RejectedResult]] = {}
     for failure in failures:
-        failure.run_id = run_id
+        failure.run_id = how.run_id
         by_version.setdefault((failure.model, failure.v_astra), []).append(failure)
 
     def write() -> None:
+        if leases is not None:
+            leases.require(done)
         for (model_name, v_astra), some in by_version.items():
             failed = [row.spectrum_pk for row in some if row.reason != CONTRACT and row.spectrum_pk is not None]
             forget(model_name, "spectrum_pk", failed, v_astra)
-            forget_contract(model_name, {row.spectrum_pk for row in some if row.reason == CONTRACT}, v_astra, replaced)
+            forget_contract(
+                model_name, {row.spectrum_pk for row in some if row.reason == CONTRACT}, v_astra, how.replaced
+            )
         RejectedResult.bulk_create(failures, batch_size=500)
+        if leases is not None:
+            leases.give_back(done)
 
     run_transaction(database, write)
+    if leases is not None:
+        leases.forget(done)
     return UpsertReport(rejected=len(failures), reasons=Counter(_reason(failure) for failure in failures))
 
 

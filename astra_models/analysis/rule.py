@@ -190,10 +190,11 @@ class DueRule:
         there = (need.model.task_pk.is_null(False) for need in self.needs if not need.optional)
         return functools.reduce(operator.and_, there, ALWAYS)
 
-    def can_be_tried_again(self) -> Condition:
-        """Give the condition that the spectrum is in ``rejected_result`` at this version, for whatever reason."""
+    def can_be_tried_again(self, reason: str | None = None) -> Condition:
+        """Give the condition that the spectrum is in ``rejected_result`` at this version, for a reason or any."""
         result = self.result
-        return (result.task_pk.is_null() | (result.v_astra <= self.v_astra)) & self._is_listed() & self.has_needs()
+        listed = self._is_listed(*(() if reason is None else (RejectedResult.reason == reason,)))
+        return (result.task_pk.is_null() | (result.v_astra <= self.v_astra)) & listed & self.has_needs()
 
     def select(self, *columns: peewee.Node) -> "peewee.ModelSelect[SpectrumMixin]":
         """Select from the spectra that have a key, each joined to its result, and to those it needs, if it has any."""

@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import logging
 import platform
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,10 +16,12 @@ import peewee
 
 from astra_models.analysis.recipe import Recipe
 from astra_models.analysis.rule import RecipeKey
+from astra_models.analysis.usage import RunUsage
 from astra_models.base import database
 from astra_models.database.retry import run_transaction
 from astra_models.errors import AstraError
 from astra_models.fields import utc_now
+from astra_models.host import host_name
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
@@ -69,7 +70,7 @@ class PlannedRun(NamedTuple):
             git_revision=_git_revision(_folder_of(self.function)),
             packages=_packages(),
             python=platform.python_version(),
-            host=socket.gethostname(),
+            host=host_name(),
             run_id=run_id,
             due=due,
         )
@@ -101,14 +102,14 @@ class RunRecord:
         for row in batch:
             row.__data__["pipeline_run_pk"] = self.pk
 
-    def end_after_error(self, report: UpsertReport, answered: int | None) -> None:
+    def end_after_error(self, report: UpsertReport, answered: int | None, usage: RunUsage | None = None) -> None:
         """Write down that the run ended, where that can still be written, before its error is raised."""
         try:
-            self.end(report, answered)
+            self.end(report, answered, usage)
         except (AstraError, peewee.PeeweeException) as error:
             logger.warning("the end of run %d of pipeline_run isn't written down: %s", self.pk, error)
 
-    def end(self, report: UpsertReport, answered: int | None) -> None:
+    def end(self, report: UpsertReport, answered: int | None, usage: RunUsage | None = None) -> None:
         """Write down that the run ended, and what came of it.
 
         Parameters
@@ -117,9 +118,14 @@ class RunRecord:
             What became of its results.
         answered : int or None
             How many spectra have a result or a failure of this run, where that is known.
+        usage : RunUsage, optional
+            What it took.
         """
         counts = ("inserted", "updated", "unchanged", "kept", "rejected")
-        values = {name: getattr(report, name) for name in counts}
+        values: dict[str, object] = {name: getattr(report, name) for name in counts}
+        if usage is not None:
+            values |= {"engine": usage.engine, "workers": usage.workers, "core_seconds": usage.core_seconds}
+            values["hosts"] = json.dumps(usage.hosts or [host_name()])
         query = PipelineRun.update(**values, answered=answered, ended=utc_now()).where(PipelineRun.pk == self.pk)
         run_transaction(database, query.execute)
 

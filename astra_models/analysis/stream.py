@@ -9,16 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from astra_models.analysis.calling import AnySpectrum, Batches, Output
+from astra_models.analysis.analyst import Found
+from astra_models.analysis.calling import AnySpectrum, Output
 from astra_models.analysis.due import DueCounts, Rerun, count_due_by_reason, due_options, select_due
-from astra_models.analysis.recording import last_rejected, record
+from astra_models.analysis.engine import Engine, InProcess
+from astra_models.analysis.leases import Leases
+from astra_models.analysis.recording import Recording, last_rejected, record_batch, record_found
+from astra_models.analysis.runs import PlannedRun
+from astra_models.analysis.usage import RunUsage
+from astra_models.analysis.work import Selection, Work
 from astra_models.errors import UnansweredError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import CONTRACT, RejectedResult
-from astra_models.spectrum import load_spectra
 from astra_models.upsert import UpsertReport
 from astra_models.upsert.plan import Existing
+from astra_models.version import installed_v_astra
 
 __all__ = ["MIN_ANSWERED", "Pace", "Progress", "ResultStream", "analyse", "count_work", "write", "write_batches"]
 
@@ -35,10 +41,13 @@ class ResultStream(Generic[Output]):
 
     Parameters
     ----------
-    batches : iterable of sequences
-        Results, each batch of a size that fits into memory, with unsaved `RejectedResult` rows among them.
+    parts : iterable
+        Results, each part of a size that fits into memory, with unsaved `RejectedResult` rows among them; or what
+        another process found.
     models : sequence of type
         The models of the results. The first one's table is the asset's.
+    work : Work, optional
+        What was to be analysed, and the run's leases on it.
     due : int, optional
         How many spectra are to be analysed, where that is known.
     narrowed : bool, optional
@@ -53,16 +62,18 @@ class ResultStream(Generic[Output]):
 
     def __init__(
         self,
-        batches: Iterable[Sequence[Output | RejectedResult]],
+        parts: "Iterable[Sequence[Output | RejectedResult] | Found]",
         models: Sequence[type[Output]],
         *,
+        work: Work | None = None,
         due: int | None = None,
         narrowed: bool = False,
         existing: Existing = "newest",
         keep_good: bool = False,
         min_answered: float = 0.0,
     ):
-        self.batches = batches
+        self.parts = parts
+        self.work = work
         self.models = tuple(models)
         self.due = due
         self.narrowed = narrowed
@@ -80,13 +91,20 @@ class ResultStream(Generic[Output]):
             if self.on_taken:
                 self.on_taken()
 
-    def __iter__(self) -> Iterator[Sequence[Output | RejectedResult]]:
-        return iter(self.batches)
+    def __iter__(self) -> "Iterator[Sequence[Output | RejectedResult] | Found]":
+        return iter(self.parts)
+
+    @property
+    def expected(self) -> int | None:
+        """How many spectra are to have a result: those that were due, without those that other runs take care of."""
+        if self.due is None or self.work is None:
+            return self.due
+        return self.due - self.work.elsewhere - self.work.done_by_others
 
     def answered(self, report: UpsertReport) -> int:
         """Give how many spectra have a result that is stored, by the report of writing the stream."""
         stored = report.rows - report.rejected
-        given = self.batches.answered if isinstance(self.batches, Batches) else stored
+        given: int = getattr(self.parts, "answered", stored)
         return min(given, stored)  # what was given may have been refused, and a spectrum may have several results
 
     def require_answered(self, report: UpsertReport) -> None:
@@ -99,11 +117,11 @@ class ResultStream(Generic[Output]):
         UnansweredError
             If the share of those that have one is below `min_answered`.
         """
-        answered = self.answered(report)
-        if self.due is None or self.due < FEWEST_DUE or answered >= self.min_answered * self.due:
+        answered, expected = self.answered(report), self.expected
+        if expected is None or expected < FEWEST_DUE or answered >= self.min_answered * expected:
             return
         raise UnansweredError(
-            f"only {answered} of {self.due} spectra that were due have a result, and at least {self.min_answered:.0%} "
+            f"only {answered} of {expected} spectra that were due have a result, and at least {self.min_answered:.0%} "
             "should have; `astra rejected` says what happened to the others. What was given is stored"
         )
 
@@ -171,6 +189,8 @@ def analyse(
     keep_good: bool = False,
     parameters: Mapping[str, object] | None = None,
     min_answered: float = MIN_ANSWERED,
+    reason: str | None = None,
+    engine: Engine | None = None,
 ) -> ResultStream[PipelineOutputMixin]:
     """Select the spectra that are due, and have a pipeline analyse them as its results are read.
 
@@ -192,6 +212,10 @@ def analyse(
         Values of the pipeline's parameters; the others have their defaults.
     min_answered : float, optional
         The share of what is due that has to have a result in the end, from 0 to 1.
+    reason : str, optional
+        With ``rerun="failed"``, only what is listed for this reason.
+    engine : Engine, optional
+        Where the pipeline is called; in this process if not given.
 
     Raises
     ------
@@ -200,30 +224,32 @@ def analyse(
     ParameterError
         If a parameter can't have its value, or a file that one names isn't there.
     """
-    selections = []
+    selections: list[Selection] = []
     due = 0
     for model in pipeline.spectrum_models:
         # What is wrong with the parameters is said here, before anything is read.
         options = due_options(pipeline, model, parameters)
         left = None if limit is None else limit - due
-        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun}
+        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun, "failed_for": reason}
         keys = select_due(pipeline.output_models[0], model, **options)
         due += len(keys)
-        selections.append((model, keys))
-    spectra = (spectrum for model, keys in selections for spectrum in load_spectra(model, keys))
+        selections.append(Selection(model, keys, options))
     narrowed = limit is not None or sdss_ids is not None or rerun == Rerun.failed
+    leases = Leases(pipeline.output_models[0], installed_v_astra())
+    work = Work(pipeline.output_models[0], selections, leases, is_whole=not narrowed and rerun == Rerun.due)
     # Everything again is what was asked for: also what a newer patch has found.
     existing = "replace" if rerun == Rerun.all else "newest"
     stream = ResultStream(
         (),
         pipeline.output_models,
+        work=work,
         due=due,
         narrowed=narrowed,
         existing=existing,
         keep_good=keep_good,
         min_answered=min_answered,
     )
-    stream.batches = pipeline.batches(stream.counted(spectra), batch_size=batch_size, **parameters or {})
+    stream.parts = (engine or InProcess()).start(pipeline, work, parameters or {}, batch_size, stream.counted)
     return stream
 
 
@@ -266,35 +292,42 @@ def write_batches(
     stored : list of PipelineOutputMixin
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
+    parts = stream.parts
+    planned: PlannedRun | None = getattr(parts, "planned", None)
+    usage: RunUsage | None = getattr(parts, "usage", None)
+    leases = stream.work.leases if stream.work is not None else None
+    if leases is not None:
+        leases.run_id = run_id
     earlier: int | None = None
     total, run = UpsertReport(), None
-    planned = stream.batches.planned if isinstance(stream.batches, Batches) else None
     try:
-        for batch in stream:
+        for part in stream:
             stored: list[Output] = []
-            filled = stored if give_stored else None
             if planned is not None:
                 run, planned = planned.begin(run_id, stream.due), None
-            if run is not None:
-                run.stamp(batch)
-            if earlier is None and any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in batch):
+            failures = part.failures if isinstance(part, Found) else part
+            if earlier is None and any(
+                isinstance(item, RejectedResult) and item.reason == CONTRACT for item in failures
+            ):
                 earlier = last_rejected()
-            report = record(
-                batch,
-                existing=stream.existing,
-                keep_good=stream.keep_good,
-                run_id=run_id,
-                stored=filled,
-                replaced=earlier or 0,
-            )
+            how = Recording(stream.existing, stream.keep_good, run_id, earlier or 0, leases)
+            if isinstance(part, Found):
+                report = record_found(part, how, None if run is None else run.pk)
+            else:
+                if run is not None:
+                    run.stamp(part)
+                report = record_batch(part, how, stored if give_stored else None)
             total += report
             yield report, stored
     except BaseException:
         if run is not None:
-            run.end_after_error(total, stream.answered(total))
+            run.end_after_error(total, stream.answered(total), usage)
         raise
+    finally:
+        if leases is not None:
+            leases.close()
     if run is not None:
-        run.end(total, stream.answered(total))
+        run.end(total, stream.answered(total), usage)
 
 
 def write(

@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, get_args, overload
 
-from astra_models.analysis.asked import Versions
+from astra_models.analysis.asked import Handed, Versions
 from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs, with_results
@@ -254,14 +254,33 @@ class Task(Generic[Output]):
             Results, and unsaved `RejectedResult` rows. A batch is closed when it is full, or after a minute.
         """
         recipe = self.recipe(*args, **kwargs)
+        calls = self.calls(self.with_results(spectra), recipe)
+        return Batches(calls, batch_size or self.batch_size, plan_run(recipe, self.function))
+
+    def with_results(self, spectra: Iterable[AnySpectrum]) -> Iterable[AnySpectrum | Handed]:
+        """Look up the results that go with spectra, as far as the pipeline takes any."""
+        return with_results(spectra, self.needs, installed_v_astra()) if self.needs else spectra
+
+    def calls(
+        self, spectra: Iterable[AnySpectrum | Handed], recipe: Recipe, *, decides: bool = True
+    ) -> PipelineCalls[Output]:
+        """Analyse spectra, and give results and failures one by one.
+
+        Parameters
+        ----------
+        spectra : iterable
+            The spectra, as `with_results` gives them.
+        recipe : Recipe
+            The parameters.
+        decides : bool, optional
+            Whether these are all spectra of the run, see `PipelineCalls`.
+        """
 
         def call(some: Iterable[object]) -> Generator[Output | EllipsisType, None, None]:
             positional, keywords = recipe.arguments()
             return cast("Generator[Output, None, None]", self.function(some, *positional, **keywords))
 
-        handed = with_results(spectra, self.needs, installed_v_astra()) if self.needs else spectra
-        calls = PipelineCalls(self.name, call, self.output_models, handed, self.v_astra)
-        return Batches(calls, batch_size or self.batch_size, plan_run(recipe, self.function))
+        return PipelineCalls(self.name, call, self.output_models, spectra, self.v_astra, decides=decides)
 
 
 def _checked_version(name: str, version: object) -> str:

@@ -121,6 +121,13 @@ class Column:
         """Give the column of some rows, in the order asked for."""
         return Column(self.kind, self.values[rows], self.null[rows])
 
+    def value(self, row: int) -> object:
+        """Give the value of one row, None for NULL."""
+        if self.null[row]:
+            return None
+        value = self.values[row]
+        return value.item() if isinstance(value, np.generic) else value
+
 
 Raw = Sequence[object] | np.ndarray | Column
 """Values as they are given: Python or NumPy scalars, None for NULL; an array, masked where NULL; or a typed column."""

@@ -8,6 +8,7 @@ has set is never replaced by the file's.
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any, Protocol, Self, overload
 
@@ -230,6 +231,12 @@ class PixelsMixin:
         own = {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
         vars(other).update(vars(self) | own)
         return other
+
+    def read_pixels(self) -> None:
+        """Read all arrays that the row's file has; those that it lacks are left out."""
+        for name in pixel_arrays(type(self)):
+            with suppress(MissingPixelsError):
+                getattr(self, name)
 
     def release_pixels(self) -> None:
         """Forget the arrays that were read from the file; they are read again when next used."""

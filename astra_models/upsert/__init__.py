@@ -37,6 +37,7 @@ def upsert(
     extra: Extra = "raise",
     run_id: str | None = None,
     on_stored: Callable[[Batch, Stored], None] | None = None,
+    before_write: Callable[[Batch], None] | None = None,
 ) -> UpsertReport:
     """Write results, replacing those of the same spectrum and major.minor version.
 
@@ -75,6 +76,8 @@ def upsert(
         The run, for the list of rows that can't be stored.
     on_stored : callable, optional
         Called after each batch with the batch, and a dict of ``(task_pk, created)`` by unique key.
+    before_write : callable, optional
+        Called with each batch at the begin of its transaction; if it raises, nothing of the batch is written.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def upsert(
     require_tables(model)
     plan = plan_for(model)  # again: only now is the table known
     rules = Rules(existing, keep_good, unchanged)
-    writer_class = PostgresqlWriter if is_postgresql(model._meta.database) else SqliteWriter
+    writer_class = writer_class_for(model)
     writer = writer_class(plan, rules, returning=on_stored is not None)
     report = UpsertReport()
     parts = split_rows(plan, rows, batch_size or plan.batch_size)
@@ -120,11 +123,16 @@ def upsert(
         report += UpsertReport(seconds=seconds)
         for its_writer, batch in prepared:
             started = time.monotonic()
-            counts, stored = write_batch(its_writer, batch, run_id)
+            counts, stored = write_batch(its_writer, batch, run_id, before_write)
             report += replace(counts, seconds=time.monotonic() - started)
             if on_stored is not None:
                 on_stored(batch, stored)
     return report
+
+
+def writer_class_for(model: type[BaseModel]) -> type[PostgresqlWriter | SqliteWriter]:
+    """Give what writes batches into the bound database."""
+    return PostgresqlWriter if is_postgresql(model._meta.database) else SqliteWriter
 
 
 Prepared = tuple[Writer, Batch]

@@ -26,7 +26,15 @@ from astra_models.upsert.revision import revision_of_rows
 if TYPE_CHECKING:
     from astra_models.upsert.given import Given
 
-__all__ = ["Batch", "check_columns", "keys_of", "last_of_each_key", "make_batch", "without_unknown_keys"]
+__all__ = [
+    "Batch",
+    "batch_of_columns",
+    "check_columns",
+    "keys_of",
+    "last_of_each_key",
+    "make_batch",
+    "without_unknown_keys",
+]
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,11 @@ class Batch:
         return self.columns[key.name].values
 
     def payload(self, row: int) -> dict[str, object]:
-        """Give what was given for a row."""
-        return {} if self.source is None else row_as_dict(self.source, row, self.plan.model)
+        """Give what was given for a row; where that isn't here, its values as they would be stored."""
+        if self.source is not None:
+            return row_as_dict(self.source, row, self.plan.model)
+        places = np.flatnonzero(self.rows == row).tolist()
+        return {name: column.value(place) for place in places for name, column in self.columns.items()}
 
 
 def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise", rules: Rules = REPLACE) -> Batch:
@@ -139,6 +150,29 @@ def make_batch(plan: UpsertPlan, rows: "Given", extra: str = "raise", rules: Rul
     for target in told if extra == "raise" else ():
         _require_no_values(target, raw.get(target.name))
     return last_of_each_key(check_columns(plan, raw, len(rows), rows, strangers), rules)
+
+
+def batch_of_columns(plan: UpsertPlan, columns: Mapping[str, Column], **constants: object) -> Batch:
+    """Make a batch of columns that another process has checked, with the same value in each row of some others.
+
+    Parameters
+    ----------
+    plan : UpsertPlan
+        The table.
+    columns : mapping of str to Column
+        Columns by field name, sorted by key.
+    **constants
+        Values by field name; ``modified`` is now.
+    """
+    n_rows = len(next(iter(columns.values())).null)
+    constants |= {"modified": utc_now()}
+    made = {
+        target.name: constant_column(target, constants[target.name], n_rows)
+        if target.name in constants
+        else columns[target.name]
+        for target in plan.fields
+    }
+    return Batch(plan, made, np.arange(n_rows), None)
 
 
 def keys_of(plan: UpsertPlan, rows: "Given") -> list[Key | None]:

@@ -57,7 +57,7 @@ def record_refusals(batch: Batch, refusals: list[Refusal], run_id: str | None) -
     some: list[dict[str, object]] = []
     size = 0
     for refusal in refusals:
-        some.append(_rejected(batch, refusal, run_id))
+        some.append(rejected_row(batch, refusal, run_id))
         size += len(str(some[-1]["payload"]))
         if len(some) == INSERTED_AT_ONCE or size > LARGEST_INSERT:
             RejectedResult.insert_many(some).execute()
@@ -90,7 +90,8 @@ def _bisect(writer: Writer, batch: Batch, error: peewee.PeeweeException) -> tupl
     return written, refusals
 
 
-def _rejected(batch: Batch, refusal: Refusal, run_id: str | None) -> dict[str, object]:
+def rejected_row(batch: Batch, refusal: Refusal, run_id: str | None = None) -> dict[str, object]:
+    """Give the row of ``rejected_result`` for a row that can't be stored."""
     payload = batch.payload(refusal.row)
     return {
         "model": batch.plan.model.__name__,

@@ -14,9 +14,12 @@ from astra_models.upsert.quarantine import record_refusals, write_good_rows
 from astra_models.upsert.writer import Stored, UpsertReport, Writer, Written
 
 Write = Callable[[Writer, Batch], tuple[Written, list[Refusal]]]
+BeforeWrite = Callable[[Batch], None]
 
 
-def write_batch(writer: Writer, batch: Batch, run_id: str | None) -> tuple[UpsertReport, Stored]:
+def write_batch(
+    writer: Writer, batch: Batch, run_id: str | None, before_write: BeforeWrite | None = None
+) -> tuple[UpsertReport, Stored]:
     """Write a batch; if the database refuses it as a whole, its good rows, in another transaction.
 
     Parameters
@@ -27,6 +30,8 @@ def write_batch(writer: Writer, batch: Batch, run_id: str | None) -> tuple[Upser
         Rows that passed all checks, and the refusals of those that didn't.
     run_id : str or None
         The run, for the rows that are refused.
+    before_write : callable, optional
+        Called with the batch at the begin of its transaction, which ends if it raises.
 
     Returns
     -------
@@ -36,11 +41,11 @@ def write_batch(writer: Writer, batch: Batch, run_id: str | None) -> tuple[Upser
         Primary key and creation time by unique key, if the writer gives them.
     """
     try:
-        return run_transaction(writer.database, partial(_write, writer, batch, run_id, _write_all))
+        return run_transaction(writer.database, partial(_write, writer, batch, run_id, before_write, _write_all))
     except ROW_ERRORS as error:
         if not is_about_rows(error):
             raise
-        return run_transaction(writer.database, partial(_write, writer, batch, run_id, write_good_rows))
+        return run_transaction(writer.database, partial(_write, writer, batch, run_id, before_write, write_good_rows))
 
 
 def forget_failures(batch: Batch) -> None:
@@ -54,7 +59,11 @@ def forget_failures(batch: Batch) -> None:
         forget(model_name, key.name, batch.columns[key.name].values[versions == v_astra].tolist(), v_astra)
 
 
-def _write(writer: Writer, batch: Batch, run_id: str | None, write: Write) -> tuple[UpsertReport, Stored]:
+def _write(
+    writer: Writer, batch: Batch, run_id: str | None, before_write: BeforeWrite | None, write: Write
+) -> tuple[UpsertReport, Stored]:
+    if before_write is not None:
+        before_write(batch)
     written, refusals = write(writer, batch)
     forget_failures(batch)
     report = UpsertReport(

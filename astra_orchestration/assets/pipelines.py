@@ -24,6 +24,7 @@ from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
 from astra_orchestration.assets.parameters import parameters_in, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 
 __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
@@ -45,6 +46,9 @@ class PipelineRunConfig(dg.Config):
     rerun: Rerun = Field(
         default=Rerun.due,
         description="`due`: no result of this version, or an outdated one; `failed`: what failed; `all`: everything",
+    )
+    reason: str | None = Field(
+        default=None, description="With `failed`: only what is listed for this reason, such as `timeout`"
     )
     batch_size: int | None = Field(default=None, ge=1, description="Results per transaction")
     min_answered: float = Field(
@@ -86,7 +90,8 @@ def pipeline_asset(
     Returns
     -------
     dagster.AssetsDefinition
-        It needs the resources ``database`` and ``pipeline_results``, see `astra_orchestration.resources.resources_for`.
+        It needs the resources ``database``, ``engine`` and ``pipeline_results``, see
+        `astra_orchestration.resources.resources_for`.
     """
     model = task.output_models[0]
     run_config = with_parameters(PipelineRunConfig, task)
@@ -109,6 +114,7 @@ def pipeline_asset(
         context: dg.AssetExecutionContext,
         config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
         database: DatabaseResource,
+        engine: EngineResource,
     ) -> ResultStream:
         needed = (need.model for need in needs_of(task))
         database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
@@ -121,6 +127,8 @@ def pipeline_asset(
             keep_good=keep_good,
             parameters=parameters_in(config, task),
             min_answered=config.min_answered,
+            reason=config.reason,
+            engine=engine.make(),
         )
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream

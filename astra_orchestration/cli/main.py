@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
 from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.interrupts import watch_for_signals
+from astra_orchestration.cli.leases import leases_commands
 from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
-from astra_orchestration.cli.rejected import rejected_commands
+from astra_orchestration.cli.rejected import Reason, rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
 from astra_orchestration.cli.terminal import (
@@ -45,6 +47,7 @@ app.add_typer(new_commands, name="new")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
 app.add_typer(export_commands)
+app.add_typer(leases_commands)
 app.add_typer(status_commands)
 app.add_typer(explain_commands)
 app.add_typer(web_commands)
@@ -92,6 +95,13 @@ def run(
         float,
         typer.Option(min=0, max=1, help="Fail if a smaller share of what is due (20 or more) has a result in the end."),
     ] = 0.5,
+    reason: Annotated[
+        Reason | None, typer.Option(help="With --rerun failed: only what is listed for this reason, such as timeout.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Where it is called: in_process, local, slurm, or the address of a scheduler.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many processes call it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many are due, and why.")] = False,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
@@ -102,6 +112,7 @@ def run(
     wanted = load_pipeline(pipeline)
     connect_to_configured(*wanted.output_models, *wanted.spectrum_models, RejectedResult)
     parameters = parameters_given(context)
+    chosen = engine_given(engine, workers)
     if dry_run:
         say(f"{pipeline}: {count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, parameters=parameters)}")
         return
@@ -113,6 +124,8 @@ def run(
         batch_size=batch_size,
         parameters=parameters,
         min_answered=min_answered,
+        reason=reason,
+        engine=chosen,
     )
     if not stream.due:
         say(f"{pipeline}: nothing is due")

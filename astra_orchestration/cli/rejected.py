@@ -24,12 +24,15 @@ rejected_commands = typer.Typer(cls=AstraGroup)
 
 ROWS_SHOWN = 50
 
+Reason = Literal["exception", "no_result", "crash", "timeout", "memory", "refused", "not_ingested", "contract"]
+"""Those of `astra_models.rejected`, which isn't imported before a command needs it (a test compares)."""
+
 
 @rejected_commands.command(epilog="Example: [bold]astra rejected --pipeline corv --reason exception[/]")
 def rejected(
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
     reason: Annotated[
-        Literal["exception", "no_result", "refused", "not_ingested", "contract"] | None,
+        Reason | None,
         typer.Option(help="Only what is listed for this reason."),
     ] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,

@@ -8,6 +8,7 @@ from astra_models.database.config import IN_MEMORY, sqlite_database
 from astra_models.outputs import all_models
 from astra_models.schema.tables import create_tables
 from astra_orchestration.resources.database import DatabaseResource, connect
+from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.resources.io_manager import pipeline_result_io_manager
 from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget, Target
@@ -15,6 +16,7 @@ from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarg
 __all__ = [
     "ConfiguredTarget",
     "DatabaseResource",
+    "EngineResource",
     "PostgresTarget",
     "SqliteTarget",
     "connect",
@@ -23,22 +25,33 @@ __all__ = [
 ]
 
 
-def resources_for(target: Mapping[str, Any] | Target | None = None) -> dict[str, Any]:
+def resources_for(
+    target: Mapping[str, Any] | Target | None = None, engine: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Give the resources that all our assets need.
 
     Parameters
     ----------
     target : mapping or Target, optional
         Where the database is, see `DatabaseResource`; by default as the configuration files say.
+    engine : mapping, optional
+        Where pipelines are called, such as ``{"local": {"workers": 8}}``, see `EngineResource`; by default in the run's
+        own process.
 
     Returns
     -------
     dict
-        ``database``, ``pipeline_results`` and ``result_folders``, for `dagster.Definitions` or `dagster.materialize`.
+        ``database``, ``engine``, ``pipeline_results`` and ``result_folders``, for `dagster.Definitions` or
+        `dagster.materialize`.
     """
     # Given even where it is the default: the launchpad shows what was given.
     database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
-    return {"database": database, "pipeline_results": pipeline_result_io_manager, "result_folders": folders}
+    return {
+        "database": database,
+        "engine": EngineResource(engine=engine or {"in_process": {}}),
+        "pipeline_results": pipeline_result_io_manager,
+        "result_folders": folders,
+    }
 
 
 def in_memory_resources() -> dict[str, Any]:

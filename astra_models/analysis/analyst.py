@@ -1,0 +1,191 @@
+"""A pipeline called chunk by chunk, in any process, and what it found as columns, ready to be written.
+
+The pipeline's generator is kept from one chunk to the next, so that what it set up is set up once in a process. Only a
+generator that wants more spectra before it has answered those that it took is told that there are none, and called
+anew for the next chunk.
+"""
+
+import heapq
+import os
+import pickle
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from astra_models.analysis.asked import AnySpectrum, Handed
+from astra_models.analysis.calling import PipelineCalls
+from astra_models.analysis.failures import Undecided
+from astra_models.analysis.job import Job
+from astra_models.analysis.usage import SLOWEST, Usage
+from astra_models.columns.typed import Column
+from astra_models.host import host_name
+from astra_models.pipeline import PipelineOutputMixin
+from astra_models.rejected import RejectedResult
+from astra_models.spectrum import SpectrumMixin, load_spectra
+from astra_models.upsert.batch import make_batch
+from astra_models.upsert.plan import plan_for
+from astra_models.upsert.quarantine import rejected_row
+
+__all__ = ["Analyst", "Found"]
+
+
+@dataclass
+class Found:
+    """What a pipeline found in a chunk.
+
+    Parameters
+    ----------
+    keys : list of int
+        The chunk's spectra.
+    columns : list of (type, dict of str to Column)
+        Results, checked, by output model.
+    failures : list of RejectedResult
+        What failed, and results that can't be stored.
+    undecided : Undecided
+        What failed while nothing has succeeded in this process.
+    answered : int
+        How many spectra have a result.
+    usage : Usage
+        What it took.
+    """
+
+    keys: list[int]
+    columns: list[tuple[type[PipelineOutputMixin], dict[str, Column]]]
+    failures: list[RejectedResult]
+    undecided: Undecided
+    answered: int
+    usage: Usage
+
+    def pack(self) -> bytes:
+        """Give all of it as one buffer, for the process that sent the chunk."""
+        return pickle.dumps(self, protocol=5)
+
+    @staticmethod
+    def unpack(packed: bytes) -> "Found":
+        """Restore what a process of this run packed."""
+        return pickle.loads(packed)
+
+    @property
+    def rows(self) -> int:
+        """How many results and failures there are."""
+        return sum(len(next(iter(columns.values())).null) for _, columns in self.columns) + len(self.failures)
+
+
+class Analyst:
+    """Calls one pipeline for chunk after chunk.
+
+    Parameters
+    ----------
+    job : Job
+        The pipeline and its parameters.
+    on_take : callable, optional
+        Called with the key of each spectrum before the pipeline gets it.
+    """
+
+    def __init__(self, job: Job, on_take: Callable[[int | None], None] | None = None):
+        self._task = job.load()
+        self._recipe = self._task.recipe(**job.parameters)
+        self.on_take = on_take
+        self._calls: PipelineCalls[PipelineOutputMixin] | None = None
+        self._items: Iterator[PipelineOutputMixin | RejectedResult] = iter(())
+        self._feed = _Feed()
+        # What may have several answers is only complete when its generator has ended.
+        self._keeps_generator = len(self._task.output_models) == 1 and self._task.v_astra == "installed"
+
+    def analyse(self, model: type[SpectrumMixin], keys: Sequence[int]) -> Found:
+        """Analyse the spectra of a chunk, which are read from the database."""
+        return self.analyse_handed(list(keys), self._task.with_results(load_spectra(model, keys)))
+
+    def analyse_handed(self, keys: list[int], spectra: Iterable[AnySpectrum | Handed]) -> Found:
+        """Analyse the spectra of a chunk, with the results of other pipelines that the pipeline takes."""
+        started, cpu = time.monotonic(), time.process_time()
+        self._feed.add(spectra)
+        results: list[PipelineOutputMixin] = []
+        failures: list[RejectedResult] = []
+        undecided = Undecided([], [], 0)
+        answered = 0
+        while self._feed.has_more():
+            calls = self._calls or self._begin()
+            calls.on_take = self.on_take
+            before = calls.asked.n_answered
+            batch: list[PipelineOutputMixin | RejectedResult] = []
+            for item in self._items:
+                batch.append(item)
+                if self._keeps_generator and calls.is_idle and not self._feed.has_more():
+                    break
+            else:
+                self._calls = None
+            answered += calls.asked.n_answered - before
+            calls.share_overhead(batch)
+            failures += [item for item in batch if isinstance(item, RejectedResult)]
+            results += [item for item in batch if not isinstance(item, RejectedResult)]
+            undecided += calls.held.hand_over()
+        columns, refused = _columns(self._task.output_models, results)
+        usage = Usage(
+            host_name(),
+            os.getpid(),
+            time.monotonic() - started,
+            time.process_time() - cpu,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            _slowest(results),
+        )
+        return Found(keys, columns, failures + refused, undecided, answered, usage)
+
+    def _begin(self) -> PipelineCalls[PipelineOutputMixin]:
+        self._calls = self._task.calls(self._feed, self._recipe, decides=False)
+        self._items = iter(self._calls)
+        return self._calls
+
+
+class _Feed:
+    """Spectra for a generator that goes on: it may end, and have more later."""
+
+    def __init__(self) -> None:
+        self._parts: deque[Iterator[AnySpectrum | Handed]] = deque()
+        self._next: AnySpectrum | Handed | None = None
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> AnySpectrum | Handed:
+        if not self.has_more():
+            raise StopIteration
+        upcoming, self._next = self._next, None
+        assert upcoming is not None
+        return upcoming
+
+    def add(self, spectra: Iterable[AnySpectrum | Handed]) -> None:
+        """Add spectra."""
+        self._parts.append(iter(spectra))
+
+    def has_more(self) -> bool:
+        """Tell whether there is another one."""
+        while self._next is None and self._parts:
+            self._next = next(self._parts[0], None)
+            if self._next is None:
+                self._parts.popleft()
+        return self._next is not None
+
+
+def _columns(
+    models: Sequence[type[PipelineOutputMixin]], results: Sequence[PipelineOutputMixin]
+) -> tuple[list[tuple[type[PipelineOutputMixin], dict[str, Column]]], list[RejectedResult]]:
+    """Give results as checked columns, by model, and those that can't be stored as rows of the list of these."""
+    by_model: dict[type[PipelineOutputMixin], list[PipelineOutputMixin]] = {}
+    for result in results:
+        by_model.setdefault(type(result), []).append(result)
+    columns = []
+    refused: list[RejectedResult] = []
+    for model, some in by_model.items():
+        batch = make_batch(plan_for(model), some)
+        refused += [RejectedResult(**rejected_row(batch, refusal)) for refusal in batch.refusals]
+        if len(batch):
+            columns.append((model, batch.columns))
+    return columns, refused
+
+
+def _slowest(results: Sequence[PipelineOutputMixin]) -> list[tuple[float, int]]:
+    times = ((result.t_elapsed or 0.0, result.spectrum_pk) for result in results)
+    return heapq.nlargest(SLOWEST, times)

@@ -1,0 +1,73 @@
+"""Choosing an engine by its name, with settings of the configuration files and of the command line."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from astra_models.analysis.engine import Engine, InProcess
+from astra_models.configuration import kind_of, read_configuration, shown_key
+from astra_models.errors import ConfigurationError, did_you_mean
+from astra_orchestration.engines.clusters import Address, Cluster, Local, Slurm
+from astra_orchestration.engines.on_workers import OnWorkers
+
+__all__ = ["CLUSTERS", "IN_PROCESS", "configured_engine", "make_engine"]
+
+IN_PROCESS = "in_process"
+CLUSTERS: Mapping[str, type[Cluster]] = {cluster.name: cluster for cluster in (Local, Slurm, Address)}
+
+
+def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engine:
+    """Make an engine.
+
+    Parameters
+    ----------
+    name : {"in_process", "local", "slurm", "address"}
+        Which.
+    settings : mapping of str to object, optional
+        Its settings; the others have their defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such engine, or it has no such setting.
+    """
+    if name == IN_PROCESS:
+        return InProcess()
+    if name not in CLUSTERS:
+        raise ConfigurationError(f"there is no engine {name!r}; {did_you_mean(name, [IN_PROCESS, *CLUSTERS])}")
+    cluster = CLUSTERS[name]
+    known = [field.name for field in fields(cluster)]
+    for setting in settings or {}:
+        if setting not in known:
+            raise ConfigurationError(
+                f"the engine {name!r} has no setting {shown_key(setting)}; {did_you_mean(str(setting), known)}"
+            )
+    return OnWorkers(cluster(**settings or {}))
+
+
+def configured_engine(name: str | None = None, **given: object) -> Engine:
+    """Make an engine with the settings of the section ``engines`` of the configuration files.
+
+    Parameters
+    ----------
+    name : str, optional
+        Which; if not given, the configuration's ``default``, else ``in_process``, or ``local`` if ``workers`` is given.
+    **given
+        Settings that go before the configured ones; None is none.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration is wrong.
+    """
+    configured = read_configuration().get("engines") or {}
+    if not isinstance(configured, Mapping):
+        raise ConfigurationError(f"engines: is {kind_of(configured)}, and not a mapping of engines to their settings")
+    mine = {key: value for key, value in given.items() if value is not None}
+    if name is None:
+        name = str(configured.get("default") or ("local" if "workers" in mine else IN_PROCESS))
+    settings = configured.get(name) or {}
+    if not isinstance(settings, Mapping):
+        raise ConfigurationError(f"engines: {shown_key(name)} is {kind_of(settings)}, and not a mapping of settings")
+    if name == Slurm.name and "workers" in mine:
+        mine["jobs"] = mine.pop("workers")
+    return make_engine(name, {**settings, **mine})

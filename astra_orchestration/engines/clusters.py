@@ -1,0 +1,281 @@
+"""Starting workers: on this computer, by Slurm, or those of a scheduler that runs already."""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from astra_models.analysis.isolation import Limits
+from astra_models.errors import ConfigurationError, MissingExtraError, WorkerError
+from astra_models.messages import error_text
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
+
+SECONDS_TO_CLOSE = 10
+OLDEST_KEY_FILE = 7 * 86_400
+DASHBOARD = "127.0.0.1:0"
+WORKER_ENVIRONMENT = {"ASTRA_DATABASE_PATH": ":memory:"}
+"""A worker uses the run's database, which comes with each chunk, and not what is configured where it runs."""
+SETTINGS = {
+    # What was in a worker's hands when it died is looked at by us: in a child process, so that it kills no other.
+    "distributed.scheduler.allowed-failures": 0,
+    # What waits stays with the scheduler: a worker that dies takes only what it has in hand along.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.admin.log-format": "%(name)s: %(message)s",
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers that are there, or on their way.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The connection to them.
+    number : int
+        How many there are to be.
+    marks : Path
+        A folder that they and this process share.
+    """
+
+    client: "Client"
+    number: int
+    marks: Path
+
+
+def setting(default: Any, about: str) -> Any:
+    """Declare a setting of an engine, which the command line, the launchpad and configuration files take alike."""
+    return field(default=default, metadata={"about": about})
+
+
+Carry = Literal["keys", "rows", "pixels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What all kinds of workers have in common."""
+
+    name: ClassVar[str]
+    carry: Carry = setting(
+        "keys", "What is sent to workers: keys of spectra, if they reach the database; else rows, or rows and pixels"
+    )
+    seconds_per_spectrum: float | None = setting(
+        None, "The longest that a spectrum may take; 20 times the slowest one so far, and at least 600, if not given"
+    )
+    megabytes: int | None = setting(None, "The most memory that a worker may have")
+
+    @property
+    def limits(self) -> Limits:
+        """What a spectrum may take."""
+        return Limits(self.seconds_per_spectrum, None if self.megabytes is None else self.megabytes * 1_000_000)
+
+    @contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Start the workers, and end them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(Cluster):
+    """Workers on this computer."""
+
+    name = "local"
+    workers: int | None = setting(None, "How many; as many as there are cores if not given")
+
+    @contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Start the workers, and end them."""
+        with _dask(), tempfile.TemporaryDirectory(prefix="astra-workers-") as folder:
+            from distributed import LocalCluster
+
+            number = self.workers or len(os.sched_getaffinity(0))
+            with _closing(
+                LocalCluster(
+                    n_workers=number,
+                    threads_per_worker=1,
+                    memory_limit=self.limits.memory or 0,
+                    security=_security(),
+                    host="127.0.0.1",
+                    dashboard_address=DASHBOARD,
+                    local_directory=folder,
+                    env=WORKER_ENVIRONMENT,
+                    silence_logs=logging.ERROR,
+                    protocol="tls://",
+                ),
+                number,
+                Path(folder) / "marks",
+            ) as workers:
+                yield workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm(Cluster):
+    """Workers that Slurm starts."""
+
+    name = "slurm"
+    shared_temp_directory: str = setting("", "A folder that this computer and the nodes share, for keys and marks")
+    jobs: int = setting(1, "How many jobs")
+    cores: int = setting(1, "Cores of a job; each is a worker")
+    memory: str = setting("2GB", "Memory of a job")
+    walltime: str = setting("08:00:00", "The longest that a job may run, as HH:MM:SS")
+    queue: str | None = setting(None, "The partition")
+    account: str | None = setting(None, "Whose account pays")
+    prologue: Sequence[str] = setting((), "Lines of the job script before the worker starts, such as `module load ...`")
+    directives: Sequence[str] = setting((), "Further #SBATCH options, such as `--nice=100`")
+    interface: str | None = setting(None, "The network interface of this computer that nodes can reach")
+    python: str | None = setting(None, "The Python of the nodes, if it isn't this one")
+
+    @contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Have Slurm start the workers, and end them."""
+        folder = self._folder()
+        with _dask():
+            try:
+                from dask_jobqueue import SLURMCluster
+            except ImportError as error:
+                raise _no_dask() from error
+
+            if shutil.which("sbatch") is None:
+                raise WorkerError(
+                    "there is no sbatch on this computer, so Slurm can't be asked for workers; run where it is, or "
+                    "choose the engine `local`"
+                )
+            _tidy(folder)
+            number = self.jobs * self.cores
+            cluster = SLURMCluster(
+                queue=self.queue,
+                account=self.account,
+                cores=self.cores,
+                processes=self.cores,
+                memory=self.memory,
+                walltime=self.walltime,
+                python=self.python or sys.executable,
+                interface=self.interface,
+                shared_temp_directory=str(folder),
+                local_directory="/tmp",
+                job_script_prologue=[
+                    *self.prologue,
+                    *(f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()),
+                ],
+                job_extra_directives=list(self.directives),
+                worker_extra_args=_lifetime(_seconds(self.walltime)),
+                security=_security(),
+                protocol="tls://",
+                scheduler_options={"dashboard_address": DASHBOARD},
+                silence_logs=logging.ERROR,
+            )
+            # Not scale(): that wouldn't replace a job that is lost.
+            cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
+            with _closing(cluster, number, folder / f"marks-{os.getpid()}-{time.time_ns()}") as workers:
+                try:
+                    yield workers
+                finally:
+                    shutil.rmtree(workers.marks, ignore_errors=True)
+
+    def _folder(self) -> Path:
+        if not self.shared_temp_directory:
+            raise ConfigurationError(
+                "the engine `slurm` needs `shared_temp_directory`: a folder that this computer and the nodes share"
+            )
+        folder = Path(self.shared_temp_directory).expanduser()
+        if not folder.is_dir():
+            raise ConfigurationError(f"shared_temp_directory: there is no folder {folder}; make it first")
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address(Cluster):
+    """The workers of a scheduler that runs already. Its encryption is as Dask's configuration says."""
+
+    name = "address"
+    address: str = setting("", "Where the scheduler is, such as tls://node:8786")
+    marks: str | None = setting(None, "A folder that its workers and this computer share")
+
+    @contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Connect to the scheduler."""
+        with _dask(), tempfile.TemporaryDirectory(prefix="astra-workers-") as folder:
+            from distributed import Client
+
+            try:
+                client = Client(self.address, timeout="10s", set_as_default=False)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise WorkerError(
+                    f"there is no scheduler of Dask at {self.address}: {error_text(error)}; start one, or mend the "
+                    "address"
+                ) from error
+            with client:
+                number = max(1, sum(client.nthreads().values()))
+                yield Workers(client, number, Path(self.marks or folder))
+
+
+@contextmanager
+def _dask() -> Iterator[None]:
+    """Make sure that Dask is there, and set what this engine needs."""
+    try:
+        import dask
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise _no_dask() from error
+    with dask.config.set(SETTINGS):
+        yield
+
+
+def _no_dask() -> MissingExtraError:
+    return MissingExtraError("workers are Dask's; install it with: pip install 'astra-orchestration[cluster]'")
+
+
+@contextmanager
+def _closing(cluster: object, number: int, marks: Path) -> Iterator[Workers]:
+    from distributed import Client
+
+    with cluster, Client(cluster, set_as_default=False) as client:  # pyright: ignore[reportGeneralTypeIssues]
+        marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield Workers(client, number, marks)
+
+
+def _security() -> object:
+    """Make keys for the connections of one run: whoever isn't of it can neither listen nor send code."""
+    from distributed.security import Security
+
+    return Security.temporary()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what runs that were killed left behind: keys of their encryption, and marks."""
+    oldest = time.time() - OLDEST_KEY_FILE
+    for path in [*folder.glob(".dask-jobqueue-*"), *folder.glob("marks-*")]:
+        with suppress(OSError):  # somebody else's, or gone already
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _lifetime(seconds: float) -> list[str]:
+    """Have workers end themselves, between chunks and one after the other, before Slurm ends them."""
+    return ["--lifetime", f"{0.8 * seconds:.0f}s", "--lifetime-stagger", f"{0.1 * seconds:.0f}s"]
+
+
+def _seconds(walltime: str) -> float:
+    try:
+        parts = [int(part) for part in walltime.split(":")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3:
+        raise ConfigurationError(f"walltime {walltime!r} isn't written as HH:MM:SS, such as 08:00:00")
+    return 3600 * parts[0] + 60 * parts[1] + parts[2]

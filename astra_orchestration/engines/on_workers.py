@@ -1,0 +1,214 @@
+"""The engine that has workers call a pipeline: chunks of spectra go out, columns ready to be written come back.
+
+A bounded number of chunks is in flight. What this process does is write.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from astra_models.analysis.analyst import Found
+from astra_models.analysis.engine import Counted, Part, Parts, job_of
+from astra_models.analysis.gathering import Gathering
+from astra_models.analysis.job import Job
+from astra_models.analysis.marks import MarkFile
+from astra_models.analysis.recipe import HasParameters
+from astra_models.analysis.runs import plan_run
+from astra_models.analysis.usage import RunUsage
+from astra_models.analysis.work import Chunk, ChunkSize, Work
+from astra_models.errors import WorkerError
+from astra_models.outputs import Pipeline
+from astra_models.spectrum import load_spectra
+from astra_models.upsert.plan import BYTES_PER_VALUE, plan_for
+from astra_orchestration.engines.clusters import Cluster, Workers
+from astra_orchestration.engines.tasks import Order, analyse, analyse_in_child, mark_of
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+__all__ = ["OnWorkers"]
+
+CHUNKS_PER_WORKER = 2
+MOST_LOSSES = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A chunk that is with the workers.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        The chunk.
+    order : Order
+        The order that it was sent by.
+    losses : int
+        How many workers were lost while they had it.
+    """
+
+    chunk: Chunk
+    order: Order
+    losses: int = 0
+
+
+class OnWorkers:
+    """The engine that has workers call a pipeline.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Where the workers are.
+    """
+
+    def __init__(self, cluster: Cluster):
+        self.cluster = cluster
+
+    def start(
+        self, pipeline: Pipeline, work: Work, parameters: Mapping[str, object], batch_size: int | None, counted: Counted
+    ) -> Parts:
+        """Begin a run.
+
+        Raises
+        ------
+        WorkerError
+            If workers couldn't import the pipeline.
+        """
+        del batch_size  # what comes back is written chunk by chunk
+        job = job_of(pipeline, parameters, with_database=self.cluster.carry == "keys")
+        if job is None:
+            raise WorkerError(
+                f"{pipeline.name} can't be imported by workers; define it in a module that is installed there, or run "
+                "it in process"
+            )
+        return _WorkerParts(self.cluster, pipeline, work, job, counted)
+
+
+class _WorkerParts:
+    def __init__(self, cluster: Cluster, pipeline: Pipeline, work: Work, job: Job, counted: Counted):
+        self.usage = RunUsage(cluster.name, 1)
+        self.planned = None
+        if isinstance(pipeline, HasParameters):
+            self.planned = plan_run(pipeline.recipe(**job.parameters), getattr(pipeline, "function", None))
+        self._cluster = cluster
+        self._pipeline = pipeline
+        self._work = work
+        self._job = job
+        self._counted = counted
+        self._gathering = Gathering(pipeline.name, pipeline.output_models, self.usage)
+        self._numbers = itertools.count()
+
+    @property
+    def answered(self) -> int:
+        """How many spectra have a result so far."""
+        return self._gathering.answered
+
+    def __iter__(self) -> Iterator[Part]:
+        if not self._work.left:
+            return
+        with self._cluster.open() as workers:
+            self.usage.workers = workers.number
+            yield from self._results(workers)
+        if (last := self._gathering.end()) is not None:
+            yield last
+
+    def _results(self, workers: Workers) -> Iterator[Found]:
+        from distributed import as_completed
+
+        size = ChunkSize(workers.number, self._bytes_per_spectrum())
+        sent: dict[Future, _Sent] = {}
+        completed = as_completed(loop=workers.client.loop)
+        is_more = True
+
+        def send(item: _Sent, suspect: int | None = None) -> None:
+            if item.chunk.isolated or item.losses:
+                future = workers.client.submit(analyse_in_child, item.order.pack(), suspect, pure=False)
+            else:
+                future = workers.client.submit(analyse, item.order.pack(), pure=False)
+            sent[future] = item
+            completed.add(future)
+
+        while True:
+            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number:
+                chunk = self._work.chunk(size.of_next(self._work.left))
+                is_more = chunk is not None
+                if chunk is not None:
+                    send(_Sent(chunk, self._order(chunk, workers)))
+            if not sent:
+                return
+            future = next(completed)
+            item = sent.pop(future)
+            packed = self._result_of(future)
+            if packed is None:
+                send(self._after_loss(item), self._suspect(item))
+                continue
+            future.release()
+            for some in packed:
+                found = Found.unpack(some)
+                size.note(len(found.keys), found.usage.seconds)
+                for _ in self._counted(found.keys):  # pyright: ignore[reportArgumentType]  only their number counts
+                    pass
+                yield self._gathering.take(found)
+
+    def _result_of(self, future: "Future") -> list[bytes] | None:
+        """Give what a worker sent; None if it was lost."""
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+
+        try:
+            return future.result()
+        except (KilledWorker, FutureCancelledError):
+            return None
+
+    def _after_loss(self, item: _Sent) -> _Sent:
+        self.usage.lost_workers += 1
+        if item.losses >= MOST_LOSSES:
+            raise WorkerError(
+                f"{self._pipeline.name}: {item.losses + 1} workers were lost one after the other while they had the "
+                f"same {len(item.chunk.keys)} spectra, although these were tried in child processes; look at the "
+                "workers' logs, and at the nodes"
+            )
+        logger.warning(
+            "%s: a worker was lost; the %d spectra that it may have had in hand are tried in a child process",
+            self._pipeline.name,
+            len(item.chunk.keys),
+        )
+        return replace(item, losses=item.losses + 1)
+
+    def _suspect(self, item: _Sent) -> int | None:
+        """Give the spectrum that a lost worker was at, if its mark can be read."""
+        path = mark_of(item.order.marks, item.order.number)
+        if not path.exists():
+            return None
+        mark = MarkFile(path)
+        key = mark.read().key
+        mark.remove()
+        return key
+
+    def _order(self, chunk: Chunk, workers: Workers) -> Order:
+        return Order(
+            self._job,
+            chunk.model,
+            chunk.keys,
+            self._items(chunk),
+            self._cluster.limits,
+            self._gathering.slowest,
+            workers.marks,
+            next(self._numbers),
+        )
+
+    def _items(self, chunk: Chunk) -> list | None:
+        if self._cluster.carry == "keys":
+            return None
+        spectra = list(load_spectra(chunk.model, chunk.keys))
+        if self._cluster.carry == "pixels":
+            for spectrum in spectra:
+                spectrum.read_pixels()
+        with_results = getattr(self._pipeline, "with_results", None)
+        return list(spectra if with_results is None else with_results(spectra))
+
+    def _bytes_per_spectrum(self) -> float:
+        return sum(BYTES_PER_VALUE * len(plan_for(model).fields) for model in self._pipeline.output_models)

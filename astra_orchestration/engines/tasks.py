@@ -1,0 +1,145 @@
+"""What a worker does: it analyses a chunk, and leaves marks by which the culprit is found if that ends it."""
+
+import faulthandler
+import os
+import pickle
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from astra_models.analysis.analyst import Analyst
+from astra_models.analysis.asked import AnySpectrum, Handed
+from astra_models.analysis.isolation import Limits, analyse_isolated
+from astra_models.analysis.job import Job
+from astra_models.analysis.marks import MarkFile
+from astra_models.host import host_name
+from astra_models.spectrum import SpectrumMixin
+
+__all__ = ["Order", "Packed", "mark_of"]
+
+SECONDS_BETWEEN_ALARMS = 1.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """A chunk, as it is sent to a worker.
+
+    Parameters
+    ----------
+    job : Job
+        The pipeline.
+    model : type
+        The kind of spectrum.
+    keys : sequence of int
+        The spectra.
+    items : sequence, optional
+        The spectra themselves, for workers that can't reach the database.
+    limits : Limits
+        What each spectrum may take.
+    slowest : float
+        How long the slowest one took so far, in seconds.
+    marks : Path
+        The folder of the workers' marks.
+    number : int
+        The chunk's number, which the marks are named by.
+    """
+
+    job: Job
+    model: type[SpectrumMixin]
+    keys: Sequence[int]
+    items: Sequence[AnySpectrum | Handed] | None
+    limits: Limits
+    slowest: float
+    marks: Path
+    number: int
+
+    def pack(self) -> "Packed":
+        """Make one buffer of it."""
+        return Packed(pickle.dumps(self, protocol=5))
+
+
+class Packed:
+    """An order as one buffer. Its text says nothing of what is in it: Dask writes arguments into logs."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"a chunk of {len(self.data)} bytes"
+
+    def order(self) -> Order:
+        """Give the order."""
+        return pickle.loads(self.data)
+
+
+def mark_of(marks: Path, number: int) -> Path:
+    """Give the file of the mark of a chunk."""
+    return marks / f"{number}.mark"
+
+
+_analysts: dict[bytes, Analyst] = {}
+
+
+def analyse(packed: Packed) -> list[bytes]:
+    """Analyse a chunk."""
+    order = packed.order()
+    _limit_memory(order.limits.memory)
+    mark = _Watch(order)
+    analyst = _analyst(order.job)
+    analyst.on_take = mark.put
+    try:
+        if order.items is None:
+            found = analyst.analyse(order.model, order.keys)
+        else:
+            found = analyst.analyse_handed(list(order.keys), order.items)
+    finally:
+        mark.close()
+    return [found.pack()]
+
+
+def analyse_in_child(packed: Packed, suspect: int | None) -> list[bytes]:
+    """Analyse a chunk in a child process, because it may have ended a worker."""
+    order = packed.order()
+    found = analyse_isolated(order.job, order.model, order.keys, order.limits, suspect=suspect, items=order.items)
+    return [some.pack() for some in found]
+
+
+class _Watch:
+    """Marks what a worker takes, and ends the worker if that takes too long: even code that holds the GIL."""
+
+    def __init__(self, order: Order):
+        self._deadline = order.limits.deadline(order.slowest)
+        self._armed = -SECONDS_BETWEEN_ALARMS
+        order.marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark = MarkFile(mark_of(order.marks, order.number))
+
+    def put(self, key: int | None) -> None:
+        self._mark.put(key)
+        now = time.monotonic()
+        if now - self._armed >= SECONDS_BETWEEN_ALARMS:  # setting it takes 0.2 ms
+            faulthandler.dump_traceback_later(self._deadline + SECONDS_BETWEEN_ALARMS, exit=True)
+            self._armed = now
+
+    def close(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._mark.remove()
+
+
+def _analyst(job: Job) -> Analyst:
+    digest = pickle.dumps(job)
+    if digest not in _analysts:
+        _analysts.clear()
+        _analysts[digest] = Analyst(job)
+    return _analysts[digest]
+
+
+def _limit_memory(most: int | None) -> None:
+    if most is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def where() -> tuple[str, int]:
+    """Say which computer and process a worker is."""
+    return host_name(), os.getpid()

@@ -1,0 +1,62 @@
+"""Where a run calls its pipeline: chosen in code, or in the launchpad."""
+
+from dataclasses import fields
+from typing import Any, Literal, get_type_hints
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from astra_models.analysis.engine import Engine
+from astra_orchestration.engines.choosing import CLUSTERS, IN_PROCESS, make_engine
+from astra_orchestration.engines.clusters import Cluster
+
+__all__ = ["EngineResource"]
+
+
+class InProcessEngine(dg.Config):
+    """The run's own process."""
+
+    kind: Literal["in_process"] = "in_process"
+
+
+def _config_of(cluster: type[Cluster]) -> type[dg.Config]:
+    """Make the launchpad's fields of an engine's settings."""
+    hints = get_type_hints(cluster)
+    settings: dict[str, Any] = {
+        one.name: (
+            list[str] if one.default == () else hints[one.name],
+            Field(default=[] if one.default == () else one.default, description=one.metadata["about"]),
+        )
+        for one in fields(cluster)
+    }
+    kind = cluster.name
+    return create_model(
+        f"{cluster.__name__}Engine", __base__=dg.Config, __doc__=cluster.__doc__, kind=(Literal[kind], kind), **settings
+    )
+
+
+ENGINES = (InProcessEngine, *map(_config_of, CLUSTERS.values()))
+AnyEngine = ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
+
+
+class EngineResource(dg.ConfigurableResource):
+    """Where pipelines are called."""
+
+    # `engine` is a mapping with one key, as for the database's target: {"local": {"workers": 8}}.
+
+    engine: AnyEngine = Field(  # pyright: ignore[reportInvalidTypeForm]  made from the engines' settings
+        default_factory=InProcessEngine,
+        discriminator="kind",
+        description="`in_process`, `local` (the cores of this computer), `slurm`, or the `address` of a scheduler",
+    )
+
+    def make(self) -> Engine:
+        """Make the engine.
+
+        Raises
+        ------
+        ConfigurationError
+            If a setting is wrong.
+        """
+        settings = self.engine.model_dump(exclude={"kind"})
+        return make_engine(self.engine.kind, {} if self.engine.kind == IN_PROCESS else settings)

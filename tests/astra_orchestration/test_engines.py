@@ -1,0 +1,176 @@
+"""Pipelines called by workers on this computer: the same rows as in process, whatever becomes of a worker."""
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import peewee
+import pytest
+
+from astra_models.analysis.stream import analyse, write
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import ConfigurationError, MissingExtraError, PipelineError, WorkerError
+from astra_models.lease import Lease
+from astra_models.pipeline_run import PipelineRun
+from astra_models.rejected import RejectedResult
+from astra_models.rocket import Rocket
+from astra_orchestration.engines.choosing import configured_engine, make_engine
+from astra_orchestration.engines.clusters import Local, Slurm
+from astra_orchestration.engines.on_workers import OnWorkers
+from tests import fragile
+
+UNLIKE = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk", "tag"}
+
+
+def local(**settings: Any) -> OnWorkers:
+    return OnWorkers(Local(workers=2, **settings))
+
+
+def stored() -> list[dict[str, Any]]:
+    rows = Rocket.select().order_by(Rocket.spectrum_pk).dicts()
+    return [{name: value for name, value in row.items() if name not in UNLIKE} for row in rows]
+
+
+def poison(spectra: list[Any], **kinds: int) -> None:
+    for place, mjd in kinds.items():
+        BossVisitSpectrum.update(mjd=mjd).where(
+            BossVisitSpectrum.spectrum_pk == spectra[int(place.strip("_"))].spectrum_pk
+        ).execute()
+
+
+def test_workers_give_what_the_run_itself_would(database: peewee.Database, make_spectra: Any) -> None:
+    poison(make_spectra(300), _3=fragile.RAISES, _7=fragile.SAYS_NOTHING)
+    in_process = write(analyse(fragile.fragile))
+    rows, failures = stored(), list(RejectedResult.select(RejectedResult.message, RejectedResult.spectrum_pk).tuples())
+    Rocket.delete().execute()
+    RejectedResult.delete().execute()
+    stream = analyse(fragile.fragile, engine=local())
+    report = write(stream, run_id="run")
+    assert (report.inserted, report.reasons) == (in_process.inserted, in_process.reasons)
+    assert stored() == rows
+    assert set(RejectedResult.select(RejectedResult.message, RejectedResult.spectrum_pk).tuples()) == set(failures)
+    assert len({row.tag for row in Rocket.select()} - {str(os.getpid())}) == 2
+    assert (stream.taken, stream.answered(report)) == (300, 298) and not Lease.select().exists()
+    run = PipelineRun.select().order_by(PipelineRun.pk.desc()).get()
+    assert (run.engine, run.workers, run.answered, run.due) == ("local", 2, 298, 300)
+    assert run.core_seconds > 0 and run.hosts == '["' + os.uname().nodename + '"]'
+    assert {row.pipeline_run_pk for row in Rocket.select()} == {run.pk}
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
+@pytest.mark.parametrize("carry", ["rows", "pixels"])
+def test_rows_and_pixels_can_travel(
+    database: peewee.Database, make_spectra: Any, write_spec_file: Any, tmp_path: Any, carry: Any
+) -> None:
+    spectra = make_spectra(6)
+    for spectrum in spectra:
+        path = write_spec_file(tmp_path / f"{spectrum.spectrum_pk}.fits")
+        BossVisitSpectrum.update(path=str(path)).where(BossVisitSpectrum.pk == spectrum.pk).execute()
+    engine = local(carry=carry)
+    stream = analyse(fragile.brightness, engine=_removing_files(engine, tmp_path) if carry == "pixels" else engine)
+    assert write(stream).inserted == 6 and {row.teff for row in Rocket.select()} == {1.5}
+
+
+def _removing_files(engine: OnWorkers, folder: Any) -> Any:
+    """Remove the files once their pixels were read by the run."""
+
+    class Removing:
+        def start(self, *arguments: Any) -> Any:
+            parts = engine.start(*arguments)
+            send = parts._order
+
+            def order(*some: Any) -> Any:
+                made = send(*some)
+                for key in made.keys:
+                    (folder / f"{key}.fits").unlink()
+                return made
+
+            parts._order = order
+            return parts
+
+    return Removing()
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
+def test_spectra_that_end_their_worker_are_listed_and_the_rest_is_done(
+    database: peewee.Database, make_spectra: Any
+) -> None:
+    poison(make_spectra(120), _20=fragile.SEGFAULTS, _50=fragile.EXITS, _80=fragile.HANGS, _90=fragile.EATS_MEMORY)
+    stream = analyse(fragile.fragile, engine=local(seconds_per_spectrum=2, megabytes=2_000))
+    report = write(stream)
+    assert report.inserted == 116
+    listed = {row.spectrum_pk: row.reason for row in RejectedResult.select()}
+    assert sorted(listed.values()) == ["crash", "crash", "memory", "timeout"]
+    assert write(analyse(fragile.fragile)).rows == 0, "they aren't due again"
+    again = analyse(fragile.fragile, rerun="failed", reason="timeout", engine=local(seconds_per_spectrum=1))
+    assert again.due == 1 and write(again).rejected == 1
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
+def test_a_worker_that_is_killed_blames_nobody(database: peewee.Database, make_spectra: Any) -> None:
+    make_spectra(400)
+    stream = analyse(fragile.naps, parameters={"seconds": 0.01}, engine=local())
+    killed: list[int] = []
+
+    def kill() -> None:
+        while stream.taken < 50:
+            time.sleep(0.05)
+        victim = next(pid for _, pid in stream.parts.usage.peak_memory)  # pyright: ignore
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    report = write(stream)
+    killer.join()
+    assert killed and report.inserted == 400 and report.rejected == 0 and not Lease.select().exists()
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
+def test_a_pipeline_at_fault_ends_the_run_and_marks_nothing(database: peewee.Database, make_spectra: Any) -> None:
+    make_spectra(30)
+    BossVisitSpectrum.update(mjd=fragile.RAISES).execute()
+    with pytest.raises(PipelineError, match="raised on all 30 spectra"):
+        write(analyse(fragile.fragile, engine=local()))
+    assert not RejectedResult.select().exists() and not Lease.select().exists()
+
+
+@pytest.mark.sqlite_only(reason="nothing is written")
+def test_what_workers_can_not_do_is_said_before_anything_starts(
+    database: peewee.Database, make_spectra: Any, monkeypatch: Any, tmp_path: Any
+) -> None:
+    from astra_models import task
+
+    make_spectra(1)
+
+    @task
+    def inner(spectra: "fragile.Iterable[BossVisitSpectrum]") -> "fragile.Iterable[Rocket]":
+        for spectrum in spectra:
+            yield Rocket.from_spectrum(spectrum)
+
+    with pytest.raises(WorkerError, match="can't be imported by workers"):
+        analyse(inner, engine=local())
+    with pytest.raises(ConfigurationError, match="did you mean slurm"):
+        make_engine("slurn")
+    with pytest.raises(ConfigurationError, match="did you mean workers"):
+        make_engine("local", {"worker": 2})
+    with pytest.raises(ConfigurationError, match="shared_temp_directory"):
+        write(analyse(fragile.fragile, engine=OnWorkers(Slurm())))
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"astra-orchestration\[cluster\]"):
+        write(analyse(fragile.fragile, engine=local()))
+
+
+def test_an_engine_is_configured(monkeypatch: Any, tmp_path: Any) -> None:
+    config = tmp_path / "astra.yml"
+    config.write_text("engines:\n  default: local\n  local: {workers: 3}\n  slurm: {queue: astro, jobs: 5}\n")
+    monkeypatch.setenv("ASTRA_CONFIG_PATH", str(config))
+    engine = configured_engine()
+    assert isinstance(engine, OnWorkers) and engine.cluster == Local(workers=3)
+    engine = configured_engine("slurm", workers=9)
+    assert isinstance(engine, OnWorkers) and engine.cluster == Slurm(queue="astro", jobs=9)
+    config.write_text("engines:\n  local: 3\n")
+    with pytest.raises(ConfigurationError, match="'local' is a number"):
+        configured_engine("local")
