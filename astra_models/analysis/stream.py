@@ -95,6 +95,11 @@ class ResultStream(Generic[Output]):
         return iter(self.parts)
 
     @property
+    def usage(self) -> RunUsage | None:
+        """What was used so far, where that is known."""
+        return getattr(self.parts, "usage", None)
+
+    @property
     def expected(self) -> int | None:
         """How many spectra are to have a result: those that were due, without those that other runs take care of."""
         if self.due is None or self.work is None:
@@ -138,32 +143,57 @@ class Progress:
         Spectra that were due at the start.
     per_second : float
         Mean rate so far.
+    usage : RunUsage or None
+        What was used so far, where that is known.
     """
 
     done: int
     due: int | None
     per_second: float
+    usage: RunUsage | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None if that isn't known."""
+        return None if self.due is None or not self.per_second else max(0, self.due - self.done) / self.per_second
 
     def __str__(self) -> str:
         total = "" if self.due is None else f" of {self.due}"
-        return f"{self.done}{total} done, {self.per_second:.1f} per second"
+        parts = [f"{self.done}{total} done, {self.per_second:.1f} per second"]
+        if self.seconds_left:
+            parts.append(f"{duration(self.seconds_left)} left")
+        if self.usage is not None and self.usage.workers > 1:
+            memory = max(self.usage.peak_memory.values(), default=0) / 1e6
+            parts.append(f"{self.usage.workers} workers of at most {memory:.0f} MB")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Give a time as a person would say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class Pace:
-    """Says when to report progress: every few seconds, and more rarely the longer a run lasts.
+    """Says when to report progress: every few seconds, and more and more rarely.
 
-    Dagster keeps a run's reports, so there must not be many.
+    Dagster keeps a run's reports, so there must not be many: 20 in two weeks.
 
     Parameters
     ----------
     interval : float, optional
-        Seconds between the first reports; later ones are apart by a twentieth of the time since the start. With 0,
-        it is always time for a report.
+        Seconds to the first report.
+    growth : float, optional
+        How much later each report is than the one before: twice as long after the start, if not given. With 1, reports
+        are apart by `interval`.
     """
 
-    def __init__(self, interval: float = 3.0):
+    def __init__(self, interval: float = 3.0, growth: float = 2.0):
         self.interval = interval
-        self.started = self.reported = time.monotonic()
+        self.growth = growth
+        self.started = time.monotonic()
+        self._next = interval
 
     @property
     def seconds(self) -> float:
@@ -172,10 +202,10 @@ class Pace:
 
     def is_due(self) -> bool:
         """Say whether it is time for a report; if so, the next one is counted from now."""
-        now = time.monotonic()
-        if self.interval and now - self.reported < max(self.interval, (now - self.started) / 20):
+        seconds = self.seconds
+        if seconds < self._next:
             return False
-        self.reported = now
+        self._next = max(seconds + self.interval, seconds * self.growth)
         return True
 
 
@@ -259,6 +289,7 @@ def count_work(
     limit: int | None = None,
     sdss_ids: Sequence[int] | None = None,
     rerun: Rerun | Literal["due", "failed", "all"] = Rerun.due,
+    reason: str | None = None,
     parameters: Mapping[str, object] | None = None,
 ) -> DueCounts:
     """Count what `analyse` would analyse for the same arguments, by reason, and what waits; nothing is started."""
@@ -266,7 +297,7 @@ def count_work(
     for model in pipeline.spectrum_models:
         options = due_options(pipeline, model, parameters)
         left = None if limit is None else limit - counts.due
-        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun}
+        options |= {"sdss_ids": sdss_ids, "limit": left, "rerun": rerun, "failed_for": reason}
         counts += count_due_by_reason(pipeline.output_models[0], model, **options)
     return counts
 
@@ -292,9 +323,7 @@ def write_batches(
     stored : list of PipelineOutputMixin
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
-    parts = stream.parts
-    planned: PlannedRun | None = getattr(parts, "planned", None)
-    usage: RunUsage | None = getattr(parts, "usage", None)
+    planned: PlannedRun | None = getattr(stream.parts, "planned", None)
     leases = stream.work.leases if stream.work is not None else None
     if leases is not None:
         leases.run_id = run_id
@@ -321,13 +350,13 @@ def write_batches(
             yield report, stored
     except BaseException:
         if run is not None:
-            run.end_after_error(total, stream.answered(total), usage)
+            run.end_after_error(total, stream.answered(total), stream.usage)
         raise
     finally:
         if leases is not None:
             leases.close()
     if run is not None:
-        run.end(total, stream.answered(total), usage)
+        run.end(total, stream.answered(total), stream.usage)
 
 
 def write(
@@ -336,6 +365,7 @@ def write(
     run_id: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     interval: float = 3.0,
+    growth: float = 2.0,
 ) -> UpsertReport:
     """Write a whole stream, and report progress.
 
@@ -347,20 +377,20 @@ def write(
         The run's id, kept with failures and refused results.
     on_progress : callable, optional
         Called with a `Progress` when it is time for a report.
-    interval : float, optional
-        Seconds between the first calls; see `Pace`.
+    interval, growth : float, optional
+        When it is time, see `Pace`.
 
     Returns
     -------
     UpsertReport
         The sum over all batches. If the stream raises, the batches before that are in the tables.
     """
-    total, pace = UpsertReport(), Pace(interval)
+    total, pace = UpsertReport(), Pace(interval, growth)
 
     def tell() -> None:
         if on_progress and pace.is_due():
             done = max(stream.taken, total.rows)
-            on_progress(Progress(done, stream.due, done / pace.seconds))
+            on_progress(Progress(done, stream.due, done / pace.seconds, stream.usage))
 
     stream.on_taken = tell
     for report, _ in write_batches(stream, run_id=run_id):

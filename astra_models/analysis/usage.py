@@ -54,6 +54,8 @@ class RunUsage:
         The slowest spectra: seconds, and ``spectrum_pk``.
     lost_workers : int
         How many processes were lost, without any spectrum being to blame.
+    dashboard : str or None
+        Where Dask shows what the workers do.
     """
 
     engine: str = "in_process"
@@ -62,6 +64,7 @@ class RunUsage:
     peak_memory: dict[tuple[str, int], int] = field(default_factory=dict)
     slowest: list[tuple[float, int]] = field(default_factory=list)
     lost_workers: int = 0
+    dashboard: str | None = None
 
     @property
     def hosts(self) -> list[str]:

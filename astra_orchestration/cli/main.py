@@ -1,6 +1,7 @@
 """``astra``: the project from a terminal."""
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,7 @@ from astra_orchestration.cli.terminal import (
     flush_output,
     make_tables,
     progress_bar,
+    run_bar,
     say,
     table,
 )
@@ -105,6 +107,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many are due, and why.")] = False,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
+    from astra_models.analysis.forecast import forecast
     from astra_models.analysis.stream import analyse, count_work, write
     from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
@@ -114,7 +117,9 @@ def run(
     parameters = parameters_given(context)
     chosen = engine_given(engine, workers)
     if dry_run:
-        say(f"{pipeline}: {count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, parameters=parameters)}")
+        counted = count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, reason=reason, parameters=parameters)
+        say(f"{pipeline}: {counted}")
+        say(forecast(wanted, counted.due, workers or 1))
         return
     stream = analyse(
         wanted,
@@ -130,15 +135,20 @@ def run(
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
-    with progress_bar("spectra", stream.due) as advance:
-        report = write(stream, on_progress=lambda progress: advance(progress.done), interval=0.1)
+    started = time.monotonic()
+    with run_bar(stream.due) as advance:
+        report = write(stream, on_progress=advance, interval=0.1, growth=1)
     names = ["inserted", "updated", "unchanged", *(["kept"] if report.kept else []), "rejected"]
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
     for reason, count in report.reasons.most_common(5):
         complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
-    answered = stream.answered(report)
-    missing = f"; {answered} of {stream.due} answered" if answered < stream.due else ""
-    say(f"{pipeline}: {stream.due} due, {counts}{missing}")
+    answered, expected = stream.answered(report), stream.expected or 0
+    missing = f"; {answered} of {expected} answered" if answered < expected else ""
+    elsewhere = stream.due - expected
+    others = f"; {elsewhere} were taken by other runs (`astra leases`)" if elsewhere else ""
+    say(f"{pipeline}: {stream.due} due, {counts}{missing}{others}")
+    if stream.usage is not None and stream.usage.peak_memory:
+        say(stream.usage.summary(time.monotonic() - started))
     stream.require_answered(report)
     end_with(landed=report.rows - report.rejected, refused=report.rejected)
 

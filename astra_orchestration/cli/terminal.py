@@ -18,6 +18,7 @@ from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED, 
 from astra_orchestration.cli.interrupts import ENDED, Terminated
 
 if TYPE_CHECKING:
+    from astra_models.analysis.stream import Progress
     from astra_models.base import BaseModel
 
 CountedOf = Callable[[int, int], None]
@@ -177,6 +178,27 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console) as bar:
         shown = bar.add_task(what, total=total)
         yield lambda done: bar.update(shown, completed=done)
+        bar.update(shown, completed=total)
+
+
+@contextmanager
+def run_bar(total: int) -> "Iterator[Callable[[Progress], None]]":
+    """Show a progress bar of a run, with its rate and its workers; gives the function that is told of progress."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("spectra"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
+        shown = bar.add_task("", total=total)
+
+        def advance(progress: "Progress") -> None:
+            text = f"{progress.per_second:.1f} per second"
+            if progress.usage is not None and progress.usage.peak_memory:
+                memory = max(progress.usage.peak_memory.values()) / 1e6
+                text += f", {progress.usage.workers} workers of at most {memory:.0f} MB"
+            bar.update(shown, completed=progress.done, description=text)
+
+        yield advance
         bar.update(shown, completed=total)
 
 

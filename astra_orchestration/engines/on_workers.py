@@ -111,6 +111,7 @@ class _WorkerParts:
             return
         with self._cluster.open() as workers:
             self.usage.workers = workers.number
+            self.usage.dashboard = workers.client.dashboard_link
             yield from self._results(workers)
         if (last := self._gathering.end()) is not None:
             yield last

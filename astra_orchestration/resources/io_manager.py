@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import peewee
 
-from astra_models.analysis.stream import ResultStream, write
+from astra_models.analysis.stream import Pace, Progress, ResultStream, write
 from astra_models.errors import ResultTypeError, SelectionError, UnansweredError
 from astra_models.outputs import output_model_named
 from astra_models.pipeline import PipelineOutputMixin
@@ -29,6 +29,8 @@ __all__ = ["PipelineResultIOManager", "ResultStream", "pipeline_result_io_manage
 
 MODEL_METADATA = "astra/model"
 REASONS_SHOWN = 5
+SECONDS_TO_OBSERVATION = 60.0
+MOST_OBSERVATIONS = 5
 COUNTS = ("inserted", "updated", "unchanged", "kept", "rejected", "superseded")
 
 
@@ -61,12 +63,16 @@ class PipelineResultIOManager(dg.IOManager):
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
         started = time.monotonic()
-        report = write(stream, run_id=context.run_id, on_progress=lambda progress: context.log.info(str(progress)))
+        report = write(stream, run_id=context.run_id, on_progress=_Reporter(context))
         seconds = time.monotonic() - started
         if report.rows:
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
-        if stream.due and (answered := stream.answered(report)) < stream.due:
-            context.log.info(f"{answered} of {stream.due} answered")
+        if stream.expected and (answered := stream.answered(report)) < stream.expected:
+            context.log.info(f"{answered} of {stream.expected} answered")
+        if stream.work is not None and stream.work.elsewhere:
+            context.log.info(f"{stream.work.elsewhere} more are in the hands of other runs (`astra leases`)")
+        if stream.usage is not None and stream.usage.peak_memory:
+            context.log.info(stream.usage.summary(seconds))
         metadata = _metadata(stream, report, seconds)
         try:
             stream.require_answered(report)
@@ -103,6 +109,28 @@ class PipelineResultIOManager(dg.IOManager):
 def pipeline_result_io_manager(context: dg.InitResourceContext) -> PipelineResultIOManager:
     """Make the IO manager on the run's own ``database`` resource, whatever the launchpad made of it."""
     return PipelineResultIOManager(context.resources.database)
+
+
+class _Reporter:
+    """Reports progress in a run's log, and now and then as an observation of the asset."""
+
+    def __init__(self, context: dg.OutputContext):
+        self._context = context
+        self._observations = Pace(SECONDS_TO_OBSERVATION, growth=4)
+        self._left = MOST_OBSERVATIONS
+        self._says_dashboard = True
+
+    def __call__(self, progress: Progress) -> None:
+        self._context.log.info(str(progress))
+        if self._says_dashboard and progress.usage is not None and progress.usage.dashboard:
+            self._says_dashboard = False
+            self._context.log.info(f"Dask shows its workers at {progress.usage.dashboard}")
+        if self._left and self._observations.is_due():
+            self._left -= 1
+            metadata = {"done": progress.done, "rows per second": round(progress.per_second, 1)}
+            self._context.log_event(
+                dg.AssetObservation(asset_key=self._context.asset_key, description=str(progress), metadata=metadata)
+            )
 
 
 def _as_stream(obj: object, context: dg.OutputContext) -> ResultStream[PipelineOutputMixin]:
@@ -144,6 +172,10 @@ def _metadata(stream: ResultStream[PipelineOutputMixin], report: UpsertReport, s
     metadata |= {name: getattr(report, name) for name in COUNTS}
     if report.reasons:
         metadata["reasons"] = dg.MetadataValue.md(_reasons(report.reasons))
+    if stream.usage is not None:
+        metadata |= {"workers": stream.usage.workers, "core-seconds": round(stream.usage.core_seconds, 1)}
+        if stream.usage.peak_memory:
+            metadata["memory of a worker (MB)"] = round(max(stream.usage.peak_memory.values()) / 1e6)
     return metadata | {
         "seconds": round(seconds, 3),
         "rows per second": round(report.rows / max(seconds, 1e-9), 1),
