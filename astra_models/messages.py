@@ -1,27 +1,48 @@
-"""Texts of exceptions, as they can be stored, logged and printed. Nothing here raises, whatever it is given.
+"""Texts of exceptions and of values, as they can be stored, logged and printed. Nothing here raises.
 
-Text that others made may be anything: an exception whose ``__str__`` raises, 50 MB of an array, a NUL that PostgreSQL
+Text that others made may be anything: an exception whose ``__str__`` raises, a ``repr`` of 50 MB, a NUL that PostgreSQL
 refuses, a lone surrogate that no file takes, a control sequence that a terminal obeys.
 """
 
 import itertools
 import linecache
 import re
+import reprlib
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["MISTAKES", "error_text", "one_line", "presentable", "printable", "safe_text", "traceback_text"]
+__all__ = [
+    "MISTAKES",
+    "SHOWN",
+    "error_text",
+    "name_of_type",
+    "one_line",
+    "presentable",
+    "printable",
+    "safe_text",
+    "said",
+    "shown",
+    "storable",
+    "traceback_text",
+]
 
 LONGEST_TEXT = 2000
 LONGEST_TRACEBACK = 10_000
 LONGEST_SOURCE_LINE = 200
 FRAMES = 20
 CHAINED = 5
+SHOWN = 60
+LARGEST_SHOWN_INTEGER = 256  # bits; Python refuses to write those of over 4,300 digits
 BEGINNING = 0.8  # the share of a shortened text that is of its beginning
 
 MISTAKES = (Exception, SystemExit, GeneratorExit)
-"""What code raises when it fails. Ctrl-C is none of these."""
+"""What code raises when it fails, and what a value's own methods may raise. Ctrl-C is none of these."""
+
+_short = reprlib.Repr()
+_short.maxlevel = 4
+_short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 8
+_short.maxstring = _short.maxother = 1_000
 
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
@@ -67,6 +88,54 @@ def error_text(error: BaseException, longest: int = LONGEST_TEXT) -> str:
 def one_line(text: str) -> str:
     """Give text as one line: for logs, where a line break could pretend to be another entry."""
     return " ".join(text.split())
+
+
+def shown(value: object, most: int = SHOWN) -> str:
+    """Describe a value on one line, as its ``repr`` where that can be had.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+    most : int, optional
+        The longest that the text may be, in characters.
+    """
+    try:
+        text = _described(value, most)
+    except MISTAKES as error:
+        text = f"<{name_of_type(value)} whose repr raises {name_of_type(error)}>"
+    return storable(text, most)
+
+
+def said(error: BaseException, most: int = 500) -> str:
+    """Give what an exception says, on one line, after its type unless that is one of ours or says nothing."""
+    try:
+        text = str(error)
+    except MISTAKES as another:
+        text = f"its message can't be had: {name_of_type(another)}"
+    told = isinstance(error, TypeError | ValueError | OverflowError) and text
+    return storable(text if told else f"{name_of_type(error)}: {text}", most)
+
+
+def storable(text: str, most: int) -> str:
+    """Give text on one line that every database takes and no terminal obeys.
+
+    Parameters
+    ----------
+    text : str
+        The text. Characters that can't be printed are escaped, white space is made one blank.
+    most : int
+        The longest that the result may be, in characters; what is longer ends in dots.
+    """
+    line = " ".join(text[: 2 * most + 2].split())
+    if not line.isprintable():
+        line = "".join(map(_escaped, line[: most + 1]))
+    return line if len(line) <= most and len(text) <= 2 * most + 2 else f"{line[: most - 3]}..."
+
+
+def name_of_type(value: object) -> str:
+    """Give the name of a value's type, whatever its metaclass says."""
+    return type.__dict__["__name__"].__get__(type(value))
 
 
 def traceback_text(error: BaseException, skip: int = 0) -> str:
@@ -165,3 +234,16 @@ def _frame_text(path: str, line: int, function: str) -> str:
         source = ""
     place = f'  File "{safe_text(path, LONGEST_SOURCE_LINE)}", line {line}, in {safe_text(function, 100)}\n'
     return place + (f"    {safe_text(source, LONGEST_SOURCE_LINE)}\n" if source else "")
+
+
+def _described(value: object, most: int) -> str:
+    kind = type(value)
+    if issubclass(kind, int) and int.bit_length(value) > LARGEST_SHOWN_INTEGER:  # pyright: ignore[reportArgumentType]
+        return f"<{name_of_type(value)} of {int.bit_length(value)} bits>"  # pyright: ignore[reportArgumentType]
+    if kind in (str, bytes):
+        return repr(value[: most + 1])  # pyright: ignore[reportIndexIssue]
+    return _short.repr(value) if kind in (list, tuple, dict, set, frozenset) else repr(value)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

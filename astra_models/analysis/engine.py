@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from astra_models.analysis.analyst import Found
-from astra_models.analysis.calling import AnySpectrum, Batches
+from astra_models.analysis.calling import Batches
 from astra_models.analysis.gathering import Gathering
 from astra_models.analysis.isolation import Limits, analyse_isolated
 from astra_models.analysis.job import Job, make_job
@@ -19,12 +19,12 @@ from astra_models.analysis.work import Chunk, ChunkSize, Work, chunks
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
-from astra_models.spectrum import load_spectra
+from astra_models.spectrum import SpectrumMixin, load_spectra
 
 __all__ = ["Counted", "Engine", "InProcess", "Part", "Parts", "job_of"]
 
 Part = Sequence[PipelineOutputMixin | RejectedResult] | Found
-Counted = Callable[[Iterable[AnySpectrum]], Iterator[AnySpectrum]]
+Counted = Callable[[Iterable[SpectrumMixin]], Iterator[SpectrumMixin]]
 
 
 class Parts(Protocol):
@@ -116,6 +116,7 @@ class _InProcessParts:
         self._pipeline = pipeline
         self._work = work
         self._parameters = parameters
+        self._batch_size = batch_size
         self._counted = counted
         self._suspects: list[Chunk] = []
         self._isolated = Gathering(pipeline.name, pipeline.output_models, self.usage)
@@ -135,7 +136,7 @@ class _InProcessParts:
         if self._suspects:
             yield from self._isolate()
 
-    def _spectra(self) -> Iterator[AnySpectrum]:
+    def _spectra(self) -> Iterator[SpectrumMixin]:
         for chunk in chunks(self._work, ChunkSize()):
             if chunk.isolated:
                 self._suspects.append(chunk)
@@ -147,7 +148,7 @@ class _InProcessParts:
         for chunk in self._suspects:
             if job is None:  # it can't be imported by another process
                 spectra = self._counted(load_spectra(chunk.model, chunk.keys))
-                yield from self._pipeline.batches(spectra, **self._parameters)
+                yield from self._pipeline.batches(spectra, batch_size=self._batch_size, **self._parameters)
                 continue
             for found in analyse_isolated(job, chunk.model, chunk.keys, self._limits):
                 yield self._isolated.take(found)

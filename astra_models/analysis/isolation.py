@@ -209,9 +209,10 @@ class _Trial:
         return None
 
     def _listed(self, key: int, end: _End) -> Found:
-        items = load_spectra(self.model, [key]) if self.items is None else iter([self.items[key]])
-        handed = self.task.with_results(items) if self.items is None else items
-        item = next(iter(handed), None)
+        if self.items is None:
+            item = next(iter(self.task.with_results(load_spectra(self.model, [key]))), None)
+        else:
+            item = self.items[key]
         of = Spectral(key, None, None, None) if item is None else made_from(Taken(item, key, 1))
         failure = self.failures.ended(of, end.reason, end.message)
         usage = Usage(host_name(), os.getpid(), 0.0, 0.0, 0)
@@ -259,7 +260,8 @@ class _Child:
         """Read what it writes to its standard error, and tell from which of the other descriptors can be read."""
         assert self.process.stderr is not None
         errors = self.process.stderr.fileno()
-        ready, _, _ = select.select([*others, *([errors] if self._may_say_more else [])], [], [], seconds)
+        wanted: list[int] = [*others, *([errors] if self._may_say_more else [])]
+        ready: list[int] = select.select(wanted, [], [], seconds)[0]
         if errors in ready:
             read = os.read(errors, 65_536)
             self._may_say_more = bool(read)

@@ -6,27 +6,48 @@ password.
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import peewee
 
 from astra_models import base
+from astra_models.analysis.asked import AnySpectrum, Handed
+from astra_models.analysis.calling import PipelineCalls
+from astra_models.analysis.recipe import Recipe
 from astra_models.database.config import is_in_memory
 from astra_models.database.peewee_internals import settings_of
 from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.database.sqlite import SqliteDatabase
 from astra_models.errors import WorkerError
 from astra_models.outputs import Pipeline
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.version import DISTRIBUTION, installed_version
 
-if TYPE_CHECKING:
-    from astra_models.analysis.task import Task
-    from astra_models.pipeline import PipelineOutputMixin
-
 __all__ = ["Job", "Reference", "Versions", "make_job", "reference_to"]
+
+
+class AnyTask(Pipeline, Protocol):
+    """What other processes need of a pipeline; `astra_models.task.Task` is one."""
+
+    version: str
+    v_astra: str
+
+    def recipe(self, **parameters: object) -> Recipe:
+        """Say what results are made by."""
+        ...
+
+    def with_results(self, spectra: Iterable[AnySpectrum]) -> Iterable[AnySpectrum | Handed]:
+        """Look up the results that go with spectra."""
+        ...
+
+    def calls(
+        self, spectra: Iterable[AnySpectrum | Handed], recipe: Recipe, *, decides: bool = True
+    ) -> PipelineCalls[PipelineOutputMixin]:
+        """Analyse spectra, and give results and failures one by one."""
+        ...
 
 
 class Reference(NamedTuple):
@@ -43,7 +64,7 @@ class Reference(NamedTuple):
     module: str
     name: str
 
-    def load(self) -> "Task[PipelineOutputMixin]":
+    def load(self) -> AnyTask:
         """Import the pipeline."""
         return reduce(getattr, self.name.split("."), importlib.import_module(self.module))  # pyright: ignore[reportReturnType]
 
@@ -81,7 +102,7 @@ class Job:
         Values of all its parameters.
     versions : Versions
         By which code results are to be made.
-    database : peewee.Database arguments, optional
+    database : Opening, optional
         How to open the database; None if spectra come with all that is needed of it.
     """
 
@@ -90,7 +111,7 @@ class Job:
     versions: Versions
     database: "Opening | None" = field(repr=False)
 
-    def load(self) -> "Task[PipelineOutputMixin]":
+    def load(self) -> AnyTask:
         """Import the pipeline, and bind the database.
 
         Raises
@@ -115,8 +136,8 @@ class Opening:
 
     is_postgresql: bool
     name: str
-    settings: Mapping[str, object]
-    options: Mapping[str, object]
+    settings: Mapping[str, Any]
+    options: Mapping[str, Any]
     schema: str | None
 
     def __repr__(self) -> str:
@@ -140,7 +161,7 @@ def make_job(pipeline: Pipeline, parameters: Mapping[str, object], *, with_datab
     if reference is None:
         return None
     opening = _opening(base.database.obj) if with_database else None
-    return Job(reference, dict(parameters), versions_of(cast("Task[PipelineOutputMixin]", pipeline)), opening)
+    return Job(reference, dict(parameters), versions_of(cast("AnyTask", pipeline)), opening)
 
 
 def reference_to(pipeline: Pipeline) -> Reference | None:
@@ -155,7 +176,7 @@ def reference_to(pipeline: Pipeline) -> Reference | None:
         return None
 
 
-def versions_of(task: "Task[PipelineOutputMixin]") -> Versions:
+def versions_of(task: AnyTask) -> Versions:
     """Say by which code results are made here."""
     return Versions(installed_version(), importlib.metadata.version(DISTRIBUTION), task.version)
 

@@ -4,7 +4,6 @@ There are few, so that each can be an option of a command, a field of a form and
 float, str, bool, Path, Literal, lists of these, and None. Two values are the same if they are written the same.
 """
 
-import reprlib
 import types
 import typing
 from collections.abc import Sequence
@@ -15,8 +14,9 @@ from typing import Literal, TypeGuard
 import numpy as np
 
 from astra_models.errors import ParameterError
+from astra_models.messages import shown
 
-__all__ = ["TYPES", "ParameterType", "Scalar", "parameter_type", "shown"]
+__all__ = ["TYPES", "ParameterType", "Scalar", "parameter_type"]
 
 Scalar = int | float | str | bool | Path | None
 
@@ -25,21 +25,6 @@ MOST_BITS = 1024
 """Bits of the largest integer: no larger one is a float, and Python refuses to print one of 4,300 digits."""
 
 WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-CHARACTERS_SHOWN = 80
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = CHARACTERS_SHOWN
-_short.maxlevel = 3
-
-
-def shown(value: object) -> str:
-    """Give a value as a message shows it: short, on one line, without control characters, whatever it is."""
-    try:
-        text = _short.repr(value)
-    except Exception:  # a repr that raises mustn't hide the message that it is a part of
-        text = f"<{type(value).__name__}>"
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:CHARACTERS_SHOWN])
-    return escaped if len(text) <= CHARACTERS_SHOWN else f"{escaped}..."
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from astra_models.analysis.parameter_types import TYPES, ParameterType, parameter_type, shown
+from astra_models.analysis.parameter_types import TYPES, ParameterType, parameter_type
 from astra_models.errors import ParameterError, TaskError, did_you_mean
+from astra_models.messages import shown
 
 __all__ = ["COMMAND_NAMES", "REQUIRED", "Parameter", "description_of", "option_of", "read_parameters"]
 

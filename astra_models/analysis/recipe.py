@@ -17,9 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from astra_models.analysis.parameter_types import MOST_BITS, shown
+from astra_models.analysis.parameter_types import MOST_BITS
 from astra_models.analysis.parameters import REQUIRED, Parameter
 from astra_models.errors import ParameterError, did_you_mean
+from astra_models.messages import shown
 from astra_models.outputs import Pipeline
 
 __all__ = ["HasParameters", "Recipe", "make_recipe", "recipe_of"]

@@ -6,7 +6,7 @@ A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.analyst import Found
@@ -15,7 +15,7 @@ from astra_models.analysis.due import DueCounts, Rerun, count_due_by_reason, due
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.analysis.leases import Leases
 from astra_models.analysis.recording import Recording, last_rejected, record_batch, record_found
-from astra_models.analysis.runs import PlannedRun
+from astra_models.analysis.runs import PlannedRun, RunRecord
 from astra_models.analysis.usage import RunUsage
 from astra_models.analysis.work import Selection, Work
 from astra_models.errors import UnansweredError
@@ -323,40 +323,71 @@ def write_batches(
     stored : list of PipelineOutputMixin
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
-    planned: PlannedRun | None = getattr(stream.parts, "planned", None)
-    leases = stream.work.leases if stream.work is not None else None
-    if leases is not None:
-        leases.run_id = run_id
-    earlier: int | None = None
-    total, run = UpsertReport(), None
+    writing = _Writing(stream, run_id)
     try:
         for part in stream:
-            stored: list[Output] = []
-            if planned is not None:
-                run, planned = planned.begin(run_id, stream.due), None
-            failures = part.failures if isinstance(part, Found) else part
-            if earlier is None and any(
-                isinstance(item, RejectedResult) and item.reason == CONTRACT for item in failures
-            ):
-                earlier = last_rejected()
-            how = Recording(stream.existing, stream.keep_good, run_id, earlier or 0, leases)
-            if isinstance(part, Found):
-                report = record_found(part, how, None if run is None else run.pk)
-            else:
-                if run is not None:
-                    run.stamp(part)
-                report = record_batch(part, how, stored if give_stored else None)
-            total += report
-            yield report, stored
+            yield writing.write(part, give_stored=give_stored)
     except BaseException:
-        if run is not None:
-            run.end_after_error(total, stream.answered(total), stream.usage)
+        writing.end_after_error()
         raise
     finally:
+        writing.give_back_leases()
+    writing.end()
+
+
+class _Writing(Generic[Output]):
+    """A stream that is being written, with the record of its run."""
+
+    def __init__(self, stream: ResultStream[Output], run_id: str | None):
+        self.stream = stream
+        self.total = UpsertReport()
+        self._planned: PlannedRun | None = getattr(stream.parts, "planned", None)
+        self._run: RunRecord | None = None
+        leases = None if stream.work is None else stream.work.leases
         if leases is not None:
-            leases.close()
-    if run is not None:
-        run.end(total, stream.answered(total), stream.usage)
+            leases.run_id = run_id
+        self._how = Recording(stream.existing, stream.keep_good, run_id, leases=leases)
+        self._knows_earlier = False
+
+    def write(
+        self, part: Sequence[Output | RejectedResult] | Found, *, give_stored: bool
+    ) -> tuple[UpsertReport, list[Output]]:
+        """Write a part; give the report, and what is stored if that is wanted."""
+        stored: list[Output] = []
+        if self._planned is not None:
+            self._run, self._planned = self._planned.begin(self._how.run_id, self.stream.due), None
+        self._note_earlier(part.failures if isinstance(part, Found) else part)
+        if isinstance(part, Found):
+            report = record_found(part, self._how, None if self._run is None else self._run.pk)
+        else:
+            if self._run is not None:
+                self._run.stamp(part)
+            report = record_batch(part, self._how, stored if give_stored else None)
+        self.total += report
+        return report, stored
+
+    def end(self) -> None:
+        """Write down that the run ended."""
+        if self._run is not None:
+            self._run.end(self.total, self.stream.answered(self.total), self.stream.usage)
+
+    def end_after_error(self) -> None:
+        """Write down that the run ended by an error, where that can be written."""
+        if self._run is not None:
+            self._run.end_after_error(self.total, self.stream.answered(self.total), self.stream.usage)
+
+    def give_back_leases(self) -> None:
+        """Give back what is still leased."""
+        if self._how.leases is not None:
+            self._how.leases.close()
+
+    def _note_earlier(self, items: Iterable[Output | RejectedResult]) -> None:
+        """Note which rows of ``rejected_result`` are of earlier runs, before the first that replaces any is written."""
+        if self._knows_earlier:
+            return
+        if any(isinstance(item, RejectedResult) and item.reason == CONTRACT for item in items):
+            self._how = replace(self._how, replaced=last_rejected())
+            self._knows_earlier = True
 
 
 def write(

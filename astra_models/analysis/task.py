@@ -23,12 +23,12 @@ from astra_models.analysis.asked import Handed, Versions
 from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs, with_results
-from astra_models.analysis.parameter_types import shown
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
 from astra_models.analysis.runs import plan_run
 from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.errors import TaskError
+from astra_models.messages import shown
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import SpectrumMixin

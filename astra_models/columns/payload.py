@@ -16,9 +16,9 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from astra_models.columns.shown import FOREIGN_ERRORS, SHOWN, shown, storable
 from astra_models.columns.values import Unstorable, is_a, plain
 from astra_models.errors import InexactPayloadError
+from astra_models.messages import MISTAKES, SHOWN, shown, storable
 
 __all__ = ["Json", "Restored", "payload_from_json", "payload_to_json"]
 
@@ -80,7 +80,7 @@ def _items(row: Mapping[str, object]) -> Iterable[tuple[str, object]]:
     try:
         items = list(itertools.islice(row.items(), MOST_COLUMNS + 1))
         named = [(_name(name), value) for name, value in items[:MOST_COLUMNS]]
-    except FOREIGN_ERRORS:
+    except MISTAKES:
         return [("row", Unstorable(shown(row, MOST_SHOWN)))]
     return named if len(items) <= MOST_COLUMNS else [*named, ("...", Unstorable("more columns"))]
 
@@ -98,7 +98,7 @@ def _as_json(value: object, most: int) -> str:
     """Write a value, exactly if that takes at most so many characters."""
     try:
         text = json.dumps(_tagged(value, _Budget(most)), allow_nan=False)
-    except FOREIGN_ERRORS:
+    except MISTAKES:
         text = ""
     if text and len(text) <= most:
         return text

@@ -14,7 +14,6 @@ import numpy as np
 import peewee
 
 from astra_models.columns import values as one_value
-from astra_models.columns.shown import FOREIGN_ERRORS, said
 from astra_models.fields import (
     BitField,
     BooleanField,
@@ -24,6 +23,7 @@ from astra_models.fields import (
     FloatField,
     TextField,
 )
+from astra_models.messages import MISTAKES, said
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_MOMENT, LAST_MOMENT = (
@@ -270,7 +270,7 @@ def _at_once(kind: Kind, raw: Sequence[object]) -> Column | None:
     """Convert a list at once if its types allow it, else None: value by value, it is found which of them don't."""
     try:
         return _from_list(kind, raw)
-    except FOREIGN_ERRORS:
+    except MISTAKES:
         return None
 
 
@@ -363,7 +363,7 @@ def _one_by_one(
     for row, value in enumerate(raw):
         try:
             values.append(convert(value))
-        except FOREIGN_ERRORS as error:  # the value's own methods may raise anything: its row is refused
+        except MISTAKES as error:  # the value's own methods may raise anything: its row is refused
             values.append(None)
             refusals.append(Refusal(row, f"{field.name}: wrong type", f"{field.name}: {said(error)}"))
     return values, refusals

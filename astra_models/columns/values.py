@@ -1,7 +1,7 @@
 """One value of a column, whatever it is: converted to an exact Python or NumPy type, missing, or refused.
 
 Values are asked for their type, not for their class: a property ``__class__`` can lie, or raise. Methods of an unknown
-type are only called for what has to be known of it; what they raise is the caller's to catch (`shown.FOREIGN_ERRORS`).
+type are only called for what has to be known of it; what they raise is the caller's to catch (`shown.MISTAKES`).
 """
 
 import math
@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 import peewee
 
-from astra_models.columns.shown import name_of_type, shown
 from astra_models.errors import FieldValueError
+from astra_models.messages import name_of_type, shown
 
 FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 LAST_MOMENT = datetime(9999, 12, 30, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from astra_models.errors import UnrecognizedFileError
-from astra_models.fits.door import MOST_AXES, MOST_COLUMNS, printable
+from astra_models.fits.door import MOST_AXES, MOST_COLUMNS
 from astra_models.fits.header import CardValue, Header
+from astra_models.messages import shown
 
 _KINDS = {"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _OTHER_KINDS = {"A": "S1", "C": ">c8", "M": ">c16", "P": "V8", "Q": "V16"}
@@ -220,9 +221,9 @@ def columns_of(header: Header) -> tuple[FitsColumn, ...]:
         name, form = str(header.get(f"TTYPE{i}", f"col{i}")).strip(), str(header.get(f"TFORM{i}", ""))
         code, repeat, size = _format(form)
         if not code:
-            title, shown = printable(repr(name)), printable(repr(form))
             raise UnrecognizedFileError(
-                f"column {i} of HDU {header.number} ({title}) has the unknown format {shown}; the file is damaged"
+                f"column {i} of HDU {header.number} ({shown(name)}) has the unknown format {shown(form)}; the file is "
+                "damaged"
             )
         unit = header.get(f"TUNIT{i}")
         column = FitsColumn(name, code, repeat, i, offset, None if unit is None else str(unit).strip() or None)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from astra_models.errors import UnrecognizedFileError
+from astra_models.messages import error_text, name_of_type, storable
 
 LARGEST_SPECTRUM = 1_000_000_000
 """Bytes of a file of spectra, unpacked, unless the configuration says otherwise."""
@@ -126,7 +127,7 @@ def refusal_of(error: BaseException) -> UnrecognizedFileError:
     if isinstance(error, UnrecognizedFileError):
         text = str(error)
         is_fit = len(text) <= _LONGEST_REASON and text.isprintable()
-        return error if is_fit else type(error)(printable(text, _LONGEST_REASON))
+        return error if is_fit else type(error)(storable(text, _LONGEST_REASON))
     if isinstance(error, OSError):
         return UnrecognizedFileError(f"it can't be read: {shown(error)}")
     if isinstance(error, MemoryError):
@@ -138,16 +139,6 @@ def refusal_of(error: BaseException) -> UnrecognizedFileError:
 
 
 def shown(error: BaseException) -> str:
-    """Give the type of an exception and the beginning of its text, in printable characters."""
-    name = type(error).__name__
-    try:
-        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    except Exception as another:  # of a library's class: its text is code of its own
-        text = f"its text can't be made: {type(another).__name__}"
-    return f"{name}: {printable(' '.join(text.split()), _LONGEST_DETAIL)}" if text else name
-
-
-def printable(text: str, longest: int = _LONGEST_DETAIL) -> str:
-    """Shorten text, and escape what a terminal would act upon."""
-    text = text if len(text) <= longest else f"{text[:longest]}..."
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    """Give the type of an exception and the beginning of its text, on one line, in printable characters."""
+    name, what = name_of_type(error), error.strerror if isinstance(error, OSError) else None
+    return storable(f"{name}: {what}" if what else error_text(error, _LONGEST_DETAIL), _LONGEST_DETAIL)

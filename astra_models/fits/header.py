@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import TypeVar, overload
 
 from astra_models.errors import AstraError, UnrecognizedFileError
-from astra_models.fits.door import MOST_AXES, printable
+from astra_models.fits.door import MOST_AXES
+from astra_models.messages import shown
 
 BLOCK = 2880
 CARD = 80
@@ -115,9 +116,8 @@ class Header(Mapping[str, CardValue]):
         value = self.get(name, default)
         if type(value) is int and 0 <= value < LARGEST_COUNT:  # True is an int, too
             return value
-        shown = printable(repr(value))
         raise UnrecognizedFileError(
-            f"the header of HDU {self.number} has {shown} as {name}, where a count belongs; the file is damaged"
+            f"the header of HDU {self.number} has {shown(value)} as {name}, where a count belongs; the file is damaged"
         )
 
     @cached_property
@@ -137,9 +137,8 @@ class Header(Mapping[str, CardValue]):
         bits = self.get("BITPIX")
         if type(bits) is int and bits in BITS:
             return bits
-        shown = printable(repr(bits))
         raise UnrecognizedFileError(
-            f"the header of HDU {self.number} has the unknown BITPIX {shown}; the file is damaged"
+            f"the header of HDU {self.number} has the unknown BITPIX {shown(bits)}; the file is damaged"
         )
 
     @property

@@ -13,11 +13,11 @@ import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.columns.shown import FOREIGN_ERRORS, name_of_type, said, shown
 from astra_models.columns.typed import FLOAT_TYPES, Raw, Refusal
 from astra_models.columns.values import Unstorable, in_unit, is_a, plain, real_number, whole_number
 from astra_models.errors import FieldValueError, UnknownColumnError, did_you_mean
 from astra_models.fields import Flag
+from astra_models.messages import MISTAKES, name_of_type, said, shown
 from astra_models.upsert.plan import UpsertPlan
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def row_as_dict(source: "Given", row: int, model: type[BaseModel]) -> dict[str, 
     """Give what was given for one row of a model, as a dict of what it sets. What is no such row is only described."""
     try:
         return _row_as_dict(source, row, model)
-    except FOREIGN_ERRORS as error:
+    except MISTAKES as error:
         return {"row": Unstorable(f"a row that can't be read: {said(error)}")}
 
 
@@ -159,7 +159,7 @@ def record_of(plan: UpsertPlan, given: object, extra: str) -> Record | str:
         return _by_field_name(plan, row if type(row) is dict else dict(row), extra)
     except UnknownColumnError:
         raise
-    except FOREIGN_ERRORS as error:
+    except MISTAKES as error:
         return said(error)
 
 
@@ -171,7 +171,7 @@ def _type_has(value: object, name: str) -> bool:
     """Tell whether a value's type has an attribute. The value itself isn't asked: it might raise, or have any."""
     try:
         return hasattr(type(value), name)
-    except FOREIGN_ERRORS:  # of its metaclass
+    except MISTAKES:  # of its metaclass
         return False
 
 
@@ -248,7 +248,7 @@ def _float_columns(names: Sequence[str], records: Sequence[Record]) -> dict[str,
     try:
         if set(map(type, itertools.chain.from_iterable(rows))) <= FLOAT_TYPES:
             return dict(zip(names, np.ascontiguousarray(np.array(rows, dtype=np.float64).T), strict=True))
-    except FOREIGN_ERRORS:
+    except MISTAKES:
         pass  # an integer beyond all floats, or a type that can't be told: its column will say so
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
@@ -281,7 +281,7 @@ def _with_flag(bits: object, flag: Flag, is_set: object) -> object:
         number = whole_number(plain(bits)) if bits is not None else 0
         value = plain(is_set)
         sets = bool(value is not None and real_number(value))
-    except FOREIGN_ERRORS as error:
+    except MISTAKES as error:
         return Unstorable(f"{flag.name}: {said(error)}")
     return (number or 0) | flag.value if sets else (number or 0) & ~flag.value
 
@@ -327,7 +327,7 @@ def _iso_text(moment: Any) -> object:
     try:
         found = plain(moment.utc.to_datetime())  # in an array without dimensions, if any of the times is masked
         return None if found is None else found.isoformat()
-    except FOREIGN_ERRORS as error:
+    except MISTAKES as error:
         return Unstorable(f"{moment} is no datetime: {said(error)}")
 
 

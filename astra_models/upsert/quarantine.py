@@ -12,10 +12,10 @@ import numpy as np
 import peewee
 
 from astra_models.columns.payload import payload_to_json
-from astra_models.columns.shown import FOREIGN_ERRORS, storable
 from astra_models.columns.typed import Refusal
 from astra_models.columns.values import plain, whole_number
 from astra_models.database.retry import ROW_ERRORS, is_about_rows, one_line, sqlstate
+from astra_models.messages import MISTAKES, storable
 from astra_models.rejected import REFUSED, RejectedResult
 from astra_models.upsert.batch import Batch, without_unknown_keys
 from astra_models.upsert.writer import Writer, Written
@@ -109,6 +109,6 @@ def _whole(value: object, bits: int = 64) -> int | None:
     """Give a key as an integer if it is one that the column can hold; the payload has it as it was."""
     try:
         number = whole_number(plain(value))
-    except FOREIGN_ERRORS:
+    except MISTAKES:
         return None
     return number if number is not None and -(2 ** (bits - 1)) <= number < 2 ** (bits - 1) else None

@@ -140,8 +140,8 @@ def run(
         report = write(stream, on_progress=advance, interval=0.1, growth=1)
     names = ["inserted", "updated", "unchanged", *(["kept"] if report.kept else []), "rejected"]
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
-    for reason, count in report.reasons.most_common(5):
-        complain(f"[yellow]rejected[/] {count}: {escaped(reason)}")
+    for why, count in report.reasons.most_common(5):
+        complain(f"[yellow]rejected[/] {count}: {escaped(why)}")
     answered, expected = stream.answered(report), stream.expected or 0
     missing = f"; {answered} of {expected} answered" if answered < expected else ""
     elsewhere = stream.due - expected

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
+from pydantic import TypeAdapter, ValidationError
+
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.configuration import kind_of, read_configuration, shown_key
 from astra_models.errors import ConfigurationError, did_you_mean
@@ -28,7 +30,7 @@ def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engi
     Raises
     ------
     ConfigurationError
-        If there is no such engine, or it has no such setting.
+        If there is no such engine, it has no such setting, or a setting can't have its value.
     """
     if name == IN_PROCESS:
         return InProcess()
@@ -41,7 +43,12 @@ def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engi
             raise ConfigurationError(
                 f"the engine {name!r} has no setting {shown_key(setting)}; {did_you_mean(str(setting), known)}"
             )
-    return OnWorkers(cluster(**settings or {}))
+    try:
+        return OnWorkers(TypeAdapter(cluster).validate_python(dict(settings or {})))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        setting = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"the engine {name!r}: its setting {setting!r} is wrong: {first['msg']}") from None
 
 
 def configured_engine(name: str | None = None, **given: object) -> Engine:

@@ -29,14 +29,13 @@ def _config_of(cluster: type[Cluster]) -> type[dg.Config]:
         )
         for one in fields(cluster)
     }
-    kind = cluster.name
-    return create_model(
-        f"{cluster.__name__}Engine", __base__=dg.Config, __doc__=cluster.__doc__, kind=(Literal[kind], kind), **settings
-    )
+    kind: Any = cluster.name
+    settings["kind"] = (Literal[kind], kind)
+    return create_model(f"{cluster.__name__}Engine", __base__=dg.Config, __doc__=cluster.__doc__, **settings)
 
 
 ENGINES = (InProcessEngine, *map(_config_of, CLUSTERS.values()))
-AnyEngine = ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
+AnyEngine: Any = ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
 
 
 class EngineResource(dg.ConfigurableResource):

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from astra_models import task
 from astra_models.analysis import recipe as recipes
-from astra_models.analysis.parameter_types import MOST_BITS, ParameterType, parameter_type, shown
+from astra_models.analysis.parameter_types import MOST_BITS, ParameterType, parameter_type
 from astra_models.analysis.stream import analyse
 from astra_models.analysis.task import Task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ParameterError, TaskError
+from astra_models.messages import shown
 from astra_models.rocket import Rocket
 
 Visits = Iterable[BossVisitSpectrum]

@@ -21,7 +21,6 @@ from hypothesis.extra import numpy as hnp
 
 from astra_models.analysis.replay import replay
 from astra_models.columns.payload import MOST_CHARACTERS, payload_from_json, payload_to_json
-from astra_models.columns.shown import shown
 from astra_models.columns.typed import to_column
 from astra_models.errors import InexactPayloadError, NothingRejectedError
 from astra_models.fields import (
@@ -36,6 +35,7 @@ from astra_models.fields import (
     IntegerField,
     TextField,
 )
+from astra_models.messages import shown
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket

@@ -15,6 +15,7 @@ from astra_models.configuration import file_limits
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits import door
 from astra_models.fits.byte_stream import GZIP_MAGIC, ByteStream
+from astra_models.messages import storable
 
 HEAD = 1 << 20
 MOST_COLUMNS = 10_000
@@ -138,8 +139,7 @@ def _require_votable(path: str, begins: bytes, size: int) -> None:
             name, value = claim[1].decode(), claim[2].decode()
             if any(int(number[:20]) > size for number in re.findall(r"\d+", value)):
                 raise UnrecognizedFileError(
-                    f"it says {name} is {door.printable(value, 60)}, and has {size} bytes; it is damaged, fetch it "
-                    "again"
+                    f"it says {name} is {storable(value, 60)}, and has {size} bytes; it is damaged, fetch it again"
                 )
         tail = bytes(text[-_OVERLAP:])
 

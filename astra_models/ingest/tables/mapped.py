@@ -11,7 +11,6 @@ import numpy as np
 
 from astra_models.errors import UnrecognizedFileError, did_you_mean
 from astra_models.fits.byte_stream import ByteStream
-from astra_models.fits.door import printable
 from astra_models.fits.stream import FitsScan, TableHdu
 from astra_models.ingest.missing import in_mapped_table
 from astra_models.ingest.tables.bounds import require_bounded
@@ -22,6 +21,7 @@ from astra_models.ingest.tables.summaries import blocks_of, plain_value
 from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingest.tables.units import match_units
 from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules
+from astra_models.messages import storable
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 from astra_models.version import installed_version
@@ -290,7 +290,7 @@ def _read_table(path: str) -> tuple["Table", list[str]]:
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # of any reader of astropy's: each raises what it likes
-            reason = printable(" ".join(str(error).split()), 300) or type(error).__name__
+            reason = storable(str(error), 300) or type(error).__name__
             raise UnrecognizedFileError(f"astropy can't read it as a table: {reason}") from error
     if table.colnames and table.colnames[0].startswith(_BYTE_ORDER_MARK):  # spreadsheets put it there
         table.rename_column(table.colnames[0], table.colnames[0].removeprefix(_BYTE_ORDER_MARK))
