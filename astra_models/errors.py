@@ -51,6 +51,10 @@ class ConfigurationError(AstraError, ValueError):
     """Something is configured, and wrong."""
 
 
+class UnknownEngineError(ConfigurationError):
+    """There is no engine of this name."""
+
+
 class VersionError(AstraError, ValueError):
     """A version that can't be encoded in, or decoded from, ``v_astra``."""
 

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from types import FunctionType
 from typing import NamedTuple
@@ -48,12 +49,15 @@ class PlannedRun(NamedTuple):
         The checksum of each file that a parameter names, as JSON.
     function : callable
         The generator function, whose source has a revision.
+    started : datetime
+        When it began: what is due had been selected.
     """
 
     recipe: RecipeKey
     parameters: str
     model_files: str | None
     function: object
+    started: datetime
 
     def begin(self, run_id: str | None = None, due: int | None = None) -> "RunRecord | None":
         """Write down that the run begins; None if the bound database keeps no record of runs."""
@@ -73,6 +77,7 @@ class PlannedRun(NamedTuple):
             host=host_name(),
             run_id=run_id,
             due=due,
+            started=self.started,
         )
         run_transaction(database, lambda: row.save(force_insert=True))
         return RunRecord(row.pk)
@@ -82,7 +87,7 @@ def plan_run(recipe: Recipe, function: object) -> PlannedRun:
     """Say what a run will be made with: its files are read now, before anything is analysed."""
     key = RecipeKey(recipe.pipeline, recipe.version, recipe.digest)
     files = json.dumps(dict(recipe.files), sort_keys=True) if recipe.files else None
-    return PlannedRun(key, recipe.as_json(), files, function)
+    return PlannedRun(key, recipe.as_json(), files, function, utc_now())
 
 
 class RunRecord:

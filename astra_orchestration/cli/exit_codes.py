@@ -27,6 +27,7 @@ USAGE_ERRORS = frozenset(
         "OutputFormatError",
         "PipelineNameError",
         "SelectionError",
+        "UnknownEngineError",
         "UnknownPackageError",
         "UnknownPipelineError",
         "UnknownProductError",

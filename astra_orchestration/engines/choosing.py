@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.configuration import kind_of, read_configuration, shown_key
-from astra_models.errors import ConfigurationError, did_you_mean
+from astra_models.errors import ConfigurationError, UnknownEngineError, did_you_mean
 from astra_orchestration.engines.clusters import Address, Cluster, Local, Slurm
 from astra_orchestration.engines.on_workers import OnWorkers
 
@@ -29,13 +29,15 @@ def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engi
 
     Raises
     ------
+    UnknownEngineError
+        If there is no such engine.
     ConfigurationError
-        If there is no such engine, it has no such setting, or a setting can't have its value.
+        If it has no such setting, or a setting can't have its value.
     """
     if name == IN_PROCESS:
         return InProcess()
     if name not in CLUSTERS:
-        raise ConfigurationError(f"there is no engine {name!r}; {did_you_mean(name, [IN_PROCESS, *CLUSTERS])}")
+        raise UnknownEngineError(f"there is no engine {name!r}; {did_you_mean(name, [IN_PROCESS, *CLUSTERS])}")
     cluster = CLUSTERS[name]
     known = [field.name for field in fields(cluster)]
     for setting in settings or {}:
