@@ -37,6 +37,10 @@ class Kind(NamedTuple):
     dtype: np.dtype
     sql: str
 
+    def __reduce__(self) -> "tuple[Callable[[str], Kind], tuple[str]]":
+        """Be the same object, and not only an equal one, in another process."""
+        return _kind_named, (self.sql,)
+
 
 INT32 = Kind(np.dtype(np.int32), "integer")
 INT64 = Kind(np.dtype(np.int64), "bigint")
@@ -48,6 +52,15 @@ LOCAL_MOMENT = Kind(np.dtype(np.int64), "timestamp")  # microseconds since 2000,
 TEXT = Kind(np.dtype(object), "text")
 BYTES = Kind(np.dtype(object), "bytea")
 FLOATS = Kind(np.dtype(object), "real[]")
+
+_NAMED = {
+    kind.sql: kind for kind in (INT32, INT64, FLOAT32, FLOAT64, BOOLEAN, MOMENT, LOCAL_MOMENT, TEXT, BYTES, FLOATS)
+}
+
+
+def _kind_named(sql: str) -> Kind:
+    return _NAMED[sql]
+
 
 _KINDS: tuple[tuple[type[peewee.Field], Kind], ...] = (
     (FloatArrayField, FLOATS),

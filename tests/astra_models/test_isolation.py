@@ -151,3 +151,12 @@ def test_what_is_found_can_be_listed(spectra: list[Any]) -> None:
     first, second = collected(Analyst(job()), keys, 1)[:2]
     assert [row.reason for row in first.undecided.raised] == ["exception"] and second.answered == 1
     assert isinstance(first.undecided.raised[0], RejectedResult)
+
+
+def test_a_kind_of_column_is_the_same_object_in_another_process() -> None:
+    import pickle
+
+    from astra_models.columns import typed
+
+    kinds = [value for value in vars(typed).values() if isinstance(value, typed.Kind)]
+    assert len(kinds) == 10 and all(pickle.loads(pickle.dumps(kind)) is kind for kind in kinds)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import peewee
@@ -22,6 +23,7 @@ from astra_orchestration.engines.on_workers import OnWorkers
 from tests import fragile
 
 UNLIKE = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk", "tag"}
+"""What isn't the same in two runs. Times are looked at as far as they can be."""
 
 
 def local(**settings: Any) -> OnWorkers:
@@ -51,6 +53,8 @@ def test_workers_give_what_the_run_itself_would(database: peewee.Database, make_
     assert (report.inserted, report.reasons) == (in_process.inserted, in_process.reasons)
     assert stored() == rows
     assert set(RejectedResult.select(RejectedResult.message, RejectedResult.spectrum_pk).tuples()) == set(failures)
+    times = [moment for row in Rocket.select() for moment in (row.created, row.modified)]
+    assert all(abs((moment - datetime.now(UTC)).total_seconds()) < 60 for moment in times)
     assert len({row.tag for row in Rocket.select()} - {str(os.getpid())}) == 2
     assert (stream.taken, stream.answered(report)) == (300, 298) and not Lease.select().exists()
     run = PipelineRun.select().order_by(PipelineRun.pk.desc()).get()
