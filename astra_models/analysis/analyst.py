@@ -122,7 +122,7 @@ class Analyst:
             failures += [item for item in batch if isinstance(item, RejectedResult)]
             results += [item for item in batch if not isinstance(item, RejectedResult)]
             undecided += calls.held.hand_over()
-        columns, refused = _columns(self._task.output_models, results)
+        columns, refused = columns_of(self._task.output_models, results)
         usage = Usage(
             host_name(),
             os.getpid(),
@@ -169,7 +169,7 @@ class _Feed:
         return self._next is not None
 
 
-def _columns(
+def columns_of(
     models: Sequence[type[PipelineOutputMixin]], results: Sequence[PipelineOutputMixin]
 ) -> tuple[list[tuple[type[PipelineOutputMixin], dict[str, Column]]], list[RejectedResult]]:
     """Give results as checked columns, by model, and those that can't be stored as rows of the list of these."""

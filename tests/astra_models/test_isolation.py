@@ -1,17 +1,25 @@
 """Spectra that end the process which analyses them: found, tried alone once more, listed; the rest is done."""
 
 import itertools
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import peewee
 import pytest
 
-from astra_models.analysis.analyst import Analyst, Found
+from astra_models import bulk_insert_or_replace_pipeline_results
+from astra_models.analysis.analyst import Analyst, Found, columns_of
 from astra_models.analysis.engine import job_of
+from astra_models.analysis.failures import Undecided
 from astra_models.analysis.isolation import Limits, analyse_isolated
 from astra_models.analysis.job import Job
+from astra_models.analysis.recording import Recording, record_found
+from astra_models.analysis.usage import Usage
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import PipelineError, WorkerError
+from astra_models.outputs import output_models
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from tests import fragile
 
@@ -160,3 +168,43 @@ def test_a_kind_of_column_is_the_same_object_in_another_process() -> None:
 
     kinds = [value for value in vars(typed).values() if isinstance(value, typed.Kind)]
     assert len(kinds) == 10 and all(pickle.loads(pickle.dumps(kind)) is kind for kind in kinds)
+
+
+def example(field: Any) -> Any:
+    """Give a value that a column takes, unlike its default."""
+    from astra_models.columns import typed
+
+    kind = typed.kind_of(field)
+    if kind is typed.MOMENT:
+        return datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
+    if kind is typed.FLOATS:
+        return np.array([1.5, np.nan, -3.25])
+    return {"text": "ä'\\x", "bytea": b"\x00\xff", "boolean": True, "integer": 7, "bigint": 2**40}.get(kind.sql, 1.25)
+
+
+@pytest.mark.parametrize("model", output_models(), ids=lambda model: model.__name__)
+def test_columns_of_another_process_are_stored_as_rows_are(
+    database: peewee.Database, make_spectra: Any, model: type[PipelineOutputMixin]
+) -> None:
+    spectra = make_spectra(2)
+    aside = {"task_pk", "spectrum_pk", "source_pk", "v_astra", "v_astra_major_minor", "pipeline_run_pk", "modified"}
+    fields = [field for field in model._meta.sorted_fields if field.name not in aside]
+    values = {field.name: example(field) for field in fields if not isinstance(field, peewee.ForeignKeyField)}
+
+    def results() -> list[PipelineOutputMixin]:
+        return [model.from_spectrum(spectra[0], **values), model.from_spectrum(spectra[1])]
+
+    def stored() -> list[str]:
+        rows = model.select().order_by(model.spectrum_pk).dicts()
+        aside = {"task_pk", "modified"} | ({"created"} if "created" not in values else set())
+        return [repr({name: value for name, value in row.items() if name not in aside}) for row in rows][:1]
+
+    written = len(bulk_insert_or_replace_pipeline_results(results()))
+    expected = stored()
+    model.delete().execute()
+    columns, refused = columns_of([model], results())
+    keys, usage = [one.spectrum_pk for one in spectra], Usage("", 0, 0.0, 0.0, 0)
+    found = Found(keys, columns, refused, Undecided([], [], 0), 2, usage)
+    report = record_found(Found.unpack(found.pack()), Recording())
+    assert (report.inserted, report.rejected) == (written, 2 - written) and written > 0
+    assert stored() == expected
