@@ -26,6 +26,7 @@ from astra_orchestration.assets.parameters import parameters_in, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
+from astra_orchestration.resources.writers import WRITERS
 
 __all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
 
@@ -33,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
 """Our assets that are neither tables nor files of results. No pipeline can have their names."""
-
-WRITERS = "astra_database"
-"""The concurrency pool that bounds how many runs write to the database at once."""
 
 
 class PipelineRunConfig(dg.Config):

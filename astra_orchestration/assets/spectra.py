@@ -15,9 +15,9 @@ from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
-from astra_orchestration.assets.pipelines import WRITERS
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import qualified_name
+from astra_orchestration.resources.writers import WRITERS
 
 CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"

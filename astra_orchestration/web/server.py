@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from astra_models.errors import ConfigurationError
+from astra_orchestration.resources.writers import let_runs_share
 from astra_orchestration.web.guard import Guard
 from astra_orchestration.web.launches import check_launch
 
@@ -104,6 +105,7 @@ def serve_web(
     signal.signal(signal.SIGTERM, _interrupt)
     signal.set_wakeup_fd(-1)  # that takes a while, and is not to be cut short
     with contextlib.suppress(KeyboardInterrupt), DagsterInstance.get() as instance:
+        let_runs_share(instance)
         instance.optimize_for_webserver(STATEMENT_TIMEOUT, POOL_RECYCLE, POOL_OVERFLOW)
         with WorkspaceProcessContext(instance, target, version=__version__, read_only=read_only) as context:
             app = GuardedWebserver(context, path_prefix, allowed_hosts).create_asgi_app(lifespan=lifespan)

@@ -1,18 +1,24 @@
 """Pipelines called by workers on this computer: the same rows as in process, whatever becomes of a worker."""
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import peewee
 import pytest
 
+from astra_models.analysis.engine import job_of
 from astra_models.analysis.stream import analyse, write
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ConfigurationError, MissingExtraError, PipelineError, WorkerError
+from astra_models.host import identity
 from astra_models.lease import Lease
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
@@ -178,3 +184,71 @@ def test_an_engine_is_configured(monkeypatch: Any, tmp_path: Any) -> None:
     config.write_text("engines:\n  local: 3\n")
     with pytest.raises(ConfigurationError, match="'local' is a number"):
         configured_engine("local")
+
+
+RUN = """
+import pickle, sys
+if __name__ == "__main__":
+    pickle.load(sys.stdin.buffer).load()
+    from astra_models.analysis.stream import analyse, write
+    from astra_orchestration.engines.clusters import Local
+    from astra_orchestration.engines.on_workers import OnWorkers
+    from tests.fragile import naps
+    engine = OnWorkers(Local(workers=2))
+    stream = analyse(naps, parameters={"seconds": 0.05}, engine=engine)
+    write(stream, on_progress=lambda progress: print(progress.done, flush=True), interval=0.1, growth=1)
+"""
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_takes_its_workers_along_and_the_next_one_finishes(
+    database: peewee.Database, make_spectra: Any, tmp_path: Any, how: int
+) -> None:
+    make_spectra(300)
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    job = job_of(fragile.naps, {})
+    root = str(Path(__file__).parents[2])
+    run = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+        start_new_session=True,
+    )
+    assert run.stdin is not None and run.stdout is not None
+    run.stdin.write(pickle.dumps(job))
+    run.stdin.close()
+    assert int(run.stdout.readline()) >= 1
+    group = processes_of_session(run.pid)
+    run.send_signal(how)
+    run.wait(30)
+    run.stdout.close()
+    ended_within(20, group)
+    done = Rocket.select().count()
+    report = write(analyse(fragile.naps, parameters={"seconds": 0.0}))
+    assert report.inserted == 300 - done > 0 and report.rejected == 0
+    assert Rocket.select().count() == 300 and not Lease.select().exists()
+
+
+def processes_of_session(session: int) -> list[int]:
+    """Give the processes of a session, its leader among them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            found.append(int(folder.name))
+    assert len(found) > 2
+    return found
+
+
+def ended_within(seconds: float, processes: list[int]) -> None:
+    """Make sure that processes end."""
+    give_up = time.monotonic() + seconds
+    while alive := [number for number in processes if identity(number) is not None]:
+        assert time.monotonic() < give_up, f"{alive} are still there"
+        time.sleep(0.1)
