@@ -40,8 +40,8 @@ def seconds_per_spectrum(pipeline: str) -> float | None:
     return spent / answered if answered else None
 
 
-def forecast(pipeline: Pipeline, due: int, workers: int) -> str:
-    """Say how long a run would take.
+def forecast(pipeline: Pipeline, due: int, workers: int) -> str | None:
+    """Say how long a run would take; None if no run of the pipeline tells.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def forecast(pipeline: Pipeline, due: int, workers: int) -> str:
     """
     each = seconds_per_spectrum(pipeline.name)
     if each is None:
-        return "no run of it is known that says how long this takes"
+        return None
     seconds = due * each / workers
     how = f"{workers} workers" if workers > 1 else "one process"
     return f"about {duration(seconds)} with {how}: {each:.2g} s for each spectrum in its last runs"

@@ -9,6 +9,7 @@ have ended its run.
 import logging
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +19,7 @@ import peewee
 from astra_models.base import database
 from astra_models.database.config import is_in_memory
 from astra_models.database.retry import run_transaction
-from astra_models.database.sql import is_postgresql
+from astra_models.database.sql import AnyDatabase, is_postgresql, quoted_table
 from astra_models.errors import AstraError, LeaseLostError
 from astra_models.host import has_ended, host_name, this_process
 from astra_models.lease import Lease
@@ -82,8 +83,7 @@ class Leases:
         self.kept = keeps_leases()
         self._keys: dict[int, set[int]] = {}
         self._lease_of: dict[int, int] = {}
-        self._ended = threading.Event()
-        self._renewals: threading.Thread | None = None
+        self._renewals: _Renewals | None = None
 
     def claim(self, keys: Sequence[int], still_due: StillDue, *, are_consecutive: bool) -> Claim:
         """Lease spectra, as far as they are still due and no other run has them in hand.
@@ -151,8 +151,8 @@ class Leases:
 
     def close(self) -> None:
         """Give back all that is held; where the database can't be reached, it expires by itself."""
-        self._ended.set()
         if self._renewals is not None:
+            self._renewals.ended.set()
             self._renewals.join()
         if not self._keys:
             return
@@ -211,30 +211,50 @@ class Leases:
 
     def _start_renewals(self) -> None:
         if self._renewals is None:
-            self._renewals = threading.Thread(target=self._renew, name="astra-leases", daemon=True)
+            self._renewals = _Renewals(database.obj, quoted_table(Lease), self.holder)
+            weakref.finalize(self, self._renewals.ended.set)  # a run that is given up lets its leases expire
             self._renewals.start()
 
-    def _renew(self) -> None:
-        """Renew what is held, on this thread's connection, as long as the run lives."""
-        while not self._ended.wait(SECONDS / RENEWALS):
-            try:
-                run_transaction(database, self._renew_all, deadline=SECONDS)
-            except (AstraError, peewee.PeeweeException) as error:
-                logger.warning("%s: leases can't be renewed, but are tried again: %s", self.model, error)
-        if not database.is_closed():
-            database.close()
 
-    def _renew_all(self) -> None:
-        Lease.update(expires=now() + round(SECONDS * 1000)).where(Lease.holder == self.holder).execute()
+class _Renewals(threading.Thread):
+    """Renews a holder's leases, on a connection of its own, until it is told that the run has ended.
+
+    It keeps to the database in which they are: models may be bound to another one meanwhile.
+    """
+
+    def __init__(self, target: peewee.Database, table: str, holder: str):
+        super().__init__(name="astra-leases", daemon=True)
+        self.ended = threading.Event()
+        self._database = target
+        self._holder = holder
+        mark = "%s" if is_postgresql(target) else "?"
+        self._sql = f"UPDATE {table} SET expires = {now_in_sql(target)} + {mark} WHERE holder = {mark}"
+
+    def run(self) -> None:
+        """Renew them now and then."""
+        while not self.ended.wait(SECONDS / RENEWALS):
+            try:
+                run_transaction(self._database, self._renew, deadline=SECONDS)
+            except (AstraError, peewee.PeeweeException) as error:
+                logger.warning("leases can't be renewed, but are tried again: %s", error)
+        if not self._database.is_closed():
+            self._database.close()
+
+    def _renew(self) -> None:
+        if not self.ended.is_set():
+            self._database.execute_sql(self._sql, (round(SECONDS * 1000), self._holder))
 
 
 def now() -> int:
     """Give the time by the database's clock, in ms since 1970."""
-    if is_postgresql(database):
-        sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-    else:
-        sql = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-    return database.execute_sql(sql).fetchone()[0]
+    return database.execute_sql(f"SELECT {now_in_sql(database)}").fetchone()[0]
+
+
+def now_in_sql(target: AnyDatabase) -> str:
+    """Give the expression that is the time by a database's clock, in ms since 1970."""
+    if is_postgresql(target):
+        return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 
 def _cut(lease: Lease, keys: Sequence[int], are_consecutive: bool) -> None:

@@ -132,7 +132,7 @@ def record_batch(
                 on_stored=on_stored,
                 before_write=None if how.leases is None else partial(_require_keys, how.leases),
             )
-        done = [item.spectrum_pk for item in items if not _is_contract(item)]
+        done = [_key_of(item) for item in items if not _is_contract(item)]
         return report + _record_failures(failures, how, done)
 
     while True:
@@ -142,7 +142,7 @@ def record_batch(
         except LeaseLostError as error:
             assert how.leases is not None
             logger.warning("%s", error)
-            items = [item for item in items if item.spectrum_pk not in error.keys]
+            items = [item for item in items if _key_of(item) not in error.keys]
             how.leases.forget(error.keys)
     _warn_of_rejected(report)
     if stored is not None:
@@ -184,7 +184,12 @@ def record_found(found: Found, how: Recording, pipeline_run_pk: int | None = Non
 
 
 def _require_keys(leases: Leases, batch: Batch) -> None:
-    leases.require(batch.columns["spectrum_pk"].values.tolist())
+    if "spectrum_pk" in batch.columns:
+        leases.require(batch.columns["spectrum_pk"].values.tolist())
+
+
+def _key_of(item: PipelineOutputMixin | RejectedResult) -> int | None:
+    return item.__data__.get("spectrum_pk")  # results of a source have none
 
 
 def _is_contract(item: PipelineOutputMixin | RejectedResult) -> bool:

@@ -41,8 +41,8 @@ class ResultStream(Generic[Output]):
 
     Parameters
     ----------
-    parts : iterable
-        Results, each part of a size that fits into memory, with unsaved `RejectedResult` rows among them; or what
+    batches : iterable
+        Results, each batch of a size that fits into memory, with unsaved `RejectedResult` rows among them; or what
         another process found.
     models : sequence of type
         The models of the results. The first one's table is the asset's.
@@ -62,7 +62,7 @@ class ResultStream(Generic[Output]):
 
     def __init__(
         self,
-        parts: "Iterable[Sequence[Output | RejectedResult] | Found]",
+        batches: "Iterable[Sequence[Output | RejectedResult] | Found]",
         models: Sequence[type[Output]],
         *,
         work: Work | None = None,
@@ -72,7 +72,7 @@ class ResultStream(Generic[Output]):
         keep_good: bool = False,
         min_answered: float = 0.0,
     ):
-        self.parts = parts
+        self.batches = batches
         self.work = work
         self.models = tuple(models)
         self.due = due
@@ -92,12 +92,12 @@ class ResultStream(Generic[Output]):
                 self.on_taken()
 
     def __iter__(self) -> "Iterator[Sequence[Output | RejectedResult] | Found]":
-        return iter(self.parts)
+        return iter(self.batches)
 
     @property
     def usage(self) -> RunUsage | None:
         """What was used so far, where that is known."""
-        return getattr(self.parts, "usage", None)
+        return getattr(self.batches, "usage", None)
 
     @property
     def expected(self) -> int | None:
@@ -109,7 +109,7 @@ class ResultStream(Generic[Output]):
     def answered(self, report: UpsertReport) -> int:
         """Give how many spectra have a result that is stored, by the report of writing the stream."""
         stored = report.rows - report.rejected
-        given: int = getattr(self.parts, "answered", stored)
+        given: int = getattr(self.batches, "answered", stored)
         return min(given, stored)  # what was given may have been refused, and a spectrum may have several results
 
     def require_answered(self, report: UpsertReport) -> None:
@@ -186,7 +186,7 @@ class Pace:
         Seconds to the first report.
     growth : float, optional
         How much later each report is than the one before: twice as long after the start, if not given. With 1, reports
-        are apart by `interval`.
+        are apart by `interval`; if that is 0, it is always time.
     """
 
     def __init__(self, interval: float = 3.0, growth: float = 2.0):
@@ -205,7 +205,7 @@ class Pace:
         seconds = self.seconds
         if seconds < self._next:
             return False
-        self._next = max(seconds + self.interval, seconds * self.growth)
+        self._next = max(seconds + self.interval, seconds * self.growth) if self.interval else 0.0
         return True
 
 
@@ -279,7 +279,7 @@ def analyse(
         keep_good=keep_good,
         min_answered=min_answered,
     )
-    stream.parts = (engine or InProcess()).start(pipeline, work, parameters or {}, batch_size, stream.counted)
+    stream.batches = (engine or InProcess()).start(pipeline, work, parameters or {}, batch_size, stream.counted)
     return stream
 
 
@@ -341,7 +341,7 @@ class _Writing(Generic[Output]):
     def __init__(self, stream: ResultStream[Output], run_id: str | None):
         self.stream = stream
         self.total = UpsertReport()
-        self._planned: PlannedRun | None = getattr(stream.parts, "planned", None)
+        self._planned: PlannedRun | None = getattr(stream.batches, "planned", None)
         self._run: RunRecord | None = None
         leases = None if stream.work is None else stream.work.leases
         if leases is not None:

@@ -20,7 +20,7 @@ KNOWN_UNITS = frozenset(
     {
         *("", "%", "1 / (m3 s)", "1e-17 erg / (Angstrom s cm2)", "1e34 Angstrom2 s2 cm4 / erg2", "Angstrom", "K"),
         *("arcsec", "byte", "d", "deg", "deg_C", "dex", "dex(cm / s2)", "dex(km / s)", "km / s", "mJy", "mag", "mas"),
-        *("mas / yr", "mbar", "nmgy", "ns", "pc", "s", "solMass", "solRad"),
+        *("mas / yr", "mbar", "ms", "nmgy", "ns", "pc", "s", "solMass", "solRad"),
     }
 )
 """The units of our own columns, which `astropy.units` is known to read."""

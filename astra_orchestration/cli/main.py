@@ -119,7 +119,8 @@ def run(
     if dry_run:
         counted = count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, reason=reason, parameters=parameters)
         say(f"{pipeline}: {counted}")
-        say(forecast(wanted, counted.due, workers or 1))
+        if counted.due and (time_needed := forecast(wanted, counted.due, workers or 1)):
+            say(time_needed)
         return
     stream = analyse(
         wanted,

@@ -137,7 +137,7 @@ class _WorkerParts:
                 chunk = self._work.chunk(size.of_next(self._work.left))
                 is_more = chunk is not None
                 if chunk is not None:
-                    send(_Sent(chunk, self._order(chunk, workers)))
+                    send(_Sent(chunk, self.make_order(chunk, workers)))
             if not sent:
                 return
             future = next(completed)
@@ -189,7 +189,8 @@ class _WorkerParts:
         mark.remove()
         return key
 
-    def _order(self, chunk: Chunk, workers: Workers) -> Order:
+    def make_order(self, chunk: Chunk, workers: Workers) -> Order:
+        """Make the order by which a chunk is sent."""
         return Order(
             self._job,
             chunk.model,

@@ -145,7 +145,7 @@ def test_an_exception_without_text() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    assert door.shown(HostileError()) == "HostileError: its text can't be made: RuntimeError"
+    assert door.shown(HostileError()) == "HostileError: (HostileError, whose text can't be made: RuntimeError)"
 
 
 def test_reasons_are_shown_in_printable_characters(memory_database: peewee.Database, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def isolated(keys: list[int], pipeline: Any = fragile.fragile, **options: Any) -
     return sorted(done), failures
 
 
+@pytest.mark.sqlite_only(reason="the child does the same on either")
 @pytest.mark.parametrize(
     ("mjd", "reason", "words"),
     [
@@ -66,20 +67,12 @@ def isolated(keys: list[int], pipeline: Any = fragile.fragile, **options: Any) -
         (fragile.RAISES, "exception", "a bad one"),
     ],
 )
-def test_the_culprit_is_found_and_the_rest_is_done(
-    memory_free_database: peewee.Database, make_spectra: Any, mjd: int, reason: str, words: str
-) -> None:
-    keys = poison(make_spectra(12), _5=mjd)
+def test_the_culprit_is_found_and_the_rest_is_done(spectra: list[Any], mjd: int, reason: str, words: str) -> None:
+    keys = poison(spectra, _5=mjd)
     done, failures = isolated(keys, seconds=2, memory=4_000_000_000)
     assert done == [*keys[:5], *keys[6:]]
     assert [(row.spectrum_pk, row.reason) for row in failures.values()] == [(keys[5], reason)]
     assert words in failures[keys[5]].message and failures[keys[5]].source_pk is not None
-
-
-@pytest.fixture
-def memory_free_database(database: peewee.Database) -> peewee.Database:
-    """Give a database that another process can open."""
-    return database
 
 
 def test_several_culprits(spectra: list[Any]) -> None:

@@ -15,6 +15,7 @@ from astra_models.analysis import leases as leases_module
 from astra_models.analysis.leases import Leases, now
 from astra_models.analysis.stream import analyse, write, write_batches
 from astra_models.boss import BossVisitSpectrum
+from astra_models.database.config import sqlite_database
 from astra_models.host import has_ended, host_name, identity, this_process
 from astra_models.lease import Lease
 from astra_models.rocket import Rocket
@@ -237,3 +238,25 @@ def test_processes_at_once_do_each_spectrum_once(database: peewee.Database, make
     assert sum(inserted) == 3_000 == Rocket.select().count(), "rows are inserted once, and never updated"
     assert not Lease.select().exists()
     assert base.database.obj is not None
+
+
+def test_a_run_that_is_given_up_lets_its_leases_expire(spectra: list[Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(leases_module, "SECONDS", 0.4)
+    mine = run_of([spectrum.spectrum_pk for spectrum in spectra])
+    [thread] = [one for one in threading.enumerate() if one.name == "astra-leases"]
+    del mine
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_leases_are_renewed_where_they_are_though_models_are_bound_elsewhere(
+    spectra: list[Any], monkeypatch: Any, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(leases_module, "SECONDS", 0.4)
+    mine = run_of([spectrum.spectrum_pk for spectrum in spectra])
+    before, here, schema = Lease.get().expires, base.database.obj, base.bound_schema()
+    base.bind(sqlite_database(tmp_path / "other.db"))
+    threading.Event().wait(0.6)
+    base.bind(here, schema)
+    assert Lease.get().expires > before
+    mine.close()

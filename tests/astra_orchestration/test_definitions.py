@@ -64,7 +64,9 @@ def test_what_is_defined(tmp_path: Path) -> None:
     assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule"]
     sensors = {"astra_version_sensor", "result_file_sensor", "default_automation_condition_sensor"}
     assert {sensor["name"] for sensor in found["sensors"]} == sensors
-    assert {resource["name"] for resource in found["resources"]} == {"database", "pipeline_results", "result_folders"}
+    assert {resource["name"] for resource in found["resources"]} == {
+        *("database", "engine", "pipeline_results", "result_folders")
+    }
 
 
 def test_loading_is_quick_because_nothing_heavy_is_imported(tmp_path: Path) -> None:

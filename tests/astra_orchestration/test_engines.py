@@ -89,7 +89,7 @@ def _removing_files(engine: OnWorkers, folder: Any) -> Any:
     class Removing:
         def start(self, *arguments: Any) -> Any:
             parts = engine.start(*arguments)
-            send = parts._order
+            send = parts.make_order
 
             def order(*some: Any) -> Any:
                 made = send(*some)
@@ -97,7 +97,7 @@ def _removing_files(engine: OnWorkers, folder: Any) -> Any:
                     (folder / f"{key}.fits").unlink()
                 return made
 
-            parts._order = order
+            parts.make_order = order
             return parts
 
     return Removing()
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_blames_nobody(database: peewee.Database, make_s
     def kill() -> None:
         while stream.taken < 50:
             time.sleep(0.05)
-        victim = next(pid for _, pid in stream.parts.usage.peak_memory)  # pyright: ignore
+        victim = next(pid for _, pid in stream.batches.usage.peak_memory)  # pyright: ignore
         os.kill(victim, signal.SIGKILL)
         killed.append(victim)
 
