@@ -4,7 +4,7 @@ Each function says why there is no documented way. `_meta` and `__data__` are do
 """
 
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import peewee
 
@@ -31,6 +31,16 @@ class UnsavedOnDemand:
 def mark_as_saved(row: peewee.Model) -> None:
     """Say that a row is as the database has it; peewee does so only for rows that it wrote or read itself."""
     vars(row)["_dirty"] = set()
+
+
+Row = TypeVar("Row", bound=peewee.Model)
+
+
+def row_as_read(model: type[Row], columns: dict[str, Any]) -> Row:
+    """Make a row of all its columns as the database has them; peewee's own way takes several times as long."""
+    row = model.__new__(model)
+    vars(row).update(__data__=columns, __rel__={}, _dirty=set())
+    return row
 
 
 def mark_as_changed(row: peewee.Model) -> None:
