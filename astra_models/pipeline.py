@@ -14,6 +14,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.columns.headings import Heading
+from astra_models.columns.rows import ColumnRows, rows_of_columns
 from astra_models.fields import (
     AutoField,
     BigIntegerField,
@@ -158,6 +159,43 @@ class PipelineOutputMixin(LatestMixin):
                     f"{cls.__name__}: {name} {kwargs[name]} was given, but the spectrum's is {key}; leave it out"
                 )
         return cls(**kwargs)
+
+    @classmethod
+    def from_spectra(cls, spectra: Iterable[Spectrum | SpectrumMixin], **kwargs: object) -> ColumnRows[Self]:
+        """Make the results of many spectra at once, with their keys.
+
+        A pipeline yields them as they are, and they stay columns until they are in the database.
+
+        Parameters
+        ----------
+        spectra : iterable of Spectrum or SpectrumMixin
+            The spectra that were analysed.
+        **kwargs
+            Measured values and flags: arrays of one value per spectrum, or one value for all.
+
+        Raises
+        ------
+        UnknownColumnError
+            If the model has no such column or flag; it names the nearest one.
+        FieldValueError
+            If there are more or fewer values than spectra.
+        ValueError
+            If a ``spectrum_pk`` or ``source_pk`` is given: they are those of the spectra.
+        """
+        all_spectra = list(spectra)
+        for name in ("spectrum_pk", "source_pk"):
+            if name in kwargs:
+                raise ValueError(f"{cls.__name__}: {name} was given, but it is that of each spectrum; leave it out")
+        rows = rows_of_columns(cls, kwargs, len(all_spectra))
+        rows.columns["spectrum_pk"] = _keys([spectrum.spectrum_pk for spectrum in all_spectra])
+        rows.columns["source_pk"] = _keys([spectrum.source_pk for spectrum in all_spectra])
+        if "v_astra" not in rows.columns:
+            rows.set("v_astra", installed_v_astra())
+        return rows
+
+
+def _keys(keys: list[int | None]) -> np.ndarray:
+    return np.array(keys, dtype=object if None in keys else np.int64)
 
 
 PipelineOutputMixin.record_columns = frozenset(PipelineOutputMixin._meta.fields)

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from astra_models.analysis.asked import AnySpectrum, Handed
-from astra_models.analysis.calling import PipelineCalls
+from astra_models.analysis.calling import Item, PipelineCalls
 from astra_models.analysis.failures import Undecided
 from astra_models.analysis.job import Job
 from astra_models.analysis.usage import SLOWEST, Usage
+from astra_models.columns.rows import ColumnRows
 from astra_models.columns.typed import Column
 from astra_models.host import host_name
 from astra_models.pipeline import PipelineOutputMixin
@@ -89,7 +90,7 @@ class Analyst:
         self._recipe = self._task.recipe(**job.parameters)
         self.on_take = on_take
         self._calls: PipelineCalls[PipelineOutputMixin] | None = None
-        self._items: Iterator[PipelineOutputMixin | RejectedResult] = iter(())
+        self._items: Iterator[Item[PipelineOutputMixin]] = iter(())
         self._feed = _Feed()
         # What may have several answers is only complete when its generator has ended.
         self._keeps_generator = len(self._task.output_models) == 1 and self._task.v_astra == "installed"
@@ -102,7 +103,7 @@ class Analyst:
         """Analyse the spectra of a chunk, with the results of other pipelines that the pipeline takes."""
         started, cpu = time.monotonic(), time.process_time()
         self._feed.add(spectra)
-        results: list[PipelineOutputMixin] = []
+        results: list[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]] = []
         failures: list[RejectedResult] = []
         undecided = Undecided([], [], 0)
         answered = 0
@@ -110,7 +111,7 @@ class Analyst:
             calls = self._calls or self._begin()
             calls.on_take = self.on_take
             before = calls.asked.n_answered
-            batch: list[PipelineOutputMixin | RejectedResult] = []
+            batch: list[Item[PipelineOutputMixin]] = []
             for item in self._items:
                 batch.append(item)
                 if self._keeps_generator and calls.is_idle and not self._feed.has_more():
@@ -170,15 +171,18 @@ class _Feed:
 
 
 def columns_of(
-    models: Sequence[type[PipelineOutputMixin]], results: Sequence[PipelineOutputMixin]
+    models: Sequence[type[PipelineOutputMixin]],
+    results: Sequence[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]],
 ) -> tuple[list[tuple[type[PipelineOutputMixin], dict[str, Column]]], list[RejectedResult]]:
     """Give results as checked columns, by model, and those that can't be stored as rows of the list of these."""
     by_model: dict[type[PipelineOutputMixin], list[PipelineOutputMixin]] = {}
+    many = [result for result in results if isinstance(result, ColumnRows)]
     for result in results:
-        by_model.setdefault(type(result), []).append(result)
+        if not isinstance(result, ColumnRows):
+            by_model.setdefault(type(result), []).append(result)
     columns = []
     refused: list[RejectedResult] = []
-    for model, some in by_model.items():
+    for model, some in [*by_model.items(), *((rows.model, rows) for rows in many)]:
         batch = make_batch(plan_for(model), some)
         refused += [RejectedResult(**rejected_row(batch, refusal)) for refusal in batch.refusals]
         if len(batch):
@@ -186,6 +190,11 @@ def columns_of(
     return columns, refused
 
 
-def _slowest(results: Sequence[PipelineOutputMixin]) -> list[tuple[float, int]]:
-    times = ((result.t_elapsed or 0.0, result.spectrum_pk) for result in results)
+def _slowest(results: Sequence[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]]) -> list[tuple[float, int]]:
+    times: list[tuple[float, int]] = []
+    for result in results:
+        if isinstance(result, ColumnRows):
+            times.append((float(result["t_elapsed"][0]), int(result["spectrum_pk"][0])))  # the same for all
+        else:
+            times.append((result.t_elapsed or 0.0, result.spectrum_pk))
     return heapq.nlargest(SLOWEST, times)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from astra_models.columns.rows import ColumnRows
 from astra_models.errors import AstraError
 from astra_models.messages import MISTAKES, safe_text
 from astra_models.pipeline import PipelineOutputMixin
@@ -250,6 +251,36 @@ class Asked:
         self.n_answered += 1
         return True
 
+    def answer_many(self, rows: ColumnRows[PipelineOutputMixin]) -> bool:
+        """Take many results as answers at once, if each is the only one to a spectrum that is open.
+
+        Returns
+        -------
+        bool
+            Whether they are; if not, nothing is taken, and each has to be asked for alone.
+        """
+        keys = rows.columns["spectrum_pk"]
+        if len(self._models) > 1 or self._versions != "installed" or keys.dtype == object:
+            return False
+        if rows.model is not self._models[0] or not (rows.columns["v_astra"] == self._v_astra).all():
+            return False
+        wanted = keys.tolist()
+        taken = [self._open.get(key) for key in wanted]
+        sources = rows.columns["source_pk"].tolist()
+        if len(set(wanted)) < len(wanted) or not all(
+            one is not None and one.times == 1 and one.source == source
+            for one, source in zip(taken, sources, strict=True)
+        ):
+            return False
+        made_from = [(one.revision, one.upstream) for one in taken if one is not None]
+        for place, name in enumerate(("spectrum_revision", "upstream_revision")):
+            rows.columns[name] = _numbers([numbers[place] for numbers in made_from])
+        for key in wanted:
+            del self._open[key]
+            self._with_pixels.pop(key, None)
+        self.n_answered += len(wanted)
+        return True
+
     def close(self) -> None:
         """Remove the temporary file, if there is one."""
         if self._file is not None:
@@ -392,6 +423,10 @@ def _stamp(row: dict[str, Any], taken: Taken) -> None:
 def _revision(row: Mapping[str, Any]) -> int | None:
     """Give the revision of a spectrum's row; None if it wasn't read, or the table has none."""
     return (row["revision"] or 0) if "revision" in row else None
+
+
+def _numbers(numbers: list[int | None]) -> np.ndarray:
+    return np.array(numbers, dtype=object if None in numbers else np.int64)
 
 
 def _model_among(models: Sequence[type[PipelineOutputMixin]], result: PipelineOutputMixin) -> type[PipelineOutputMixin]:

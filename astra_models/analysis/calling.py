@@ -8,7 +8,7 @@ results that it wasn't asked for (`asked`); these aren't stored, and their spect
 import inspect
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache
 from types import EllipsisType
 from typing import Generic, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
 from astra_models.analysis.failures import Failures, Held, made_from
 from astra_models.analysis.runs import PlannedRun
+from astra_models.columns.rows import ColumnRows
 from astra_models.database.peewee_internals import mark_as_changed
 from astra_models.errors import PipelineError, TaskError
 from astra_models.fields import FloatArrayField
@@ -26,13 +27,15 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_v_astra
 
-__all__ = ["AnySpectrum", "Batches", "Output", "PipelineCalls"]
+__all__ = ["AnySpectrum", "Batches", "Item", "Output", "PipelineCalls", "each_row", "size_of"]
 
 SECONDS_PER_BATCH = 60.0
 MOST_FAILURES_BEFORE_A_RESULT = 10_000
 MOST_REFUSED_WITHOUT_PROGRESS = 10_000
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
+Item = Output | ColumnRows[Output] | RejectedResult
+"""What a pipeline's call gives: a result, many at once, or a failure."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +66,10 @@ class Batches(Generic[Output]):
         """How many spectra the pipeline gave a result for."""
         return self._calls.asked.n_answered
 
-    def __iter__(self) -> Iterator[list[Output | RejectedResult]]:
+    def __iter__(self) -> Iterator[list[Item[Output]]]:
         return self._batches
 
-    def __next__(self) -> list[Output | RejectedResult]:
+    def __next__(self) -> list[Item[Output]]:
         return next(self._batches)
 
     def close(self) -> None:
@@ -104,7 +107,7 @@ class PipelineCalls(Generic[Output]):
     def __init__(
         self,
         name: str,
-        call: Callable[[Iterable[object]], Generator[Output | EllipsisType, None, None]],
+        call: Callable[[Iterable[object]], Generator[Output | ColumnRows[Output] | EllipsisType, None, None]],
         output_models: tuple[type[Output], ...],
         spectra: Iterable[AnySpectrum | Handed],
         versions: Versions = "installed",
@@ -135,7 +138,7 @@ class PipelineCalls(Generic[Output]):
         """Whether nothing is left to be said of the spectra that the pipeline took so far."""
         return not self._n_underway and not self.asked.is_any_open
 
-    def __iter__(self) -> Iterator[Output | RejectedResult]:
+    def __iter__(self) -> Iterator[Item[Output]]:
         try:
             yield from self._until_exhausted()
             if self.decides:
@@ -143,15 +146,19 @@ class PipelineCalls(Generic[Output]):
         finally:
             self.asked.close()
 
-    def share_overhead(self, batch: list[Output | RejectedResult]) -> None:
+    def share_overhead(self, batch: Sequence[Item[Output]]) -> None:
         """Share the overhead since the last batch among this batch's results."""
         results = [item for item in batch if not isinstance(item, RejectedResult)]
+        n_results = sum(map(size_of, results))
         for result in results:
-            result.t_overhead = self.overhead / len(results)
+            if isinstance(result, ColumnRows):
+                result.set("t_overhead", self.overhead / n_results)
+            else:
+                result.t_overhead = self.overhead / n_results
         if results:
             self.overhead = 0.0
 
-    def _until_exhausted(self) -> Iterator[Output | RejectedResult]:
+    def _until_exhausted(self) -> Iterator[Item[Output]]:
         while not self._exhausted:
             n_taken = self.asked.n_taken
             error = yield from self._call(self._taken())
@@ -191,7 +198,7 @@ class PipelineCalls(Generic[Output]):
             self._upcoming.append(spectrum)
         return spectrum is not None
 
-    def _call(self, spectra: Iterable[object]) -> Generator[Output | RejectedResult, None, BaseException | None]:
+    def _call(self, spectra: Iterable[object]) -> Generator[Item[Output], None, BaseException | None]:
         """Run the generator until it ends or raises, and give its results; return what it raised."""
         generator = self.call(spectra)
         try:
@@ -212,12 +219,13 @@ class PipelineCalls(Generic[Output]):
                 if item is ...:
                     self.overhead += busy
                     continue
-                answer = self._answer(item, busy)
+                self._n_underway += 1
+                answers = self._answers(item, busy)
                 if self._any_result and self.held.any:
-                    self._n_underway += 1
                     yield from self.held.let_go()
-                    self._n_underway -= 1
-                yield answer
+                yield from answers[:-1]
+                self._n_underway -= 1
+                yield from answers[-1:]
         finally:
             generator.close()
 
@@ -225,6 +233,21 @@ class PipelineCalls(Generic[Output]):
         """Raise what the source of the spectra raised: it isn't the pipeline's fault, and not for it to hide."""
         if self._source_error is not None:
             raise self._source_error from None
+
+    def _answers(self, given: Output | ColumnRows[Output], t_elapsed: float) -> Sequence[Item[Output]]:
+        """Give results as they are now, or why they are none."""
+        if not isinstance(given, ColumnRows):
+            return (self._answer(given, t_elapsed),)
+        if not len(given):
+            return ()
+        each = t_elapsed / len(given)
+        many = given[:]  # other columns may be set in the one that the generator has
+        if not self.asked.answer_many(many):
+            return [self._answer(row, each) for row in given.iterrows()]
+        many.set("t_elapsed", each)
+        self._any_result = True
+        self._n_refused = 0
+        return (many,)
 
     def _answer(self, given: Output, t_elapsed: float) -> Output | RejectedResult:
         """Give a result as it is now, or why it is none."""
@@ -251,7 +274,7 @@ class PipelineCalls(Generic[Output]):
             )
         return self.failures.refused(result, problem)
 
-    def _settle(self, error: BaseException | None) -> Iterator[Output | RejectedResult]:
+    def _settle(self, error: BaseException | None) -> Iterator[Item[Output]]:
         """Settle the spectra that a finished call took and didn't answer."""
         left = self.asked.unanswered()
         for taken in left:
@@ -303,6 +326,20 @@ class PipelineCalls(Generic[Output]):
         return None if cause is None else presentable(cause)
 
 
+def size_of(item: object) -> int:
+    """Give how many rows an item of a batch is."""
+    return len(item) if isinstance(item, ColumnRows) else 1
+
+
+def each_row(batch: Iterable[Item[Output]]) -> Iterator[Output | RejectedResult]:
+    """Give each result of a batch as an object of its own."""
+    for item in batch:
+        if isinstance(item, ColumnRows):
+            yield from item.iterrows()
+        else:
+            yield item
+
+
 def _copy(given: Output) -> Output:
     """Copy a result: the generator may set other values on the same object, or in the same array, for the next one."""
     copy = type(given).__new__(type(given))
@@ -324,8 +361,9 @@ def _may_hold_arrays(model: type[PipelineOutputMixin]) -> bool:
     return any(isinstance(field, FloatArrayField) for field in model._meta.sorted_fields)
 
 
-def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Output | RejectedResult], None, None]:
-    batch: list[Output | RejectedResult] = []
+def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Item[Output]], None, None]:
+    batch: list[Item[Output]] = []
+    n_rows = 0
     started = time.monotonic()
     failure: Exception | None = None
     items = iter(calls)
@@ -336,10 +374,11 @@ def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Outpu
             failure, item = error, None
         if item is not None:
             batch.append(item)
-        if batch and (item is None or len(batch) >= size or time.monotonic() - started > SECONDS_PER_BATCH):
+            n_rows += size_of(item)
+        if batch and (item is None or n_rows >= size or time.monotonic() - started > SECONDS_PER_BATCH):
             calls.share_overhead(batch)
             yield batch
-            batch, started = [], time.monotonic()
+            batch, n_rows, started = [], 0, time.monotonic()
         if failure is not None:
             raise failure
         if item is None:

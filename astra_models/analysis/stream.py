@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.analyst import Found
-from astra_models.analysis.calling import AnySpectrum, Output
+from astra_models.analysis.calling import AnySpectrum, Item, Output
 from astra_models.analysis.due import DueCounts, Rerun, count_due_by_reason, due_options, select_due
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.analysis.leases import Leases
@@ -62,7 +62,7 @@ class ResultStream(Generic[Output]):
 
     def __init__(
         self,
-        batches: "Iterable[Sequence[Output | RejectedResult] | Found]",
+        batches: "Iterable[Sequence[Item[Output]] | Found]",
         models: Sequence[type[Output]],
         *,
         work: Work | None = None,
@@ -91,7 +91,7 @@ class ResultStream(Generic[Output]):
             if self.on_taken:
                 self.on_taken()
 
-    def __iter__(self) -> "Iterator[Sequence[Output | RejectedResult] | Found]":
+    def __iter__(self) -> "Iterator[Sequence[Item[Output]] | Found]":
         return iter(self.batches)
 
     @property
@@ -349,9 +349,7 @@ class _Writing(Generic[Output]):
         self._how = Recording(stream.existing, stream.keep_good, run_id, leases=leases)
         self._knows_earlier = False
 
-    def write(
-        self, part: Sequence[Output | RejectedResult] | Found, *, give_stored: bool
-    ) -> tuple[UpsertReport, list[Output]]:
+    def write(self, part: Sequence[Item[Output]] | Found, *, give_stored: bool) -> tuple[UpsertReport, list[Output]]:
         """Write a part; give the report, and what is stored if that is wanted."""
         stored: list[Output] = []
         if self._planned is not None:
@@ -381,7 +379,7 @@ class _Writing(Generic[Output]):
         if self._how.leases is not None:
             self._how.leases.close()
 
-    def _note_earlier(self, items: Iterable[Output | RejectedResult]) -> None:
+    def _note_earlier(self, items: Iterable[Item[Output]]) -> None:
         """Note which rows of ``rejected_result`` are of earlier runs, before the first that replaces any is written."""
         if self._knows_earlier:
             return
