@@ -8,6 +8,7 @@ change it.
 """
 
 import array
+import json
 import logging
 import tempfile
 import weakref
@@ -36,6 +37,7 @@ __all__ = [
     "DueReason",
     "DueRule",
     "DueSpectra",
+    "StillDue",
     "Need",
     "RecipeKey",
     "Rerun",
@@ -47,7 +49,6 @@ __all__ = [
     "newest_version",
     "select_due",
     "standing_of_spectra",
-    "still_due",
     "stored_versions",
     "why_version_is_due",
 ]
@@ -55,6 +56,8 @@ __all__ = [
 KEYS_IN_MEMORY = 100_000
 KEYS_PER_READ = 10_000
 BYTES_PER_KEY = 8
+
+IN_PLACE_OF_KEYS = -(2**62)
 
 logger = logging.getLogger(__name__)
 
@@ -206,21 +209,45 @@ def select_due(
     return run_transaction(database, lambda: DueSpectra(_stream(ordered)))
 
 
-def still_due(
-    output_model: type[PipelineOutputMixin],
-    spectrum_model: type[SpectrumMixin],
-    keys: Sequence[int],
-    **options: Unpack[DueOptions],
-) -> list[int]:
-    """Give those of some keys that `select_due` gives for the same arguments, its limit aside, in ascending order.
+class StillDue:
+    """Asks which of some keys are due now. The question is put together once: that takes longer than its answer.
 
-    It asks in the transaction that is open.
+    Parameters
+    ----------
+    output_model, spectrum_model, **options
+        As for `select_due`, whose limit doesn't count here.
     """
-    if not keys:
-        return []
-    query = _due_query(output_model, spectrum_model, **(options | {"limit": None}))
-    query = query.where(is_any_of(spectrum_model.spectrum_pk, keys)).order_by(spectrum_model.spectrum_pk)
-    return [key for (key,) in rows_of(query)]
+
+    def __init__(
+        self,
+        output_model: type[PipelineOutputMixin],
+        spectrum_model: type[SpectrumMixin],
+        **options: Unpack[DueOptions],
+    ):
+        self._models = (output_model, spectrum_model)
+        self._options: DueOptions = options | {"limit": None}
+        self._question: tuple[str, list[object], int] | None = None
+
+    def __call__(self, keys: Sequence[int]) -> list[int]:
+        """Give those that are due, in ascending order; it asks in the transaction that is open."""
+        if not keys:
+            return []
+        self._question = self._question or self._make_question()
+        sql, parameters, place = self._question
+        parameters = [*parameters[:place], _as_parameter(keys), *parameters[place + 1 :]]
+        return [key for (key,) in database.execute_sql(sql, parameters).fetchall()]
+
+    def _make_question(self) -> tuple[str, list[object], int]:
+        """Give SQL, its parameters, and which of these are the keys."""
+        key = self._models[1].spectrum_pk
+        query = _due_query(*self._models, **self._options)
+        sql, parameters = query.where(is_any_of(key, [IN_PLACE_OF_KEYS])).order_by(key).sql()
+        return sql, list(parameters), parameters.index(_as_parameter([IN_PLACE_OF_KEYS]))
+
+
+def _as_parameter(keys: Sequence[int]) -> object:
+    """Give keys as `is_any_of` sends them."""
+    return [int(key) for key in keys] if is_postgresql(database) else json.dumps([int(key) for key in keys])
 
 
 def count_due(

@@ -26,6 +26,8 @@ class Usage:
         The most memory that the process ever had, in bytes.
     slowest : list of (float, int)
         The slowest spectra: seconds, and ``spectrum_pk``.
+    setup_seconds : float
+        How much of the time the pipeline was set up, before it took a spectrum: once in a process.
     """
 
     host: str
@@ -34,6 +36,12 @@ class Usage:
     cpu_seconds: float
     peak_memory: int
     slowest: list[tuple[float, int]] = field(default_factory=list)
+    setup_seconds: float = 0.0
+
+    @property
+    def seconds_without_setup(self) -> float:
+        """What the chunk's spectra took."""
+        return self.seconds - self.setup_seconds
 
 
 @dataclass

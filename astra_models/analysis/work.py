@@ -8,10 +8,9 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
-from astra_models.analysis.due import DueOptions, DueSpectra, still_due
+from astra_models.analysis.due import DueOptions, DueSpectra, StillDue
 from astra_models.analysis.leases import Leases
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.spectrum import SpectrumMixin
@@ -21,6 +20,8 @@ __all__ = ["Chunk", "ChunkSize", "Selection", "Work"]
 MOST_SPECTRA = 10_000
 MOST_BYTES = 16_000_000
 SECONDS = 10.0
+LEAST_SECONDS = 0.3
+"""What a chunk takes at least, near the end too: sending one costs a tenth of that."""
 FIRST = 16
 GROWTH = 4
 
@@ -71,28 +72,49 @@ class ChunkSize:
     workers : int, optional
         How many processes work on chunks.
     bytes_per_spectrum : float, optional
-        The size of a spectrum's results.
+        The size of a spectrum's results, until chunks say it.
     seconds : float, optional
         How long a chunk is to take.
+    first : int, optional
+        How many spectra the first one has.
     """
 
-    def __init__(self, workers: int = 1, bytes_per_spectrum: float = 1.0, seconds: float = SECONDS):
+    def __init__(
+        self, workers: int = 1, bytes_per_spectrum: float = 1.0, seconds: float = SECONDS, first: int = FIRST
+    ):
         self.workers = workers
         self.seconds = seconds
-        self._most = max(1, min(MOST_SPECTRA, int(MOST_BYTES / max(1.0, bytes_per_spectrum))))
-        self._size = min(FIRST, self._most)
+        self._bytes = max(1.0, bytes_per_spectrum)
+        self._size = min(first, self._most)
+        self._least = 1
 
-    def note(self, n_spectra: int, seconds: float) -> None:
-        """Learn from a chunk how long spectra take."""
+    @property
+    def _most(self) -> int:
+        return max(1, min(MOST_SPECTRA, int(MOST_BYTES / self._bytes)))
+
+    def note(self, n_spectra: int, seconds: float, n_bytes: int = 0) -> None:
+        """Learn from a chunk how long spectra take.
+
+        Parameters
+        ----------
+        n_spectra : int
+            How many it had.
+        seconds : float
+            How long it took, without what a process does once only.
+        n_bytes : int, optional
+            The size of what was found.
+        """
+        self._bytes = max(self._bytes, n_bytes / n_spectra) if n_spectra >= FIRST else self._bytes
         if n_spectra < self._size / 2:
             return  # one of the last ones, or one that was cut: it says little
-        fitting = n_spectra * self.seconds / max(seconds, 1e-6)
-        self._size = int(max(1, min(self._most, fitting, GROWTH * self._size)))
+        per_second = n_spectra / max(seconds, 1e-6)
+        self._size = int(max(1, min(self._most, per_second * self.seconds, GROWTH * self._size)))
+        self._least = int(max(1, min(self._size, per_second * LEAST_SECONDS)))
 
     def of_next(self, left: int) -> int:
         """Give the size of the next chunk, if so many spectra are left."""
         fair = -(-left // (2 * self.workers)) if self.workers > 1 else left
-        return max(1, min(self._size, fair))
+        return max(1, min(self._size, max(fair, self._least)))
 
 
 @dataclass
@@ -125,6 +147,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self._left_out = [[] for _ in self.selections]
+        self._still_due = [StillDue(self.output_model, model, **options) for model, _, options in self.selections]
 
     @property
     def left(self) -> int:
@@ -150,10 +173,9 @@ class Work:
         return self._isolated.pop()
 
     def _claim(self, place: int, keys: list[int]) -> Chunk:
-        model, _, options = self.selections[place]
-        ask = partial(still_due, self.output_model, model, **options)
+        model = self.selections[place].model
         are_consecutive = self.is_whole and len(self.selections) == 1 and not self._is_second_look
-        claim = self.leases.claim(keys, ask, are_consecutive=are_consecutive)
+        claim = self.leases.claim(keys, self._still_due[place], are_consecutive=are_consecutive)
         if self._is_second_look:
             self.elsewhere += len(claim.left_out)
         else:

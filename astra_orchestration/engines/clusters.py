@@ -1,6 +1,7 @@
 """Starting workers: on this computer, by Slurm, or those of a scheduler that runs already."""
 
 import logging
+import multiprocessing.spawn
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ __all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
 SECONDS_TO_CLOSE = 10
 OLDEST_KEY_FILE = 7 * 86_400
 DASHBOARD = "127.0.0.1:0"
+WORKER_PROCESS = "Dask Worker process"
 WORKER_ENVIRONMENT = {"ASTRA_DATABASE_PATH": ":memory:"}
 """A worker uses the run's database, which comes with each chunk, and not what is configured where it runs."""
 SETTINGS = {
@@ -233,8 +235,29 @@ def _dask() -> Iterator[None]:
         import distributed  # noqa: F401
     except ImportError as error:
         raise _no_dask() from error
-    with dask.config.set(SETTINGS):
+    with dask.config.set(SETTINGS), _without_script():
         yield
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Keep new processes of Dask from running the script of this one: pipelines are imported from their modules.
+
+    That script may have no ``if __name__ == "__main__"``, or import what workers don't need.
+    """
+    prepare = multiprocessing.spawn.get_preparation_data
+
+    def prepared(name: str) -> dict[str, object]:
+        data = prepare(name)
+        if name.startswith(WORKER_PROCESS):
+            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
+        return data
+
+    multiprocessing.spawn.get_preparation_data = prepared
+    try:
+        yield
+    finally:
+        multiprocessing.spawn.get_preparation_data = prepare
 
 
 def _no_dask() -> MissingExtraError:
