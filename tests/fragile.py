@@ -62,6 +62,23 @@ def sets_up(spectra: Iterable[BossVisitSpectrum], log: str = "") -> Iterable[Roc
 
 
 @task
+def sets_up_for_long(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Take half a second before the first spectrum, and say so."""
+    time.sleep(0.5)
+    yield ...
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_000)
+
+
+@task
+def sets_up_for_long_in_silence(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Take half a second before the first spectrum."""
+    time.sleep(0.5)
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_000)
+
+
+@task
 def naps(spectra: Iterable[BossVisitSpectrum], seconds: float = 0.05) -> Iterable[Rocket]:
     """Sleep over each spectrum."""
     for spectrum in spectra:

@@ -92,6 +92,7 @@ class Analyst:
         self._calls: PipelineCalls[PipelineOutputMixin] | None = None
         self._items: Iterator[Item[PipelineOutputMixin]] = iter(())
         self._feed = _Feed()
+        self._setup = 0.0
         # What may have several answers is only complete when its generator has ended.
         self._keeps_generator = len(self._task.output_models) == 1 and self._task.v_astra == "installed"
 
@@ -101,15 +102,16 @@ class Analyst:
 
     def analyse_handed(self, keys: list[int], spectra: Iterable[AnySpectrum | Handed]) -> Found:
         """Analyse the spectra of a chunk, with the results of other pipelines that the pipeline takes."""
-        started, cpu = time.monotonic(), time.process_time()
+        started, cpu, self._setup = time.monotonic(), time.process_time(), 0.0
         self._feed.add(spectra)
         results: list[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]] = []
         failures: list[RejectedResult] = []
         undecided = Undecided([], [], 0)
         answered = 0
         while self._feed.has_more():
+            if self._calls is not None:
+                self._calls.on_take = self.on_take
             calls = self._calls or self._begin()
-            calls.on_take = self.on_take
             before = calls.asked.n_answered
             batch: list[Item[PipelineOutputMixin]] = []
             for item in self._items:
@@ -131,13 +133,27 @@ class Analyst:
             time.process_time() - cpu,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             _slowest(results),
+            self._setup,
         )
         return Found(keys, columns, failures + refused, undecided, answered, usage)
 
     def _begin(self) -> PipelineCalls[PipelineOutputMixin]:
         self._calls = self._task.calls(self._feed, self._recipe, decides=False)
         self._items = iter(self._calls)
+        self._calls.on_take = self._at_first(self._calls)
         return self._calls
+
+    def _at_first(self, calls: PipelineCalls[PipelineOutputMixin]) -> Callable[[int | None], None]:
+        """Have the time noted that the pipeline takes until it asks for a spectrum."""
+        began = time.monotonic()
+
+        def note(key: int | None) -> None:
+            self._setup += time.monotonic() - began - calls.waiting
+            calls.on_take = self.on_take
+            if self.on_take is not None:
+                self.on_take(key)
+
+        return note
 
 
 class _Feed:

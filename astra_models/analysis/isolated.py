@@ -82,7 +82,7 @@ def _work(assignment: Assignment, pipe: BinaryIO) -> None:
         else:
             found = analyst.analyse_handed(piece, [assignment.items[key] for key in piece])
         mark.put(None)
-        size.note(len(piece), found.usage.seconds)
+        size.note(len(piece), found.usage.seconds_without_setup)
         packed = found.pack()
         pipe.write(LENGTH.pack(len(packed)))
         pipe.write(packed)

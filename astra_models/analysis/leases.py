@@ -207,7 +207,11 @@ class Leases:
     def _lock(self) -> None:
         """Keep others from claiming until the transaction ends; SQLite's is exclusive from its begin."""
         if is_postgresql(database):
-            database.execute_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"astra lease {self.table}",))
+            # It needn't wait for the disk: a lease that a crash of the server loses is missed before anything is written.
+            database.execute_sql(
+                "SELECT set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtext(%s))",
+                (f"astra lease {self.table}",),
+            )
 
     def _start_renewals(self) -> None:
         if self._renewals is None:

@@ -19,9 +19,10 @@ __all__ = ["Chunk", "ChunkSize", "Selection", "Work"]
 
 MOST_SPECTRA = 10_000
 MOST_BYTES = 16_000_000
-SECONDS = 10.0
-LEAST_SECONDS = 0.3
-"""What a chunk takes at least, near the end too: sending one costs a tenth of that."""
+LEAST_SECONDS, SECONDS, MOST_SECONDS = 0.3, 10.0, 30.0
+"""What a chunk is to take: at least, near the end; in the middle; and with many workers."""
+SECONDS_TO_SEND = 0.02
+"""What it takes to send a chunk and to get it back, in a process that serves all workers."""
 FIRST = 16
 GROWTH = 4
 
@@ -74,16 +75,19 @@ class ChunkSize:
     bytes_per_spectrum : float, optional
         The size of a spectrum's results, until chunks say it.
     seconds : float, optional
-        How long a chunk is to take.
+        How long a chunk is to take; if not given, 10, and up to 30 for so many workers that the process which sends
+        chunks couldn't serve them all.
     first : int, optional
         How many spectra the first one has.
     """
 
     def __init__(
-        self, workers: int = 1, bytes_per_spectrum: float = 1.0, seconds: float = SECONDS, first: int = FIRST
+        self, workers: int = 1, bytes_per_spectrum: float = 1.0, seconds: float | None = None, first: int = FIRST
     ):
         self.workers = workers
-        self.seconds = seconds
+        to_serve_all = workers * SECONDS_TO_SEND
+        self.seconds = min(MOST_SECONDS, max(SECONDS, 2 * to_serve_all)) if seconds is None else seconds
+        self._least_seconds = min(self.seconds, max(LEAST_SECONDS, to_serve_all))
         self._bytes = max(1.0, bytes_per_spectrum)
         self._size = min(first, self._most)
         self._least = 1
@@ -109,12 +113,12 @@ class ChunkSize:
             return  # one of the last ones, or one that was cut: it says little
         per_second = n_spectra / max(seconds, 1e-6)
         self._size = int(max(1, min(self._most, per_second * self.seconds, GROWTH * self._size)))
-        self._least = int(max(1, min(self._size, per_second * LEAST_SECONDS)))
+        self._least = int(max(1, min(self._size, per_second * self._least_seconds)))
 
     def of_next(self, left: int) -> int:
         """Give the size of the next chunk, if so many spectra are left."""
         fair = -(-left // (2 * self.workers)) if self.workers > 1 else left
-        return max(1, min(self._size, max(fair, self._least)))
+        return max(1, min(self._size, max(fair, self._least), left))
 
 
 @dataclass

@@ -119,10 +119,9 @@ class _WorkerParts:
     def _results(self, workers: Workers) -> Iterator[Found]:
         from distributed import as_completed
 
-        size = ChunkSize(workers.number, self._bytes_per_spectrum())
+        size = ChunkSize(workers.number, self._bytes_per_spectrum(), first=1)
         sent: dict[Future, _Sent] = {}
         completed = as_completed(loop=workers.client.loop)
-        is_more = True
 
         def send(item: _Sent, suspect: int | None = None) -> None:
             if item.chunk.isolated or item.losses:
@@ -132,12 +131,16 @@ class _WorkerParts:
             sent[future] = item
             completed.add(future)
 
+        is_more = True
         while True:
-            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number:
+            n_new = 0
+            # What has come back says how large the next ones are to be: many workers aren't all sent small ones first.
+            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or not completed.has_ready()):
                 chunk = self._work.chunk(size.of_next(self._work.left))
                 is_more = chunk is not None
                 if chunk is not None:
                     send(_Sent(chunk, self.make_order(chunk, workers)))
+                    n_new += 1
             if not sent:
                 return
             future = next(completed)
@@ -149,7 +152,7 @@ class _WorkerParts:
             future.release()
             for some in packed:
                 found = Found.unpack(some)
-                size.note(len(found.keys), found.usage.seconds)
+                size.note(len(found.keys), found.usage.seconds_without_setup, len(some))
                 for _ in self._counted(found.keys):  # pyright: ignore[reportArgumentType]  only their number counts
                     pass
                 yield self._gathering.take(found)

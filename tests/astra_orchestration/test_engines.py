@@ -28,6 +28,7 @@ from astra_orchestration.engines.clusters import Local, Slurm
 from astra_orchestration.engines.on_workers import OnWorkers
 from tests import fragile
 
+ROOT = Path(__file__).parents[2]
 UNLIKE = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk", "tag"}
 """What isn't the same in two runs. Times are looked at as far as they can be."""
 
@@ -252,3 +253,46 @@ def ended_within(seconds: float, processes: list[int]) -> None:
     while alive := [number for number in processes if identity(number) is not None]:
         assert time.monotonic() < give_up, f"{alive} are still there"
         time.sleep(0.1)
+
+
+# ---- what workers are
+
+
+SCRIPT = """
+import dagster
+import importlib
+import sys
+
+from astra_orchestration.engines.clusters import Local
+
+print("the script runs")
+
+
+def loaded():
+    importlib.import_module("astra_orchestration.engines.tasks")
+    importlib.import_module("tests.fragile")
+    status = open("/proc/self/status").read()
+    return [name for name in ("dagster", "distributed") if name in sys.modules], int(status.split("VmRSS:")[1].split()[0])
+
+
+with Local(workers=1).open() as workers:
+    print(*workers.client.run(loaded).values())
+"""
+
+
+def test_a_worker_imports_no_dagster_and_does_not_run_the_script_of_the_run(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)  # as scripts are: without `if __name__ == "__main__"`
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ASTRA_DATABASE_PATH": ":memory:"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "the script runs" and len(lines) == 2, done.stderr
+    modules, kilobytes = eval(lines[1])
+    assert modules == ["distributed"]
+    assert kilobytes / 1024 < 100
+
+
+def test_what_a_worker_imports_of_ours_has_no_dagster() -> None:
+    code = "import sys, astra_orchestration.engines.tasks; print([m for m in sys.modules if m.startswith('dagster')])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ASTRA_DATABASE_PATH": ":memory:"}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == "[]"
