@@ -49,7 +49,8 @@ def prepare(n_spectra: int, files: Sequence[str] = ()) -> None:
     database.execute_sql(
         f"{numbers} INSERT INTO boss_visit_spectrum (spectrum_pk, source_pk, created, modified, release, filetype, "
         "run2d, mjd, fieldid, catalogid, spec_file, gri_gaia_transform_flags, zwarning_flags) "
-        f"SELECT i, i - i / {SOURCES} * {SOURCES} + 1, '{NOW}', '{NOW}', 'sdss5', 'specFull', 'v6', 60000, 1, i, 'none', 0, 0 FROM n"
+        f"SELECT i, i - i / {SOURCES} * {SOURCES} + 1, '{NOW}', '{NOW}', 'sdss5', 'specFull', 'v6', 60000, 1, i, "
+        "'none', 0, 0 FROM n"
     )
     for place, file in enumerate(files):
         key, number = BossVisitSpectrum.spectrum_pk, len(files)

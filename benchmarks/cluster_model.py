@@ -12,7 +12,7 @@ import heapq
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -203,7 +203,8 @@ def hours(seconds: float) -> str:
 
 def forecasts(costs: Costs) -> Iterator[str]:
     """Give the table of what so many workers do, and what helps."""
-    yield "| a spectrum takes | workers | time | efficiency | first bottleneck | 4 runs that share | 4 runs, chunks of 60 s |"
+    columns = ("a spectrum takes", "workers", "time", "efficiency", "first bottleneck")
+    yield f"| {' | '.join(columns)} | 4 runs that share | 4 runs, chunks of 60 s |"
     yield f"|{' --- |' * 7}"
     longer = replace(costs, seconds_per_chunk=60.0)
     for seconds, name in SECONDS.items():
@@ -309,7 +310,9 @@ def on_fake_workers(number: int = 200, processes: int = 4) -> Iterator[str]:
         rate = measure(client, 0.2, 5 * number)
         task = 1 / rate
         yield f"| {number} | chunks of 0.2 s | {rate:.0f} chunks/s | (gives {1000 * task:.1f} ms a chunk) |"
-        costs = Costs(claim=0.0, task=task, row=0.0, spectrum=0.0, read=0.0, files=0.0, setup=0.0, seconds_per_chunk=0.1)
+        costs = Costs(
+            claim=0.0, task=task, row=0.0, spectrum=0.0, read=0.0, files=0.0, setup=0.0, seconds_per_chunk=0.1
+        )
         for seconds in (2.0, 8.0):
             n_chunks = 5 * number if seconds < 5 else 3 * number
             rate = measure(client, seconds, n_chunks)

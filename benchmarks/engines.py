@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,7 +189,7 @@ def again(target: Target) -> None:
 def sleeping(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     """Compare workers that sleep with one process that does."""
     ratios = []
-    with _spectra("sqlite", sizes(2000)) as target:
+    with stored("sqlite", sizes(2000)) as target:
         for _ in range(rounds):
             one = Arrivals(measure("naps_in_process", target)).rate
             again(target)
@@ -205,7 +206,7 @@ def fitting(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     ratios, of_cpu = [], []
     with tempfile.TemporaryDirectory(prefix="astra-bench-") as folder:
         visits = sorted((Path(make_sample(folder, stars=STARS).folder) / "visits").rglob("*.fits"))
-        with _spectra("sqlite", sizes(2000), [str(path) for path in visits]) as target:
+        with stored("sqlite", sizes(2000), [str(path) for path in visits]) as target:
             for _ in range(rounds):
                 plain = [result_of(half) for half in [start("corv_in_halves", target, half) for half in range(2)]]
                 again(target)
@@ -216,13 +217,15 @@ def fitting(sizes: Sizes, rounds: int) -> Iterator[Figure]:
                 of_cpu.append(sum(half["cpu"] for half in plain) / on_workers["cpu"])
     what = f"Corv, {sizes(2000):,} spectra, against two plain processes with half each"
     yield Figure(what, f"{statistics.median(ratios):.3f}", "0.85", "0.95")
-    yield Figure("the same by CPU time of all processes, start and imports too", f"{statistics.median(of_cpu):.3f}", "", "")
+    yield Figure(
+        "the same by CPU time of all processes, start and imports too", f"{statistics.median(of_cpu):.3f}", "", ""
+    )
 
 
 def empty(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     """Measure what a result costs that took no time to find."""
     for backend in BACKENDS:
-        with _spectra(backend, sizes(100_000)) as target:
+        with stored(backend, sizes(100_000)) as target:
             each = []
             for _ in range(rounds):
                 each.append(1e6 / Arrivals(measure("nothing_on_workers", target)["arrivals"]).rate)
@@ -235,7 +238,7 @@ def memory(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     """Measure by how much a run grows."""
     del rounds  # the same each time
     for backend in BACKENDS:
-        with _spectra(backend, sizes(200_000)) as target:
+        with stored(backend, sizes(200_000)) as target:
             megabytes = measure("nothing_on_workers", target)["megabytes"]
         what = f"the run's memory over {sizes(200_000):,} spectra, above its start, {backend}"
         yield Figure(what, f"{megabytes:.0f} MB", "< 100 MB", "")
@@ -243,7 +246,7 @@ def memory(sizes: Sizes, rounds: int) -> Iterator[Figure]:
 
 def starting(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     """Measure how long it takes until something is found, and what a worker weighs until then."""
-    with _spectra("sqlite", sizes(1000)) as target:
+    with stored("sqlite", sizes(1000)) as target:
         found = []
         for _ in range(rounds):
             found.append(measure("first_result", target))
@@ -257,7 +260,7 @@ def starting(sizes: Sizes, rounds: int) -> Iterator[Figure]:
 def claiming(sizes: Sizes, rounds: int) -> Iterator[Figure]:
     """Measure what it takes to lease spectra."""
     for backend in BACKENDS:
-        with _spectra(backend, sizes(100_000)) as target:
+        with stored(backend, sizes(100_000)) as target:
             spent = statistics.median(measure("claims", target) for _ in range(rounds))
         what = f"a claim of {KEYS_PER_CLAIM} spectra with its second question, {backend}"
         yield Figure(what, f"{spent:.2f} ms", "< 5 ms", "< 1 ms")
@@ -266,22 +269,13 @@ def claiming(sizes: Sizes, rounds: int) -> Iterator[Figure]:
 FIGURES = {function.__name__: function for function in (sleeping, fitting, empty, memory, starting, claiming)}
 
 
-class _spectra:
-    """A database with spectra."""
-
-    def __init__(self, backend: str, n_spectra: int, files: Sequence[str] = ()):
-        self._made = new_database(backend)
-        self._n_spectra = n_spectra
-        self._files = files
-
-    def __enter__(self) -> Target:
-        target = self._made.__enter__()
+@contextmanager
+def stored(backend: str, n_spectra: int, files: Sequence[str] = ()) -> Iterator[Target]:
+    """Make a database with spectra, and give how to open it."""
+    with new_database(backend) as target:
         open_database(target)
-        prepare(self._n_spectra, self._files)
-        return target
-
-    def __exit__(self, *error: Any) -> None:
-        self._made.__exit__(*error)
+        prepare(n_spectra, files)
+        yield target
 
 
 def lines_of(names: Sequence[str], scale: float, rounds: int) -> Iterator[str]:

@@ -207,7 +207,7 @@ class Leases:
     def _lock(self) -> None:
         """Keep others from claiming until the transaction ends; SQLite's is exclusive from its begin."""
         if is_postgresql(database):
-            # It needn't wait for the disk: a lease that a crash of the server loses is missed before anything is written.
+            # It needn't wait for the disk: if a crash of the server loses it, what was found isn't written.
             database.execute_sql(
                 "SELECT set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtext(%s))",
                 (f"astra lease {self.table}",),

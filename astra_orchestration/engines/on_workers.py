@@ -135,7 +135,9 @@ class _WorkerParts:
         while True:
             n_new = 0
             # What has come back says how large the next ones are to be: many workers aren't all sent small ones first.
-            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or not completed.has_ready()):
+            while (
+                is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or not completed.has_ready())
+            ):
                 chunk = self._work.chunk(size.of_next(self._work.left))
                 is_more = chunk is not None
                 if chunk is not None:

@@ -271,8 +271,8 @@ print("the script runs")
 def loaded():
     importlib.import_module("astra_orchestration.engines.tasks")
     importlib.import_module("tests.fragile")
-    status = open("/proc/self/status").read()
-    return [name for name in ("dagster", "distributed") if name in sys.modules], int(status.split("VmRSS:")[1].split()[0])
+    kilobytes = int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
+    return [name for name in ("dagster", "distributed") if name in sys.modules], kilobytes
 
 
 with Local(workers=1).open() as workers:
