@@ -30,6 +30,7 @@ MOST_CHUNKS = 60_000
 """After so many the rest is taken to go on as the second half of them did."""
 FEWEST_TO_SHARE = 100
 CHUNKS_PER_WORKER = 2
+FEW_WAIT = 0.95
 FULL = 0.85
 """What is this busy has others wait for it."""
 COLOURS = {0.005: "#0072b2", 0.05: "#009e73", 5.0: "#d55e00", 600.0: "#cc79a7"}
@@ -84,11 +85,13 @@ class Outcome(NamedTuple):
     @property
     def bottleneck(self) -> str:
         """What workers wait for, if that is one thing; scheduler and writer are in one process."""
+        if self.efficiency > FEW_WAIT:
+            return "none"
         if self.files > FULL:
             return "file system"
         if self.scheduler + self.writer > FULL:
             return "scheduler" if self.scheduler > self.writer else "writer"
-        return "start and end" if self.efficiency < 0.5 else "none"
+        return "start and end" if self.efficiency < 0.5 else "reading files"
 
 
 def simulate(workers: int, n_spectra: int, seconds: float, costs: Costs, runs: int = 1) -> Outcome:
@@ -196,9 +199,9 @@ class _Run:
 
 def hours(seconds: float) -> str:
     """Write a time in hours or days."""
-    if seconds < 600:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:,.1f} h" if seconds < 200 * 3600 else f"{seconds / 86_400:,.0f} days"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.0f} h" if seconds < 200 * 3600 else f"{seconds / 86_400:,.0f} days"
 
 
 def forecasts(costs: Costs) -> Iterator[str]:

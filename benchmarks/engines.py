@@ -93,7 +93,7 @@ def naps_on_workers() -> object:
 def naps_in_process() -> object:
     """Give when results arrive of a process that sleeps, a fifth as many."""
     due = len(BossVisitSpectrum.select())
-    return run(naps, InProcess(), parameters={"seconds": NAP}, batch_size=10, limit=max(20, due // 5))
+    return run(naps, InProcess(), parameters={"seconds": NAP}, batch_size=40, limit=max(20, due // 5))
 
 
 def spent() -> float:

@@ -1,7 +1,9 @@
 """The benchmarks start, and what they write has its place. They are run by `make bench`."""
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def test_every_benchmark_has_its_table_and_every_table_its_benchmark() -> None:
     assert written == {name: [name] for name in tables()}
     for name in written:
         assert f"`benchmarks/{name}.py`" in PAGE.read_text()
+
+
+def test_a_figure_of_engines_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark is one of processes that start each other, so one figure is measured, of a few spectra."""
+    command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "engines.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = ["--only", "claiming", "--only", "starting", "--scale", "0.02", "--rounds", "1"]
+    lines = subprocess.check_output([*command, *options], env=environment, text=True, timeout=300).splitlines()
+    assert [line.count("|") for line in lines] == [7] * 6
+    values = [float(line.split("|")[2].split()[0]) for line in lines[2:]]
+    assert all(value > 0 for value in values)
 
 
 def test_figures_are_put_between_their_marks_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
