@@ -36,6 +36,8 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # It looks at what each worker does a hundred times in a second, and takes a share of the core for that.
+    "distributed.worker.profile.enabled": False,
     "distributed.admin.log-format": "%(name)s: %(message)s",
 }
 
@@ -223,7 +225,7 @@ class Address(Cluster):
                     "address"
                 ) from error
             with client:
-                number = max(1, sum(client.nthreads().values()))
+                number = max(1, len(client.nthreads()))
                 yield Workers(client, number, Path(self.marks or folder))
 
 

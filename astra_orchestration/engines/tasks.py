@@ -4,6 +4,7 @@ import faulthandler
 import os
 import pickle
 import resource
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,11 +81,17 @@ def mark_of(marks: Path, number: int) -> Path:
 
 
 _analysts: dict[bytes, Analyst] = {}
+_one_at_a_time = threading.Lock()
+"""A worker may have several threads, but one pipeline, which goes from chunk to chunk."""
 
 
 def analyse(packed: Packed) -> list[bytes]:
     """Analyse a chunk."""
-    order = packed.order()
+    with _one_at_a_time:
+        return _analyse(packed.order())
+
+
+def _analyse(order: Order) -> list[bytes]:
     _limit_memory(order.limits.memory)
     mark = _Watch(order)
     analyst = _analyst(order.job)

@@ -255,6 +255,22 @@ def ended_within(seconds: float, processes: list[int]) -> None:
         time.sleep(0.1)
 
 
+def test_the_workers_of_a_scheduler_that_runs_already(database: peewee.Database, make_spectra: Any) -> None:
+    """They may have several threads, which would call one pipeline at once."""
+    from distributed import LocalCluster
+
+    make_spectra(300)
+    with LocalCluster(n_workers=2, threads_per_worker=3, dashboard_address="127.0.0.1:0") as cluster:
+        engine = configured_engine("address", address=cluster.scheduler_address)
+        stream = analyse(fragile.naps, parameters={"seconds": 0.002}, engine=engine)
+        assert write(stream).inserted == 300
+        run = PipelineRun.select().order_by(PipelineRun.pk.desc()).get()
+        assert (run.engine, run.workers) == ("address", 2)
+    make_spectra(1)
+    with pytest.raises(WorkerError, match="there is no scheduler of Dask at tcp://"):
+        write(analyse(fragile.naps, engine=engine))
+
+
 # ---- what workers are
 
 
