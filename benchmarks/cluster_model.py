@@ -2,7 +2,7 @@
 
 Workers take chunks, as large as `astra_models.analysis.work.ChunkSize` makes them. The run's process does one thing at
 a time: it leases and sends chunks, and writes what comes back. All files are on one file system, which opens so many in
-a second. ``--measure`` compares the model with workers of this machine that sleep, and with 200 fake ones.
+a second. ``--measure`` compares the model with workers of this machine that sleep.
 
     python benchmarks/cluster_model.py [--measure] [--plot docs/images/cluster.svg] [--write docs/benchmarks.md]
 """
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
@@ -275,61 +275,12 @@ def on_this_machine(n_spectra: int) -> Iterator[str]:
         yield f"| {workers} | {n_spectra:,} spectra of 50 ms | {rate:.1f} spectra/s | {modelled:.1f} |"
 
 
-def nap(seconds: float) -> bytes:
-    """Sleep, and give something."""
-    time.sleep(seconds)
-    return b"x" * 1000
-
-
-def on_fake_workers(number: int = 200, processes: int = 4) -> Iterator[str]:
-    """Compare Dask's scheduler, in this process, with the model: threads of a few processes are its workers.
-
-    What a chunk costs is measured first, with chunks so short that workers wait.
-    """
-    import dask
-    from distributed import Client, LocalCluster, as_completed
-
-    from astra_orchestration.engines.clusters import SETTINGS
-
-    def measure(client: Any, seconds: float, n_chunks: int) -> float:
-        left = n_chunks
-        started = time.monotonic()
-        first = min(left, CHUNKS_PER_WORKER * number)
-        done = as_completed([client.submit(nap, seconds, pure=False) for _ in range(first)], loop=client.loop)
-        left -= first
-        for future in done:
-            future.result()
-            if left:
-                left -= 1
-                done.add(client.submit(nap, seconds, pure=False))
-        return n_chunks / (time.monotonic() - started)
-
-    with (
-        dask.config.set(SETTINGS),
-        LocalCluster(processes, threads_per_worker=number // processes, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        measure(client, 0.0, number)
-        rate = measure(client, 0.2, 5 * number)
-        task = 1 / rate
-        yield f"| {number} | chunks of 0.2 s | {rate:.0f} chunks/s | (gives {1000 * task:.1f} ms a chunk) |"
-        costs = Costs(
-            claim=0.0, task=task, row=0.0, spectrum=0.0, read=0.0, files=0.0, setup=0.0, seconds_per_chunk=0.1
-        )
-        for seconds in (2.0, 8.0):
-            n_chunks = 5 * number if seconds < 5 else 3 * number
-            rate = measure(client, seconds, n_chunks)
-            modelled = n_chunks / simulate(number, n_chunks, seconds, costs).seconds
-            yield f"| {number} | chunks of {seconds:.0f} s | {rate:.1f} chunks/s | {modelled:.1f} |"
-
-
 def lines_of(measure: bool, costs: Costs) -> Iterator[str]:
     """Give the lines of the tables."""
     yield from forecasts(costs)
     if measure:
         yield ""
         yield from on_this_machine(600)
-        yield from on_fake_workers()
 
 
 def main() -> None:
