@@ -184,7 +184,8 @@ class Slurm(Cluster):
                 *self.prologue,
                 *(f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()),
             ],
-            "job_extra_directives": list(self.directives),
+            # A job that was requeued would come back beside the one that has replaced it.
+            "job_extra_directives": ["--no-requeue", *self.directives],
             "worker_extra_args": [*lifetime, "--no-dashboard"],
             "security": _security_of(folder),
             "protocol": "tls://",

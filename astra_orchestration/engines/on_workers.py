@@ -213,7 +213,11 @@ class _WorkerParts:
         path = mark_of(item.order.marks, item.order.number)
         if not path.exists():
             return None
-        mark = MarkFile(path)
+        try:
+            mark = MarkFile(path)
+        except OSError as error:  # the worker had no room for it
+            logger.warning("%s can't be read: %s", path, error_text(error))
+            return None
         key = mark.read().key
         mark.remove()
         return key

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astra_models.errors import WorkerError
-from astra_models.messages import printable
+from astra_models.messages import one_line, printable
 from astra_orchestration.engines.environment import without_secrets
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Submissions:
     jobs: dict[str, str] = field(default_factory=dict)
     """Slurm's number of each job, by the worker's name."""
     refused: str | None = None
-    """What Slurm said, if it refused a job before it took any."""
+    """What Slurm said when it refused a job, at the start, or again and again."""
 
 
 def make_cluster(settings: Mapping[str, Any]) -> "tuple[SLURMCluster, Submissions]":
@@ -73,25 +73,32 @@ def make_cluster(settings: Mapping[str, Any]) -> "tuple[SLURMCluster, Submission
     """
     from dask_jobqueue import SLURMCluster
     from dask_jobqueue.slurm import SLURMJob
+    from distributed.deploy.spec import ProcessInterface
 
     submissions = Submissions()
 
     class Job(SLURMJob):
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except RuntimeError as error:
+                submissions.refused = str(error)
+                await ProcessInterface.start(self)  # Dask can only close what has started
+
         async def _submit_job(self, script_filename: str) -> str:
-            for attempt in range(MOST_SUBMISSIONS):
+            for attempt in range(1, MOST_SUBMISSIONS + 1):
                 try:
                     printed = await self._call([self.submit_command, script_filename], env=without_secrets())
                 except RuntimeError as error:
                     said = str(error).partition("stderr:")[2].strip() or str(error)
-                    if not submissions.jobs:
-                        submissions.refused = said
-                        raise
-                    logger.warning("Slurm doesn't take a job (attempt %d): %s", attempt + 1, printable(said))
+                    if not submissions.jobs or attempt == MOST_SUBMISSIONS:
+                        raise RuntimeError(said) from error
+                    logger.warning("Slurm doesn't take a job, which is tried again: %s", one_line(said))
                     await asyncio.sleep(SECONDS_BETWEEN_SUBMISSIONS)
                 else:
                     submissions.jobs[str(self.name)] = self._job_id_from_submit_output(printed)
                     return printed
-            raise RuntimeError(f"Slurm didn't take a job in {MOST_SUBMISSIONS} attempts")
+            raise AssertionError("unreachable")
 
     class Cluster(SLURMCluster):
         job_cls = Job
@@ -134,7 +141,7 @@ class SlurmWatch:
         """
         if self._submissions.refused is not None:
             raise WorkerError(
-                f"Slurm refuses the job of workers: {printable(self._submissions.refused)}; see the engine's settings "
+                f"Slurm refuses the job of workers: {one_line(self._submissions.refused)}; see the engine's settings "
                 "(queue, account, memory, cores, walltime, directives)"
             )
         now = time.monotonic()
