@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
 
 DASHBOARD = "127.0.0.1:0"
+"""Where Dask shows what goes on: unencrypted, so for users of this computer only."""
 WORKER_ENVIRONMENT = {"ASTRA_DATABASE_PATH": ":memory:"}
 """A worker uses the run's database, which comes with each chunk, and not what is configured where it runs."""
 SETTINGS = {
@@ -118,6 +119,7 @@ class Local(Cluster):
                     security=_security(),
                     host="127.0.0.1",
                     dashboard_address=DASHBOARD,
+                    worker_dashboard_address=DASHBOARD,
                     local_directory=folder,
                     env=WORKER_ENVIRONMENT,
                     silence_logs=logging.ERROR,
@@ -186,7 +188,7 @@ class Slurm(Cluster):
             ],
             # A job that was requeued would come back beside the one that has replaced it.
             "job_extra_directives": ["--no-requeue", *self.directives],
-            "worker_extra_args": [*lifetime, "--no-dashboard"],
+            "worker_extra_args": [*lifetime, "--no-dashboard", "--dashboard-address", DASHBOARD],
             "security": _security_of(folder),
             "protocol": "tls://",
             "scheduler_options": {"dashboard_address": DASHBOARD},

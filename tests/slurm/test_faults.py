@@ -63,10 +63,10 @@ def test_a_node_that_is_drained_gets_no_new_jobs_and_one_that_fails_blames_nobod
 def test_workers_leave_in_order_before_their_walltime(
     database: peewee.Database, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines
 ) -> None:
-    make_spectra(1500)
+    make_spectra(1200)
     stream = analyse(fragile.naps, parameters={"seconds": 0.1}, engine=on_slurm(walltime="00:01:00"))
     write(stream)
-    require_each_once(1500)
+    require_each_once(1200)
     assert stream.usage is not None and len(stream.usage.peak_memory) > 2, "others took over"
 
 
@@ -85,15 +85,22 @@ def run_beside(folder: Path, shared: Path) -> Iterator["subprocess.Popen[bytes]"
         process.wait()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_no_jobs_no_leases_and_whole_batches(
-    database: peewee.Database,
-    make_spectra: Any,
-    slurm: SlurmCluster,
-    on_slurm: Engines,
-    shared: Path,
-    tmp_path: Path,
-    ending: signal.Signals,
+@pytest.mark.postgresql_only(reason="SIGKILL is tried on SQLite")
+def test_a_run_that_is_told_to_end_leaves_no_jobs_no_leases_and_whole_batches(
+    database: peewee.Database, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines, shared: Path, tmp_path: Path
+) -> None:
+    end_and_finish(signal.SIGTERM, make_spectra, slurm, on_slurm, shared, tmp_path)
+
+
+@pytest.mark.sqlite_only(reason="SIGTERM is tried on PostgreSQL")
+def test_a_run_that_is_killed_leaves_no_jobs_and_whole_batches_and_the_next_one_finishes(
+    database: peewee.Database, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines, shared: Path, tmp_path: Path
+) -> None:
+    end_and_finish(signal.SIGKILL, make_spectra, slurm, on_slurm, shared, tmp_path)
+
+
+def end_and_finish(
+    ending: signal.Signals, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines, shared: Path, tmp_path: Path
 ) -> None:
     make_spectra(600)
     with run_beside(tmp_path, shared) as process:
