@@ -260,9 +260,7 @@ def _no_dask() -> MissingExtraError:
 
 
 @contextmanager
-def _closing(
-    cluster: object, number: int, marks: Path, check: Callable[[], None] = lambda: None
-) -> Iterator[Workers]:
+def _closing(cluster: object, number: int, marks: Path, check: Callable[[], None] = lambda: None) -> Iterator[Workers]:
     from distributed import Client
 
     with cluster, Client(cluster, set_as_default=False) as client:  # pyright: ignore[reportGeneralTypeIssues]

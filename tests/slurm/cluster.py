@@ -137,7 +137,9 @@ def running_cluster(cpus: int = 4) -> Iterator[SlurmCluster]:
         Cores of each node; there may be more than there really are.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="astra-slurm-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="astra-slurm-", ignore_cleanup_errors=True))
+        )
         folder.chmod(0o755)
         controller_port, port_1, port_2 = _free_ports(3)
         for name in ("state", "log", "spool-n1", "spool-n2"):

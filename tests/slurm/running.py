@@ -20,6 +20,12 @@ if __name__ == "__main__":
     )
     stream = analyse(pipeline, parameters={"seconds": float(seconds)}, engine=engine)
     try:
-        write(stream, run_id="ended", on_progress=lambda progress: print(progress.done, flush=True), interval=0.1, growth=1)
+        write(
+            stream,
+            run_id="ended",
+            on_progress=lambda progress: print(progress.done, flush=True),
+            interval=0.1,
+            growth=1,
+        )
     except Terminated:
         sys.exit(143)

@@ -1,7 +1,6 @@
 """Pipelines called by workers that a real Slurm starts: each row once, whatever becomes of a job."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,7 @@ class Meanwhile:
         try:
             wait_until(lambda: stream.taken >= after, 60, "nothing is done")
             what()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self._error = error
 
     def __enter__(self) -> None:
@@ -72,7 +71,9 @@ def test_jobs_give_what_the_run_itself_would(database: peewee.Database, make_spe
     stream = analyse(fragile.fragile, engine=on_slurm(cores=2, jobs=1))
     report = write(stream)
     assert report.inserted == 198 and stored() == rows
-    assert sorted(RejectedResult.select(RejectedResult.message, RejectedResult.spectrum_pk).tuples()) == sorted(failures)
+    assert sorted(RejectedResult.select(RejectedResult.message, RejectedResult.spectrum_pk).tuples()) == sorted(
+        failures
+    )
     assert stream.usage is not None and stream.usage.workers == 2 and not Lease.select().exists()
 
 

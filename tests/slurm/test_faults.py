@@ -181,7 +181,9 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_loses_nothing(
     with scheduler(tmp_path) as (process, file):
         worker = f"ASTRA_DATABASE_PATH=:memory: {sys.executable} -m distributed.cli.dask_worker --nthreads 1 --scheduler-file {file}"
         for _ in range(2):
-            slurm.ask("sbatch", "-o", str(tmp_path / "worker-%j.log"), f"--wrap={worker} --no-dashboard --memory-limit 0")
+            slurm.ask(
+                "sbatch", "-o", str(tmp_path / "worker-%j.log"), f"--wrap={worker} --no-dashboard --memory-limit 0"
+            )
         engine = OnWorkers(Address(address=json.loads(Path(file).read_text())["address"]))
         stream = analyse(fragile.naps, parameters=NAP, engine=engine)
         with Meanwhile(stream, process.kill, after=50), pytest.raises(WorkerError, match="has gone"):
@@ -196,9 +198,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     """Mount a file system of a megabyte."""
     folder.mkdir()
     try:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True, capture_output=True
-        )
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a file system can't be mounted here: {getattr(error, 'stderr', error)}")
     try:

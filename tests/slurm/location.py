@@ -1,0 +1,41 @@
+"""A code location whose jobs are short, or long, or end their process."""
+
+import os
+import time
+
+import dagster as dg
+
+
+@dg.op
+def says(context: dg.OpExecutionContext) -> None:
+    context.log.info("said")
+
+
+@dg.op
+def lasts() -> None:
+    for _ in range(6000):
+        time.sleep(0.1)
+
+
+@dg.op
+def dies() -> None:
+    print("last words", flush=True)
+    os._exit(3)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def short() -> None:
+    says()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def lasting() -> None:
+    lasts()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def dying() -> None:
+    dies()
+
+
+defs = dg.Definitions(jobs=[short, lasting, dying])
