@@ -20,7 +20,7 @@ from astra_orchestration.engines.shared_folder import SharedFolder, dead_runs, m
 from astra_orchestration.engines.slurm_jobs import SlurmWatch, Submissions, ask_slurm, make_cluster
 
 if TYPE_CHECKING:
-    from dask_jobqueue import SLURMCluster
+    from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
 __all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
@@ -232,7 +232,7 @@ class Address(Cluster):
                     "address"
                 ) from error
             with client:
-                number = max(1, sum(client.nthreads().values()))
+                number = max(1, sum(client.nthreads().values()))  # pyright: ignore[reportAttributeAccessIssue]
                 yield Workers(client, number, Path(self.marks or folder), partial(self._require_scheduler, client))
 
     def _require_scheduler(self, client: "Client") -> None:
@@ -247,7 +247,7 @@ class Address(Cluster):
 def _dask() -> Iterator[None]:
     """Make sure that Dask is there, and set what this engine needs."""
     try:
-        import dask
+        import dask.config
         import distributed  # noqa: F401
     except ImportError as error:
         raise _no_dask() from error

@@ -189,8 +189,8 @@ class _WorkerParts:
             if self._gathering.answered:
                 raise
             raise WorkerError(
-                f"{self._pipeline.name}: a worker can't reach the database: {error_text(error)}; if it may not, set the "
-                "engine's `carry` to rows, or to pixels"
+                f"{self._pipeline.name}: a worker can't reach the database: {error_text(error)}; if it may not, set "
+                "the engine's `carry` to rows, or to pixels"
             ) from error
 
     def _after_loss(self, item: _Sent) -> _Sent:

@@ -18,7 +18,7 @@ from astra_models.messages import one_line, printable
 from astra_orchestration.engines.environment import without_secrets
 
 if TYPE_CHECKING:
-    from dask_jobqueue import SLURMCluster
+    from dask_jobqueue.slurm import SLURMCluster
 
 __all__ = ["SlurmWatch", "Submissions", "ask_slurm", "make_cluster"]
 
@@ -71,8 +71,7 @@ def make_cluster(settings: Mapping[str, Any]) -> "tuple[SLURMCluster, Submission
     ImportError
         If dask-jobqueue isn't installed.
     """
-    from dask_jobqueue import SLURMCluster
-    from dask_jobqueue.slurm import SLURMJob
+    from dask_jobqueue.slurm import SLURMCluster, SLURMJob
     from distributed.deploy.spec import ProcessInterface
 
     submissions = Submissions()
@@ -148,7 +147,7 @@ class SlurmWatch:
         if now - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._looked = now
-        connected = {str(worker.name) for worker in list(self._cluster.scheduler.workers.values())}
+        connected = {str(worker.name) for worker in list(self._cluster.scheduler.workers.values())}  # pyright: ignore[reportOptionalMemberAccess]
         self._had_workers = self._had_workers or bool(connected)
         awaited = {
             name: job

@@ -1,4 +1,4 @@
-"""Where runs are started: on this computer, as Dagster does it, or as jobs of Slurm; and what became of those that died.
+"""Where runs are started: on this computer, as Dagster does it, or as jobs of Slurm; and which of them have died.
 
 `AstraRunLauncher` is named in ``dagster.yaml``. A run is placed by its tag ``astra/launcher``.
 """

@@ -99,8 +99,8 @@ class SlurmRuns:
             number = submit(script, job_name(run), self._settings.submit_seconds)
         except (OSError, SlurmError) as error:
             raise DagsterLaunchFailedError(
-                f"the run can't be submitted to Slurm: {error}. See run_launcher.config.slurm in dagster.yaml (partition, "
-                "account, memory, cores, walltime, directives, log_folder)"
+                f"the run can't be submitted to Slurm: {error}. See run_launcher.config.slurm in dagster.yaml "
+                "(partition, account, memory, cores, walltime, directives, log_folder)"
             ) from error
         log = logs / f"{run.run_id}-{number}.log"
         self._instance.add_run_tags(run.run_id, {JOB_TAG: number, LOG_TAG: str(log)})

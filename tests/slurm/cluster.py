@@ -108,7 +108,8 @@ class SlurmCluster:
         """End all jobs, and have all nodes take new ones."""
         subprocess.run(["scancel", "-f", "-u", "root"], env=os.environ | self.environment, check=False)
         for node in NODES:
-            if "DRAIN" in self.ask("sinfo", "-h", "-N", "-n", node, "-o", "%T").upper():
+            state = self.ask("sinfo", "-h", "-N", "-p", "main", "-n", node, "-o", "%T").upper()
+            if "DRAIN" in state or "DOWN" in state:
                 self.ask("scontrol", "update", f"nodename={node}", "state=resume")
         wait_until(lambda: not self.jobs() and self.idle_nodes() == len(NODES), 30, "Slurm isn't idle")
 

@@ -1,6 +1,7 @@
 """A code location whose jobs are short, or long, or end their process."""
 
 import os
+import signal
 import time
 
 import dagster as dg
@@ -15,6 +16,13 @@ def says(context: dg.OpExecutionContext) -> None:
 def lasts() -> None:
     for _ in range(6000):
         time.sleep(0.1)
+
+
+@dg.op
+def is_deaf(context: dg.OpExecutionContext) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    context.log.info("hears nothing")
+    time.sleep(600)
 
 
 @dg.op
@@ -34,8 +42,13 @@ def lasting() -> None:
 
 
 @dg.job(executor_def=dg.in_process_executor)
+def deaf() -> None:
+    is_deaf()
+
+
+@dg.job(executor_def=dg.in_process_executor)
 def dying() -> None:
     dies()
 
 
-defs = dg.Definitions(jobs=[short, lasting, dying])
+defs = dg.Definitions(jobs=[short, lasting, deaf, dying])

@@ -179,11 +179,10 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_loses_nothing(
 ) -> None:
     make_spectra(600)
     with scheduler(tmp_path) as (process, file):
-        worker = f"ASTRA_DATABASE_PATH=:memory: {sys.executable} -m distributed.cli.dask_worker --nthreads 1 --scheduler-file {file}"
+        worker = f"{sys.executable} -m distributed.cli.dask_worker --nthreads 1 --scheduler-file {file} --no-dashboard"
+        worker = f"ASTRA_DATABASE_PATH=:memory: {worker} --memory-limit 0"
         for _ in range(2):
-            slurm.ask(
-                "sbatch", "-o", str(tmp_path / "worker-%j.log"), f"--wrap={worker} --no-dashboard --memory-limit 0"
-            )
+            slurm.ask("sbatch", "-o", str(tmp_path / "worker-%j.log"), f"--wrap={worker}")
         engine = OnWorkers(Address(address=json.loads(Path(file).read_text())["address"]))
         stream = analyse(fragile.naps, parameters=NAP, engine=engine)
         with Meanwhile(stream, process.kill, after=50), pytest.raises(WorkerError, match="has gone"):
@@ -266,7 +265,7 @@ def test_jobs_that_slurm_refuses_or_that_end_at_once_end_the_run(
     database: peewee.Database, make_spectra: Any, on_slurm: Engines, monkeypatch: Any
 ) -> None:
     make_spectra(10)
-    with pytest.raises(WorkerError, match="Slurm refuses the job of workers: .*invalid partition.*queue, account"):
+    with pytest.raises(WorkerError, match=r"Slurm refuses the job of workers: .*invalid partition.*queue, account"):
         write(analyse(fragile.naps, parameters=NAP, engine=on_slurm(queue="nowhere")))
     monkeypatch.setattr(slurm_jobs, "SECONDS_BETWEEN_LOOKS", 2.0)
     with pytest.raises(WorkerError, match=r"jobs of Slurm ended, one after the other.*/no/python: No such file"):

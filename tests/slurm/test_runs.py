@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dagster as dg
 import pytest
 from dagster._cli.job import _create_run
 from dagster._core.errors import DagsterLaunchFailedError
@@ -13,7 +14,6 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-import dagster as dg
 from astra_orchestration.launching import AstraRunLauncher
 from tests.slurm.cluster import NODES, SlurmCluster, wait_until
 
@@ -67,7 +67,9 @@ class Runs(NamedTuple):
 
     def look_after(self) -> None:
         """Do what the daemon does now and then: its own monitoring, and our sweep."""
-        errors = [error for error in execute_run_monitoring_iteration(self.workspace, logging.getLogger("test")) if error]
+        errors = [
+            error for error in execute_run_monitoring_iteration(self.workspace, logging.getLogger("test")) if error
+        ]
         assert errors == []
         launcher = self.instance.run_launcher
         assert isinstance(launcher, AstraRunLauncher)
@@ -110,7 +112,7 @@ def runs(loaded: Runs, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def drained(slurm: SlurmCluster) -> Iterator[Callable[[], None]]:
+def drained(slurm: SlurmCluster) -> Callable[[], None]:
     """Have no node take a job, until the function is called."""
     for node in NODES:
         slurm.ask("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
@@ -119,7 +121,7 @@ def drained(slurm: SlurmCluster) -> Iterator[Callable[[], None]]:
         for node in NODES:
             slurm.ask("scontrol", "update", f"nodename={node}", "state=resume")
 
-    yield resume
+    return resume
 
 
 def test_a_run_waits_in_the_queue_and_then_runs(
@@ -181,18 +183,13 @@ def test_a_process_that_dies_fails_its_run_and_leaves_its_last_words(runs: Runs,
 
 
 def test_a_node_that_fails_fails_its_run(runs: Runs, slurm: SlurmCluster) -> None:
-    run_id = runs.launch("lasting")
-    runs.wait_for(run_id, STATUS.STARTED)
+    run_id = runs.launch("deaf")
+    wait_until(lambda: "hears nothing" in runs.messages(run_id), 60, "the run doesn't start")
     node = slurm.show(runs.job(run_id))["NodeList"]
     slurm.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    try:
-        wait_until(lambda: not slurm.jobs("RUNNING", "COMPLETING"), 20, "the job runs")
-        runs.look_after()
-        wait_until(lambda: runs.run(run_id).is_finished, 10, "the run isn't finished")
-    finally:
-        slurm.ask("scontrol", "update", f"nodename={node}", "state=resume")
-    assert runs.status(run_id) == STATUS.FAILURE
-    print(runs.messages(run_id))
+    wait_until(lambda: not slurm.jobs("RUNNING", "COMPLETING"), 20, "the job runs")
+    runs.look_after()
+    assert runs.status(run_id) == STATUS.FAILURE and "which is NODE_FAIL" in runs.messages(run_id)
 
 
 def requeue(slurm: SlurmCluster, job: str) -> None:
@@ -214,24 +211,31 @@ def test_a_job_that_is_put_back_before_its_run_began_runs_later(runs: Runs, slur
 
 
 def test_a_job_that_is_put_back_while_its_run_was_under_way_fails_it(runs: Runs, slurm: SlurmCluster) -> None:
-    run_id = runs.launch("dying")
-    wait_until(lambda: not slurm.jobs() and runs.status(run_id) == STATUS.STARTED, 60, "the job is there")
-    runs.instance.report_engine_event("x", runs.run(run_id))
+    run_id = runs.launch("deaf")
+    wait_until(lambda: "hears nothing" in runs.messages(run_id), 60, "the run doesn't start")
+    requeue(slurm, runs.job(run_id))
+    runs.look_after()
+    assert runs.status(run_id) == STATUS.FAILURE
+    assert "was put back into the queue after the run had started" in runs.messages(run_id)
+    assert not slurm.jobs()
 
 
 def test_a_job_that_is_pushed_aside_ends_its_run(runs: Runs, slurm: SlurmCluster) -> None:
     run_id = runs.launch("lasting", partition="preemptible", cores="4")
+    deaf = runs.launch("deaf", partition="preemptible", cores="4")
     runs.wait_for(run_id, STATUS.STARTED)
+    wait_until(lambda: "hears nothing" in runs.messages(deaf), 60, "the run doesn't start")
     other = slurm.ask("sbatch", "--parsable", "-N2", "--exclusive", "-o", "/dev/null", "--wrap=sleep 60").strip()
     wait_until(lambda: other in slurm.jobs("RUNNING"), 60, "nobody is pushed aside")
     runs.look_after()
     wait_until(lambda: runs.run(run_id).is_finished, 30, "the run isn't finished")
-    assert slurm.show(runs.job(run_id))["JobState"] == "PREEMPTED"
-    print(runs.status(run_id), runs.messages(run_id))
+    assert runs.status(run_id) == STATUS.FAILURE and "interrupted unexpectedly" in runs.messages(run_id)
+    assert {slurm.show(runs.job(one))["JobState"] for one in (run_id, deaf)} == {"PREEMPTED"}
+    assert runs.status(deaf) == STATUS.FAILURE and "which is PREEMPTED" in runs.messages(deaf)
 
 
 def test_a_job_that_slurm_refuses_is_said_at_the_launch(runs: Runs, slurm: SlurmCluster) -> None:
-    with pytest.raises(DagsterLaunchFailedError, match="Slurm refuses the job: .*invalid partition"):
+    with pytest.raises(DagsterLaunchFailedError, match=r"Slurm refuses the job: .*invalid partition"):
         runs.launch("short", partition="nowhere")
     with pytest.raises(DagsterLaunchFailedError, match="astra/slurm_memory"):
         runs.launch("short", memory="1G\ntouch /tmp/x")
