@@ -70,7 +70,7 @@ def test_what_is_of_another_computer_or_another_user_stays_until_it_is_old(tmp_p
 
 def test_a_folder_that_can_not_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="shared_temp_directory: .*make room there"), make_folder(tmp_path / "file"):
+    with pytest.raises(StorageError, match=r"shared_temp_directory: .*make room there"), make_folder(tmp_path / "file"):
         pass
 
 

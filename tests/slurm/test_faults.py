@@ -148,7 +148,7 @@ def test_workers_go_on_while_the_database_is_away(make_spectra: Any, slurm: Slur
 
         def take_away() -> None:
             server.stop()
-            time.sleep(20)
+            time.sleep(12)
             server.start()
 
         with Meanwhile(stream, take_away, after=50):

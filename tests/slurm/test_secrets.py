@@ -28,21 +28,16 @@ CANARY, OF_ENVIRONMENT = "canary-7f3b-in-settings", "canary-c04d-in-environment"
 DEBUG = "export DASK_LOGGING__DISTRIBUTED=debug"
 
 
-@pytest.fixture(params=["settings", "environment"])
-def with_password(
-    request: pytest.FixtureRequest, database: peewee.Database, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Bind the PostgreSQL database again, with a password of its own or of the environment; the server takes any."""
+@pytest.fixture
+def with_password(database: peewee.Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Bind the PostgreSQL database again, with a password, and have others in the environment; the server takes any."""
     before = base.database.obj, bound_schema()
-    parameters: dict[str, Any] = dict(before[0].connect_params)
-    if request.param == "settings":
-        parameters["password"] = CANARY
-        monkeypatch.setenv("DATABASE_URL", f"postgresql://astra:{CANARY}@example/astra")
-    else:
-        monkeypatch.setenv("PGPASSWORD", OF_ENVIRONMENT)
-        monkeypatch.setenv("ASTRA_DB_PASSWORD", OF_ENVIRONMENT)
+    parameters: dict[str, Any] = dict(before[0].connect_params) | {"password": CANARY}
+    monkeypatch.setenv("SURVEY_URL", f"postgresql://astra:{CANARY}@example/astra")
+    monkeypatch.setenv("PGPASSWORD", OF_ENVIRONMENT)
+    monkeypatch.setenv("ASTRA_SURVEY_PASSWORD", OF_ENVIRONMENT)
     bind(postgresql_database(before[0].database, **parameters), before[1])
-    yield request.param
+    yield
     base.database.close()
     bind(*before)
 
@@ -73,7 +68,7 @@ def workers_of(shared: Path) -> list[psutil.Process]:
 @pytest.mark.postgresql_only(reason="SQLite has no passwords")
 def test_no_password_is_kept_or_shown(
     database: peewee.Database,
-    with_password: str,
+    with_password: None,
     make_spectra: Any,
     slurm: SlurmCluster,
     on_slurm: Engines,
