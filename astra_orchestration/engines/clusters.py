@@ -291,9 +291,9 @@ def _security_of(folder: SharedFolder) -> object:
 def _tidy(parent: Path) -> None:
     """End and remove what runs that were killed left behind: jobs that wait, keys of their encryption, and marks."""
     ended = dead_runs(parent)
-    names = [folder.name for folder in ended if folder.keys.exists()]
-    if names:
-        ask_slurm("scancel", "--me", *(f"--name={name}" for name in names))
+    for folder in ended:
+        if folder.keys.exists():
+            ask_slurm("scancel", "--me", f"--name={folder.name}")
     tidy(ended)
 
 

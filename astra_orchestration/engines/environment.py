@@ -7,14 +7,17 @@ from fnmatch import fnmatchcase
 
 from astra_models import base
 
-__all__ = ["without_secrets"]
+__all__ = ["for_slurm"]
 
 VARIABLE = "ASTRA_SECRET_VARIABLES"
+CONFIGURATION, OF_A_JOB = "SLURM_CONF", "SLURM"
 SECRET = "*PASSWORD* *PASSWD* *SECRET* *TOKEN* *CREDENTIAL*"
 
 
-def without_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Leave out variables that are secret by their name, and those that have the database's password in them.
+def for_slurm(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Leave out variables that are secret by their name, or have the database's password in them.
+
+    Those of a job that this process is in are left out, too: they would be taken for settings of the new one.
 
     Parameters
     ----------
@@ -27,6 +30,7 @@ def without_secrets(environment: Mapping[str, str] | None = None) -> dict[str, s
     return {
         name: value
         for name, value in environment.items()
+        if name == CONFIGURATION or not name.startswith(OF_A_JOB)
         if not any(fnmatchcase(name.upper(), pattern.upper()) for pattern in patterns)
-        and not (password and password in value)
+        if not (password and password in value)
     }

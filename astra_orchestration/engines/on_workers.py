@@ -253,7 +253,8 @@ class _WorkerParts:
 def _next(completed: "SimpleQueue[Future]", check: Callable[[], None]) -> "Future":
     """Wait for the next chunk that is done, or lost."""
     while True:
+        check()
         try:
             return completed.get(timeout=SECONDS_BETWEEN_CHECKS)
         except Empty:
-            check()
+            continue

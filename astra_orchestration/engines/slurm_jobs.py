@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from astra_models.errors import WorkerError
 from astra_models.messages import one_line, printable
-from astra_orchestration.engines.environment import without_secrets
+from astra_orchestration.engines.environment import for_slurm
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
 
 __all__ = ["SlurmWatch", "Submissions", "ask_slurm", "make_cluster"]
 
-SECONDS_BETWEEN_LOOKS = 10.0
+SECONDS_BETWEEN_LOOKS = 20.0
 SECONDS_TO_FIRST_WORD = 60.0
 SECONDS_BETWEEN_SUBMISSIONS = 10.0
 MOST_SUBMISSIONS = 60
 MOST_WITHOUT_WORKER = 3
-SECONDS_FOR_SLURM = 60.0
+SECONDS_FOR_SLURM = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def ask_slurm(*command: str) -> str | None:
             text=True,
             timeout=SECONDS_FOR_SLURM,
             stdin=subprocess.DEVNULL,
-            env=without_secrets(),
+            env=for_slurm(),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -87,7 +87,7 @@ def make_cluster(settings: Mapping[str, Any]) -> "tuple[SLURMCluster, Submission
         async def _submit_job(self, script_filename: str) -> str:
             for attempt in range(1, MOST_SUBMISSIONS + 1):
                 try:
-                    printed = await self._call([self.submit_command, script_filename], env=without_secrets())
+                    printed = await self._call([self.submit_command, script_filename], env=for_slurm())
                 except RuntimeError as error:
                     said = str(error).partition("stderr:")[2].strip() or str(error)
                     if not submissions.jobs or attempt == MOST_SUBMISSIONS:

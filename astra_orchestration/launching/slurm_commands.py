@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from astra_models.messages import one_line, printable
-from astra_orchestration.engines.environment import without_secrets
+from astra_orchestration.engines.environment import for_slurm
 
 __all__ = ["Job", "SlurmError", "cancel", "find_by_name", "look_up", "submit"]
 
@@ -87,7 +87,7 @@ def _run(*command: str, script: str | None = None, seconds: float = SECONDS) -> 
             capture_output=True,
             text=True,
             timeout=seconds,
-            env=without_secrets(),
+            env=for_slurm(),
             check=False,
         )
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from astra_models.errors import StorageError
-from astra_orchestration.engines.environment import without_secrets
+from astra_orchestration.engines.environment import for_slurm
 from astra_orchestration.engines.shared_folder import OLDEST, SharedFolder, dead_runs, make_folder, tidy
 
 IN_ANOTHER_PROCESS = """
@@ -83,7 +83,9 @@ def test_secrets_are_left_out_by_name_and_by_value(monkeypatch: Any) -> None:
         "API_TOKEN": "three",
         "MY_KEY_1": "four",
         "PGUSER": "astra",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_MEM_PER_NODE": "2000",
     }
-    assert without_secrets(environment) == {"PATH": "/bin", "PGUSER": "astra"}
+    assert for_slurm(environment) == {"PATH": "/bin", "PGUSER": "astra", "SLURM_CONF": "/etc/slurm.conf"}
     monkeypatch.setenv("PGPASSWORD", "canary")
-    assert without_secrets({"URL": "postgresql://me:canary@host/db", "HOME": "/h"}) == {"HOME": "/h"}
+    assert for_slurm({"URL": "postgresql://me:canary@host/db", "HOME": "/h"}) == {"HOME": "/h"}

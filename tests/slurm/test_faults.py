@@ -23,6 +23,7 @@ from astra_models.analysis.stream import analyse, write
 from astra_models.base import bind, bound_schema
 from astra_models.database.config import postgresql_database
 from astra_models.errors import StorageError, WorkerError
+from astra_models.host import host_name, this_process
 from astra_models.lease import Lease
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rocket import Rocket
@@ -271,3 +272,18 @@ def test_jobs_that_slurm_refuses_or_that_end_at_once_end_the_run(
     with pytest.raises(WorkerError, match=r"jobs of Slurm ended, one after the other.*/no/python: No such file"):
         write(analyse(fragile.naps, parameters=NAP, engine=on_slurm(python="/no/python")))
     assert not Lease.select().exists()
+
+
+@ONE_BACK_END
+def test_waiting_jobs_of_a_run_that_was_killed_are_cancelled_when_the_next_begins(
+    database: peewee.Database, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines, shared: Path
+) -> None:
+    make_spectra(5)
+    of_the_dead = f"astra-run.{host_name()}.1.2.deadbeef.3"
+    of_the_living = "astra-run.{}.{}.3".format(host_name(), this_process().replace(" ", "."))
+    for name in (of_the_dead, of_the_living):
+        (shared / name / "keys").mkdir(parents=True)
+        slurm.ask("sbatch", "--hold", "-o", "/dev/null", f"--job-name={name}", "--wrap=true")
+    write(analyse(fragile.naps, parameters=NAP, engine=on_slurm()))
+    assert slurm.ask("squeue", "-h", "-t", "PENDING", "-o", "%j").split() == [of_the_living]
+    assert not (shared / of_the_dead / "keys").exists() and (shared / of_the_living / "keys").exists()
