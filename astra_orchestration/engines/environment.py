@@ -11,6 +11,7 @@ __all__ = ["for_slurm"]
 
 VARIABLE = "ASTRA_SECRET_VARIABLES"
 CONFIGURATION, OF_A_JOB = "SLURM_CONF", "SLURM"
+SHORTEST = 6  # a shorter password is within many a word
 SECRET = "*PASSWORD* *PASSWD* *SECRET* *TOKEN* *CREDENTIAL*"
 
 
@@ -32,5 +33,5 @@ def for_slurm(environment: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in environment.items()
         if name == CONFIGURATION or not name.startswith(OF_A_JOB)
         if not any(fnmatchcase(name.upper(), pattern.upper()) for pattern in patterns)
-        if not (password and password in value)
+        if not (password and (value == password or (len(password) >= SHORTEST and password in value)))
     }

@@ -205,7 +205,15 @@ def test_a_job_that_is_put_back_before_its_run_began_runs_later(runs: Runs, slur
     requeue(slurm, job)
     assert runs.status(run_id) == STATUS.STARTING
     runs.look_after()
-    slurm.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
+
+    def is_started_again() -> bool:
+        # Slurm lets it wait for two minutes, and says so only once the job is put away.
+        waits = slurm.show(job)["JobState"] == "PENDING"
+        if waits:
+            slurm.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
+        return not waits
+
+    wait_until(is_started_again, 30, "the job doesn't start again")
     runs.wait_for(run_id, STATUS.SUCCESS)
     assert slurm.show(job)["Restarts"] == "1"
 
