@@ -19,10 +19,10 @@ run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
 run dev: export ASTRA_SPECTRA := $(SPECTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test soak lint bench docs clean
+.PHONY: help run dev test test-slurm soak lint bench docs clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
 
 run: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## everything once, then the Dagster UI (PORT=3000, SERVE=0, SPECTRA="path/*.fits")
 	@$(BIN)/astra materialize --stars $(STARS)
@@ -35,6 +35,9 @@ dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT
 
 test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-slurm: $(VENV)/test.stamp  ## the engine and whole runs on a Slurm of its own; root, and Debian's packages (about 10 minutes)
+	ASTRA_SLURM=1 $(BIN)/pytest tests/slurm $(ARGS)
 
 soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files (about 25 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)

@@ -6,6 +6,7 @@ password.
 
 import importlib
 import importlib.metadata
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -186,4 +187,6 @@ def _opening(database: peewee.Database) -> Opening:
     options = dict(database.connect_params)
     if is_postgresql:
         options["timezone"] = getattr(database, "timezone", None)
+        if (password := os.environ.get("PGPASSWORD")) and not options.get("password"):
+            options["password"] = password  # the environment of other processes may not have it
     return Opening(is_postgresql, str(database.database), settings_of(database), options, base.bound_schema())

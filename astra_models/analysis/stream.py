@@ -5,7 +5,7 @@ A call of a pipeline, its asset and ``astra run`` all write by `write_batches`. 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
@@ -324,14 +324,17 @@ def write_batches(
         Its stored results, in order, with ``task_pk`` and ``created``; empty unless `give_stored`.
     """
     writing = _Writing(stream, run_id)
+    parts = iter(stream)
     try:
-        for part in stream:
+        for part in parts:
             yield writing.write(part, give_stored=give_stored)
     except BaseException:
         writing.end_after_error()
         raise
     finally:
         writing.give_back_leases()
+        if isinstance(parts, Generator):
+            parts.close()  # workers end now, and not when somebody forgets the error that ended the run
     writing.end()
 
 

@@ -6,25 +6,28 @@ import os
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from astra_models.analysis.isolation import Limits
 from astra_models.errors import ConfigurationError, MissingExtraError, WorkerError
 from astra_models.messages import error_text
+from astra_orchestration.engines.quiet import quiet_about_losses
+from astra_orchestration.engines.shared_folder import SharedFolder, dead_runs, make_folder, tidy
+from astra_orchestration.engines.slurm_jobs import SlurmWatch, Submissions, ask_slurm, make_cluster
 
 if TYPE_CHECKING:
+    from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
 __all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
 
-SECONDS_TO_CLOSE = 10
-OLDEST_KEY_FILE = 7 * 86_400
 DASHBOARD = "127.0.0.1:0"
+"""Where Dask shows what goes on: unencrypted, so for users of this computer only."""
 WORKER_PROCESS = "Dask Worker process"
 WORKER_ENVIRONMENT = {"ASTRA_DATABASE_PATH": ":memory:"}
 """A worker uses the run's database, which comes with each chunk, and not what is configured where it runs."""
@@ -56,11 +59,14 @@ class Workers:
         How many there are to be.
     marks : Path
         A folder that they and this process share.
+    check : callable, optional
+        Raises `WorkerError` if there are none, and never will be. It is called now and then.
     """
 
     client: "Client"
     number: int
     marks: Path
+    check: Callable[[], None] = lambda: None
 
 
 def setting(default: Any, about: str) -> Any:
@@ -117,6 +123,7 @@ class Local(Cluster):
                     security=_security(),
                     host="127.0.0.1",
                     dashboard_address=DASHBOARD,
+                    worker_dashboard_address=DASHBOARD,
                     local_directory=folder,
                     env=WORKER_ENVIRONMENT,
                     silence_logs=logging.ERROR,
@@ -148,49 +155,53 @@ class Slurm(Cluster):
     @contextmanager
     def open(self) -> Iterator[Workers]:
         """Have Slurm start the workers, and end them."""
-        folder = self._folder()
+        parent = self._folder()
+        lifetime = _lifetime(_seconds(self.walltime))
         with _dask():
-            try:
-                from dask_jobqueue import SLURMCluster
-            except ImportError as error:
-                raise _no_dask() from error
-
             if shutil.which("sbatch") is None:
                 raise WorkerError(
                     "there is no sbatch on this computer, so Slurm can't be asked for workers; run where it is, or "
                     "choose the engine `local`"
                 )
-            _tidy(folder)
-            number = self.jobs * self.cores
-            cluster = SLURMCluster(
-                queue=self.queue,
-                account=self.account,
-                cores=self.cores,
-                processes=self.cores,
-                memory=self.memory,
-                walltime=self.walltime,
-                python=self.python or sys.executable,
-                interface=self.interface,
-                shared_temp_directory=str(folder),
-                local_directory="/tmp",
-                job_script_prologue=[
-                    *self.prologue,
-                    *(f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()),
-                ],
-                job_extra_directives=list(self.directives),
-                worker_extra_args=_lifetime(_seconds(self.walltime)),
-                security=_security(),
-                protocol="tls://",
-                scheduler_options={"dashboard_address": DASHBOARD},
-                silence_logs=logging.ERROR,
-            )
-            # Not scale(): that wouldn't replace a job that is lost.
-            cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
-            with _closing(cluster, number, folder / f"marks-{os.getpid()}-{time.time_ns()}") as workers:
-                try:
+            _tidy(parent)
+            with make_folder(parent) as folder:
+                cluster, submissions = self._cluster(folder, lifetime)
+                watch = SlurmWatch(cluster, submissions, folder.name, folder.logs)
+                # Not scale(): that wouldn't replace a job that is lost.
+                cluster.adapt(minimum_jobs=self.jobs, maximum_jobs=self.jobs)
+                with _closing(cluster, self.jobs * self.cores, folder.marks, watch.check) as workers:
                     yield workers
-                finally:
-                    shutil.rmtree(workers.marks, ignore_errors=True)
+
+    def _cluster(self, folder: SharedFolder, lifetime: list[str]) -> "tuple[SLURMCluster, Submissions]":
+        settings = {
+            "queue": self.queue,
+            "account": self.account,
+            "cores": self.cores,
+            "processes": self.cores,
+            "memory": self.memory,
+            "walltime": self.walltime,
+            "python": self.python or sys.executable,
+            "interface": self.interface,
+            "shared_temp_directory": str(folder.keys),
+            "local_directory": "/tmp",
+            "log_directory": str(folder.logs),
+            "job_name": folder.name,
+            "job_script_prologue": [
+                *self.prologue,
+                *(f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()),
+            ],
+            # A job that was requeued would come back beside the one that has replaced it.
+            "job_extra_directives": ["--no-requeue", *self.directives],
+            "worker_extra_args": [*lifetime, "--no-dashboard", "--dashboard-address", DASHBOARD],
+            "security": _security_of(folder),
+            "protocol": "tls://",
+            "scheduler_options": {"dashboard_address": DASHBOARD},
+            "silence_logs": logging.ERROR,
+        }
+        try:
+            return make_cluster(settings)
+        except ImportError as error:
+            raise _no_dask() from error
 
     def _folder(self) -> Path:
         if not self.shared_temp_directory:
@@ -225,19 +236,26 @@ class Address(Cluster):
                     "address"
                 ) from error
             with client:
-                number = max(1, len(client.nthreads()))
-                yield Workers(client, number, Path(self.marks or folder))
+                number = max(1, len(client.nthreads()))  # pyright: ignore[reportArgumentType]
+                yield Workers(client, number, Path(self.marks or folder), partial(self._require_scheduler, client))
+
+    def _require_scheduler(self, client: "Client") -> None:
+        if client.status != "running":
+            raise WorkerError(
+                f"the scheduler of Dask at {self.address} has gone ({client.status}); what was written is kept: start "
+                "one, and run again for the rest"
+            )
 
 
 @contextmanager
 def _dask() -> Iterator[None]:
     """Make sure that Dask is there, and set what this engine needs."""
     try:
-        import dask
+        import dask.config
         import distributed  # noqa: F401
     except ImportError as error:
         raise _no_dask() from error
-    with dask.config.set(SETTINGS), _without_script():
+    with dask.config.set(SETTINGS), _without_script(), quiet_about_losses():
         yield
 
 
@@ -267,12 +285,12 @@ def _no_dask() -> MissingExtraError:
 
 
 @contextmanager
-def _closing(cluster: object, number: int, marks: Path) -> Iterator[Workers]:
+def _closing(cluster: object, number: int, marks: Path, check: Callable[[], None] = lambda: None) -> Iterator[Workers]:
     from distributed import Client
 
     with cluster, Client(cluster, set_as_default=False) as client:  # pyright: ignore[reportGeneralTypeIssues]
         marks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield Workers(client, number, marks)
+        yield Workers(client, number, marks, check)
 
 
 def _security() -> object:
@@ -282,13 +300,26 @@ def _security() -> object:
     return Security.temporary()
 
 
-def _tidy(folder: Path) -> None:
-    """Remove what runs that were killed left behind: keys of their encryption, and marks."""
-    oldest = time.time() - OLDEST_KEY_FILE
-    for path in [*folder.glob(".dask-jobqueue-*"), *folder.glob("marks-*")]:
-        with suppress(OSError):  # somebody else's, or gone already
-            if path.stat().st_mtime < oldest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _security_of(folder: SharedFolder) -> object:
+    """Make keys for the connections of one run, in files that its workers can read."""
+    from distributed.security import Security
+
+    temporary = Security.temporary()
+    texts = {"ca_file": temporary.tls_ca_file, **temporary.get_tls_config_for_role("worker")}
+    files = folder.write_keys({name: text for name, text in texts.items() if name in ("ca_file", "cert", "key")})
+    roles = {
+        f"tls_{role}_{name}": files[name] for role in ("client", "scheduler", "worker") for name in ("cert", "key")
+    }
+    return Security(require_encryption=True, tls_ca_file=files["ca_file"], **roles)
+
+
+def _tidy(parent: Path) -> None:
+    """End and remove what runs that were killed left behind: jobs that wait, keys of their encryption, and marks."""
+    ended = dead_runs(parent)
+    for folder in ended:
+        if folder.keys.exists():
+            ask_slurm("scancel", "--me", f"--name={folder.name}")
+    tidy(ended)
 
 
 def _lifetime(seconds: float) -> list[str]:

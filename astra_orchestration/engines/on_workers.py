@@ -5,8 +5,9 @@ A bounded number of chunks is in flight. What this process does is write.
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from astra_models.analysis.analyst import Found
@@ -18,12 +19,13 @@ from astra_models.analysis.recipe import HasParameters
 from astra_models.analysis.runs import plan_run
 from astra_models.analysis.usage import RunUsage
 from astra_models.analysis.work import Chunk, ChunkSize, Work
-from astra_models.errors import WorkerError
+from astra_models.errors import DatabaseUnavailableError, WorkerError
+from astra_models.messages import error_text
 from astra_models.outputs import Pipeline
 from astra_models.spectrum import load_spectra
 from astra_models.upsert.plan import BYTES_PER_VALUE, plan_for
 from astra_orchestration.engines.clusters import Cluster, Workers
-from astra_orchestration.engines.tasks import Order, analyse, analyse_in_child, mark_of
+from astra_orchestration.engines.tasks import TOPIC, Order, analyse, analyse_in_child, mark_of
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -32,6 +34,7 @@ __all__ = ["OnWorkers"]
 
 CHUNKS_PER_WORKER = 2
 MOST_LOSSES = 10
+SECONDS_BETWEEN_CHECKS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +103,7 @@ class _WorkerParts:
         self._counted = counted
         self._gathering = Gathering(pipeline.name, pipeline.output_models, self.usage)
         self._numbers = itertools.count()
+        self._heard: set[str] = set()
 
     @property
     def answered(self) -> int:
@@ -112,16 +116,15 @@ class _WorkerParts:
         with self._cluster.open() as workers:
             self.usage.workers = workers.number
             self.usage.dashboard = workers.client.dashboard_link
+            workers.client.subscribe_topic(TOPIC, self._hear)
             yield from self._results(workers)
         if (last := self._gathering.end()) is not None:
             yield last
 
     def _results(self, workers: Workers) -> Iterator[Found]:
-        from distributed import as_completed
-
         size = ChunkSize(workers.number, self._bytes_per_spectrum(), first=1)
         sent: dict[Future, _Sent] = {}
-        completed = as_completed(loop=workers.client.loop)
+        completed: SimpleQueue[Future] = SimpleQueue()
 
         def send(item: _Sent, suspect: int | None = None) -> None:
             if item.chunk.isolated or item.losses:
@@ -129,15 +132,13 @@ class _WorkerParts:
             else:
                 future = workers.client.submit(analyse, item.order.pack(), pure=False)
             sent[future] = item
-            completed.add(future)
+            future.add_done_callback(completed.put)
 
         is_more = True
         while True:
             n_new = 0
             # What has come back says how large the next ones are to be: many workers aren't all sent small ones first.
-            while (
-                is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or not completed.has_ready())
-            ):
+            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or completed.empty()):
                 chunk = self._work.chunk(size.of_next(self._work.left))
                 is_more = chunk is not None
                 if chunk is not None:
@@ -145,9 +146,9 @@ class _WorkerParts:
                     n_new += 1
             if not sent:
                 return
-            future = next(completed)
+            future = _next(completed, workers.check)
             item = sent.pop(future)
-            packed = self._result_of(future)
+            packed = self._result_of(future, workers)
             if packed is None:
                 send(self._after_loss(item), self._suspect(item))
                 continue
@@ -159,15 +160,41 @@ class _WorkerParts:
                     pass
                 yield self._gathering.take(found)
 
-    def _result_of(self, future: "Future") -> list[bytes] | None:
-        """Give what a worker sent; None if it was lost."""
+    def _hear(self, event: tuple[float, str]) -> None:
+        """Log what a worker tells, once."""
+        _, said = event
+        if said not in self._heard:
+            self._heard.add(said)
+            logger.warning("%s: a worker says: %s", self._pipeline.name, said)
+
+    def _result_of(self, future: "Future", workers: Workers) -> list[bytes] | None:
+        """Give what a worker sent; None if it was lost.
+
+        Raises
+        ------
+        WorkerError
+            If there are no workers any more, or they can't do what they were sent.
+        """
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
         try:
             return future.result()
         except (KilledWorker, FutureCancelledError):
+            workers.check()
             return None
+        except ImportError as error:
+            raise WorkerError(
+                f"{self._pipeline.name}: a worker can't import what it needs: {error_text(error)}; install the same "
+                "packages there, or set PYTHONPATH where workers start"
+            ) from error
+        except DatabaseUnavailableError as error:
+            if self._gathering.answered:
+                raise
+            raise WorkerError(
+                f"{self._pipeline.name}: a worker can't reach the database: {error_text(error)}; if it may not, set "
+                "the engine's `carry` to rows, or to pixels"
+            ) from error
 
     def _after_loss(self, item: _Sent) -> _Sent:
         self.usage.lost_workers += 1
@@ -189,7 +216,11 @@ class _WorkerParts:
         path = mark_of(item.order.marks, item.order.number)
         if not path.exists():
             return None
-        mark = MarkFile(path)
+        try:
+            mark = MarkFile(path)
+        except OSError as error:  # the worker had no room for it
+            logger.warning("%s can't be read: %s", path, error_text(error))
+            return None
         key = mark.read().key
         mark.remove()
         return key
@@ -205,6 +236,7 @@ class _WorkerParts:
             self._gathering.slowest,
             workers.marks,
             next(self._numbers),
+            is_patient=self._gathering.answered > 0,
         )
 
     def _items(self, chunk: Chunk) -> list | None:
@@ -219,3 +251,13 @@ class _WorkerParts:
 
     def _bytes_per_spectrum(self) -> float:
         return sum(BYTES_PER_VALUE * len(plan_for(model).fields) for model in self._pipeline.output_models)
+
+
+def _next(completed: "SimpleQueue[Future]", check: Callable[[], None]) -> "Future":
+    """Wait for the next chunk that is done, or lost."""
+    while True:
+        check()
+        try:
+            return completed.get(timeout=SECONDS_BETWEEN_CHECKS)
+        except Empty:
+            continue

@@ -1,6 +1,7 @@
 """What a worker does: it analyses a chunk, and leaves marks by which the culprit is found if that ends it."""
 
 import faulthandler
+import logging
 import os
 import pickle
 import resource
@@ -10,17 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from astra_models.analysis.analyst import Analyst
+from astra_models.analysis.analyst import Analyst, Found
 from astra_models.analysis.asked import AnySpectrum, Handed
 from astra_models.analysis.isolation import Limits, analyse_isolated
 from astra_models.analysis.job import Job
 from astra_models.analysis.marks import MarkFile
+from astra_models.database.retry import DEADLINE
+from astra_models.errors import DatabaseUnavailableError
 from astra_models.host import host_name
+from astra_models.messages import error_text
 from astra_models.spectrum import SpectrumMixin
 
-__all__ = ["Order", "Packed", "mark_of"]
+__all__ = ["TOPIC", "Order", "Packed", "mark_of"]
 
 SECONDS_BETWEEN_ALARMS = 1.0
+SECONDS_BETWEEN_TRIES = 2.0
+TOPIC = "astra"
+"""Under which workers tell what the run's operator should know."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Order:
         The folder of the workers' marks.
     number : int
         The chunk's number, which the marks are named by.
+    is_patient : bool
+        Whether a database that can't be reached is waited for, because others of the run have reached it.
     """
 
     job: Job
@@ -55,6 +66,7 @@ class Order:
     slowest: float
     marks: Path
     number: int
+    is_patient: bool = False
 
     def pack(self) -> "Packed":
         """Make one buffer of it."""
@@ -93,17 +105,28 @@ def analyse(packed: Packed) -> list[bytes]:
 
 def _analyse(order: Order) -> list[bytes]:
     _limit_memory(order.limits.memory)
+    until = time.monotonic() + (DEADLINE if order.is_patient else 0.0)
+    while True:
+        try:
+            return [_found(order).pack()]
+        except DatabaseUnavailableError as error:
+            _analysts.clear()  # its generator has ended by the error
+            if time.monotonic() > until:
+                raise
+            logger.warning("trying again in %.0f s: %s", SECONDS_BETWEEN_TRIES, error)
+            time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def _found(order: Order) -> Found:
     mark = _Watch(order)
-    analyst = _analyst(order.job)
-    analyst.on_take = mark.put
     try:
+        analyst = _analyst(order.job)
+        analyst.on_take = mark.put
         if order.items is None:
-            found = analyst.analyse(order.model, order.keys)
-        else:
-            found = analyst.analyse_handed(list(order.keys), order.items)
+            return analyst.analyse(order.model, order.keys)
+        return analyst.analyse_handed(list(order.keys), order.items)
     finally:
         mark.close()
-    return [found.pack()]
 
 
 def analyse_in_child(packed: Packed, suspect: int | None) -> list[bytes]:
@@ -119,11 +142,16 @@ class _Watch:
     def __init__(self, order: Order):
         self._deadline = order.limits.deadline(order.slowest)
         self._armed = -SECONDS_BETWEEN_ALARMS
-        order.marks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._mark = MarkFile(mark_of(order.marks, order.number))
+        try:
+            order.marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark = MarkFile(mark_of(order.marks, order.number))
+        except OSError as error:
+            self._mark = None  # a culprit is found without it, by halving
+            _tell(f"no marks can be left in {order.marks}: {error_text(error)}; make room there")
 
     def put(self, key: int | None) -> None:
-        self._mark.put(key)
+        if self._mark is not None:
+            self._mark.put(key)
         now = time.monotonic()
         if now - self._armed >= SECONDS_BETWEEN_ALARMS:  # setting it takes 0.2 ms
             faulthandler.dump_traceback_later(self._deadline + SECONDS_BETWEEN_ALARMS, exit=True)
@@ -131,7 +159,16 @@ class _Watch:
 
     def close(self) -> None:
         faulthandler.cancel_dump_traceback_later()
-        self._mark.remove()
+        if self._mark is not None:
+            self._mark.remove()
+
+
+def _tell(text: str) -> None:
+    """Tell the run something that its operator should know."""
+    from distributed import get_worker
+
+    logger.warning(text)
+    get_worker().log_event(TOPIC, text)
 
 
 def _analyst(job: Job) -> Analyst:

@@ -35,8 +35,8 @@ def resources_for(
     target : mapping or Target, optional
         Where the database is, see `DatabaseResource`; by default as the configuration files say.
     engine : mapping, optional
-        Where pipelines are called, such as ``{"local": {"workers": 8}}``, see `EngineResource`; by default in the run's
-        own process.
+        Where pipelines are called, such as ``{"local": {"workers": 8}}``, see `EngineResource`; by default as the
+        configuration files say, else in the run's own process.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def resources_for(
     database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
     return {
         "database": database,
-        "engine": EngineResource(engine=engine or {"in_process": {}}),
+        "engine": EngineResource(engine=engine or {"config": {}}),
         "pipeline_results": pipeline_result_io_manager,
         "result_folders": folders,
     }

@@ -7,10 +7,16 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from astra_models.analysis.engine import Engine
-from astra_orchestration.engines.choosing import CLUSTERS, IN_PROCESS, make_engine
+from astra_orchestration.engines.choosing import CLUSTERS, IN_PROCESS, configured_engine, make_engine
 from astra_orchestration.engines.clusters import Cluster
 
 __all__ = ["EngineResource"]
+
+
+class ConfiguredEngine(dg.Config):
+    """What the section ``engines`` of the configuration files says; the run's own process if it says nothing."""
+
+    kind: Literal["config"] = "config"
 
 
 class InProcessEngine(dg.Config):
@@ -35,7 +41,7 @@ def _config_of(cluster: type[Cluster]) -> type[dg.Config]:
 
 
 ENGINES = (InProcessEngine, *map(_config_of, CLUSTERS.values()))
-AnyEngine: Any = ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
+AnyEngine: Any = ConfiguredEngine | ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
 
 
 class EngineResource(dg.ConfigurableResource):
@@ -44,9 +50,10 @@ class EngineResource(dg.ConfigurableResource):
     # `engine` is a mapping with one key, as for the database's target: {"local": {"workers": 8}}.
 
     engine: AnyEngine = Field(  # pyright: ignore[reportInvalidTypeForm]  made from the engines' settings
-        default_factory=InProcessEngine,
+        default_factory=ConfiguredEngine,
         discriminator="kind",
-        description="`in_process`, `local` (the cores of this computer), `slurm`, or the `address` of a scheduler",
+        description="`config` (as the configuration files say), `in_process`, `local` (the cores of this computer), "
+        "`slurm`, or the `address` of a scheduler",
     )
 
     def make(self) -> Engine:
@@ -57,5 +64,7 @@ class EngineResource(dg.ConfigurableResource):
         ConfigurationError
             If a setting is wrong.
         """
+        if isinstance(self.engine, ConfiguredEngine):
+            return configured_engine()
         settings = self.engine.model_dump(exclude={"kind"})
         return make_engine(self.engine.kind, {} if self.engine.kind == IN_PROCESS else settings)

@@ -62,7 +62,12 @@ def test_what_is_defined(tmp_path: Path) -> None:
     assert assets["snow_white"] == ("result_files", ["boss_combined_spectrum", "boss_visit_spectrum"])
     assert declared <= assets.keys()
     assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule"]
-    sensors = {"astra_version_sensor", "result_file_sensor", "default_automation_condition_sensor"}
+    sensors = {
+        "astra_version_sensor",
+        "result_file_sensor",
+        "run_sweep_sensor",
+        "default_automation_condition_sensor",
+    }
     assert {sensor["name"] for sensor in found["sensors"]} == sensors
     assert {resource["name"] for resource in found["resources"]} == {
         *("database", "engine", "pipeline_results", "result_folders")

@@ -43,6 +43,18 @@ def test_an_engine_is_given_in_code(database: peewee.Database, target: dict[str,
     assert PipelineRun.get().engine == "local"
 
 
+def test_an_engine_is_configured_where_none_is_given(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Any, monkeypatch: Any, tmp_path: Any
+) -> None:
+    make_spectra(5)
+    config = tmp_path / "astra.yml"
+    config.write_text("engines: {default: local, local: {workers: 1}}")
+    dg.materialize([naps], resources=resources_for(target))
+    monkeypatch.setenv("ASTRA_CONFIG_PATH", str(config))
+    dg.materialize([naps], resources=resources_for(target), run_config={"ops": {"naps": {"config": {"rerun": "all"}}}})
+    assert [run.engine for run in PipelineRun.select().order_by(PipelineRun.pk)] == ["in_process", "local"]
+
+
 @pytest.mark.parametrize(
     ("engine", "words"),
     [
@@ -62,7 +74,7 @@ def test_the_launchpad_refuses_what_it_does_not_know(
 def test_the_launchpad_shows_each_setting_with_its_meaning() -> None:
     schema: Any = EngineResource(engine={"in_process": {}}).get_resource_definition().config_schema.config_type
     engines = schema.fields["engine"].config_type.fields
-    assert set(engines) == {"in_process", "local", "slurm", "address"}
+    assert set(engines) == {"config", "in_process", "local", "slurm", "address"}
     for engine in engines.values():
         for name, field in engine.config_type.fields.items():
             assert field.description, name
