@@ -20,7 +20,7 @@ from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, get_args, overload
 
 from astra_models.analysis.asked import Handed, Versions
-from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls, each_row
+from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls, rows_of
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameters import Parameter, read_parameters
@@ -241,7 +241,7 @@ class Task(Generic[Output]):
                 yield from stored
         else:
             for batch in batches:
-                yield from (item for item in each_row(batch) if not isinstance(item, RejectedResult))
+                yield from (item for item in rows_of(batch) if not isinstance(item, RejectedResult))
 
     def batches(
         self, spectra: Iterable[AnySpectrum], *args: object, batch_size: int | None = None, **kwargs: object
