@@ -27,6 +27,7 @@ from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
 from astra_models.analysis.runs import plan_run
 from astra_models.analysis.stream import ResultStream, analyse, write_batches
+from astra_models.columns.many import ManyResults
 from astra_models.errors import TaskError
 from astra_models.messages import shown
 from astra_models.pipeline import PipelineOutputMixin
@@ -41,7 +42,7 @@ FIRST_VERSION = "1"
 VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
-PipelineFunction = Callable[..., Iterable[Output]]
+PipelineFunction = Callable[..., Iterable[Output | ManyResults[Output]]]
 Model = TypeVar("Model", SpectrumMixin, PipelineOutputMixin)
 
 
