@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_a_benchmark_starts(script: Path, monkeypatch: pytest.MonkeyPatch, capsy
         module.main()
     assert ended.value.code == 0
     assert "--write" in capsys.readouterr().out
+
+
+def test_the_benchmark_of_writers_measures_what_it_says() -> None:
+    sizes = ["--rounds", "1", "--million", "3000", "--rows", "1000"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "writers.py"), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) == 8
+    for what in ("from_spectra", "workers", "2 connections against 1", "through Dagster", "a claim"):
+        assert any(what in row for row in rows), what
 
 
 def test_every_benchmark_has_its_table_and_every_table_its_benchmark() -> None:

@@ -79,7 +79,8 @@ class Taken:
 
     def __init__(self, handed: AnySpectrum | Handed | None, key: int | None, place: int):
         self.handed = handed
-        spectrum = handed.spectrum if isinstance(handed, Handed) else handed
+        is_handed = isinstance(handed, Handed)
+        spectrum = handed.spectrum if is_handed else handed
         self.spectrum = spectrum
         self.key = key
         self.place = place
@@ -90,7 +91,7 @@ class Taken:
         row = spectrum.__data__ if isinstance(spectrum, SpectrumMixin) else {}
         self._source = row.get("source_pk", ...)
         self.revision = _revision(row)
-        self.upstream = handed.upstream_revision if isinstance(handed, Handed) else None
+        self.upstream = handed.upstream_revision if is_handed else None
 
     @property
     def item(self) -> object:
@@ -159,13 +160,16 @@ class Asked:
     def take(self, handed: AnySpectrum | Handed) -> Taken:
         """Note that the pipeline took a spectrum, and release the pixels of one that has been open for long."""
         spectrum = handed.spectrum if isinstance(handed, Handed) else handed
-        key = whole(getattr(spectrum, "spectrum_pk", None))
+        is_row = isinstance(spectrum, SpectrumMixin)  # its attributes take longer than its columns
+        key = whole(spectrum.__data__.get("spectrum_pk") if is_row else getattr(spectrum, "spectrum_pk", None))
         self.n_taken += 1
         taken = Taken(handed, key, self.n_taken)
         if key is None:
             self._unsaved.append(taken)
             return taken
-        before = self._open.pop(key, None) or self._pop_remembered(key)
+        before = self._open.pop(key, None)
+        if before is None and (self._partly or self._file is not None):
+            before = self._pop_remembered(key)
         if before is not None:  # it was given twice
             taken.times, taken.answered = before.times + 1, before.answered
         self._open[key] = taken
@@ -237,6 +241,18 @@ class Asked:
         self._note(taken, slot)
         return None
 
+    def _only_answer(self, key: object, source: object) -> Taken | None:
+        """Take the only answer to a spectrum that is open, if it is one: what most rows are."""
+        if type(key) is not int:
+            return None
+        taken = self._open.get(key)
+        if taken is None or taken.times > 1 or taken.answered or source != taken.source:
+            return None
+        del self._open[key]
+        self._with_pixels.pop(key, None)
+        self.n_answered += 1
+        return taken
+
     def _is_plain_answer(self, key: object, row: dict[str, Any]) -> bool:
         """Take the answer that nearly all are at once: the only one to a spectrum that is open, with all its keys."""
         if type(key) is not int or len(self._models) > 1 or self._versions != "installed":
@@ -264,24 +280,19 @@ class Asked:
             The others, and why they are none.
         """
         own = [many.columns[name].tolist() for name in ("spectrum_pk", "source_pk")]
-        is_plain = "v_astra" not in many.columns and len(self._models) == 1 and self._versions == "installed"
+        are_plain = "v_astra" not in many.columns and len(self._models) == 1 and self._versions == "installed"
         places: list[int] = []
         filled: list[tuple[object, ...]] = []
         refused: list[tuple[Output, str]] = []
         for place, (key, source) in enumerate(zip(*own, strict=True)):
-            taken = self._open.get(key) if is_plain and type(key) is int else None
-            if taken is not None and taken.times == 1 and not taken.answered and source == taken.source:
-                del self._open[key]
-                self._with_pixels.pop(key, None)
-                self.n_answered += 1
+            if are_plain and (taken := self._only_answer(key, source)) is not None:
                 filled.append((key, source, self._v_astra, taken.revision, taken.upstream))
             else:
                 result = many.row(place)
                 if (problem := self.answer(result)) is not None:
                     refused.append((result, problem))
                     continue
-                row = result.__data__
-                filled.append(tuple(row.get(name) for name in _FILLED_IN))
+                filled.append(tuple(map(result.__data__.get, _FILLED_IN)))
             places.append(place)
         answers = many if len(places) == len(many) else many[np.array(places, dtype=np.int64)]
         for name, values in zip(_FILLED_IN, zip(*filled, strict=True), strict=True) if filled else ():

@@ -127,7 +127,8 @@ def record_batch(batch: Iterable[Item[Output]], how: Recording, stored: list[Out
         for model, some in by_model.items():
             report += upsert(
                 model,
-                some,
+                # A table by itself is prepared in parts, each while the one before it is being written.
+                some[0] if len(some) == 1 and isinstance(some[0], ManyResults) else some,
                 existing=how.existing,
                 keep_good=how.keep_good,
                 unchanged="count",
