@@ -220,7 +220,8 @@ def still_due(
         return []
     query = _due_query(output_model, spectrum_model, **(options | {"limit": None}))
     query = query.where(is_any_of(spectrum_model.spectrum_pk, keys)).order_by(spectrum_model.spectrum_pk)
-    return [key for (key,) in rows_of(query)]
+    # The driver's own rows: peewee takes ten times as long to hand on one key each, and this is asked under a lock.
+    return [key for (key,) in database.execute(query).fetchall()]
 
 
 def count_due(
