@@ -14,7 +14,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.columns.headings import Heading
-from astra_models.columns.rows import ColumnRows, rows_of_columns
+from astra_models.columns.many import ManyResults, columns_by_name, key_column
 from astra_models.fields import (
     AutoField,
     BigIntegerField,
@@ -161,41 +161,57 @@ class PipelineOutputMixin(LatestMixin):
         return cls(**kwargs)
 
     @classmethod
-    def from_spectra(cls, spectra: Iterable[Spectrum | SpectrumMixin], **kwargs: object) -> ColumnRows[Self]:
-        """Make the results of many spectra at once, with their keys.
+    def from_spectra(cls, spectra: Iterable[Spectrum | SpectrumMixin], **kwargs: object) -> ManyResults[Self]:
+        """Make the results of many spectra at once, with their keys; the values stay columns until they are stored.
 
-        A pipeline yields them as they are, and they stay columns until they are in the database.
+        A pipeline yields it, or `upsert` takes it as it is. Iterate it for the rows.
 
         Parameters
         ----------
-        spectra : iterable of Spectrum or SpectrumMixin
+        spectra : iterable of Spectrum or SpectrumMixin, n_spectra of them
             The spectra that were analysed.
-        **kwargs
-            Measured values and flags: arrays of one value per spectrum, or one value for all.
+        **kwargs : array_like, of shape (n_spectra,), or scalar
+            Measured values and flags by name: an array has one for each spectrum, in their order (masked where there
+            is none), a scalar is for all of them. A column of arrays takes shape (n_spectra, n_values).
 
         Raises
         ------
         UnknownColumnError
-            If the model has no such column or flag; it names the nearest one.
+            If a name is no column or flag; it says the nearest one.
         FieldValueError
-            If there are more or fewer values than spectra.
+            If an array isn't as long as `spectra`, or its unit can't be converted.
         ValueError
-            If a ``spectrum_pk`` or ``source_pk`` is given: they are those of the spectra.
+            If a ``spectrum_pk`` or ``source_pk`` is given that isn't the spectrum's.
+        TypeError
+            If one of `spectra` is no spectrum.
         """
-        all_spectra = list(spectra)
-        for name in ("spectrum_pk", "source_pk"):
-            if name in kwargs:
-                raise ValueError(f"{cls.__name__}: {name} was given, but it is that of each spectrum; leave it out")
-        rows = rows_of_columns(cls, kwargs, len(all_spectra))
-        rows.columns["spectrum_pk"] = _keys([spectrum.spectrum_pk for spectrum in all_spectra])
-        rows.columns["source_pk"] = _keys([spectrum.source_pk for spectrum in all_spectra])
-        if "v_astra" not in rows.columns:
-            rows.set("v_astra", installed_v_astra())
-        return rows
+        found = list(spectra)
+        keys = {name: key_column(_keys_of(cls, found, name)) for name in ("spectrum_pk", "source_pk")}
+        columns = columns_by_name(cls, kwargs, len(found))
+        for name, own in keys.items():
+            if name in columns:
+                _require_same_keys(f"{cls.__name__}: {name}", columns[name], own)
+        return ManyResults(
+            cls, keys | {name: values for name, values in columns.items() if name not in keys}, len(found)
+        )
 
 
-def _keys(keys: list[int | None]) -> np.ndarray:
-    return np.array(keys, dtype=object if None in keys else np.int64)
+def _keys_of(model: type[PipelineOutputMixin], spectra: list[Any], name: str) -> list[object]:
+    """Give a key of spectra: of rows, from what was read of them."""
+    try:
+        return [row.__data__[name] if isinstance(row, SpectrumMixin) else getattr(row, name) for row in spectra]
+    except KeyError:  # a column that wasn't read
+        return [getattr(row, name) for row in spectra]
+    except AttributeError as error:
+        raise TypeError(
+            f"{model.__name__}.from_spectra takes spectra alone, without what goes with them: {error}"
+        ) from error
+
+
+def _require_same_keys(name: str, given: np.ndarray, own: np.ndarray) -> None:
+    for one, spectrums in zip(given.tolist(), own.tolist(), strict=True):
+        if one != spectrums:
+            raise ValueError(f"{name} {one} was given, but the spectrum's is {spectrums}; leave it out")
 
 
 PipelineOutputMixin.record_columns = frozenset(PipelineOutputMixin._meta.fields)

@@ -35,6 +35,16 @@ def test_a_benchmark_starts(script: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "--write" in capsys.readouterr().out
 
 
+def test_the_benchmark_of_writers_measures_what_it_says() -> None:
+    sizes = ["--rounds", "1", "--million", "3000", "--rows", "1000"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "writers.py"), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) == 8
+    for what in ("from_spectra", "workers", "2 connections against 1", "through Dagster", "a claim"):
+        assert any(what in row for row in rows), what
+
+
 def test_every_benchmark_has_its_table_and_every_table_its_benchmark() -> None:
     written = {path.stem: re.findall(r'write_figures\(\S+, "(\w+)"', path.read_text()) for path in SCRIPTS}
     assert written == {name: [name] for name in tables()}

@@ -13,13 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from astra_models.analysis.asked import AnySpectrum, Handed
 from astra_models.analysis.calling import Item, PipelineCalls
 from astra_models.analysis.failures import Undecided
 from astra_models.analysis.job import Job
 from astra_models.analysis.usage import SLOWEST, Usage
-from astra_models.columns.rows import ColumnRows
+from astra_models.columns.many import ManyResults
 from astra_models.columns.typed import Column
 from astra_models.host import host_name
 from astra_models.pipeline import PipelineOutputMixin
@@ -28,6 +29,9 @@ from astra_models.spectrum import SpectrumMixin, load_spectra
 from astra_models.upsert.batch import make_batch
 from astra_models.upsert.plan import plan_for
 from astra_models.upsert.quarantine import rejected_row
+
+if TYPE_CHECKING:
+    from astra_models.upsert.given import Given
 
 __all__ = ["Analyst", "Found"]
 
@@ -104,7 +108,7 @@ class Analyst:
         """Analyse the spectra of a chunk, with the results of other pipelines that the pipeline takes."""
         started, cpu, self._setup = time.monotonic(), time.process_time(), 0.0
         self._feed.add(spectra)
-        results: list[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]] = []
+        results: list[PipelineOutputMixin | ManyResults[PipelineOutputMixin]] = []
         failures: list[RejectedResult] = []
         undecided = Undecided([], [], 0)
         answered = 0
@@ -188,17 +192,22 @@ class _Feed:
 
 def columns_of(
     models: Sequence[type[PipelineOutputMixin]],
-    results: Sequence[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]],
+    results: Sequence[PipelineOutputMixin | ManyResults[PipelineOutputMixin]],
 ) -> tuple[list[tuple[type[PipelineOutputMixin], dict[str, Column]]], list[RejectedResult]]:
     """Give results as checked columns, by model, and those that can't be stored as rows of the list of these."""
+    together: list[tuple[type[PipelineOutputMixin], Given]] = []
     by_model: dict[type[PipelineOutputMixin], list[PipelineOutputMixin]] = {}
-    many = [result for result in results if isinstance(result, ColumnRows)]
     for result in results:
-        if not isinstance(result, ColumnRows):
-            by_model.setdefault(type(result), []).append(result)
+        if isinstance(result, ManyResults):
+            together.append((result.model, result))
+            by_model.pop(result.model, None)  # rows that follow are written after it
+        elif type(result) in by_model:
+            by_model[type(result)].append(result)
+        else:
+            together.append((type(result), by_model.setdefault(type(result), [result])))
     columns = []
     refused: list[RejectedResult] = []
-    for model, some in [*by_model.items(), *((rows.model, rows) for rows in many)]:
+    for model, some in together:
         batch = make_batch(plan_for(model), some)
         refused += [RejectedResult(**rejected_row(batch, refusal)) for refusal in batch.refusals]
         if len(batch):
@@ -206,11 +215,14 @@ def columns_of(
     return columns, refused
 
 
-def _slowest(results: Sequence[PipelineOutputMixin | ColumnRows[PipelineOutputMixin]]) -> list[tuple[float, int]]:
-    times: list[tuple[float, int]] = []
-    for result in results:
-        if isinstance(result, ColumnRows):
-            times.append((float(result["t_elapsed"][0]), int(result["spectrum_pk"][0])))  # the same for all
-        else:
-            times.append((result.t_elapsed or 0.0, result.spectrum_pk))
-    return heapq.nlargest(SLOWEST, times)
+def _slowest(
+    results: Sequence[PipelineOutputMixin | ManyResults[PipelineOutputMixin]],
+) -> list[tuple[float, int]]:
+    return heapq.nlargest(SLOWEST, (one for result in results for one in _times(result)))
+
+
+def _times(result: PipelineOutputMixin | ManyResults[PipelineOutputMixin]) -> Iterable[tuple[float, int]]:
+    if isinstance(result, ManyResults):  # all took equally long, as far as that is known
+        some = result[:SLOWEST]
+        return zip(some["t_elapsed"].tolist(), some["spectrum_pk"].tolist(), strict=True)
+    return [(result.t_elapsed or 0.0, result.spectrum_pk)]

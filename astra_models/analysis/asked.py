@@ -11,11 +11,11 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from astra_models.columns.rows import ColumnRows
+from astra_models.columns.many import ManyResults, key_column
 from astra_models.errors import AstraError
 from astra_models.messages import MISTAKES, safe_text
 from astra_models.pipeline import PipelineOutputMixin
@@ -30,6 +30,8 @@ BITS_OF_KEY = 63
 
 AnySpectrum = SpectrumMixin | Spectrum
 Versions = Literal["installed", "older"]
+Output = TypeVar("Output", bound=PipelineOutputMixin)
+_FILLED_IN = ("spectrum_pk", "source_pk", "v_astra", "spectrum_revision", "upstream_revision")
 Slot = tuple[int, int]
 """The number of a model, and the major.minor version where results may be of several; else 0."""
 
@@ -77,7 +79,8 @@ class Taken:
 
     def __init__(self, handed: AnySpectrum | Handed | None, key: int | None, place: int):
         self.handed = handed
-        spectrum = handed.spectrum if isinstance(handed, Handed) else handed
+        is_handed = isinstance(handed, Handed)
+        spectrum = handed.spectrum if is_handed else handed
         self.spectrum = spectrum
         self.key = key
         self.place = place
@@ -88,7 +91,7 @@ class Taken:
         row = spectrum.__data__ if isinstance(spectrum, SpectrumMixin) else {}
         self._source = row.get("source_pk", ...)
         self.revision = _revision(row)
-        self.upstream = handed.upstream_revision if isinstance(handed, Handed) else None
+        self.upstream = handed.upstream_revision if is_handed else None
 
     @property
     def item(self) -> object:
@@ -157,13 +160,16 @@ class Asked:
     def take(self, handed: AnySpectrum | Handed) -> Taken:
         """Note that the pipeline took a spectrum, and release the pixels of one that has been open for long."""
         spectrum = handed.spectrum if isinstance(handed, Handed) else handed
-        key = whole(getattr(spectrum, "spectrum_pk", None))
+        is_row = isinstance(spectrum, SpectrumMixin)  # its attributes take longer than its columns
+        key = whole(spectrum.__data__.get("spectrum_pk") if is_row else getattr(spectrum, "spectrum_pk", None))
         self.n_taken += 1
         taken = Taken(handed, key, self.n_taken)
         if key is None:
             self._unsaved.append(taken)
             return taken
-        before = self._open.pop(key, None) or self._pop_remembered(key)
+        before = self._open.pop(key, None)
+        if before is None and (self._partly or self._file is not None):
+            before = self._pop_remembered(key)
         if before is not None:  # it was given twice
             taken.times, taken.answered = before.times + 1, before.answered
         self._open[key] = taken
@@ -235,6 +241,18 @@ class Asked:
         self._note(taken, slot)
         return None
 
+    def _only_answer(self, key: object, source: object) -> Taken | None:
+        """Take the only answer to a spectrum that is open, if it is one: what most rows are."""
+        if type(key) is not int:
+            return None
+        taken = self._open.get(key)
+        if taken is None or taken.times > 1 or taken.answered or source != taken.source:
+            return None
+        del self._open[key]
+        self._with_pixels.pop(key, None)
+        self.n_answered += 1
+        return taken
+
     def _is_plain_answer(self, key: object, row: dict[str, Any]) -> bool:
         """Take the answer that nearly all are at once: the only one to a spectrum that is open, with all its keys."""
         if type(key) is not int or len(self._models) > 1 or self._versions != "installed":
@@ -251,35 +269,35 @@ class Asked:
         self.n_answered += 1
         return True
 
-    def answer_many(self, rows: ColumnRows[PipelineOutputMixin]) -> bool:
-        """Take many results as answers at once, if each is the only one to a spectrum that is open.
+    def answer_many(self, many: ManyResults[Output]) -> tuple[ManyResults[Output], list[tuple[Output, str]]]:
+        """Take many results as answers, row by row, as `answer`; what they lack is filled in.
 
         Returns
         -------
-        bool
-            Whether they are; if not, nothing is taken, and each has to be asked for alone.
+        ManyResults
+            The rows that are answers.
+        list of (PipelineOutputMixin, str)
+            The others, and why they are none.
         """
-        keys = rows.columns["spectrum_pk"]
-        if len(self._models) > 1 or self._versions != "installed" or keys.dtype == object:
-            return False
-        if rows.model is not self._models[0] or not (rows.columns["v_astra"] == self._v_astra).all():
-            return False
-        wanted = keys.tolist()
-        taken = [self._open.get(key) for key in wanted]
-        sources = rows.columns["source_pk"].tolist()
-        if len(set(wanted)) < len(wanted) or not all(
-            one is not None and one.times == 1 and one.source == source
-            for one, source in zip(taken, sources, strict=True)
-        ):
-            return False
-        made_from = [(one.revision, one.upstream) for one in taken if one is not None]
-        for place, name in enumerate(("spectrum_revision", "upstream_revision")):
-            rows.columns[name] = _numbers([numbers[place] for numbers in made_from])
-        for key in wanted:
-            del self._open[key]
-            self._with_pixels.pop(key, None)
-        self.n_answered += len(wanted)
-        return True
+        own = [many.columns[name].tolist() for name in ("spectrum_pk", "source_pk")]
+        are_plain = "v_astra" not in many.columns and len(self._models) == 1 and self._versions == "installed"
+        places: list[int] = []
+        filled: list[tuple[object, ...]] = []
+        refused: list[tuple[Output, str]] = []
+        for place, (key, source) in enumerate(zip(*own, strict=True)):
+            if are_plain and (taken := self._only_answer(key, source)) is not None:
+                filled.append((key, source, self._v_astra, taken.revision, taken.upstream))
+            else:
+                result = many.row(place)
+                if (problem := self.answer(result)) is not None:
+                    refused.append((result, problem))
+                    continue
+                filled.append(tuple(map(result.__data__.get, _FILLED_IN)))
+            places.append(place)
+        answers = many if len(places) == len(many) else many[np.array(places, dtype=np.int64)]
+        for name, values in zip(_FILLED_IN, zip(*filled, strict=True), strict=True) if filled else ():
+            answers.columns[name] = key_column(values)
+        return answers, refused
 
     def close(self) -> None:
         """Remove the temporary file, if there is one."""
@@ -423,10 +441,6 @@ def _stamp(row: dict[str, Any], taken: Taken) -> None:
 def _revision(row: Mapping[str, Any]) -> int | None:
     """Give the revision of a spectrum's row; None if it wasn't read, or the table has none."""
     return (row["revision"] or 0) if "revision" in row else None
-
-
-def _numbers(numbers: list[int | None]) -> np.ndarray:
-    return np.array(numbers, dtype=object if None in numbers else np.int64)
 
 
 def _model_among(models: Sequence[type[PipelineOutputMixin]], result: PipelineOutputMixin) -> type[PipelineOutputMixin]:

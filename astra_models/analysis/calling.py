@@ -8,7 +8,7 @@ results that it wasn't asked for (`asked`); these aren't stored, and their spect
 import inspect
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cache
 from types import EllipsisType
 from typing import Generic, TypeVar
@@ -18,7 +18,7 @@ import numpy as np
 from astra_models.analysis.asked import AnySpectrum, Asked, Handed, Taken, Versions
 from astra_models.analysis.failures import Failures, Held, made_from
 from astra_models.analysis.runs import PlannedRun
-from astra_models.columns.rows import ColumnRows
+from astra_models.columns.many import ManyResults
 from astra_models.database.peewee_internals import mark_as_changed
 from astra_models.errors import PipelineError, TaskError
 from astra_models.fields import FloatArrayField
@@ -27,17 +27,27 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_v_astra
 
-__all__ = ["AnySpectrum", "Batches", "Item", "Output", "PipelineCalls", "each_row", "size_of"]
+__all__ = ["AnySpectrum", "Batches", "Item", "Output", "PipelineCalls", "rows_of"]
 
 SECONDS_PER_BATCH = 60.0
 MOST_FAILURES_BEFORE_A_RESULT = 10_000
 MOST_REFUSED_WITHOUT_PROGRESS = 10_000
 
 Output = TypeVar("Output", bound=PipelineOutputMixin)
-Item = Output | ColumnRows[Output] | RejectedResult
-"""What a pipeline's call gives: a result, many at once, or a failure."""
+
+Item = Output | ManyResults[Output] | RejectedResult
+"""What a pass gives: a result, many of them as columns, or a failure."""
 
 logger = logging.getLogger(__name__)
+
+
+def rows_of(items: Iterable[Item[Output]]) -> Iterator[Output | RejectedResult]:
+    """Give results and failures one by one."""
+    for item in items:
+        if isinstance(item, ManyResults):
+            yield from item
+        else:
+            yield item
 
 
 class Batches(Generic[Output]):
@@ -107,7 +117,7 @@ class PipelineCalls(Generic[Output]):
     def __init__(
         self,
         name: str,
-        call: Callable[[Iterable[object]], Generator[Output | ColumnRows[Output] | EllipsisType, None, None]],
+        call: Callable[[Iterable[object]], Generator[Output | ManyResults[Output] | EllipsisType, None, None]],
         output_models: tuple[type[Output], ...],
         spectra: Iterable[AnySpectrum | Handed],
         versions: Versions = "installed",
@@ -146,12 +156,12 @@ class PipelineCalls(Generic[Output]):
         finally:
             self.asked.close()
 
-    def share_overhead(self, batch: Sequence[Item[Output]]) -> None:
+    def share_overhead(self, batch: list[Item[Output]]) -> None:
         """Share the overhead since the last batch among this batch's results."""
         results = [item for item in batch if not isinstance(item, RejectedResult)]
-        n_results = sum(map(size_of, results))
+        n_results = sum(map(_n_rows, results))
         for result in results:
-            if isinstance(result, ColumnRows):
+            if isinstance(result, ManyResults):
                 result.set("t_overhead", self.overhead / n_results)
             else:
                 result.t_overhead = self.overhead / n_results
@@ -216,16 +226,18 @@ class PipelineCalls(Generic[Output]):
                 finally:
                     busy = time.monotonic() - started - self.waiting
                     self.overhead += self.waiting
-                if item is ...:
+                answers = self._answers(item, busy)
+                if not answers:
                     self.overhead += busy
                     continue
-                self._n_underway += 1
-                answers = self._answers(item, busy)
                 if self._any_result and self.held.any:
+                    self._n_underway += 1
                     yield from self.held.let_go()
+                    self._n_underway -= 1
+                self._n_underway += 1
                 yield from answers[:-1]
                 self._n_underway -= 1
-                yield from answers[-1:]
+                yield answers[-1]
         finally:
             generator.close()
 
@@ -234,28 +246,34 @@ class PipelineCalls(Generic[Output]):
         if self._source_error is not None:
             raise self._source_error from None
 
-    def _answers(self, given: Output | ColumnRows[Output], t_elapsed: float) -> Sequence[Item[Output]]:
-        """Give results as they are now, or why they are none."""
-        if not isinstance(given, ColumnRows):
-            return (self._answer(given, t_elapsed),)
-        if not len(given):
-            return ()
-        each = t_elapsed / len(given)
-        many = given[:]  # other columns may be set in the one that the generator has
-        if not self.asked.answer_many(many):
-            return [self._answer(row, each) for row in given.iterrows()]
-        many.set("t_elapsed", each)
-        self._any_result = True
-        self._n_refused = 0
-        return (many,)
+    def _answers(self, given: Output | ManyResults[Output] | EllipsisType, t_elapsed: float) -> list[Item[Output]]:
+        """Give what came of a yield: nothing, if it only says that time went into overhead."""
+        if given is ...:
+            return []
+        return self._many(given, t_elapsed) if isinstance(given, ManyResults) else [self._answer(given, t_elapsed)]
+
+    def _many(self, given: ManyResults[Output], t_elapsed: float) -> list[Item[Output]]:
+        """Give many results as they are now, without those that are none, and why these aren't."""
+        self._require_model(given.model)
+        results, refused = self.asked.answer_many(given.copy())
+        answers: list[Item[Output]] = []
+        if len(results):
+            self._any_result = True
+            self._n_refused = 0
+            results.set("t_elapsed", t_elapsed / len(given))
+            answers.append(results)
+        return answers + [self._refused(result, problem) for result, problem in refused]
+
+    def _require_model(self, model: type) -> None:
+        if not issubclass(model, self.output_models):
+            raise TaskError(
+                f"{self.name} yielded a {safe_text(model.__name__, 100)}, but says that it gives "
+                f"{', '.join(model.__name__ for model in self.output_models)}"
+            )
 
     def _answer(self, given: Output, t_elapsed: float) -> Output | RejectedResult:
         """Give a result as it is now, or why it is none."""
-        if not isinstance(given, self.output_models):
-            raise TaskError(
-                f"{self.name} yielded a {safe_text(type(given).__name__, 100)}, but says that it gives "
-                f"{', '.join(model.__name__ for model in self.output_models)}"
-            )
+        self._require_model(type(given))
         result = _copy(given)
         problem = self.asked.answer(result)
         if problem is not None:
@@ -326,20 +344,6 @@ class PipelineCalls(Generic[Output]):
         return None if cause is None else presentable(cause)
 
 
-def size_of(item: object) -> int:
-    """Give how many rows an item of a batch is."""
-    return len(item) if isinstance(item, ColumnRows) else 1
-
-
-def each_row(batch: Iterable[Item[Output]]) -> Iterator[Output | RejectedResult]:
-    """Give each result of a batch as an object of its own."""
-    for item in batch:
-        if isinstance(item, ColumnRows):
-            yield from item.iterrows()
-        else:
-            yield item
-
-
 def _copy(given: Output) -> Output:
     """Copy a result: the generator may set other values on the same object, or in the same array, for the next one."""
     copy = type(given).__new__(type(given))
@@ -361,6 +365,10 @@ def _may_hold_arrays(model: type[PipelineOutputMixin]) -> bool:
     return any(isinstance(field, FloatArrayField) for field in model._meta.sorted_fields)
 
 
+def _n_rows(item: Item[Output]) -> int:
+    return len(item) if isinstance(item, ManyResults) else 1
+
+
 def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Item[Output]], None, None]:
     batch: list[Item[Output]] = []
     n_rows = 0
@@ -374,7 +382,7 @@ def _in_batches(calls: PipelineCalls[Output], size: int) -> Generator[list[Item[
             failure, item = error, None
         if item is not None:
             batch.append(item)
-            n_rows += size_of(item)
+            n_rows += _n_rows(item)
         if batch and (item is None or n_rows >= size or time.monotonic() - started > SECONDS_PER_BATCH):
             calls.share_overhead(batch)
             yield batch

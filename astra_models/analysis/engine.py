@@ -16,6 +16,7 @@ from astra_models.analysis.recipe import HasParameters
 from astra_models.analysis.runs import PlannedRun
 from astra_models.analysis.usage import RunUsage
 from astra_models.analysis.work import Chunk, ChunkSize, Work, chunks
+from astra_models.columns.many import ManyResults
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
@@ -23,7 +24,7 @@ from astra_models.spectrum import SpectrumMixin, load_spectra
 
 __all__ = ["Counted", "Engine", "InProcess", "Part", "Parts", "job_of"]
 
-Part = Sequence[PipelineOutputMixin | RejectedResult] | Found
+Part = Sequence[PipelineOutputMixin | ManyResults[PipelineOutputMixin] | RejectedResult] | Found
 Counted = Callable[[Iterable[SpectrumMixin]], Iterator[SpectrumMixin]]
 
 

@@ -3,19 +3,19 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import peewee
 
 from astra_models.analysis.analyst import Found
-from astra_models.analysis.calling import Item, Output, each_row
+from astra_models.analysis.calling import Item, rows_of
 from astra_models.analysis.leases import Leases
 from astra_models.base import database
-from astra_models.columns.rows import ColumnRows
+from astra_models.columns.many import ManyResults
 from astra_models.database.peewee_internals import mark_as_saved
 from astra_models.database.retry import run_transaction
 from astra_models.errors import LeaseLostError
@@ -27,6 +27,8 @@ from astra_models.upsert.batch import Batch, batch_of_columns, keys_of
 from astra_models.upsert.plan import Existing, Rules, plan_for
 from astra_models.upsert.writer import Stored
 from astra_models.upsert.writing import write_batch
+
+Output = TypeVar("Output", bound=PipelineOutputMixin)
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Recording:
 
 
 def record(
-    batch: Iterable[Output | RejectedResult],
+    batch: Iterable[Item[Output]],
     *,
     existing: Existing = "newest",
     keep_good: bool = False,
@@ -107,16 +109,26 @@ def record(
 
 def record_batch(batch: Iterable[Item[Output]], how: Recording, stored: list[Output] | None = None) -> UpsertReport:
     """Write a batch of a run, as `record`."""
-    items = list(batch) if stored is None else list(each_row(batch))
+    items: list[Item[Output]] = list(batch) if stored is None else list(rows_of(batch))
     stored_ids: set[int] = set()
     on_stored = _marking(stored_ids) if stored is not None else None
 
     def write() -> UpsertReport:
+        failures: list[RejectedResult] = []
+        by_model: dict[type[Output], list[Output | ManyResults[Output]]] = {}
+        for item in items:
+            if isinstance(item, RejectedResult):
+                failures.append(item)
+            elif isinstance(item, ManyResults):
+                by_model.setdefault(item.model, []).append(item)
+            else:
+                by_model.setdefault(type(item), []).append(item)
         report = UpsertReport()
-        for model, some in _by_model(items):
+        for model, some in by_model.items():
             report += upsert(
                 model,
-                some,
+                # A table by itself is prepared in parts, each while the one before it is being written.
+                some[0] if len(some) == 1 and isinstance(some[0], ManyResults) else some,
                 existing=how.existing,
                 keep_good=how.keep_good,
                 unchanged="count",
@@ -124,7 +136,6 @@ def record_batch(batch: Iterable[Item[Output]], how: Recording, stored: list[Out
                 on_stored=on_stored,
                 before_write=None if how.leases is None else partial(_require_keys, how.leases),
             )
-        failures = [item for item in items if isinstance(item, RejectedResult)]
         done = [key for item in items if not _is_contract(item) for key in _keys_of(item)]
         return report + _record_failures(failures, how, done)
 
@@ -181,32 +192,19 @@ def _require_keys(leases: Leases, batch: Batch) -> None:
         leases.require(batch.columns["spectrum_pk"].values.tolist())
 
 
-def _by_model(
-    items: Iterable[Item[Output]],
-) -> Iterator[tuple[type[Output], list[Output] | ColumnRows[Output]]]:
-    """Give results by model: all that are objects together, and each set of columns by itself."""
-    by_model: dict[type[Output], list[Output]] = {}
-    for item in items:
-        if isinstance(item, ColumnRows):
-            yield item.model, item
-        elif not isinstance(item, RejectedResult):
-            by_model.setdefault(type(item), []).append(item)
-    yield from by_model.items()
-
-
 def _keys_of(item: Item[Output]) -> list[int | None]:
-    if isinstance(item, ColumnRows):
-        return item["spectrum_pk"].tolist()
-    return [item.__data__.get("spectrum_pk")]  # results of a source have none
+    return item["spectrum_pk"].tolist() if isinstance(item, ManyResults) else [item.__data__.get("spectrum_pk")]
 
 
-def _without(items: Iterable[Item[Output]], keys: Collection[int]) -> Iterator[Item[Output]]:
+def _without(items: Iterable[Item[Output]], keys: Iterable[int]) -> Iterator[Item[Output]]:
+    """Give results and failures but for those of some spectra."""
+    lost = set(keys)
     for item in items:
-        kept = np.array([key not in keys for key in _keys_of(item)])
-        if kept.all():
+        left = np.array([key not in lost for key in _keys_of(item)])
+        if left.all():
             yield item
-        elif isinstance(item, ColumnRows):
-            yield item[kept]
+        elif isinstance(item, ManyResults) and left.any():
+            yield item[np.flatnonzero(left)]
 
 
 def _is_contract(item: object) -> bool:

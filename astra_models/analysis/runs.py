@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from types import FunctionType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -19,7 +19,7 @@ from astra_models.analysis.recipe import Recipe
 from astra_models.analysis.rule import RecipeKey
 from astra_models.analysis.usage import RunUsage
 from astra_models.base import database
-from astra_models.columns.rows import ColumnRows
+from astra_models.columns.many import ManyResults
 from astra_models.database.retry import run_transaction
 from astra_models.errors import AstraError
 from astra_models.fields import utc_now
@@ -103,13 +103,13 @@ class RunRecord:
     def __init__(self, pk: int):
         self.pk = pk
 
-    def stamp(self, batch: Iterable[PipelineOutputMixin | ColumnRows[PipelineOutputMixin] | RejectedResult]) -> None:
+    def stamp(self, batch: Iterable[PipelineOutputMixin | ManyResults[Any] | RejectedResult]) -> None:
         """Write down in results and failures that they are of this run."""
-        for item in batch:
-            if isinstance(item, ColumnRows):
-                item.set("pipeline_run_pk", self.pk)
+        for row in batch:
+            if isinstance(row, ManyResults):
+                row.set("pipeline_run_pk", self.pk)
             else:
-                item.__data__["pipeline_run_pk"] = self.pk
+                row.__data__["pipeline_run_pk"] = self.pk
 
     def end_after_error(self, report: UpsertReport, answered: int | None, usage: RunUsage | None = None) -> None:
         """Write down that the run ended, where that can still be written, before its error is raised."""

@@ -20,13 +20,14 @@ from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, get_args, overload
 
 from astra_models.analysis.asked import Handed, Versions
-from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls, each_row
+from astra_models.analysis.calling import AnySpectrum, Batches, Output, PipelineCalls, rows_of
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe
 from astra_models.analysis.runs import plan_run
 from astra_models.analysis.stream import ResultStream, analyse, write_batches
+from astra_models.columns.many import ManyResults
 from astra_models.errors import TaskError
 from astra_models.messages import shown
 from astra_models.pipeline import PipelineOutputMixin
@@ -41,7 +42,7 @@ FIRST_VERSION = "1"
 VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
-PipelineFunction = Callable[..., Iterable[Output]]
+PipelineFunction = Callable[..., Iterable[Output | ManyResults[Output]]]
 Model = TypeVar("Model", SpectrumMixin, PipelineOutputMixin)
 
 
@@ -241,7 +242,7 @@ class Task(Generic[Output]):
                 yield from stored
         else:
             for batch in batches:
-                yield from (item for item in each_row(batch) if not isinstance(item, RejectedResult))
+                yield from (item for item in rows_of(batch) if not isinstance(item, RejectedResult))
 
     def batches(
         self, spectra: Iterable[AnySpectrum], *args: object, batch_size: int | None = None, **kwargs: object

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from astra_models import schema
 from astra_models.base import BaseModel
+from astra_models.columns.many import ManyResults
 from astra_models.errors import (
     AstraError,
     PackageClashError,
@@ -64,7 +65,7 @@ class Pipeline(Protocol):
 
     def batches(
         self, spectra: Iterable[SpectrumMixin], *, batch_size: int | None = None, **parameters: object
-    ) -> Iterator[Sequence[PipelineOutputMixin | RejectedResult]]:
+    ) -> Iterator[Sequence[PipelineOutputMixin | ManyResults[Any] | RejectedResult]]:
         """Analyse spectra, and give results and unsaved failures in batches that fit into memory."""
         ...
 

@@ -240,8 +240,9 @@ class PixelsMixin:
 
     def release_pixels(self) -> None:
         """Forget the arrays that were read from the file; they are read again when next used."""
-        self._pixels_read.clear()
-        self._pixels_raw.clear()
+        for name in ("_pixels_read", "_pixels_raw"):  # most rows have none: making them takes longer than this
+            if (kept := vars(self).get(name)) is not None:
+                kept.clear()
 
 
 def pixel_arrays(model: type) -> dict[str, PixelArray]:

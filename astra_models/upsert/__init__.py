@@ -1,9 +1,11 @@
 """Writing results: one row per spectrum and major.minor version, whatever is given, and no good row lost."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from astra_models.base import BaseModel
@@ -16,6 +18,7 @@ from astra_models.upsert.plan import Existing, Rules, Unchanged, plan_for
 from astra_models.upsert.postgresql import PostgresqlWriter
 from astra_models.upsert.sqlite import SqliteWriter
 from astra_models.upsert.writer import Stored, UpsertReport, Writer
+from astra_models.upsert.writers import Done, Writers, one_at_a_time, useful_writers
 from astra_models.upsert.writing import write_batch
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def upsert(
     run_id: str | None = None,
     on_stored: Callable[[Batch, Stored], None] | None = None,
     before_write: Callable[[Batch], None] | None = None,
+    writers: int = 1,
 ) -> UpsertReport:
     """Write results, replacing those of the same spectrum and major.minor version.
 
@@ -78,6 +82,11 @@ def upsert(
         Called after each batch with the batch, and a dict of ``(task_pk, created)`` by unique key.
     before_write : callable, optional
         Called with each batch at the begin of its transaction; if it raises, nothing of the batch is written.
+    writers : int, optional
+        How many connections to PostgreSQL write batches at the same time, each in a thread of its own; `before_write`
+        is called there, by one of them at a time. Batches whose ranges of keys overlap are written one after the
+        other, so the table is the same as with one writer: tables, and rows in the order of their keys, gain. SQLite,
+        and a transaction of the caller, always have one writer.
 
     Returns
     -------
@@ -119,15 +128,57 @@ def upsert(
             for its_plan, some in split_by_columns(plan, part, extra)
         ]
 
-    for prepared, seconds in _one_ahead(prepare, parts) if is_table(rows) else _one_by_one(prepare, parts):
+    upcoming = _one_ahead(prepare, parts) if is_table(rows) else _one_by_one(prepare, parts)
+    if (n_writers := useful_writers(writer.database, writers)) > 1:
+        one_by_one = None if before_write is None else one_at_a_time(threading.Lock(), before_write)
+        write = partial(_timed_write, run_id=run_id, before_write=one_by_one)
+        return _by_writers(upcoming, write, Writers(writer.database, n_writers), on_stored)
+    write = partial(_timed_write, run_id=run_id, before_write=before_write)
+    report = UpsertReport()
+    for prepared, seconds in upcoming:
         report += UpsertReport(seconds=seconds)
         for its_writer, batch in prepared:
-            started = time.monotonic()
-            counts, stored = write_batch(its_writer, batch, run_id, before_write)
-            report += replace(counts, seconds=time.monotonic() - started)
+            counts, stored = write(its_writer, batch)
+            report += counts
             if on_stored is not None:
                 on_stored(batch, stored)
     return report
+
+
+def _timed_write(
+    writer: Writer, batch: Batch, run_id: str | None, before_write: Callable[[Batch], None] | None
+) -> tuple[UpsertReport, Stored]:
+    started = time.monotonic()
+    counts, stored = write_batch(writer, batch, run_id, before_write)
+    return replace(counts, seconds=time.monotonic() - started), stored
+
+
+def _by_writers(
+    upcoming: "Iterator[tuple[list[Prepared], float]]",
+    write: Callable[[Writer, Batch], tuple[UpsertReport, Stored]],
+    writers: Writers,
+    on_stored: Callable[[Batch, Stored], None] | None,
+) -> UpsertReport:
+    """Write batches by several connections; the report's time is what passed."""
+    started = time.monotonic()
+    report = UpsertReport()
+    for batch, counts, stored in _written(upcoming, write, writers):
+        report += counts
+        if on_stored is not None:
+            on_stored(batch, stored)
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _written(
+    upcoming: "Iterator[tuple[list[Prepared], float]]",
+    write: Callable[[Writer, Batch], tuple[UpsertReport, Stored]],
+    writers: Writers,
+) -> Iterator[Done]:
+    with writers:
+        for prepared, _ in upcoming:
+            for writer, batch in prepared:
+                yield from writers.put(batch, partial(write, writer, batch))
+        yield from writers.rest()
 
 
 def writer_class_for(model: type[BaseModel]) -> type[PostgresqlWriter | SqliteWriter]:

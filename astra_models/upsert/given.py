@@ -13,7 +13,6 @@ import numpy as np
 import peewee
 
 from astra_models.base import BaseModel
-from astra_models.columns.rows import ColumnRows
 from astra_models.columns.typed import FLOAT_TYPES, Raw, Refusal
 from astra_models.columns.values import Unstorable, in_unit, is_a, plain, real_number, whole_number
 from astra_models.errors import FieldValueError, UnknownColumnError, did_you_mean
@@ -51,7 +50,9 @@ class _ArrowTable(Protocol):
 
 
 if TYPE_CHECKING:
-    Table = _ArrowTable | AstropyTable | ColumnRows[BaseModel] | np.ndarray
+    from astra_models.columns.many import ManyResults
+
+    Table = _ArrowTable | AstropyTable | np.ndarray | ManyResults[Any]
     Given = Sequence[object] | Table
     """What a batch is made from: rows of any kind, or a table."""
 

@@ -6,6 +6,7 @@ Good rows are stored all the same.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -95,7 +96,7 @@ def rejected_row(batch: Batch, refusal: Refusal, run_id: str | None = None) -> d
     payload = batch.payload(refusal.row)
     return {
         "model": batch.plan.model.__name__,
-        "spectrum_pk": _whole(payload.get("spectrum_pk")),
+        "spectrum_pk": key_of_payload(payload),
         "source_pk": _whole(payload.get("source_pk")),
         "v_astra": _whole(payload.get("v_astra", installed_v_astra()), bits=32),
         "reason": REFUSED,
@@ -103,6 +104,11 @@ def rejected_row(batch: Batch, refusal: Refusal, run_id: str | None = None) -> d
         "payload": payload_to_json(payload),
         "run_id": run_id,
     }
+
+
+def key_of_payload(payload: Mapping[str, object]) -> int | None:
+    """Give the spectrum that a row that can't be stored is of, as ``rejected_result`` has it."""
+    return _whole(payload.get("spectrum_pk"))
 
 
 def _whole(value: object, bits: int = 64) -> int | None:

@@ -1,197 +1,266 @@
-"""Results of many spectra yielded at once: stored as those that are yielded one by one, with the same contract."""
+"""Results of many spectra at once: columns all the way, the contract held row by row."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import peewee
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from astropy import units
 
 from astra_models import task
-from astra_models.analysis.analyst import columns_of
+from astra_models.analysis.analyst import Analyst, Found
+from astra_models.analysis.engine import job_of
+from astra_models.analysis.recording import Recording, record_found
 from astra_models.analysis.stream import analyse, write
 from astra_models.boss import BossVisitSpectrum
-from astra_models.columns.rows import ColumnRows
-from astra_models.errors import FieldValueError, UnknownColumnError
-from astra_models.line_forest import LineForest
+from astra_models.columns.many import ManyResults
+from astra_models.corv import Corv
+from astra_models.errors import FieldValueError, TaskError, UnknownColumnError
+from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
+from astra_models.version import installed_v_astra
 
-APART = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk"}
+
+def batched(spectra: Iterable[BossVisitSpectrum], n: int) -> Iterator[list[BossVisitSpectrum]]:
+    spectra = iter(spectra)
+    while some := list(itertools.islice(spectra, n)):
+        yield some
+
+
+@pytest.fixture
+def visits(database: peewee.Database, make_spectra: Any) -> list[BossVisitSpectrum]:
+    """Store five spectra in each kind of database."""
+    return make_spectra(5)
+
+
+def temperatures() -> dict[int, float | None]:
+    return {row.spectrum_pk: row.teff for row in Rocket.select().order_by(Rocket.spectrum_pk)}
+
+
+def listed() -> list[tuple[int | None, str]]:
+    query = RejectedResult.select().order_by(RejectedResult.spectrum_pk, RejectedResult.pk)
+    return [(row.spectrum_pk, row.reason) for row in query]
 
 
 @task
-def at_once(spectra: Iterable[BossVisitSpectrum], size: int = 7) -> Iterable[Rocket]:
-    for some in by(size, spectra):
-        teff = np.array([1_000.0 + spectrum.spectrum_pk for spectrum in some])
-        yield Rocket.from_spectra(some, teff=teff, logg=4, flag_low_snr=teff % 2 == 0)
-        teff[:] = 0  # what was yielded counts as it was
+def together(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Give results of three spectra at once."""
+    for some in batched(spectra, 3):
+        teff = np.array([5000.0 + spectrum.spectrum_pk for spectrum in some])
+        yield Rocket.from_spectra(some, teff=teff, flag_low_snr=teff > 5003)
+        teff[:] = 0  # the array is used again
 
 
 @task
 def one_by_one(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Give the same results, one by one."""
     for spectrum in spectra:
-        teff = 1_000.0 + spectrum.spectrum_pk
-        yield Rocket.from_spectrum(spectrum, teff=teff, logg=4, flag_low_snr=teff % 2 == 0)
+        teff = 5000.0 + spectrum.spectrum_pk
+        yield Rocket.from_spectrum(spectrum, teff=teff, flag_low_snr=teff > 5003)
 
 
-def by(size: int, spectra: Iterable[Any]) -> Iterator[list[Any]]:
-    some: list[Any] = []
-    for spectrum in spectra:
-        some.append(spectrum)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
+def content() -> list[tuple[Any, ...]]:
+    """Give what is stored, without keys and times that differ from run to run."""
+    aside = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk"}
+    fields = [field for field in Rocket._meta.sorted_fields if field.name not in aside]
+    return list(Rocket.select(*fields).order_by(Rocket.spectrum_pk).tuples())
 
 
-def stored() -> list[dict[str, Any]]:
-    rows = Rocket.select().order_by(Rocket.spectrum_pk).dicts()
-    return [{name: value for name, value in row.items() if name not in APART} for row in rows]
+# ---- by itself
 
 
-@pytest.fixture
-def spectra(database: peewee.Database, make_spectra: Any) -> list[BossVisitSpectrum]:
-    """Store thirty spectra."""
-    return make_spectra(30)
+def test_arrays_scalars_and_flags_are_given_by_name(memory_database: peewee.Database, make_spectra: Any) -> None:
+    spectra = make_spectra(3)
+    many = Rocket.from_spectra(spectra, teff=[1, None, 3.5], logg=4.5, flag_low_snr=[True, False, True], tag="a")
+    rows = list(many)
+    assert [type(row) for row in rows] == [Rocket] * 3
+    assert [row.spectrum_pk for row in rows] == [spectrum.spectrum_pk for spectrum in spectra]
+    assert [row.source_pk for row in rows] == [spectrum.source_pk for spectrum in spectra]
+    assert [(row.teff, row.logg, row.flag_low_snr, row.tag) for row in rows] == [
+        (1, 4.5, True, "a"), (None, 4.5, False, "a"), (3.5, 4.5, True, "a"),
+    ]  # fmt: skip
 
 
-def test_they_are_stored_as_single_ones_are(spectra: list[Any]) -> None:
-    assert write(analyse(one_by_one)).inserted == 30
-    expected = stored()
-    Rocket.delete().execute()
-    report = write(analyse(at_once))
-    assert (report.inserted, report.rejected) == (30, 0) and stored() == expected
-    assert all(row.t_elapsed is not None and row.pipeline_run_pk for row in Rocket.select())
-    assert write(analyse(at_once)).rows == 0, "none is due any more"
-    assert write(analyse(at_once, rerun="all")).unchanged == 30
+def test_they_can_be_stored_without_a_task(visits: list[BossVisitSpectrum]) -> None:
+    teff = np.ma.MaskedArray([5.0, 6.0, 7.0, 8.0, 9.0], [False, False, True, False, False])
+    report = upsert(Rocket, Rocket.from_spectra(visits, teff=teff * 1000, e_teff=np.float32(2)))
+    assert (report.inserted, report.rejected) == (5, 0)
+    assert list(temperatures().values()) == [5000, 6000, None, 8000, 9000]
+    assert {row.v_astra for row in Rocket.select()} == {installed_v_astra()}
 
 
-def test_a_direct_call_gives_rows(spectra: list[Any]) -> None:
-    found = list(at_once(spectra))
-    assert [row.spectrum_pk for row in found] == [one.spectrum_pk for one in spectra]
-    assert all(row.task_pk and row.teff == 1_000 + row.spectrum_pk for row in found)
-    assert len(list(at_once(spectra, write_to_database=False))) == 30
-
-
-def test_they_can_be_upserted_without_a_pipeline(spectra: list[Any]) -> None:
-    rows = Rocket.from_spectra(spectra, teff=[5_000.0] * 30, tag="x")
-    assert isinstance(rows, ColumnRows) and len(rows) == 30 and "30 rows of Rocket" in repr(rows)
-    assert upsert(Rocket, rows).inserted == 30
-    assert {(row.teff, row.tag) for row in Rocket.select()} == {(5_000, "x")}
-
-
-def test_a_bad_row_does_not_take_the_good_ones_along(spectra: list[Any]) -> None:
-    @task
-    def bad(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
-        some = list(spectra)
-        yield Rocket.from_spectra(some, teff=np.where(np.arange(len(some)) == 3, 1e300, 5_000.0))
-
-    report = write(analyse(bad))
-    assert (report.inserted, report.rejected) == (29, 1)
-    assert RejectedResult.get().spectrum_pk == spectra[3].spectrum_pk and "1e+300" in RejectedResult.get().message
-
-
-# ---- the contract, row by row
-
-
-@pytest.mark.sqlite_only(reason="the contract is kept before anything is written")
-@given(st.lists(st.integers(-3, 12), max_size=25))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_only_what_was_taken_is_answered_and_once(spectra: list[Any], places: list[int]) -> None:
-    Rocket.delete().execute()
-    RejectedResult.delete().execute()
-    taken = spectra[:10]
-    strangers = {place: spectra[place] for place in range(10, 13)}
-
-    @task
-    def odd(given: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
-        mine = list(given)
-        some = [strangers.get(place, mine[place % 10]) for place in places]
-        yield Rocket.from_spectra(some, teff=np.arange(len(some)) + 1.0)
-        yield from (Rocket.from_spectrum(one) for one in mine)  # the rest, and many a second one
-
-    list(odd(taken))
-    first = {}
-    for number, place in enumerate(places):
-        key = strangers.get(place, taken[place % 10]).spectrum_pk
-        if place not in strangers:
-            first.setdefault(key, number + 1.0)
-    assert {row.spectrum_pk: row.teff for row in Rocket.select()} == {
-        one.spectrum_pk: first.get(one.spectrum_pk) for one in taken
-    }
-    n_refused = RejectedResult.select().where(RejectedResult.reason == "contract").count()
-    assert n_refused == len(places) - len(first) + len(first)
-
-
-@pytest.mark.sqlite_only(reason="nothing is written")
-def test_another_version_or_source_is_refused(spectra: list[Any]) -> None:
-    @task
-    def wrong(given: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
-        some = list(given)
-        rows = Rocket.from_spectra(some, v_astra=[1_000, *[9_000] * (len(some) - 1)])
-        rows.columns["source_pk"][1] += 1
-        yield rows
-
-    found = list(wrong(spectra[:5]))
-    assert [row.spectrum_pk for row in found] == [one.spectrum_pk for one in spectra[2:5]]
-    assert sorted(row.message[:14] for row in RejectedResult.select()) == ["another source", "another versio"]
-
-
-# ---- what can be given
-
-
-@pytest.mark.sqlite_only(reason="nothing is written")
-def test_what_can_not_be_right_is_said_at_once(spectra: list[Any]) -> None:
-    with pytest.raises(UnknownColumnError, match="teff"):
-        Rocket.from_spectra(spectra, tef=5_000)
-    with pytest.raises(FieldValueError, match=r"Rocket\.teff: 3 values were given for 30 spectra"):
-        Rocket.from_spectra(spectra, teff=[1, 2, 3])
-    with pytest.raises(ValueError, match="source_pk was given"):
-        Rocket.from_spectra(spectra, source_pk=1)
-    assert len(Rocket.from_spectra([], teff=[])) == 0
+def test_units_are_converted(memory_database: peewee.Database, make_spectra: Any) -> None:
+    many = Rocket.from_spectra(make_spectra(2), teff=[5, 6] * units.kK)
+    assert [row.teff for row in many] == [5000, 6000]
+    with pytest.raises(FieldValueError, match="teff: unit m can't be converted to K"):
+        Rocket.from_spectra([], teff=[] * units.m)
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "error", "message"),
     [
-        np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False]),
-        [1.0, None, 3.0],
-        np.array([1.0, np.nan, 3.0]),
-        (1, None, 3),
+        ({"tef": 1}, UnknownColumnError, "tef.*teff"),
+        ({"flag_low_sn": True}, UnknownColumnError, "flag_low_snr"),
+        ({"logg": [1, 2]}, FieldValueError, "logg has 2 values for 3 spectra"),
+        ({"logg": np.zeros((3, 2))}, FieldValueError, r"logg has values of shape \(3, 2\) for 3 spectra"),
+        ({"flag_low_snr": [True]}, FieldValueError, "flag_low_snr has 1 values for 3 spectra"),
+        ({"spectrum_pk": [1, 2, 99]}, ValueError, "spectrum_pk 99 was given, but the spectrum's is 3"),
     ],
 )
-def test_missing_values(database: peewee.Database, make_spectra: Any, values: Any) -> None:
-    upsert(Rocket, Rocket.from_spectra(make_spectra(3), teff=values))
-    assert [row.teff for row in Rocket.select().order_by(Rocket.spectrum_pk)] == [1.0, None, 3.0]
+def test_a_mistake_is_named(
+    memory_database: peewee.Database, make_spectra: Any, values: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Rocket.from_spectra(make_spectra(3), **values)
 
 
-def test_values_with_a_unit_are_converted(database: peewee.Database, make_spectra: Any) -> None:
-    from astropy import units
-
-    spectra = make_spectra(2)
-    upsert(Rocket, Rocket.from_spectra(spectra, teff=[5, 6] * units.kK, e_teff=0.1 * units.kK))
-    assert [(row.teff, row.e_teff) for row in Rocket.select().order_by(Rocket.spectrum_pk)] == [
-        (5000, 100),
-        (6000, 100),
-    ]
+def test_spectra_have_to_come_alone(memory_database: peewee.Database, make_spectra: Any) -> None:
+    with pytest.raises(TypeError, match="takes spectra alone"):
+        Rocket.from_spectra([(spectrum, None) for spectrum in make_spectra(2)])  # pyright: ignore[reportArgumentType]
 
 
-def test_columns_of_arrays_and_text(database: peewee.Database, make_spectra: Any) -> None:
-    spectra = make_spectra(3)
-    percentiles = np.arange(9.0).reshape(3, 3)
-    name = next(field.name for field in LineForest._meta.sorted_fields if "percentiles" in field.name)
-    rows = LineForest.from_spectra(spectra, tag=["a", "b", "c"], **{name: percentiles})
-    assert upsert(LineForest, rows).inserted == 3
-    found = list(LineForest.select().order_by(LineForest.spectrum_pk))
-    assert [getattr(row, name) for row in found] == percentiles.tolist() and [row.tag for row in found] == list("abc")
+# ---- from a task
 
 
-@pytest.mark.sqlite_only(reason="nothing is written")
-def test_workers_send_them_as_columns(spectra: list[Any]) -> None:
-    [(model, columns)], refused = columns_of([Rocket], [Rocket.from_spectra(spectra, teff=1.0, t_elapsed=0.0)])
-    assert model is Rocket and len(columns["teff"].values) == 30 and not refused
+def test_a_task_stores_the_same_as_with_results_one_by_one(visits: list[BossVisitSpectrum]) -> None:
+    write(analyse(one_by_one))
+    expected = content()
+    Rocket.delete().execute()
+    report = write(analyse(together))
+    assert (report.inserted, report.rejected) == (5, 0)
+    assert content() == expected
+    run = PipelineRun.select().order_by(PipelineRun.pk.desc()).get()
+    for row in Rocket.select():
+        assert row.pipeline_run_pk == run.pk
+        assert row.spectrum_revision is not None
+        assert row.t_elapsed > 0
+        assert row.t_overhead >= 0
+    assert write(analyse(together)).rows == 0  # nothing is due
+
+
+def test_a_direct_call_gives_rows(visits: list[BossVisitSpectrum]) -> None:
+    results = list(together(visits))
+    assert [type(result) for result in results] == [Rocket] * 5
+    assert all(result.task_pk for result in results)
+    assert [result.teff for result in results] == list(temperatures().values())
+    unsaved = list(together(visits, write_to_database=False))
+    assert [(row.spectrum_pk, row.teff) for row in unsaved] == list(temperatures().items())
+
+
+def test_another_process_gives_the_same(visits: list[BossVisitSpectrum]) -> None:
+    write(analyse(one_by_one))
+    expected = content()
+    Rocket.delete().execute()
+    job = job_of(together, {})
+    assert job is not None
+    found = Analyst(job).analyse(BossVisitSpectrum, [visit.spectrum_pk for visit in visits])
+    found = Found.unpack(found.pack())
+    assert (found.answered, found.rows) == (5, 5)
+    assert len(found.usage.slowest) == 5
+    record_found(found, Recording(), 7)
+    assert content() == expected
+    assert {row.pipeline_run_pk for row in Rocket.select()} == {7}
+
+
+def test_a_row_that_cannot_be_stored_leaves_the_others_alone(visits: list[BossVisitSpectrum]) -> None:
+    @task
+    def beyond(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        some = list(spectra)
+        yield Rocket.from_spectra(some, teff=[1, 2, 1e300, "hot", 5])
+
+    report = write(analyse(beyond, min_answered=0))
+    assert (report.inserted, report.rejected) == (3, 2)
+    assert list(temperatures().values()) == [1, 2, 5]
+    assert [pk for pk, _ in listed()] == [visits[2].spectrum_pk, visits[3].spectrum_pk]
+
+
+Spoil = Callable[[list[BossVisitSpectrum]], ManyResults[Rocket]]
+
+
+def twice(some: list[BossVisitSpectrum]) -> ManyResults[Rocket]:
+    return Rocket.from_spectra([*some, some[2]], teff=[*range(5), 99])
+
+
+def not_taken(some: list[BossVisitSpectrum]) -> ManyResults[Rocket]:
+    return Rocket.from_spectra([*some, BossVisitSpectrum(spectrum_pk=10_000, source_pk=1)], teff=[*range(5), 99])
+
+
+def another_version(some: list[BossVisitSpectrum]) -> ManyResults[Rocket]:
+    return Rocket.from_spectra([*some, some[4]], teff=[*range(5), 99], v_astra=[installed_v_astra()] * 5 + [1])
+
+
+def another_source(some: list[BossVisitSpectrum]) -> ManyResults[Rocket]:
+    other = BossVisitSpectrum(spectrum_pk=some[0].spectrum_pk, source_pk=some[1].source_pk)
+    return Rocket.from_spectra([other, *some], teff=[99, *range(5)])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (twice, "answered already"),
+        (not_taken, "not taken"),
+        (another_version, "v_astra is 1"),
+        (another_source, "another source"),
+    ],
+)
+def test_the_contract_holds_for_each_row(visits: list[BossVisitSpectrum], spoil: Spoil, message: str) -> None:
+    @task
+    def spoiled(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        yield spoil(list(spectra))
+
+    report = write(analyse(spoiled))
+    assert (report.inserted, report.rejected) == (5, 1)
+    assert list(temperatures().values()) == [0, 1, 2, 3, 4]
+    (row,) = RejectedResult.select()
+    assert row.reason == "contract"
+    if spoil is not another_version:
+        assert message in row.message
+
+
+def test_a_spectrum_that_is_left_out_has_no_result(visits: list[BossVisitSpectrum]) -> None:
+    @task
+    def most(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        some = list(spectra)
+        yield Rocket.from_spectra(some[1:], teff=1)
+        yield Rocket.from_spectra([], teff=1)
+
+    report = write(analyse(most))
+    assert (report.inserted, report.rejected) == (4, 1)
+    assert listed() == [(visits[0].spectrum_pk, "no_result")]
+
+
+def test_rows_and_columns_may_be_mixed_with_what_raises(visits: list[BossVisitSpectrum]) -> None:
+    @task
+    def mixed(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        for some in batched(spectra, 2):
+            if visits[2] in some:
+                raise ValueError("a bad pair")
+            if len(some) == 1:
+                yield Rocket.from_spectrum(some[0], teff=7)
+            else:
+                yield Rocket.from_spectra(some, teff=1)
+
+    report = write(analyse(mixed))
+    assert temperatures() == {visit.spectrum_pk: teff for visit, teff in zip(visits, (1, 1, None, 7, 7)) if teff}  # noqa: B905
+    assert report.rejected == 1
+    assert [pk for pk, _ in listed()] == [visits[2].spectrum_pk]
+
+
+def test_results_of_another_model_are_refused(visits: list[BossVisitSpectrum]) -> None:
+    @task
+    def wrong(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+        yield Corv.from_spectra(list(spectra), teff=1)  # type: ignore[misc]
+
+    with pytest.raises(TaskError, match="yielded a Corv, but says that it gives Rocket"):
+        write(analyse(wrong))
+
+
+def test_a_spectrum_that_was_given_twice_is_answered_twice(visits: list[BossVisitSpectrum]) -> None:
+    results = list(together([*visits[:2], visits[0]]))
+    assert len(results) == 3
+    assert len(temperatures()) == 2
+    assert listed() == []
