@@ -35,6 +35,9 @@ class ManyResults(Generic[Row]):
         self.columns = dict(columns)
         self._n_rows = n_rows
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} rows of {self.model.__name__}: {', '.join(self.columns)}>"
+
     def __len__(self) -> int:
         return self._n_rows
 
@@ -159,6 +162,8 @@ def _is_scalar(value: object) -> bool:
 
 
 def _repeated(value: Any, n_rows: int) -> np.ndarray:
+    if hasattr(value, "unit") and not hasattr(value, "unmasked"):  # it is in the column's unit by now
+        value = np.asarray(value)
     value = value.item() if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mM" else value
     if type(value) in (bool, float) or (type(value) is int and value.bit_length() < 64):
         return np.full(n_rows, value)

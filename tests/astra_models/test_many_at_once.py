@@ -94,8 +94,9 @@ def test_they_can_be_stored_without_a_task(visits: list[BossVisitSpectrum]) -> N
 
 
 def test_units_are_converted(memory_database: peewee.Database, make_spectra: Any) -> None:
-    many = Rocket.from_spectra(make_spectra(2), teff=[5, 6] * units.kK)
-    assert [row.teff for row in many] == [5000, 6000]
+    many = Rocket.from_spectra(make_spectra(2), teff=[5, 6] * units.kK, e_teff=0.1 * units.kK)
+    assert [(row.teff, row.e_teff) for row in many] == [(5000, 100), (6000, 100)]
+    assert "2 rows of Rocket" in repr(many)
     with pytest.raises(FieldValueError, match="teff: unit m can't be converted to K"):
         Rocket.from_spectra([], teff=[] * units.m)
 
