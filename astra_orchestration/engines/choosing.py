@@ -8,13 +8,17 @@ from pydantic import TypeAdapter, ValidationError
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.configuration import kind_of, read_configuration, shown_key
 from astra_models.errors import ConfigurationError, UnknownEngineError, did_you_mean
-from astra_orchestration.engines.clusters import Address, Cluster, Local, Slurm
+from astra_orchestration.engines.clusters import Address, Bounded, Cluster, Local, Slurm
 from astra_orchestration.engines.on_workers import OnWorkers
 
-__all__ = ["CLUSTERS", "IN_PROCESS", "configured_engine", "make_engine"]
+__all__ = ["ENGINES", "IN_PROCESS", "configured_engine", "make_engine"]
 
 IN_PROCESS = "in_process"
-CLUSTERS: Mapping[str, type[Cluster]] = {cluster.name: cluster for cluster in (Local, Slurm, Address)}
+ENGINES: Mapping[str, type[Bounded]] = {
+    IN_PROCESS: Bounded,
+    **{cluster.name: cluster for cluster in (Local, Slurm, Address)},
+}
+"""The settings of each engine. Those of ``in_process`` are of the child process, for what a run left that died."""
 
 
 def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engine:
@@ -34,23 +38,21 @@ def make_engine(name: str, settings: Mapping[str, object] | None = None) -> Engi
     ConfigurationError
         If it has no such setting, or a setting can't have its value.
     """
-    if name == IN_PROCESS:
-        return InProcess()
-    if name not in CLUSTERS:
-        raise UnknownEngineError(f"there is no engine {name!r}; {did_you_mean(name, [IN_PROCESS, *CLUSTERS])}")
-    cluster = CLUSTERS[name]
-    known = [field.name for field in fields(cluster)]
+    if name not in ENGINES:
+        raise UnknownEngineError(f"there is no engine {name!r}; {did_you_mean(name, ENGINES)}")
+    known = [field.name for field in fields(ENGINES[name])]
     for setting in settings or {}:
         if setting not in known:
             raise ConfigurationError(
                 f"the engine {name!r} has no setting {shown_key(setting)}; {did_you_mean(str(setting), known)}"
             )
     try:
-        return OnWorkers(TypeAdapter(cluster).validate_python(dict(settings or {})))
+        made = TypeAdapter(ENGINES[name]).validate_python(dict(settings or {}))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         setting = ".".join(map(str, first["loc"]))
         raise ConfigurationError(f"the engine {name!r}: its setting {setting!r} is wrong: {first['msg']}") from None
+    return OnWorkers(made) if isinstance(made, Cluster) else InProcess(made.limits)
 
 
 def configured_engine(name: str | None = None, **given: object) -> Engine:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
-__all__ = ["Address", "Cluster", "Local", "Slurm", "Workers"]
+__all__ = ["Address", "Bounded", "Cluster", "Local", "Slurm", "Workers"]
 
 DASHBOARD = "127.0.0.1:0"
 """Where Dask shows what goes on: unencrypted, so for users of this computer only."""
@@ -78,22 +78,28 @@ Carry = Literal["keys", "rows", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
+class Bounded:
+    """What bounds a spectrum's analysis, in a process that isn't the run's own."""
+
+    seconds_per_spectrum: float | None = setting(
+        None, "The longest that a spectrum may take; 20 times the slowest one so far, and at least 600, if not given"
+    )
+    megabytes: int | None = setting(None, "The most memory that a process may have")
+
+    @property
+    def limits(self) -> Limits:
+        """What a spectrum may take."""
+        return Limits(self.seconds_per_spectrum, None if self.megabytes is None else self.megabytes * 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster(Bounded):
     """What all kinds of workers have in common."""
 
     name: ClassVar[str]
     carry: Carry = setting(
         "keys", "What is sent to workers: keys of spectra, if they reach the database; else rows, or rows and pixels"
     )
-    seconds_per_spectrum: float | None = setting(
-        None, "The longest that a spectrum may take; 20 times the slowest one so far, and at least 600, if not given"
-    )
-    megabytes: int | None = setting(None, "The most memory that a worker may have")
-
-    @property
-    def limits(self) -> Limits:
-        """What a spectrum may take."""
-        return Limits(self.seconds_per_spectrum, None if self.megabytes is None else self.megabytes * 1_000_000)
 
     @contextmanager
     def open(self) -> Iterator[Workers]:

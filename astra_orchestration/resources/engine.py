@@ -1,5 +1,7 @@
 """Where a run calls its pipeline: chosen in code, or in the launchpad."""
 
+import functools
+import operator
 from dataclasses import fields
 from typing import Any, Literal, get_type_hints
 
@@ -7,8 +9,8 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from astra_models.analysis.engine import Engine
-from astra_orchestration.engines.choosing import CLUSTERS, IN_PROCESS, configured_engine, make_engine
-from astra_orchestration.engines.clusters import Cluster
+from astra_orchestration.engines.choosing import ENGINES, IN_PROCESS, configured_engine, make_engine
+from astra_orchestration.engines.clusters import Bounded
 
 __all__ = ["EngineResource"]
 
@@ -19,29 +21,22 @@ class ConfiguredEngine(dg.Config):
     kind: Literal["config"] = "config"
 
 
-class InProcessEngine(dg.Config):
-    """The run's own process."""
-
-    kind: Literal["in_process"] = "in_process"
-
-
-def _config_of(cluster: type[Cluster]) -> type[dg.Config]:
+def _config_of(kind: Any, engine: type[Bounded]) -> type[dg.Config]:
     """Make the launchpad's fields of an engine's settings."""
-    hints = get_type_hints(cluster)
+    hints = get_type_hints(engine)
     settings: dict[str, Any] = {
         one.name: (
             list[str] if one.default == () else hints[one.name],
             Field(default=[] if one.default == () else one.default, description=one.metadata["about"]),
         )
-        for one in fields(cluster)
+        for one in fields(engine)
     }
-    kind: Any = cluster.name
     settings["kind"] = (Literal[kind], kind)
-    return create_model(f"{cluster.__name__}Engine", __base__=dg.Config, __doc__=cluster.__doc__, **settings)
+    about = "The run's own process." if kind == IN_PROCESS else engine.__doc__
+    return create_model(f"{kind}Engine", __base__=dg.Config, __doc__=about, **settings)
 
 
-ENGINES = (InProcessEngine, *map(_config_of, CLUSTERS.values()))
-AnyEngine: Any = ConfiguredEngine | ENGINES[0] | ENGINES[1] | ENGINES[2] | ENGINES[3]
+AnyEngine: Any = functools.reduce(operator.or_, (_config_of(*one) for one in ENGINES.items()), ConfiguredEngine)
 
 
 class EngineResource(dg.ConfigurableResource):
@@ -66,5 +61,4 @@ class EngineResource(dg.ConfigurableResource):
         """
         if isinstance(self.engine, ConfiguredEngine):
             return configured_engine()
-        settings = self.engine.model_dump(exclude={"kind"})
-        return make_engine(self.engine.kind, {} if self.engine.kind == IN_PROCESS else settings)
+        return make_engine(self.engine.kind, self.engine.model_dump(exclude={"kind"}))

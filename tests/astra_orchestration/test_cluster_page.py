@@ -19,7 +19,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import CRASH, MEMORY, TIMEOUT
 from astra_orchestration.cli.main import app
 from astra_orchestration.engines import on_workers
-from astra_orchestration.engines.choosing import CLUSTERS, IN_PROCESS, configured_engine
+from astra_orchestration.engines.choosing import ENGINES, configured_engine
 from astra_orchestration.engines.clusters import Address, Cluster, Local, Slurm
 from astra_orchestration.engines.on_workers import OnWorkers
 from astra_orchestration.resources import EngineResource
@@ -45,7 +45,7 @@ def cluster_of(engine: object) -> Cluster:
 
 
 def test_the_page_has_all_engines_settings_and_reasons() -> None:
-    assert table("engine") == [IN_PROCESS, *CLUSTERS]
+    assert table("engine") == list(ENGINES)
     assert table("setting") == [field.name for field in fields(Cluster)]
     assert table("reason") == [CRASH, TIMEOUT, MEMORY]
 

@@ -7,9 +7,13 @@ import dagster as dg
 import peewee
 import pytest
 
+from astra_models.analysis.engine import InProcess
+from astra_models.analysis.isolation import Limits
+from astra_models.errors import ConfigurationError
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rocket import Rocket
 from astra_orchestration.assets.pipelines import pipeline_asset
+from astra_orchestration.engines.choosing import configured_engine
 from astra_orchestration.resources import EngineResource, resources_for
 from tests import fragile
 
@@ -93,3 +97,15 @@ def test_observations_and_lines_stay_few(
         lines = [entry for entry in instance.all_logs(result.run_id) if "done," in entry.user_message]
     assert 1 <= len(observed) <= 5 and 1 <= len(lines) <= 20
     assert os.environ.get("DAGSTER_HOME") is None
+
+
+def test_the_bounds_of_the_child_process_can_be_set(monkeypatch: Any, tmp_path: Any) -> None:
+    shown = EngineResource(engine={"in_process": {"seconds_per_spectrum": 5, "megabytes": 100}}).make()
+    config = tmp_path / "astra.yml"
+    config.write_text("engines:\n  in_process: {seconds_per_spectrum: 5, megabytes: 100}\n")
+    monkeypatch.setenv("ASTRA_CONFIG_PATH", str(config))
+    for engine in (shown, configured_engine()):
+        assert isinstance(engine, InProcess) and engine.limits == Limits(5, 100_000_000)
+    config.write_text("engines:\n  in_process: {seconds_per_spectrum: many}\n")
+    with pytest.raises(ConfigurationError, match="'in_process': its setting 'seconds_per_spectrum' is wrong"):
+        configured_engine()
