@@ -84,7 +84,8 @@ def upsert(
         Called with each batch at the begin of its transaction; if it raises, nothing of the batch is written.
     writers : int, optional
         How many connections to PostgreSQL write batches at the same time, each in a thread of its own; `before_write`
-        is called there, by one of them at a time. Batches whose ranges of keys overlap are written one after the
+        is called there, by one of them at a time, and `on_stored` in the caller's thread. If one of them fails, batches
+        that wait already may still be written. Batches whose ranges of keys overlap are written one after the
         other, so the table is the same as with one writer: tables, and rows in the order of their keys, gain. SQLite,
         and a transaction of the caller, always have one writer.
 
