@@ -206,7 +206,7 @@ if __name__ == "__main__":
 def test_a_run_that_is_ended_takes_its_workers_along_and_the_next_one_finishes(
     database: peewee.Database, make_spectra: Any, tmp_path: Any, how: int
 ) -> None:
-    make_spectra(300)
+    make_spectra(2_000)  # a minute of work: it is ended long before
     script = tmp_path / "run.py"
     script.write_text(RUN)
     job = job_of(fragile.naps, {})
@@ -229,8 +229,8 @@ def test_a_run_that_is_ended_takes_its_workers_along_and_the_next_one_finishes(
     ended_within(20, group)
     done = Rocket.select().count()
     report = write(analyse(fragile.naps, parameters={"seconds": 0.0}))
-    assert report.inserted == 300 - done > 0 and report.rejected == 0
-    assert Rocket.select().count() == 300 and not Lease.select().exists()
+    assert report.inserted == 2_000 - done > 0 and report.rejected == 0
+    assert Rocket.select().count() == 2_000 and not Lease.select().exists()
 
 
 def processes_of_session(session: int) -> list[int]:
