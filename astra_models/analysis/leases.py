@@ -130,14 +130,17 @@ class Leases:
             )
 
     def give_back(self, keys: Iterable[int | None]) -> None:
-        """Give back spectra that are done, in the transaction that is open."""
+        """Give back spectra that are done, in the transaction that is open: a lease ends with the last of its own."""
+        if ended := self.ended_by(keys):
+            Lease.delete().where(Lease.pk.in_(ended)).execute()
+
+    def ended_by(self, keys: Iterable[int | None]) -> list[int]:
+        """Give the keys of the leases that end when some spectra are given back."""
         done: dict[int, set[int]] = {}
         for key in keys:
             if key is not None and key in self._lease_of:
                 done.setdefault(self._lease_of[key], set()).add(key)
-        ended = [pk for pk, some in done.items() if not self._keys[pk] - some]
-        if ended:
-            Lease.delete().where(Lease.pk.in_(ended)).execute()
+        return [pk for pk, some in done.items() if not self._keys[pk] - some]
 
     def forget(self, keys: Iterable[int | None]) -> None:
         """Forget spectra that were given back, or are lost, once that is committed."""

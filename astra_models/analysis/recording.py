@@ -241,7 +241,9 @@ def last_rejected() -> int:
 def _record_failures(failures: list[RejectedResult], how: Recording, done: Sequence[int | None]) -> UpsertReport:
     """Write failures, and give back the spectra that are done: the last transaction of a batch."""
     leases = how.leases
-    if not failures and leases is None:
+    if not failures and (leases is None or not leases.ended_by(done)):
+        if leases is not None:
+            leases.forget(done)
         return UpsertReport()
     if failures:
         require_tables()
