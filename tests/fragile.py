@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,6 +91,25 @@ def naps(spectra: Iterable[BossVisitSpectrum], seconds: float = 0.05) -> Iterabl
 def nothing(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
     """Give an empty result at once."""
     for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_000)
+
+
+@task
+def leaves_a_thread(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Start a thread that goes on when all is done."""
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_000)
+
+
+@task
+def leaves_a_process(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Fork a process that keeps what it inherits open, and end at the third spectrum."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    for spectrum in spectra:
+        suffer(spectrum.mjd)
         yield Rocket.from_spectrum(spectrum, teff=5_000)
 
 

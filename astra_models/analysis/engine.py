@@ -114,12 +114,9 @@ class _InProcessParts:
     ):
         self.usage = RunUsage()
         self._limits = limits
-        self._pipeline = pipeline
         self._work = work
-        self._parameters = parameters
-        self._batch_size = batch_size
-        self._counted = counted
         self._suspects: list[Chunk] = []
+        self._job = job_of(pipeline, parameters)  # None if no other process could import it
         self._isolated = Gathering(pipeline.name, pipeline.output_models, self.usage)
         self._batches = pipeline.batches(counted(self._spectra()), batch_size=batch_size, **parameters)
         self.planned = self._batches.planned if isinstance(self._batches, Batches) else None
@@ -139,19 +136,15 @@ class _InProcessParts:
 
     def _spectra(self) -> Iterator[SpectrumMixin]:
         for chunk in chunks(self._work, ChunkSize()):
-            if chunk.isolated:
+            if chunk.isolated and self._job is not None:
                 self._suspects.append(chunk)
             else:
                 yield from load_spectra(chunk.model, chunk.keys)
 
     def _isolate(self) -> Iterator[Part]:
-        job = job_of(self._pipeline, self._parameters)
+        assert self._job is not None
         for chunk in self._suspects:
-            if job is None:  # it can't be imported by another process
-                spectra = self._counted(load_spectra(chunk.model, chunk.keys))
-                yield from self._pipeline.batches(spectra, batch_size=self._batch_size, **self._parameters)
-                continue
-            for found in analyse_isolated(job, chunk.model, chunk.keys, self._limits):
+            for found in analyse_isolated(self._job, chunk.model, chunk.keys, self._limits):
                 yield self._isolated.take(found)
         if (last := self._isolated.end()) is not None:
             yield last

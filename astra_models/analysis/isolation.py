@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -178,6 +179,8 @@ class _Trial:
                     left = [key for key in left if key not in done]
                     self.slowest = max([self.slowest, *(seconds for seconds, _ in found.usage.slowest)])
                     yield found
+                    if not left:  # whatever it does still, such as a thread that goes on
+                        return [], None
                 elif child.has_ended():
                     break
                 elif (end := self._over_limit(child, mark)) is not None:
@@ -242,7 +245,10 @@ class _Child:
         self._at_end = False
         self._may_say_more = True
         assert self.process.stdin is not None
-        with self.process.stdin as stdin:
+        with (
+            suppress(BrokenPipeError),
+            self.process.stdin as stdin,
+        ):  # it may be dead, which is found out when it is read
             stdin.write(pickle.dumps(assignment))
 
     def read(self) -> Found | None:
@@ -250,10 +256,13 @@ class _Child:
         piece = self._take_piece()
         if piece is not None or self._at_end:
             return piece
+        has_exited = self.process.poll() is not None
         if self._pipe in self._read_errors(SECONDS_BETWEEN_LOOKS, self._pipe):
             read = os.read(self._pipe, 1_048_576)
             self._buffer += read
             self._at_end = not read
+        else:
+            self._at_end = has_exited  # a process that it started may keep the pipe open
         return self._take_piece()
 
     def _read_errors(self, seconds: float, *others: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import faulthandler
 import logging
-import os
 import pickle
 import resource
 import threading
@@ -18,7 +17,6 @@ from astra_models.analysis.job import Job
 from astra_models.analysis.marks import MarkFile
 from astra_models.database.retry import DEADLINE
 from astra_models.errors import DatabaseUnavailableError
-from astra_models.host import host_name
 from astra_models.messages import error_text
 from astra_models.spectrum import SpectrumMixin
 
@@ -182,8 +180,3 @@ def _analyst(job: Job) -> Analyst:
 def _limit_memory(most: int | None) -> None:
     if most is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-
-
-def where() -> tuple[str, int]:
-    """Say which computer and process a worker is."""
-    return host_name(), os.getpid()

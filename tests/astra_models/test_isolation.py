@@ -1,6 +1,7 @@
 """Spectra that end the process which analyses them: found, tried alone once more, listed; the rest is done."""
 
 import itertools
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_a_culprit_among_several_that_are_open_is_found_by_halves(spectra: list[
 def test_what_is_well_when_it_is_tried_alone_is_not_blamed(spectra: list[Any]) -> None:
     keys = [spectrum.spectrum_pk for spectrum in spectra]
     assert isolated(keys, suspect=keys[3]) == (keys, {})
+
+
+@pytest.mark.sqlite_only(reason="the child does the same on either")
+def test_what_a_pipeline_leaves_running_is_not_waited_for(spectra: list[Any]) -> None:
+    started = time.monotonic()
+    keys = poison(spectra, _2=fragile.EXITS)
+    assert isolated(keys, fragile.leaves_a_thread) == (keys, {})
+    done, failures = isolated(keys, fragile.leaves_a_process)
+    assert done == [*keys[:2], *keys[3:]] and [row.reason for row in failures.values()] == ["crash"]
+    assert time.monotonic() - started < 19, "a process that was left behind sleeps for 20 s"
 
 
 @pytest.mark.sqlite_only(reason="the child does the same on either")

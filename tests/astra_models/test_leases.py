@@ -179,7 +179,9 @@ def test_a_pipeline_that_no_child_can_import_does_them_itself(spectra: list[Any]
             yield Rocket.from_spectrum(spectrum, teff=1)
 
     leave_lease([spectrum.spectrum_pk for spectrum in spectra[20:25]])
-    assert write(analyse(local)).inserted == 100
+    stream = analyse(local)
+    report = write(stream)
+    assert (report.inserted, stream.answered(report)) == (100, 100)
     assert not Lease.select().exists()
 
 

@@ -1,12 +1,14 @@
 """The engine of a run under Dagster: chosen in code or in the launchpad, with no change to a pipeline."""
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import peewee
 import pytest
 
+from astra_models.analysis import stream
 from astra_models.analysis.engine import InProcess
 from astra_models.analysis.isolation import Limits
 from astra_models.errors import ConfigurationError
@@ -14,7 +16,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.rocket import Rocket
 from astra_orchestration.assets.pipelines import pipeline_asset
 from astra_orchestration.engines.choosing import configured_engine
-from astra_orchestration.resources import EngineResource, resources_for
+from astra_orchestration.resources import EngineResource, io_manager, resources_for
 from tests import fragile
 
 naps = pipeline_asset(fragile.naps)
@@ -87,8 +89,6 @@ def test_the_launchpad_shows_each_setting_with_its_meaning() -> None:
 def test_observations_and_lines_stay_few(
     database: peewee.Database, target: dict[str, Any], make_spectra: Any, monkeypatch: Any
 ) -> None:
-    from astra_orchestration.resources import io_manager
-
     monkeypatch.setattr(io_manager, "SECONDS_TO_OBSERVATION", 0.0)
     make_spectra(200)
     with dg.instance_for_test() as instance:
@@ -109,3 +109,14 @@ def test_the_bounds_of_the_child_process_can_be_set(monkeypatch: Any, tmp_path: 
     config.write_text("engines:\n  in_process: {seconds_per_spectrum: many}\n")
     with pytest.raises(ConfigurationError, match="'in_process': its setting 'seconds_per_spectrum' is wrong"):
         configured_engine()
+
+
+def test_a_run_of_two_weeks_has_twenty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    lines, observations = stream.Pace(), stream.Pace(io_manager.SECONDS_TO_OBSERVATION, growth=4)
+    told = observed = 0
+    while clock[0] < 14 * 86_400:
+        clock[0] += 1 + clock[0] / 100
+        told, observed = told + lines.is_due(), observed + observations.is_due()
+    assert 15 <= told <= 20 and observed > 5, "the observations have to be counted, too"
