@@ -174,11 +174,22 @@ def _git_revision(folder: Path | None) -> str | None:
 
 def _packages() -> str:
     """Give the versions of the packages that are imported, as JSON."""
-    owners = _owners()
     imported = {name.partition(".")[0] for name in sys.modules}
-    names = sorted({owner for module in imported & owners.keys() for owner in owners[module]})
-    return json.dumps({name: _version(name) for name in names})
+    found = {package.name: package.version for modules, package in _installed() if not imported.isdisjoint(modules)}
+    return json.dumps(dict(sorted(found.items())))
 
 
-_owners = functools.cache(importlib.metadata.packages_distributions)
-_version = functools.cache(importlib.metadata.version)
+@functools.cache
+def _installed() -> list[tuple[set[str], importlib.metadata.Distribution]]:
+    """Give the installed packages, each with the modules that it has at its top.
+
+    ``importlib.metadata.packages_distributions`` makes an object of each file of each package: 0.3 s, where this takes 0.02.
+    """
+    found = []
+    for package in importlib.metadata.distributions():
+        listed = package.read_text("top_level.txt")
+        if listed is None:
+            files = (package.read_text("RECORD") or "").splitlines()
+            listed = "\n".join({file.partition("/")[0].partition(",")[0].partition(".")[0] for file in files})
+        found.append((set(listed.split()), package))
+    return found
