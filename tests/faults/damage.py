@@ -243,7 +243,7 @@ def _lengthen(rng: random.Random, original: Original) -> tuple[str, bytes]:
     """Put blocks of cards into a header."""
     at = rng.choice([card for card in original.cards if (card.at + CARD) % BLOCK == 0 or card.keyword == b"END"]).at
     at = at // BLOCK * BLOCK + (BLOCK if original.content[at : at + 3] != b"END" else 0)
-    n_blocks = rng.choice((1, 10, 100, 1900))
+    n_blocks = rng.choice((1, 10, 100, 490, 1900))
     card = rng.choice(
         (b"CONTINUE  '" + b"y" * 60 + b"&'", b"HISTORY " + b"z" * 70, b"FLUX    =                    1", b"\x00")
     )

@@ -19,6 +19,8 @@ __all__ = ["PACKAGES", "SlurmCluster", "missing", "running_cluster", "wait_until
 PACKAGES = "slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "munged")
 NODES = ("n1", "n2")
+# Nodes that return within the second of a look at the queue are seen at the next look of the main scheduler: by default
+# 60 s later, so sched_interval is set.
 CONFIGURATION = """\
 ClusterName=astra
 SlurmctldHost={host}(127.0.0.1)
@@ -42,7 +44,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=2,sched_min_interval=100000
+SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=100000
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
@@ -114,17 +116,18 @@ class SlurmCluster:
         wait_until(lambda: not self.jobs() and self.idle_nodes() == len(NODES), 30, "Slurm isn't idle")
 
 
-def wait_until(what: Callable[[], object], seconds: float, otherwise: str) -> None:
+def wait_until(what: Callable[[], object], seconds: float, otherwise: str | Callable[[], str]) -> None:
     """Wait until something is true.
 
     Raises
     ------
     AssertionError
-        If it isn't in time.
+        If it isn't in time: with `otherwise`, or what that says then.
     """
     until = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < until, f"{otherwise} after {seconds:.0f} s"
+        if time.monotonic() > until:
+            raise AssertionError(f"{otherwise if isinstance(otherwise, str) else otherwise()} after {seconds:.0f} s")
         time.sleep(0.1)
 
 

@@ -75,8 +75,11 @@ class Runs(NamedTuple):
         assert isinstance(launcher, AstraRunLauncher)
         launcher.sweep()
 
-    def wait_for(self, run_id: str, *statuses: STATUS, seconds: float = 60) -> None:
-        wait_until(lambda: self.status(run_id) in statuses, seconds, f"{self.status(run_id)} isn't {statuses}")
+    def wait_for(self, run_id: str, *statuses: STATUS, seconds: float = 120) -> None:
+        def found_instead() -> str:
+            return f"{self.status(run_id)} isn't {statuses} ({self.messages(run_id)})"
+
+        wait_until(lambda: self.status(run_id) in statuses, seconds, found_instead)
 
     def messages(self, run_id: str) -> str:
         return "\n".join(entry.message for entry in self.instance.all_logs(run_id)) + "\n".join(
