@@ -4,7 +4,8 @@ What is compared takes turns within each round, so that a machine that is busy f
 medians of the rounds' ratios, with the machine's load beside them. The server shares the machine's cores with what is
 measured.
 
-    python benchmarks/writers.py [--rounds 3] [--million 1000000] [--rows 100000] [--write docs/benchmarks.md]
+    python benchmarks/writers.py [--rounds 3] [--million 1000000] [--rows 100000] [--file-rows 200000]
+                                 [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -23,6 +24,7 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 from _figures import write_figures
+from ingest import empty as empty_survey
 from upsert import Narrow, Wide, bound, empty_table, make_columns, prepare
 
 from astra_models import task
@@ -32,13 +34,17 @@ from astra_models.analysis.recording import Recording, record_found
 from astra_models.analysis.stream import ResultStream, analyse, write
 from astra_models.analysis.usage import Usage
 from astra_models.analysis.work import ChunkSize, chunks
+from astra_models.aspcap import ASPCAP
 from astra_models.base import bind, database
 from astra_models.boss import BossVisitSpectrum
 from astra_models.database.config import sqlite_database
+from astra_models.ingest import ingest_result_file
 from astra_models.rocket import Rocket
+from astra_models.schema.tables import create_tables
 from astra_models.upsert import upsert
 from astra_models.upsert.batch import make_batch
 from astra_models.upsert.plan import plan_for
+from astra_orchestration.sample.summary_file import write_result_file
 
 AT_ONCE = 10_000
 KEYS = ("spectrum_pk", "source_pk", "v_astra", "t_elapsed", "t_overhead")
@@ -120,6 +126,26 @@ def several_writers(columns: np.ndarray, rounds: int) -> list[Ratio]:
         compare(f"{name}, {phase}", Narrow, len(columns), ways, rounds, again=phase == "again")
         for phase in ("insert", "again")
     ]
+
+
+def file_by_writers(n_rows: int, rounds: int) -> Ratio:
+    """Compare the ingestion of a summary file by two connections with that by one; four tables."""
+    with tempfile.TemporaryDirectory() as folder, bound("postgresql"):
+        create_tables()
+        path = write_result_file(Path(folder) / "astraAllStarASPCAP-0.6.0.fits.gz", ASPCAP, n_rows)
+        ratios, rates = [], []
+        for _ in range(rounds):
+            both = []
+            for writers in (2, 1):
+                empty_survey()
+                both.append(n_rows / timed(lambda writers=writers: ingest_result_file(path, writers=writers)))
+                assert ASPCAP.select().count() == n_rows
+            ratios.append(both[0] / both[1])
+            rates.append(both[0])
+    what = f"astraAllStarASPCAP of {n_rows:,} rows ingested by 2 connections against 1"
+    ratio = Ratio(what, ratios, statistics.median(rates), load())
+    print(ratio, flush=True)
+    return ratio
 
 
 def many_at_once(columns: np.ndarray, rounds: int) -> list[Ratio]:
@@ -221,6 +247,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--million", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--file-rows", type=int, default=200_000)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     lines = [
@@ -235,6 +262,7 @@ def main() -> None:
         ratios.append(ready_columns(Narrow, "narrow", narrow, options.rounds))
         ratios.append(ready_columns(Wide, "wide", wide, options.rounds))
         ratios += several_writers(make_columns(Narrow, options.million, seed=1), options.rounds)
+    ratios.append(file_by_writers(options.file_rows, options.rounds))
     lines += map(str, ratios)
     lines += in_process(options.rows)
     if options.write:

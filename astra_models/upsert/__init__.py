@@ -18,7 +18,7 @@ from astra_models.upsert.plan import Existing, Rules, Unchanged, plan_for
 from astra_models.upsert.postgresql import PostgresqlWriter
 from astra_models.upsert.sqlite import SqliteWriter
 from astra_models.upsert.writer import Stored, UpsertReport, Writer
-from astra_models.upsert.writers import Done, Writers, one_at_a_time, useful_writers
+from astra_models.upsert.writers import Writers, one_at_a_time, span_of, useful_writers
 from astra_models.upsert.writing import write_batch
 
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ def _timed_write(
 def _by_writers(
     upcoming: "Iterator[tuple[list[Prepared], float]]",
     write: Callable[[Writer, Batch], tuple[UpsertReport, Stored]],
-    writers: Writers,
+    writers: Writers[Batch, tuple[UpsertReport, Stored]],
     on_stored: Callable[[Batch, Stored], None] | None,
 ) -> UpsertReport:
     """Write batches by several connections; the report's time is what passed."""
     started = time.monotonic()
     report = UpsertReport()
-    for batch, counts, stored in _written(upcoming, write, writers):
+    for batch, (counts, stored) in _written(upcoming, write, writers):
         report += counts
         if on_stored is not None:
             on_stored(batch, stored)
@@ -173,12 +173,12 @@ def _by_writers(
 def _written(
     upcoming: "Iterator[tuple[list[Prepared], float]]",
     write: Callable[[Writer, Batch], tuple[UpsertReport, Stored]],
-    writers: Writers,
-) -> Iterator[Done]:
+    writers: Writers[Batch, tuple[UpsertReport, Stored]],
+) -> Iterator[tuple[Batch, tuple[UpsertReport, Stored]]]:
     with writers:
         for prepared, _ in upcoming:
             for writer, batch in prepared:
-                yield from writers.put(batch, partial(write, writer, batch))
+                yield from writers.put(batch, span_of(batch), partial(write, writer, batch))
         yield from writers.rest()
 
 

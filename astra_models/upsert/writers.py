@@ -1,7 +1,7 @@
-"""Batches written by several connections at once, each thread with its own.
+"""Rows written by several connections at once, each thread with its own.
 
-A batch waits for those before it that have keys in the same range. So rows of the same key are written in the order in
-which they were given, as one connection would, and no two writers ever wait for each other's rows.
+What is to be written waits for what came before it and has keys in the same range. So rows of the same key are written
+in the order in which they were given, as one connection would, and no two writers ever wait for each other's rows.
 """
 
 import queue
@@ -12,19 +12,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from astra_models.database.sql import AnyDatabase, is_postgresql
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.quarantine import key_of_payload
-from astra_models.upsert.writer import Stored, UpsertReport
 
-Done = tuple[Batch, UpsertReport, Stored]
-"""A batch that is written, and what became of it."""
-Write = Callable[[], tuple[UpsertReport, Stored]]
+Rows = TypeVar("Rows")
+"""What is to be written."""
+Result = TypeVar("Result")
+"""What became of it."""
+
+Span = tuple[Any, Any]
+"""The lowest and the highest key."""
 
 AHEAD = 2
-"""Batches in memory for each writer."""
+"""How many are in memory for each writer."""
 
 
 def useful_writers(database: AnyDatabase, wanted: int) -> int:
@@ -42,10 +45,10 @@ def useful_writers(database: AnyDatabase, wanted: int) -> int:
     return wanted if is_postgresql(database) and not database.in_transaction() else 1
 
 
-class Writers:
-    """Threads that write batches, each with a connection of its own, which is closed at the end.
+class Writers(Generic[Rows, Result]):
+    """Threads that write, each with a connection of its own, which is closed at the end.
 
-    Leaving the context waits for what is being written; if it is left by an error, the batches that wait are dropped.
+    Leaving the context waits for what is being written; if it is left by an error, what waits is dropped.
 
     Parameters
     ----------
@@ -58,8 +61,8 @@ class Writers:
     def __init__(self, database: AnyDatabase, n: int):
         self._database = database
         self._n = n
-        self._jobs: queue.SimpleQueue[tuple[Future[tuple[UpsertReport, Stored]], Write] | None] = queue.SimpleQueue()
-        self._pending: deque[_Pending] = deque()
+        self._jobs: queue.SimpleQueue[tuple[Future[Result], Callable[[], Result]] | None] = queue.SimpleQueue()
+        self._pending: deque[_Pending[Rows, Result]] = deque()
         self._threads = [threading.Thread(target=self._serve, name=f"astra-writer-{i + 1}") for i in range(n)]
 
     def __enter__(self) -> Self:
@@ -77,29 +80,37 @@ class Writers:
         for thread in self._threads:
             thread.join()
 
-    def put(self, batch: Batch, write: Write) -> Iterator[Done]:
-        """Have a batch written, and give those that are done until it may be: they come in the order of `put`.
+    def put(self, rows: Rows, span: Span | None, write: Callable[[], Result]) -> Iterator[tuple[Rows, Result]]:
+        """Have something written, and give what is done until it may be: in the order of `put`, each with its result.
+
+        Parameters
+        ----------
+        rows : object
+            What is to be written.
+        span : tuple or None
+            The range of its keys; None if it has none.
+        write : callable
+            Writes it, in one of the threads.
 
         Raises
         ------
         Exception
             What a writer raised, once.
         """
-        span = _span(batch)
         while len(self._pending) >= AHEAD * self._n or any(pending.shares(span) for pending in self._pending):
             yield self._first()
-        future: Future[tuple[UpsertReport, Stored]] = Future()
-        self._pending.append(_Pending(batch, span, future))
+        future: Future[Result] = Future()
+        self._pending.append(_Pending(rows, span, future))
         self._jobs.put((future, write))
 
-    def rest(self) -> Iterator[Done]:
-        """Give the batches that are left, as they are done."""
+    def rest(self) -> Iterator[tuple[Rows, Result]]:
+        """Give what is left, as it is done."""
         while self._pending:
             yield self._first()
 
-    def _first(self) -> Done:
-        report, stored = self._pending[0].future.result()
-        return self._pending.popleft().batch, report, stored
+    def _first(self) -> tuple[Rows, Result]:
+        result = self._pending[0].future.result()
+        return self._pending.popleft().rows, result
 
     def _serve(self) -> None:
         try:
@@ -115,15 +126,11 @@ class Writers:
                 self._database.close()
 
 
-Span = tuple[Any, Any]
-"""The lowest and the highest key."""
-
-
 @dataclass
-class _Pending:
-    batch: Batch
+class _Pending(Generic[Rows, Result]):
+    rows: Rows
     span: Span | None
-    future: Future[tuple[UpsertReport, Stored]]
+    future: Future[Result]
 
     def shares(self, span: Span | None) -> bool:
         """Tell whether it may have keys in a range, and isn't written yet."""
@@ -142,7 +149,7 @@ def _with_lock(lock: threading.Lock, function: Callable[[Batch], None], batch: B
         function(batch)
 
 
-def _span(batch: Batch) -> Span | None:
+def span_of(batch: Batch) -> Span | None:
     """Give the range of a batch's keys, those of refused rows included: a later good row takes these off the list."""
     keys = batch.key_values()[0]
     ends = [keys[0], keys[-1]] if len(batch) else []

@@ -74,6 +74,9 @@ def ingest_files(
     damaged: Annotated[
         bool, typer.Option("--damaged", help="Read the whole rows of a truncated file, and one with a wrong checksum.")
     ] = False,
+    writers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Connections to PostgreSQL that write files of results.")
+    ] = 1,
 ) -> None:
     """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
 
@@ -84,9 +87,8 @@ def ingest_files(
         connect_to_configured()
     given = _sort(files, mapping)
     for path in given.results:
-        _ingest_results(
-            path, given, mapping=mapping, dry_run=dry_run, again=again, damaged="read" if damaged else "refuse"
-        )
+        how = {"damaged": "read" if damaged else "refuse", "writers": writers}
+        _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again, **how)
     if given.spectra:
         refused = _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
         given.refused.extend(refused)

@@ -15,6 +15,7 @@ from astra_models.bossnet import BossNet
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.columns import FitsColumn
 from astra_models.ingest import ingest_result_file
+from astra_models.ingest.rows import side_by_side
 from astra_models.ingest.tables import files as results
 from astra_models.ingest.tables import values as result_values
 from astra_models.ingested import IngestedFile
@@ -150,7 +151,7 @@ def test_rows_that_are_mended_are_taken_off_the_list(database: peewee.Database, 
 def test_what_was_broken_off_is_completed(
     database: peewee.Database, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = results.write_rows, []
+    write, calls = side_by_side.write_rows, []
 
     def stop_at_the_second(rows: Any) -> Any:
         calls.append(rows)
@@ -158,7 +159,7 @@ def test_what_was_broken_off_is_completed(
             raise KeyboardInterrupt
         return write(rows)
 
-    monkeypatch.setattr(results, "write_rows", stop_at_the_second)
+    monkeypatch.setattr(side_by_side, "write_rows", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         ingest_result_file(file)
     assert n_rows() == [100] * 4

@@ -69,6 +69,8 @@ class Rows:
         Records that were taken out, by number, and why.
     max_separation : float or None
         How far apart on the sky records of one source may be, in arcsec; None if that isn't looked at.
+    source_pk : ndarray of int, shape (n_records,), or None
+        The keys of the records' sources, where these are written already.
     """
 
     numbers: np.ndarray
@@ -77,12 +79,15 @@ class Rows:
     keeps: bool = False
     problems: Problems = field(default_factory=list)
     max_separation: float | None = None
+    source_pk: np.ndarray | None = None
 
     def take(self, places: np.ndarray) -> "Rows":
         """Give some of the records, without the problems."""
         batches = [_of_records(batch, places, len(self)) for batch in self.batches]
         wanted = {name: column.take(places) for name, column in self.wanted.items()}
-        return replace(self, numbers=self.numbers[places], batches=batches, wanted=wanted, problems=[])
+        source_pk = None if self.source_pk is None else self.source_pk[places]
+        given = {"batches": batches, "wanted": wanted, "problems": [], "source_pk": source_pk}
+        return replace(self, numbers=self.numbers[places], **given)
 
     def __len__(self) -> int:
         return len(self.numbers)

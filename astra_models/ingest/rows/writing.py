@@ -55,6 +55,8 @@ class Outcome:
         By the key of a source: inserted, updated or unchanged, where what is stored of sources stays.
     spectra : list of (ndarray of int, ndarray of int)
         Numbers of records, and for each the key of a spectrum that it has.
+    source_pk : list of (ndarray of int, ndarray of int)
+        Numbers of records, and for each the key of its source.
     """
 
     tables: dict[str, Counter[str]] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Outcome:
     superseded: int = 0
     sources: dict[int, str] = field(default_factory=dict)
     spectra: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    source_pk: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def __add__(self, other: "Outcome") -> "Outcome":
         names = dict.fromkeys([*self.tables, *other.tables])
@@ -69,7 +72,8 @@ class Outcome:
         sources = dict(self.sources)
         add_sources(sources, other.sources)
         problems, spectra = self.problems + other.problems, self.spectra + other.spectra
-        return Outcome(tables, problems, self.superseded + other.superseded, sources, spectra)
+        source_pk = self.source_pk + other.source_pk
+        return Outcome(tables, problems, self.superseded + other.superseded, sources, spectra, source_pk)
 
 
 def add_sources(known: dict[int, str], more: Mapping[int, str]) -> None:
@@ -97,8 +101,29 @@ def write_rows(
     return run_transaction(database.obj, partial(_write, rows, careful, remember)) + Outcome(problems=rows.problems)
 
 
+def write_sources(rows: Rows) -> tuple[Outcome, Rows]:
+    """Write the sources of rows, in a transaction of their own.
+
+    Returns
+    -------
+    Outcome
+        What became of the sources.
+    Rows
+        The rest, of which the sources are known; without the records that the database refused.
+    """
+    found = write_rows(replace(rows, batches=[batch for batch in rows.batches if batch.plan.model is Source]))
+    numbers, keys = (np.concatenate(arrays) for arrays in zip(*found.source_pk, strict=True))
+    by_number = np.argsort(numbers)
+    known = np.flatnonzero(np.isin(rows.numbers, numbers))
+    rest = rows.take(known)
+    keys = keys[by_number][np.searchsorted(numbers[by_number], rest.numbers)]
+    others = [batch for batch in rest.batches if batch.plan.model is not Source]
+    return replace(found, superseded=0), replace(rest, batches=others, source_pk=keys)
+
+
 def _write(rows: Rows, careful: bool, remember: Callable[[Outcome], None]) -> Outcome:
-    if len(rows) and is_postgresql(database.obj):  # SQLite has only one writer at a time
+    writes_sources = any(batch.plan.model is Source for batch in rows.batches)
+    if len(rows) and writes_sources and is_postgresql(database.obj):  # SQLite has only one writer at a time
         # Two ingestions that see the same new star at the same time would both insert it.
         database.execute_sql(f"LOCK TABLE {quoted_table(Source)} IN SHARE ROW EXCLUSIVE MODE")
     outcome = _write_good(rows, careful)
@@ -139,7 +164,8 @@ def _write_all(rows: Rows, careful: bool) -> Outcome:
             for part, ready in [(part, thread.submit(part.prepare)) for part in parts]:
                 ready.result()
                 outcome += part.write()
-    return outcome + Outcome(superseded=linker.superseded, sources=linker.sources, spectra=linker.spectra)
+    source_pk = [(rows.numbers, linker.source_pk)]
+    return outcome + Outcome({}, [], linker.superseded, linker.sources, linker.spectra, source_pk)
 
 
 @dataclass(frozen=True)
@@ -181,7 +207,8 @@ class _Linker:
         self.sources: dict[int, str] = {}
         self.superseded = 0
         self.spectra: list[tuple[np.ndarray, np.ndarray]] = []
-        self._source_pk = np.zeros(len(rows), np.int64)  # of each record; 0 where there is none
+        # Of each record; 0 where there is none.
+        self.source_pk = np.zeros(len(rows), np.int64) if rows.source_pk is None else rows.source_pk
         self._spectrum_pk: np.ndarray | None = None  # the same, of the spectra that came last
 
     def parts(self) -> Iterator[list[_Part]]:
@@ -215,7 +242,7 @@ class _Linker:
             links, columns = link_sources(batch.columns, wanted, self.careful, keeps, apart)
         except FarApart as found:
             raise FarApart({int(batch.rows[row]): why for row, why in found.rows.items()}) from None
-        self._source_pk[batch.rows] = links.keys_of_rows
+        self.source_pk[batch.rows] = links.keys_of_rows
         batch = _gathered(replace(batch, columns=columns), links, {"pk": links.key}, first=keeps)
         if keeps:
             batch = _without_stored(batch, links)
@@ -223,7 +250,7 @@ class _Linker:
         return _parts(batch, links)
 
     def _link_spectra(self, model: type[SpectrumMixin], batch: Batch) -> Iterator[_Part]:
-        batch = self._with_visits(model, _with_keys(batch, {"source_pk": self._source_pk[batch.rows]}))
+        batch = self._with_visits(model, _with_keys(batch, {"source_pk": self.source_pk[batch.rows]}))
         links = link_spectra(model, batch.columns, self.rows.wanted.get(model), self.careful)
         _insert_spectra(links)
         self._spectrum_pk = np.zeros(len(self.rows), np.int64)
@@ -233,7 +260,7 @@ class _Linker:
         return _parts(batch if batch.plan.fills else _with_stored_visits(batch, links), links)
 
     def _results(self, batch: Batch) -> Iterator[_Part]:
-        keys = {"source_pk": self._source_pk}
+        keys = {"source_pk": self.source_pk}
         if self._spectrum_pk is not None:
             keys["spectrum_pk"] = self._spectrum_pk
         batch = _with_keys(batch, {name: values for name, values in keys.items() if name in batch.columns})

@@ -24,8 +24,9 @@ from astra_models.database.retry import run_transaction
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import Problems, Rows, Stored, Table, check_rows
+from astra_models.ingest.rows.side_by_side import write_chunks
 from astra_models.ingest.rows.sources import IDENTIFIERS
-from astra_models.ingest.rows.writing import Outcome, write_rows
+from astra_models.ingest.rows.writing import Outcome
 from astra_models.ingest.tables.mapping import GivenMapping, MappingError, mappings_to_know_by
 from astra_models.ingest.tables.opening import ResultFile, file_sha256, open_result_file
 from astra_models.ingest.tables.parts import Chunk, Model, Part
@@ -120,6 +121,7 @@ def ingest_result_file(
     dry_run: bool = False,
     again: bool = False,
     damaged: Literal["refuse", "read"] = "refuse",
+    writers: int = 1,
     checking: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResultFileReport:
@@ -139,6 +141,8 @@ def ingest_result_file(
         Whether to go through a file that has been ingested before.
     damaged : {"refuse", "read"}, optional
         What to do about a truncated file and a wrong checksum: refuse it, or read the rows that are whole.
+    writers : int, optional
+        How many connections to PostgreSQL write at the same time; SQLite always has one.
     checking : callable, optional
         Called, while the file is checked before its rows are read, with the numbers of bytes done and of all bytes.
     progress : callable, optional
@@ -180,7 +184,7 @@ def ingest_result_file(
         report.notes += [OTHER_MAPPING] if before == "mapping" else []
     done = 0
     for part in file.parts:
-        for n_rows in _ingest_part(file, part, report, run_id):
+        for n_rows in _ingest_part(file, part, report, run_id, writers):
             done += n_rows
             if progress is not None:
                 progress(done, report.rows)
@@ -215,15 +219,20 @@ def _has_namesake(file: ResultFile) -> bool:
     return IngestedFile.select().where(same_name, IngestedFile.sha256 != file.sha256).exists()
 
 
-def _ingest_part(file: ResultFile, part: Part, report: ResultFileReport, run_id: str | None) -> Iterator[int]:
+def _ingest_part(
+    file: ResultFile, part: Part, report: ResultFileReport, run_id: str | None, writers: int
+) -> Iterator[int]:
     """Ingest a table of a file; gives the number of rows of each chunk when it has been dealt with."""
     if not report.dry_run:
         _forget_rejections(file, part)
     n_columns = sum(len(columns) for columns in part.targets.values())
     n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
-    for chunk, rows in _one_ahead(file.path, part.chunks(n_rows)):
-        rows = replace(rows, max_separation=file.max_separation)
-        outcome = _dry_outcome(rows) if report.dry_run else write_rows(rows)
+    chunks = _one_ahead(file.path, part.chunks(n_rows))
+    chunks = ((chunk, replace(rows, max_separation=file.max_separation)) for chunk, rows in chunks)
+    outcomes = (
+        ((chunk, _dry_outcome(rows)) for chunk, rows in chunks) if report.dry_run else write_chunks(chunks, writers)
+    )
+    for chunk, outcome in outcomes:
         problems = sorted([*chunk.problems, *outcome.problems])
         _count(report, outcome, problems)
         if problems and not report.dry_run:
