@@ -2,20 +2,30 @@
 
 Workers take chunks, as large as `astra_models.analysis.work.ChunkSize` makes them. The run's process does one thing at
 a time: it leases and sends chunks, and writes what comes back. All files are on one file system, which opens so many in
-a second. ``--measure`` compares the model with workers of this machine that sleep.
+a second. ``--measure`` compares the model with workers of this machine that sleep, and with 200 fake ones: of Dask, so
+that its scheduler is real, but all they do with a chunk is to sleep.
 
     python benchmarks/cluster_model.py [--measure] [--plot docs/images/cluster.svg] [--write docs/benchmarks.md]
 """
 
 import argparse
+import asyncio
 import heapq
+import logging
 import os
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 
@@ -30,6 +40,8 @@ MOST_CHUNKS = 60_000
 """After so many the rest is taken to go on as the second half of them did."""
 FEWEST_TO_SHARE = 100
 CHUNKS_PER_WORKER = 2
+FAKE_WORKERS, PROCESSES = 200, 4
+CHUNK_BYTES = 20_000
 FEW_WAIT = 0.95
 FULL = 0.85
 """What is this busy has others wait for it."""
@@ -275,12 +287,81 @@ def on_this_machine(n_spectra: int) -> Iterator[str]:
         yield f"| {workers} | {n_spectra:,} spectra of 50 ms | {rate:.1f} spectra/s | {modelled:.1f} |"
 
 
+@contextmanager
+def fake_workers() -> Iterator["Client"]:
+    """Start a scheduler in this process, as a run does, and workers that share few processes; gives its client."""
+    from distributed import Client, LocalCluster
+
+    quiet = LocalCluster(n_workers=0, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL)
+    with quiet as cluster, Client(cluster) as client:
+        command = [sys.executable, __file__, "--serve", cluster.scheduler_address]
+        processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(PROCESSES)]
+        try:
+            client.wait_for_workers(FAKE_WORKERS, timeout=120)
+            yield client
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait()
+
+
+async def serve(address: str) -> None:
+    """Be some of the workers of a scheduler, until it ends."""
+    from distributed import Worker
+
+    workers = [await Worker(address, nthreads=1) for _ in range(FAKE_WORKERS // PROCESSES)]
+    for worker in workers:
+        await worker.finished()
+
+
+def sleep_over_chunk(packed: bytes, seconds: float) -> bytes:
+    """Do what a fake worker does: sleep, and send back as much as it got."""
+    time.sleep(seconds)
+    return packed
+
+
+def chunks_per_second(client: "Client", seconds: float, n_chunks: int) -> float:
+    """Measure how many chunks fake workers do, when all have some."""
+    packed = bytes(CHUNK_BYTES)
+    completed: SimpleQueue[Future] = SimpleQueue()
+    in_flight = 0
+    arrivals: list[float] = []
+    while len(arrivals) < n_chunks:
+        n_new = 0
+        while in_flight < CHUNKS_PER_WORKER * FAKE_WORKERS and (n_new < 2 or completed.empty()):
+            future = client.submit(sleep_over_chunk, packed, seconds, pure=False)
+            future.add_done_callback(completed.put)
+            in_flight += 1
+            n_new += 1
+        future = completed.get()
+        future.result()
+        future.release()
+        in_flight -= 1
+        arrivals.append(time.monotonic())
+    half = len(arrivals) // 2
+    return (len(arrivals) - half) / (arrivals[-1] - arrivals[half - 1])
+
+
+def with_fake_workers() -> Iterator[str]:
+    """Compare what is left for the scheduler, when workers do nothing, with the model."""
+    yield "| fake workers | a chunk takes | measured | model |"
+    yield f"|{' --- |' * 4}"
+    costs = Costs(claim=0.0, row=0.0, spectrum=0.0, read=0.0, files=0.0, setup=0.0, seconds_per_chunk=1.0)
+    with fake_workers() as client:
+        for seconds, n_chunks in ((20.0, 800), (5.0, 2_000), (1.0, 4_000)):
+            measured = chunks_per_second(client, seconds, n_chunks)
+            one = simulate(FAKE_WORKERS, n_chunks, seconds, costs)
+            yield f"| {FAKE_WORKERS} | {seconds:.0f} s | {measured:.1f} chunks/s | {n_chunks / one.seconds:.1f} |"
+
+
 def lines_of(measure: bool, costs: Costs) -> Iterator[str]:
     """Give the lines of the tables."""
     yield from forecasts(costs)
     if measure:
         yield ""
         yield from on_this_machine(600)
+        yield ""
+        yield from with_fake_workers()
 
 
 def main() -> None:
@@ -289,7 +370,11 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="compare it with measurements, too")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve))
+        return
     lines = []
     for line in lines_of(options.measure, Costs()):
         print(line, flush=True)
