@@ -18,11 +18,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,6 +33,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 from _figures import write_figures
 
 from astra_models.analysis.work import ChunkSize
+from astra_orchestration.engines.on_workers import CHUNKS_PER_WORKER, FETCHED_AHEAD
 
 SPECTRA = 10_000_000
 WORKERS = (10, 100, 1_000, 10_000)
@@ -39,7 +41,6 @@ SECONDS = {0.005: "5 ms", 0.05: "50 ms", 5.0: "5 s", 600.0: "10 min"}
 MOST_CHUNKS = 60_000
 """After so many the rest is taken to go on as the second half of them did."""
 FEWEST_TO_SHARE = 100
-CHUNKS_PER_WORKER = 2
 FAKE_WORKERS, PROCESSES = 200, 4
 CHUNK_BYTES = 20_000
 FEW_WAIT = 0.95
@@ -324,20 +325,22 @@ def chunks_per_second(client: "Client", seconds: float, n_chunks: int) -> float:
     """Measure how many chunks fake workers do, when all have some."""
     packed = bytes(CHUNK_BYTES)
     completed: SimpleQueue[Future] = SimpleQueue()
+    fetched: deque[Any] = deque()
     in_flight = 0
     arrivals: list[float] = []
-    while len(arrivals) < n_chunks:
-        n_new = 0
-        while in_flight < CHUNKS_PER_WORKER * FAKE_WORKERS and (n_new < 2 or completed.empty()):
-            future = client.submit(sleep_over_chunk, packed, seconds, pure=False)
-            future.add_done_callback(completed.put)
-            in_flight += 1
-            n_new += 1
-        future = completed.get()
-        future.result()
-        future.release()
-        in_flight -= 1
-        arrivals.append(time.monotonic())
+    with ThreadPoolExecutor(FETCHED_AHEAD) as fetchers:  # as the engine does it
+        while len(arrivals) < n_chunks:
+            n_new = 0
+            while in_flight < CHUNKS_PER_WORKER * FAKE_WORKERS and (n_new < 2 or (completed.empty() and not fetched)):
+                future = client.submit(sleep_over_chunk, packed, seconds, pure=False)
+                future.add_done_callback(completed.put)
+                in_flight += 1
+                n_new += 1
+            while not fetched or (len(fetched) < FETCHED_AHEAD and not completed.empty()):
+                fetched.append(fetchers.submit(lambda: completed.get().result()))
+            assert fetched.popleft().result() == packed
+            in_flight -= 1
+            arrivals.append(time.monotonic())
     half = len(arrivals) // 2
     return (len(arrivals) - half) / (arrivals[-1] - arrivals[half - 1])
 

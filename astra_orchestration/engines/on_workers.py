@@ -5,7 +5,9 @@ A bounded number of chunks is in flight. What this process does is write.
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -28,11 +30,17 @@ from astra_orchestration.engines.clusters import Cluster, Workers
 from astra_orchestration.engines.tasks import TOPIC, Order, analyse, analyse_in_child, mark_of
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future as Result
+
     from distributed import Future
+
+    Fetched = Result[list[bytes] | None]
 
 __all__ = ["OnWorkers"]
 
 CHUNKS_PER_WORKER = 2
+FETCHED_AHEAD = 3
+"""Chunks that are fetched while one is written: each takes a few trips between processes."""
 MOST_LOSSES = 10
 SECONDS_BETWEEN_CHECKS = 2.0
 
@@ -117,14 +125,19 @@ class _WorkerParts:
             self.usage.workers = workers.number
             self.usage.dashboard = workers.client.dashboard_link
             workers.client.subscribe_topic(TOPIC, self._hear)
-            yield from self._results(workers)
+            fetchers = ThreadPoolExecutor(FETCHED_AHEAD, "astra-fetch")
+            try:
+                yield from self._results(workers, fetchers)
+            finally:
+                fetchers.shutdown(wait=False, cancel_futures=True)
         if (last := self._gathering.end()) is not None:
             yield last
 
-    def _results(self, workers: Workers) -> Iterator[Found]:
+    def _results(self, workers: Workers, fetchers: ThreadPoolExecutor) -> Iterator[Found]:
         size = ChunkSize(workers.number, self._bytes_per_spectrum(), first=1)
         sent: dict[Future, _Sent] = {}
         completed: SimpleQueue[Future] = SimpleQueue()
+        fetched: deque[tuple[Future, Fetched]] = deque()
 
         def send(item: _Sent, suspect: int | None = None) -> None:
             if item.chunk.isolated or item.losses:
@@ -138,7 +151,8 @@ class _WorkerParts:
         while True:
             n_new = 0
             # What has come back says how large the next ones are to be: many workers aren't all sent small ones first.
-            while is_more and len(sent) < CHUNKS_PER_WORKER * workers.number and (n_new < 2 or completed.empty()):
+            most = CHUNKS_PER_WORKER * workers.number
+            while is_more and len(sent) < most and (n_new < 2 or (completed.empty() and not fetched)):
                 chunk = self._work.chunk(size.of_next(self._work.left))
                 is_more = chunk is not None
                 if chunk is not None:
@@ -146,9 +160,12 @@ class _WorkerParts:
                     n_new += 1
             if not sent:
                 return
-            future = _next(completed, workers.check)
+            while not fetched or (len(fetched) < FETCHED_AHEAD and not completed.empty()):
+                future = _next(completed, workers.check)
+                fetched.append((future, fetchers.submit(self._result_of, future, workers)))
+            future, result = fetched.popleft()
+            packed = result.result()
             item = sent.pop(future)
-            packed = self._result_of(future, workers)
             if packed is None:
                 send(self._after_loss(item), self._suspect(item))
                 continue
