@@ -1,6 +1,7 @@
 """Pipelines that other processes can import, and that do to their process what a spectrum's `mjd` says."""
 
 import ctypes
+import functools
 import os
 import threading
 import time
@@ -60,6 +61,22 @@ def sets_up(spectra: Iterable[BossVisitSpectrum], log: str = "") -> Iterable[Roc
     yield ...
     for spectrum in spectra:
         yield Rocket.from_spectrum(spectrum, teff=5_000)
+
+
+@functools.cache
+def model_of(log: str) -> float:
+    """Load something for long, and write a line into a file."""
+    with Path(log).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return 5_000.0
+
+
+@task
+def several_with_a_model(spectra: Iterable[BossVisitSpectrum], log: str = "") -> Iterable[Rocket]:
+    """Take five spectra before answering any, with a model that is loaded once in a process."""
+    teff = model_of(log)
+    for some in _by_five(spectra):
+        yield from (Rocket.from_spectrum(spectrum, teff=teff, tag=str(os.getpid())) for spectrum in some)
 
 
 @task

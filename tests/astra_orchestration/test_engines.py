@@ -71,6 +71,18 @@ def test_workers_give_what_the_run_itself_would(database: peewee.Database, make_
 
 
 @pytest.mark.sqlite_only(reason="what is written is compared above")
+def test_a_cached_model_is_loaded_once_by_each_worker(
+    database: peewee.Database, make_spectra: Any, tmp_path: Path
+) -> None:
+    make_spectra(203)
+    log = tmp_path / "loads"
+    write(analyse(fragile.several_with_a_model, engine=local(), parameters={"log": str(log)}))
+    loads = log.read_text().split()
+    assert len(loads) == len(set(loads)) == len({row.tag for row in Rocket.select()})
+    assert Rocket.select().count() == 203
+
+
+@pytest.mark.sqlite_only(reason="what is written is compared above")
 @pytest.mark.parametrize("carry", ["rows", "pixels"])
 def test_rows_and_pixels_can_travel(
     database: peewee.Database, make_spectra: Any, write_spec_file: Any, tmp_path: Any, carry: Any
