@@ -4,10 +4,12 @@ It prints a line of JSON per file. It may use no more memory than is allowed, an
 takes more time: the test sees at which one.
 """
 
+import faulthandler
 import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -104,6 +106,7 @@ def finish(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 def main() -> None:
     """Read the files, and print what becomes of each."""
     reading = Reading(**json.loads(sys.argv[1]))
+    faulthandler.register(signal.SIGXCPU, chain=True)  # where it was when its time was up
     connect(reading.target)
     create_tables()
     spectra = _warm_up(reading)
