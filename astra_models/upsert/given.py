@@ -301,6 +301,8 @@ def _columns_of_table(plan: UpsertPlan, table: "Table", extra: str) -> dict[str,
 
 def _in_unit_of(target: peewee.Field, values: Any) -> Raw:
     """Give a table's column, of whichever package, as an array, or a list, in the unit of its field."""
+    if type(values) is np.ndarray:  # of hundreds of columns, it counts
+        return values
     if hasattr(values, "to_pylist"):
         return values.to_numpy() if values.null_count == 0 else values.to_pylist()
     if hasattr(values, "to_datetime"):
