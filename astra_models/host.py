@@ -3,12 +3,16 @@
 import functools
 import os
 import socket
+import time
 from pathlib import Path
 
-__all__ = ["has_ended", "host_name", "this_process"]
+__all__ = ["has_ended", "has_ended_since", "host_name", "identity", "this_process"]
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 START_TIME = 19  # the how manyth field after the command's name in /proc/PID/stat
+UPTIME = Path("/proc/uptime")
+CLOCK_SLACK = 5.0
+"""How far the clock may have been set since, in seconds."""
 
 
 def host_name() -> str:
@@ -30,6 +34,30 @@ def has_ended(host: str, process: str) -> bool:
     if host != host_name() or not rest or not BOOT_ID.exists():
         return False
     return identity(int(number)) != process
+
+
+def has_ended_since(host: str, number: int, moment: float) -> bool:
+    """Tell whether the process that had a number at some time has ended. Of another computer, nobody knows.
+
+    Parameters
+    ----------
+    host : str
+        The computer's name.
+    number : int
+        The process's number.
+    moment : float
+        When it ran, in seconds since 1970. What has its number now and started later is another one.
+    """
+    if host != host_name() or not UPTIME.exists():
+        return False
+    if identity(number) is None:
+        return True
+    try:
+        ticks = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[START_TIME])
+    except OSError:  # it has just ended
+        return True
+    booted = time.time() - float(UPTIME.read_text().split()[0])
+    return booted + ticks / os.sysconf("SC_CLK_TCK") > moment + CLOCK_SLACK
 
 
 def identity(number: int) -> str | None:

@@ -23,4 +23,6 @@ defs = dg.Definitions(
     jobs=[nightly_job],
     schedules=[nightly_schedule],
     sensors=[astra_version_sensor, result_file_sensor, run_sweep_sensor],
+    # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
+    executor=dg.in_process_executor,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from astra_orchestration.cli.serve import require_dagster_home
+from astra_orchestration.launching.local_runs import process_tags
 
 __all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
@@ -83,7 +84,11 @@ def materialize_everything(
     wanted = {key for key in selection.resolve(graph) if not graph.get(key).is_partitioned}
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
-            run_config=config, instance=instance, asset_selection=list(wanted), raise_on_error=False
+            run_config=config,
+            instance=instance,
+            asset_selection=list(wanted),
+            raise_on_error=False,
+            tags=process_tags(),
         )
     if any(map(_is_interrupt, result.all_events)):
         raise KeyboardInterrupt

@@ -46,7 +46,7 @@ class AstraRunLauncher(DefaultRunLauncher):
         super().__init__(inst_data)
         self._default = default
         self._slurm_settings = slurm or {}
-        self._local = LocalRuns(super().launch_run, super().terminate, local_start_seconds)
+        self._local_start_seconds = local_start_seconds
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -77,7 +77,9 @@ class AstraRunLauncher(DefaultRunLauncher):
             raise dg.DagsterInvariantViolationError(
                 f"the tag {LAUNCHER_TAG} is {name!r}; runs are started at {LOCAL!r} or {SLURM!r}"
             )
-        return SlurmRuns(self._instance, self._slurm_settings) if name == SLURM else self._local
+        if name == SLURM:
+            return SlurmRuns(self._instance, self._slurm_settings)
+        return LocalRuns(self._instance, super().launch_run, super().terminate, self._local_start_seconds)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run."""

@@ -1,20 +1,14 @@
 """Whole runs as jobs of a real Slurm: what becomes of a run when its job waits, runs, ends, dies, or is put aside."""
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._cli.job import _create_run
 from dagster._core.errors import DagsterLaunchFailedError
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import PythonFileTarget
-from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from astra_orchestration.launching import AstraRunLauncher
+from tests.launched import Runs, open_runs
 from tests.slurm.cluster import NODES, SlurmCluster, wait_until
 
 CANARY = "canary-55e1-of-a-run"
@@ -30,61 +24,8 @@ run_monitoring: {enabled: true, start_timeout_seconds: 1209600}
 STATUS = dg.DagsterRunStatus
 
 
-class Runs(NamedTuple):
-    """An instance whose runs are jobs, and a code location."""
-
-    instance: dg.DagsterInstance
-    workspace: WorkspaceProcessContext
-
-    def launch(self, job: str, **tags: str) -> str:
-        """Launch a run, and give its id."""
-        context = self.workspace.create_request_context()
-        [location] = context.code_locations
-        [repository] = location.get_repositories().values()
-        run = _create_run(
-            self.instance,
-            location,
-            repository,
-            repository.get_full_job(job),
-            run_config={},
-            tags={f"astra/slurm_{name}": value for name, value in tags.items()},
-            op_selection=None,
-            run_id=None,
-        )
-        self.instance.launch_run(run.run_id, context)
-        return run.run_id
-
-    def run(self, run_id: str) -> dg.DagsterRun:
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
-        return run
-
-    def status(self, run_id: str) -> STATUS:
-        return self.run(run_id).status
-
-    def job(self, run_id: str) -> str:
-        return self.run(run_id).tags["astra/slurm_job"]
-
-    def look_after(self) -> None:
-        """Do what the daemon does now and then: its own monitoring, and our sweep."""
-        errors = [
-            error for error in execute_run_monitoring_iteration(self.workspace, logging.getLogger("test")) if error
-        ]
-        assert errors == []
-        launcher = self.instance.run_launcher
-        assert isinstance(launcher, AstraRunLauncher)
-        launcher.sweep()
-
-    def wait_for(self, run_id: str, *statuses: STATUS, seconds: float = 120) -> None:
-        def found_instead() -> str:
-            return f"{self.status(run_id)} isn't {statuses} ({self.messages(run_id)})"
-
-        wait_until(lambda: self.status(run_id) in statuses, seconds, found_instead)
-
-    def messages(self, run_id: str) -> str:
-        return "\n".join(entry.message for entry in self.instance.all_logs(run_id)) + "\n".join(
-            entry.user_message for entry in self.instance.all_logs(run_id)
-        )
+def of_job(**settings: str) -> dict[str, str]:
+    return {f"astra/slurm_{name}": value for name, value in settings.items()}
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +38,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(home: Path) -> Iterator[Runs]:
     """Load the code location, once."""
-    target = PythonFileTarget(str(Path(__file__).with_name("location.py")), None, str(home), "jobs")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Dagster, about itself
-        with (
-            dg.DagsterInstance.from_config(str(home)) as instance,
-            WorkspaceProcessContext(instance, target) as workspace,
-        ):
-            yield Runs(instance, workspace)
+    with open_runs(home) as runs:
+        yield runs
 
 
 @pytest.fixture
@@ -232,8 +167,8 @@ def test_a_job_that_is_put_back_while_its_run_was_under_way_fails_it(runs: Runs,
 
 
 def test_a_job_that_is_pushed_aside_ends_its_run(runs: Runs, slurm: SlurmCluster) -> None:
-    run_id = runs.launch("lasting", partition="preemptible", cores="4")
-    deaf = runs.launch("deaf", partition="preemptible", cores="4")
+    run_id = runs.launch("lasting", **of_job(partition="preemptible", cores="4"))
+    deaf = runs.launch("deaf", **of_job(partition="preemptible", cores="4"))
     runs.wait_for(run_id, STATUS.STARTED)
     wait_until(lambda: "hears nothing" in runs.messages(deaf), 60, "the run doesn't start")
     other = slurm.ask("sbatch", "--parsable", "-N2", "--exclusive", "-o", "/dev/null", "--wrap=sleep 60").strip()
@@ -247,9 +182,9 @@ def test_a_job_that_is_pushed_aside_ends_its_run(runs: Runs, slurm: SlurmCluster
 
 def test_a_job_that_slurm_refuses_is_said_at_the_launch(runs: Runs, slurm: SlurmCluster) -> None:
     with pytest.raises(DagsterLaunchFailedError, match=r"Slurm refuses the job: .*invalid partition"):
-        runs.launch("short", partition="nowhere")
+        runs.launch("short", **of_job(partition="nowhere"))
     with pytest.raises(DagsterLaunchFailedError, match="astra/slurm_memory"):
-        runs.launch("short", memory="1G\ntouch /tmp/x")
+        runs.launch("short", **of_job(memory="1G\ntouch /tmp/x"))
     assert not slurm.jobs()
 
 

@@ -20,9 +20,15 @@ def lasts() -> None:
 
 @dg.op
 def is_deaf(context: dg.OpExecutionContext) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     context.log.info("hears nothing")
     time.sleep(600)
+
+
+@dg.op
+def fails() -> None:
+    raise ValueError("a mistake")
 
 
 @dg.op
@@ -51,4 +57,9 @@ def dying() -> None:
     dies()
 
 
-defs = dg.Definitions(jobs=[short, lasting, deaf, dying])
+@dg.job(executor_def=dg.in_process_executor)
+def failing() -> None:
+    fails()
+
+
+defs = dg.Definitions(jobs=[short, lasting, deaf, dying, failing])
