@@ -29,6 +29,8 @@ from astra_orchestration.resources.io_manager import one_line
 
 COUNTS = ("inserted", "updated", "unchanged")
 LINES_SHOWN = 20
+VERDICT_TAG = "astra/verdict"
+"""Of a run that found out what is wrong with its file: another one would find the same."""
 
 result_files = dg.DynamicPartitionsDefinition(name="result_files")
 """The files that were asked for or dropped into a folder, by name."""
@@ -75,6 +77,7 @@ def result_file(
     try:
         report = _ingest(context, path, config)
     except (UnrecognizedFileError, MappingError) as error:
+        context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: "refused"})
         raise dg.Failure(str(error), {"path": dg.MetadataValue.path(path)}) from None
     context.log.info("it was ingested before: nothing is written" if report.known else _in_words(report))
     for event in _events_of_tables(report, context.partition_key):

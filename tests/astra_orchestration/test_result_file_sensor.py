@@ -67,6 +67,7 @@ class Observatory:
             partition_key=request.partition_key,
             run_config=request.run_config,
             resources=self.resources,
+            tags=request.tags,
             raise_on_error=False,
         )
 
@@ -123,8 +124,9 @@ def test_a_file_that_is_dropped_lands_once(observatory: Observatory, folder: Pat
     )
     assert names(requests) == [NAME]
     assert requests[0].run_key == f"{NAME}:{(folder / NAME).stat().st_size}:{(folder / NAME).stat().st_mtime_ns}"
-    assert nothing == "1 files are in the watched folders; all were dealt with"
+    assert nothing == "1 files are in the watched folders; 1 of them have a run"
     assert result.success
+    assert observatory.tick() == "1 files are in the watched folders; all were dealt with"
     assert ASPCAP.select().count() == 5
     assert observatory.statuses() == {NAME: "MATERIALIZED"}
 
@@ -289,7 +291,7 @@ def test_there_are_a_few_requests_at_a_time(
     asked = [names(observatory.tick()) for _ in range(3)]
 
     assert asked == [["0.fits", "1.fits"], ["2.fits", "3.fits"], ["4.fits"]]
-    assert "all were dealt with" in observatory.tick()
+    assert "5 of them have a run" in observatory.tick()
 
 
 @one_database
@@ -438,3 +440,42 @@ def test_our_sensor_is_on_and_asks_for_the_asset() -> None:
     [target] = sensor.targets
     graph = defs.resolve_asset_graph()
     assert {key.to_user_string() for key in target.job_def.selection.resolve(graph)} == {"result_file"}
+
+
+def ended(observatory: Observatory, request: dg.RunRequest, how: str) -> str:
+    """Make a run of a request that ended, and give its id."""
+    run = observatory.instance.create_run_for_job(
+        dg.define_asset_job("one", [result_file]).resolve(
+            asset_graph=dg.Definitions(assets=[result_file], resources=observatory.resources).resolve_asset_graph()
+        ),
+        tags=dict(request.tags),
+    )
+    observatory.instance.report_run_failed(run) if how == "FAILURE" else observatory.instance.report_run_canceled(run)
+    return run.run_id
+
+
+@one_database
+@pytest.mark.parametrize("how", ["FAILURE", "CANCELED"])
+def test_a_run_that_ended_before_it_was_done_with_its_file_is_asked_for_again(
+    observatory: Observatory, folder: Path, how: str
+) -> None:
+    drop(folder / "a.fits")
+    [request] = observatory.settle()
+    asked = [request]
+    for _ in range(2):
+        ended(observatory, asked[-1], how)
+        asked += observatory.tick()
+        assert "1 of them have a run" in str(observatory.tick())
+    last = ended(observatory, asked[-1], how)
+    assert f"3 runs for a.fits ended before they were done with it, the last of them {last}" in str(observatory.tick())
+    assert "all were dealt with" in str(observatory.tick())
+    assert len({one.run_key for one in asked}) == 3
+    assert [one.tags["astra/attempt"] for one in asked] == ["1", "2", "3"]
+
+
+@one_database
+def test_a_run_that_refused_its_file_is_not_asked_for_again(observatory: Observatory, folder: Path) -> None:
+    drop(folder / "a.fits")
+    [request] = observatory.settle()
+    assert not observatory.obey(request).success
+    assert "all were dealt with" in str(observatory.tick())
