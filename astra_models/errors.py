@@ -215,6 +215,10 @@ class PortTakenError(AstraError, OSError):
     """A port that something else listens on."""
 
 
+class AlreadyRunningError(AstraError, RuntimeError):
+    """A service of which there may be one, and is one."""
+
+
 class ServerEndedError(AstraError, RuntimeError):
     """A process of the Dagster UI that ended by itself."""
 

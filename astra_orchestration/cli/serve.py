@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from astra_models.errors import ConfigurationError, PortTakenError, ServerEndedError
+from astra_models.host import identity
+from astra_orchestration.cli.running import OwnNote, noted
 
 __all__ = ["browsable", "require_dagster_home", "require_free_port", "serve"]
 
@@ -68,15 +70,23 @@ def serve(
     ------
     ConfigurationError
         If ``DAGSTER_HOME`` isn't set.
+    AlreadyRunningError
+        If another process serves the UI of this ``DAGSTER_HOME``, or left processes behind.
     PortTakenError
         If something else listens there.
     ServerEndedError
         If one of the processes ended by itself.
     """
-    require_dagster_home()
-    require_free_port(host, port)
+    home = require_dagster_home()
+    address = browsable(host, port, allowed_hosts)
     options = [f"--allow-host={name}" for name in allowed_hosts] + ["--read-only"] * read_only
-    with _ending_signals(), _private_folder() as folder, Processes() as processes:
+    with (
+        _ending_signals(),
+        noted(home, address) as note,
+        _private_folder() as folder,
+        Processes(note) as processes,
+    ):
+        require_free_port(host, port)
         try:
             code = folder / "code"
             workspace = folder / "workspace.yaml"
@@ -87,7 +97,7 @@ def serve(
             processes.start("daemon", *DAEMON, *reads)
             processes.start("web server", *WEB_SERVER, *reads, "--host", host, "--port", str(port), *options)
             processes.wait_until(lambda: _answers(host, port))
-            on_ready(browsable(host, port, allowed_hosts))
+            on_ready(address)
             processes.wait_until(lambda: False)
         except KeyboardInterrupt:
             pass
@@ -95,10 +105,17 @@ def serve(
 
 
 class Processes:
-    """Processes that end together: when one has ended, and when the context is left."""
+    """Processes that end together: when one has ended, and when the context is left.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    note : OwnNote, optional
+        Where they are noted.
+    """
+
+    def __init__(self, note: OwnNote | None = None) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._note = note
 
     def __enter__(self) -> "Processes":
         return self
@@ -110,12 +127,14 @@ class Processes:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start a Python process, in a process group of its own."""
-        self._children[name] = subprocess.Popen(
+        child = self._children[name] = subprocess.Popen(
             [sys.executable, *arguments],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             env=os.environ | WITHOUT_TELEMETRY,
         )
+        if self._note is not None:
+            self._note.add(name, identity(child.pid) or str(child.pid))
 
     def wait_until(self, what: Callable[[], bool]) -> None:
         """Wait until something is true.
@@ -132,6 +151,8 @@ class Processes:
                         f"the {name} of the Dagster UI has ended by itself ({_how(code)}), and the others were ended "
                         "too; its last lines are above. Results that were written stay: start it again"
                     )
+            if self._note is not None:
+                self._note.touch()
             time.sleep(PAUSE)
 
     def end(self) -> None:

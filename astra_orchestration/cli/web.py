@@ -21,11 +21,20 @@ AllowHost = Annotated[
 
 
 @web_commands.command(epilog="Example: [bold]astra ui --port 3001[/]")
-def ui(port: Port = 3000, host: Host = "127.0.0.1", allow_host: AllowHost = None, read_only: ReadOnly = False) -> None:
+def ui(
+    port: Port = 3000,
+    host: Host = "127.0.0.1",
+    allow_host: AllowHost = None,
+    read_only: ReadOnly = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the one that runs for this DAGSTER_HOME.")] = False,
+) -> None:
     """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
     from astra_orchestration.cli.serve import serve
     from astra_orchestration.web.guard import checked_names
 
+    if stop:
+        _stop()
+        return
     names = checked_names(allow_host or ())
     say("starting the Dagster UI ...")
     _say_who_can_come(host, names)
@@ -73,6 +82,14 @@ def web(
         read_only=read_only,
         allowed_hosts=names,
     )
+
+
+def _stop() -> None:
+    from astra_orchestration.cli.running import stop
+    from astra_orchestration.cli.serve import require_dagster_home
+
+    ended = stop(require_dagster_home())
+    say("no Dagster UI runs here" if ended is None else f"the Dagster UI has ended ({ended})")
 
 
 def _say_who_can_come(host: str, names: list[str]) -> None:
