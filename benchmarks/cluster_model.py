@@ -76,7 +76,7 @@ class Costs:
     """
 
     claim: float = 0.0015
-    task: float = 0.02
+    task: float = 0.016
     row: float = 23e-6
     spectrum: float = 107e-6
     read: float = 1.5e-3
@@ -351,7 +351,7 @@ def with_fake_workers() -> Iterator[str]:
     yield f"|{' --- |' * 4}"
     costs = Costs(claim=0.0, row=0.0, spectrum=0.0, read=0.0, files=0.0, setup=0.0, seconds_per_chunk=1.0)
     with fake_workers() as client:
-        for seconds, n_chunks in ((20.0, 800), (5.0, 2_000), (1.0, 4_000)):
+        for seconds, n_chunks in ((10.0, 800), (5.0, 1_200), (1.0, 3_000)):
             measured = chunks_per_second(client, seconds, n_chunks)
             one = simulate(FAKE_WORKERS, n_chunks, seconds, costs)
             yield f"| {FAKE_WORKERS} | {seconds:.0f} s | {measured:.1f} chunks/s | {n_chunks / one.seconds:.1f} |"
