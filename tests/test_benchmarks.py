@@ -36,11 +36,11 @@ def test_a_benchmark_starts(script: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_the_benchmark_of_writers_measures_what_it_says() -> None:
-    sizes = ["--rounds", "1", "--million", "3000", "--rows", "1000"]
+    sizes = ["--rounds", "1", "--million", "3000", "--rows", "1000", "--file-rows", "1000"]
     command = [sys.executable, str(ROOT / "benchmarks" / "writers.py"), *sizes]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(rows) == 8
+    assert len(rows) == 9
     for what in ("from_spectra", "workers", "2 connections against 1", "through Dagster", "a claim"):
         assert any(what in row for row in rows), what
 

@@ -90,7 +90,8 @@ class SqliteWriter(Writer):
         if not compared:
             return 0
         kept = self._kept(batch)
-        given = list(zip(*(_as_fetched(batch.columns[field.name]) for field in self.plan.results), strict=True))
+        columns = [_as_fetched(batch.columns[field.name]) for field in self.plan.results]
+        given = list(zip(*columns, strict=True)) if columns else [()] * len(batch)  # rows may set nothing but keys
         return sum(row[1:] == given[row[0]] and row[0] not in kept for row in compared)
 
 

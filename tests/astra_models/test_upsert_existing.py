@@ -255,3 +255,11 @@ def test_keys_of_any_form_are_found_again_after_writing(spectra: list[BossVisitS
     found = bulk_insert_or_replace_pipeline_results(given)
     assert found == given[:2]
     assert [row.task_pk for row in found] == [row.task_pk for row in Rocket.select().order_by(Rocket.spectrum_pk)]
+
+
+def test_a_row_that_sets_nothing_is_merged_and_counted_as_the_same(spectra: list[BossVisitSpectrum]) -> None:
+    key = {"spectrum_pk": spectra[0].spectrum_pk, "v_astra": 8_000}
+    upsert(Rocket, [key | {"teff": 5000.0}])
+    report = upsert(Rocket, [key], existing="merge", unchanged="count")
+    assert (report.updated, report.unchanged) == (0, 1)
+    assert Rocket.get().teff == 5000

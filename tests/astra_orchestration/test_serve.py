@@ -189,7 +189,6 @@ def launch(port: int, config: Any) -> Any:
         "pipelineName": "__ASSET_JOB",
         "assetSelection": [{"path": ["rocket"]}],
     }
-    config = {"execution": {"config": {"in_process": {}}}} | config  # starts sooner
     return ask(port, LAUNCH, params={"selector": selector, "runConfigData": config})["launchRun"]
 
 
