@@ -4,6 +4,7 @@ The process that started the others writes it, touches it as long as it lives, a
 whether these processes are there: by their identities on the same computer, by the note's age on another.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -109,9 +110,7 @@ def noted(home: Path, address: str) -> Iterator[OwnNote]:
     try:
         yield OwnNote(path, note)
     finally:
-        left = _read(path)
-        if left is not None and left.process == note.process:
-            path.unlink(missing_ok=True)
+        _remove(path, note)
 
 
 def stop(home: Path) -> Note | None:
@@ -125,12 +124,12 @@ def stop(home: Path) -> Note | None:
     path = home / NAME
     note = _read(path)
     if note is None or not note.is_running(path):
-        path.unlink(missing_ok=True)
         return None
     if note.host != host_name():
         raise ConfigurationError(f"the UI runs on another computer ({note}): say `astra ui --stop` there")
     if not has_ended(note.host, note.process):
-        os.kill(int(note.number), signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(int(note.number), signal.SIGTERM)
         _wait([note.process])
     for number in (signal.SIGINT, signal.SIGKILL):  # what it left behind, if it was killed
         left = [process for process in note.children.values() if not has_ended(note.host, process)]
@@ -140,36 +139,45 @@ def stop(home: Path) -> Note | None:
         _wait(left)
     if note.is_running(path):
         raise ConfigurationError(f"the UI doesn't end ({note}); end its processes by hand")
-    path.unlink(missing_ok=True)
+    _remove(path, note)
     return note
 
 
 def _take(path: Path, note: Note) -> None:
     """Write a note where there is none, or that of processes that have ended."""
-    while True:
-        with suppress(FileExistsError):
-            _write(path, note, new=True)
-            return
+    with _locked(path.parent):
         other = _read(path)
         if other is not None and other.is_running(path):
             raise AlreadyRunningError(
                 f"the Dagster UI of {path.parent} is already running: {other}. A second one would have a second daemon "
                 "there. `astra ui --stop` ends it"
             )
-        path.unlink(missing_ok=True)
+        _write(path, note)
 
 
-def _write(path: Path, note: Note, new: bool = False) -> None:
-    text = json.dumps(asdict(note))
-    whole = path.with_name(f"{path.name}.{os.getpid()}")
-    whole.write_text(text)
+def _remove(path: Path, note: Note) -> None:
+    """Remove a note, unless another has taken its place."""
+    with _locked(path.parent):
+        left = _read(path)
+        if left is not None and (left.host, left.process) == (note.host, note.process):
+            path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let no other process look at the note and write one of its own in between."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if new:
-            os.link(whole, path)  # which fails if there is one
-            return
-        os.replace(whole, path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        whole.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _write(path: Path, note: Note) -> None:
+    whole = path.with_name(f"{path.name}.{os.getpid()}")
+    whole.write_text(json.dumps(asdict(note)))
+    os.replace(whole, path)
 
 
 def _read(path: Path) -> Note | None:

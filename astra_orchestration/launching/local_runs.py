@@ -126,7 +126,8 @@ class LocalRuns:
         process = self._process_of(run)
         if process is not None and process.send(signal.SIGINT):
             return True
-        if process is not None and process.has_ended:
+        now = self._instance.get_run_by_id(run.run_id)
+        if process is not None and process.has_ended and now is not None and not now.is_finished:
             self._instance.report_run_canceled(run, f"there is nothing to end: {process} has ended")
         return False
 

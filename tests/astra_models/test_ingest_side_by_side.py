@@ -153,3 +153,13 @@ def test_chunks_are_written_at_the_same_time(
 def test_no_connection_is_refused_by_name(database: peewee.Database, file: Path) -> None:
     with pytest.raises(ValueError, match="writers=0 is no number of connections"):
         ingest_result_file(file, writers=0)
+
+
+@pytest.mark.postgresql_only(reason="SQLite has one writer at a time, and takes no more constraints")
+def test_a_chunk_of_which_nothing_can_be_stored_is_listed(database: peewee.Database, file: Path) -> None:
+    database.execute_sql(f"ALTER TABLE {quoted_table(Source)} ADD CONSTRAINT closed CHECK (sdss_id > 100)")
+    try:
+        report = ingest_result_file(file, writers=2)
+    finally:
+        database.execute_sql(f"ALTER TABLE {quoted_table(Source)} DROP CONSTRAINT closed")
+    assert (report.rejected, report.counts()) == (100, {"inserted": N_ROWS - 100})

@@ -112,7 +112,8 @@ def write_sources(rows: Rows) -> tuple[Outcome, Rows]:
         The rest, of which the sources are known; without the records that the database refused.
     """
     found = write_rows(replace(rows, batches=[batch for batch in rows.batches if batch.plan.model is Source]))
-    numbers, keys = (np.concatenate(arrays) for arrays in zip(*found.source_pk, strict=True))
+    none = np.zeros(0, np.int64)  # all may have been refused
+    numbers, keys = (np.concatenate([none, *arrays]) for arrays in zip((none, none), *found.source_pk, strict=True))
     by_number = np.argsort(numbers)
     known = np.flatnonzero(np.isin(rows.numbers, numbers))
     rest = rows.take(known)
