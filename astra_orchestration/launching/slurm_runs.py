@@ -211,8 +211,9 @@ def _command(run: dg.DagsterRun, python: str | None) -> list[str]:
     if origin is None:
         raise SlurmError("nobody knows where the run's code is; launch it from a code location")
     # The instance is that of DAGSTER_HOME, and isn't spelled out here: it may hold passwords.
-    arguments = list(ExecuteRunArgs(origin, run.run_id, None, set_exit_code_on_failure=True).get_command_args())
-    return arguments if python is None else [python, "-m", "dagster", *arguments[-3:]]
+    arguments = ExecuteRunArgs(origin, run.run_id, None, set_exit_code_on_failure=True).get_command_args()
+    # It starts with the code server's entry point, which may be a mere name that a node's PATH doesn't have.
+    return [python or origin.repository_origin.executable_path, "-m", "dagster", *arguments[-3:]]
 
 
 def job_name(run: dg.DagsterRun) -> str:

@@ -118,9 +118,11 @@ def test_the_note_of_processes_that_have_ended_is_no_hindrance(
     tmp_path: Path, start: Callable[[str], "subprocess.Popen[str]"]
 ) -> None:
     process = start(SERVES)
-    os.kill(int(line_of(process)), signal.SIGKILL)
+    child = int(line_of(process))
+    os.kill(child, signal.SIGKILL)
     process.kill()
     process.wait()
+    wait_until(lambda: not is_there(child), 10, "the child is there")
     with noted(tmp_path, ADDRESS):
         pass
 

@@ -19,8 +19,7 @@ __all__ = ["PACKAGES", "SlurmCluster", "missing", "running_cluster", "wait_until
 PACKAGES = "slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "munged")
 NODES = ("n1", "n2")
-# Nodes that return within the second of a look at the queue are seen at the next look of the main scheduler: by default
-# 60 s later, so sched_interval is set.
+# Both schedulers look at the queue every other second; by default, the main one does once a minute.
 CONFIGURATION = """\
 ClusterName=astra
 SlurmctldHost={host}(127.0.0.1)

@@ -1,5 +1,7 @@
 """Whole runs as jobs of a real Slurm: what becomes of a run when its job waits, runs, ends, dies, or is put aside."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,8 @@ def loaded(home: Path) -> Iterator[Runs]:
 def runs(loaded: Runs, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setenv("PGPASSWORD", CANARY)
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", CANARY)
+    own = str(Path(sys.executable).parent)  # a job has the PATH of who submits it: here, one without Dagster's programs
+    monkeypatch.setenv("PATH", os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if one != own))
     return loaded
 
 
