@@ -63,6 +63,13 @@ def sets_up(spectra: Iterable[BossVisitSpectrum], log: str = "") -> Iterable[Roc
         yield Rocket.from_spectrum(spectrum, teff=5_000)
 
 
+@task
+def tells(spectra: Iterable[BossVisitSpectrum], variable: str = "") -> Iterable[Rocket]:
+    """Give what an environment variable says here."""
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_000, tag=os.environ.get(variable, "unset"))
+
+
 @functools.cache
 def model_of(log: str) -> float:
     """Load something for long, and write a line into a file."""

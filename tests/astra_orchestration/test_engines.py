@@ -82,6 +82,15 @@ def test_a_cached_model_is_loaded_once_by_each_worker(
     assert Rocket.select().count() == 203
 
 
+@pytest.mark.sqlite_only(reason="of processes")
+def test_a_worker_keeps_memory_that_arrays_use_again(database: peewee.Database, make_spectra: Any) -> None:
+    make_spectra(4)
+    for variable, said in (("MALLOC_TRIM_THRESHOLD_", "unset"), ("OMP_NUM_THREADS", "1")):
+        write(analyse(fragile.tells, engine=local(), parameters={"variable": variable}))
+        assert {row.tag for row in Rocket.select()} == {said}
+        Rocket.delete().execute()
+
+
 @pytest.mark.sqlite_only(reason="what is written is compared above")
 @pytest.mark.parametrize("carry", ["rows", "pixels"])
 def test_rows_and_pixels_can_travel(

@@ -78,6 +78,16 @@ def test_jobs_give_what_the_run_itself_would(database: peewee.Database, make_spe
 
 
 @ONE_BACK_END
+def test_jobs_have_the_settings_of_workers(database: peewee.Database, make_spectra: Any, on_slurm: Engines) -> None:
+    make_spectra(4)
+    profile = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
+    for variable, said in (("MALLOC_TRIM_THRESHOLD_", "unset"), ("OMP_NUM_THREADS", "1"), (profile, "False")):
+        write(analyse(fragile.tells, engine=on_slurm(jobs=1), parameters={"variable": variable}))
+        assert {row.tag for row in Rocket.select()} == {said}
+        Rocket.delete().execute()
+
+
+@ONE_BACK_END
 def test_a_cancelled_job_is_replaced(
     database: peewee.Database, make_spectra: Any, slurm: SlurmCluster, on_slurm: Engines, caplog: Any
 ) -> None:
@@ -87,6 +97,5 @@ def test_a_cancelled_job_is_replaced(
         write(stream)
     require_each_once(400)
     said = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
-    print([r.getMessage() for r in said])
     assert [record for record in said if "a worker was lost" in record.getMessage()]
     assert not [record for record in said if record.name.startswith("distributed")]

@@ -150,10 +150,10 @@ def test_a_job_that_is_put_back_before_its_run_began_runs_later(runs: Runs, slur
 
     def is_started_again() -> bool:
         # Slurm lets it wait for two minutes, and says so only once the job is put away.
-        waits = slurm.show(job)["JobState"] == "PENDING"
-        if waits:
+        state = slurm.show(job)["JobState"]
+        if state == "PENDING":
             slurm.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
-        return not waits
+        return state in ("RUNNING", "COMPLETED")
 
     wait_until(is_started_again, 30, "the job doesn't start again")
     runs.wait_for(run_id, STATUS.SUCCESS)
