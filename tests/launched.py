@@ -40,10 +40,16 @@ class Runs(NamedTuple):
 
     def launch(self, job: str, **tags: str) -> str:
         """Launch a run, and give its id."""
+        run = self.make(job, **tags)
+        self.instance.launch_run(run.run_id, self.workspace.create_request_context())
+        return run.run_id
+
+    def make(self, job: str, **tags: str) -> dg.DagsterRun:
+        """Make a run that isn't launched."""
         context = self.workspace.create_request_context()
         [location] = context.code_locations
         [repository] = location.get_repositories().values()
-        run = _create_run(
+        return _create_run(
             self.instance,
             location,
             repository,
@@ -53,8 +59,6 @@ class Runs(NamedTuple):
             op_selection=None,
             run_id=None,
         )
-        self.instance.launch_run(run.run_id, context)
-        return run.run_id
 
     def run(self, run_id: str) -> dg.DagsterRun:
         run = self.instance.get_run_by_id(run_id)

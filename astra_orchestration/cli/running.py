@@ -43,6 +43,8 @@ class Note:
         Where the UI is.
     children : dict of str to str
         The processes that it started, by name; each leads a process group.
+    ends_within : float, optional
+        How long it may take to end in order, in seconds.
     """
 
     host: str
@@ -50,6 +52,7 @@ class Note:
     since: str
     address: str
     children: dict[str, str] = field(default_factory=dict)
+    ends_within: float = 0.0
 
     @property
     def number(self) -> str:
@@ -89,7 +92,7 @@ class OwnNote:
 
 
 @contextmanager
-def noted(home: Path, address: str) -> Iterator[OwnNote]:
+def noted(home: Path, address: str, ends_within: float = 0.0) -> Iterator[OwnNote]:
     """Note in a folder that this process serves the UI.
 
     Parameters
@@ -98,6 +101,8 @@ def noted(home: Path, address: str) -> Iterator[OwnNote]:
         ``DAGSTER_HOME``.
     address : str
         Where the UI will be.
+    ends_within : float, optional
+        How long it may take to end in order, in seconds.
 
     Raises
     ------
@@ -105,7 +110,8 @@ def noted(home: Path, address: str) -> Iterator[OwnNote]:
         If another process does, or left some of its own behind.
     """
     path = home / NAME
-    note = Note(host_name(), this_process(), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", address)
+    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    note = Note(host_name(), this_process(), since, address, ends_within=ends_within)
     _take(path, note)
     try:
         yield OwnNote(path, note)
@@ -130,7 +136,7 @@ def stop(home: Path) -> Note | None:
     if not has_ended(note.host, note.process):
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(int(note.number), signal.SIGTERM)
-        _wait([note.process])
+        _wait([note.process], note.ends_within)
     for number in (signal.SIGINT, signal.SIGKILL):  # what it left behind, if it was killed
         left = [process for process in note.children.values() if not has_ended(note.host, process)]
         for process in left:
@@ -197,7 +203,7 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _wait(processes: Collection[str]) -> None:
-    until = time.monotonic() + PATIENCE
+def _wait(processes: Collection[str], longer: float = 0.0) -> None:
+    until = time.monotonic() + PATIENCE + longer
     while time.monotonic() < until and not all(has_ended(host_name(), process) for process in processes):
         time.sleep(0.1)

@@ -19,6 +19,7 @@ from types import FrameType
 
 from astra_models.errors import ConfigurationError, PortTakenError, ServerEndedError
 from astra_models.host import identity
+from astra_models.messages import error_text
 from astra_orchestration.cli.running import OwnNote, noted
 
 __all__ = ["browsable", "require_dagster_home", "require_free_port", "serve"]
@@ -34,6 +35,7 @@ WORKSPACE = """load_from:
       location_name: {location}
 """
 GRACE = 10.0  # seconds to end in order
+RUNS_END_WITHIN = 120.0  # seconds in which runs have ended, once they are told to
 PAUSE = 0.2  # seconds between two looks
 LONGEST_SOCKET = 100  # characters of a socket's path that every system takes
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,6 +49,8 @@ def serve(
     *,
     read_only: bool = False,
     allowed_hosts: Collection[str] = (),
+    wait_for_runs: float = 0.0,
+    say: Callable[[str], None] = print,
 ) -> int:
     """Run the UI and its daemon until one of their processes ends, or this process is told to.
 
@@ -60,6 +64,10 @@ def serve(
         Whether nothing can be launched or changed in the UI.
     allowed_hosts : collection of str, optional
         Names by which browsers may call the UI, besides those of this machine.
+    wait_for_runs : float, optional
+        How long runs may go on when this is to end, in seconds; then they are told to end.
+    say : callable, optional
+        Called with what becomes of runs then.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def serve(
     options = [f"--allow-host={name}" for name in allowed_hosts] + ["--read-only"] * read_only
     with (
         _ending_signals(),
-        noted(home, address) as note,
+        noted(home, address, ends_within=wait_for_runs + RUNS_END_WITHIN) as note,
         _private_folder() as folder,
         Processes(note) as processes,
     ):
@@ -100,8 +108,27 @@ def serve(
             on_ready(address)
             processes.wait_until(lambda: False)
         except KeyboardInterrupt:
-            pass
+            _end_runs(processes, wait_for_runs, say)
     return 0
+
+
+def _end_runs(processes: "Processes", wait: float, say: Callable[[str], None]) -> None:
+    """Start no more runs, and end those that are under way; being told again to end cuts it short."""
+    import dagster as dg  # only here: it takes a second
+
+    from astra_orchestration.launching.stopping import end_runs
+
+    try:
+        processes.end("daemon")
+        with dg.DagsterInstance.get() as instance:
+            try:
+                end_runs(instance, wait, say)
+            except KeyboardInterrupt:
+                end_runs(instance, 0.0, say)
+    except KeyboardInterrupt:
+        say("runs are cut off; what they have written is kept")
+    except (dg.DagsterError, OSError) as error:
+        say(f"nothing can be found out about runs, so they are cut off: {error_text(error)}")
 
 
 class Processes:
@@ -155,21 +182,23 @@ class Processes:
                 self._note.touch()
             time.sleep(PAUSE)
 
-    def end(self) -> None:
-        """End the processes and whatever they started, in order if they can, by force if they don't."""
+    def end(self, *names: str) -> None:
+        """End processes, or all, and whatever they started: in order if they can, by force if they don't."""
+        children = [child for name, child in self._children.items() if not names or name in names]
         for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, 1.0)):
             until = time.monotonic() + patience
-            for child in self._children.values():
+            for child in children:
                 _send(child, number)
-            while self._alive() and time.monotonic() < until:
+            while _is_any_alive(children) and time.monotonic() < until:
                 time.sleep(PAUSE)
-        for child in self._children.values():
+        for child in children:
             child.wait()
 
-    def _alive(self) -> bool:
-        for child in self._children.values():
-            child.poll()
-        return any(_send(child, 0) for child in self._children.values())
+
+def _is_any_alive(children: "Collection[subprocess.Popen[bytes]]") -> bool:
+    for child in children:
+        child.poll()
+    return any(_send(child, 0) for child in children)
 
 
 def require_dagster_home() -> Path:

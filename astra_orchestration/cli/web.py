@@ -26,9 +26,12 @@ def ui(
     host: Host = "127.0.0.1",
     allow_host: AllowHost = None,
     read_only: ReadOnly = False,
+    wait_for_runs: Annotated[
+        float, typer.Option(min=0, help="Seconds that runs may go on when this ends, before they are told to end.")
+    ] = 0.0,
     stop: Annotated[bool, typer.Option("--stop", help="End the one that runs for this DAGSTER_HOME.")] = False,
 ) -> None:
-    """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process that this started."""
+    """Serve the Dagster UI and its daemon until Ctrl-C, which ends every process and run that this started."""
     from astra_orchestration.cli.serve import serve
     from astra_orchestration.web.guard import checked_names
 
@@ -44,6 +47,8 @@ def ui(
         lambda address: say(f"Dagster UI: [bold]{address}[/]  (Ctrl-C ends it)"),
         read_only=read_only,
         allowed_hosts=names,
+        wait_for_runs=wait_for_runs,
+        say=say,
     )
     say("the Dagster UI has ended")
     raise typer.Exit(code)

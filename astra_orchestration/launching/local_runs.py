@@ -16,7 +16,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from astra_models.host import has_ended, has_ended_since, host_name, this_process
 from astra_models.messages import error_text
 
-__all__ = ["PROCESS_TAG", "LocalRuns", "process_tags"]
+__all__ = ["PROCESS_TAG", "LocalRuns", "is_launched_on", "process_tags"]
 
 PROCESS_TAG = "astra/process"
 """The process of a run that no launcher started: the computer's name, and what `astra_models.host` says of it."""
@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 def process_tags() -> dict[str, str]:
     """Give the tags of a run that is executed in this process; nobody could take it up elsewhere."""
     return {PROCESS_TAG: f"{host_name()} {this_process()}", "dagster/max_retries": "0"}
+
+
+def is_launched_on(run: dg.DagsterRun, host: str) -> bool:
+    """Tell whether a run was launched on a computer, by its name."""
+    return run.tags.get(LAUNCHED_BY_TAG, "").partition(" ")[0] == host
 
 
 @dataclass(frozen=True)
