@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,8 @@ WORKSPACE = """load_from:
       socket: {socket}
       location_name: {location}
 """
+CODE = "code server"
+SOON = 10.0  # seconds after its start in which a process that ends won't do better the next time
 GRACE = 10.0  # seconds to end in order
 RUNS_END_WITHIN = 120.0  # seconds in which runs have ended, once they are told to
 PAUSE = 0.2  # seconds between two looks
@@ -83,7 +85,7 @@ def serve(
     PortTakenError
         If something else listens there.
     ServerEndedError
-        If one of the processes ended by itself.
+        If one of the processes ended by itself. The code server is started again.
     """
     home = require_dagster_home()
     address = browsable(host, port, allowed_hosts)
@@ -92,7 +94,7 @@ def serve(
         _ending_signals(),
         noted(home, address, ends_within=wait_for_runs + RUNS_END_WITHIN) as note,
         _private_folder() as folder,
-        Processes(note) as processes,
+        Processes(note, say) as processes,
     ):
         require_free_port(host, port)
         try:
@@ -100,7 +102,7 @@ def serve(
             workspace = folder / "workspace.yaml"
             workspace.write_text(WORKSPACE.format(socket=code, location=DEFINITIONS))
             reads = ("--workspace", str(workspace))
-            processes.start("code server", *CODE_SERVER, "--socket", str(code))
+            processes.start(CODE, *CODE_SERVER, "--socket", str(code), comes_back=True)
             processes.wait_until(lambda: _listens(code))
             processes.start("daemon", *DAEMON, *reads)
             processes.start("web server", *WEB_SERVER, *reads, "--host", host, "--port", str(port), *options)
@@ -138,11 +140,16 @@ class Processes:
     ----------
     note : OwnNote, optional
         Where they are noted.
+    say : callable, optional
+        Called with what an operator should know.
     """
 
-    def __init__(self, note: OwnNote | None = None) -> None:
+    def __init__(self, note: OwnNote | None = None, say: Callable[[str], None] = print) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: list[subprocess.Popen[bytes]] = []
+        self._coming_back: dict[str, tuple[float, Sequence[str]]] = {}
         self._note = note
+        self._say = say
 
     def __enter__(self) -> "Processes":
         return self
@@ -152,8 +159,10 @@ class Processes:
             signal.signal(number, signal.SIG_IGN)
         self.end()
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start a Python process, in a process group of its own."""
+    def start(self, name: str, *arguments: str, comes_back: bool = False) -> None:
+        """Start a Python process, in a process group of its own; one that comes back is started again if it dies."""
+        if comes_back:
+            self._coming_back[name] = time.monotonic(), arguments
         child = self._children[name] = subprocess.Popen(
             [sys.executable, *arguments],
             start_new_session=True,
@@ -172,8 +181,8 @@ class Processes:
             If a process ends before.
         """
         while not what():
-            for name, child in self._children.items():
-                if (code := child.poll()) is not None:
+            for name, child in list(self._children.items()):
+                if (code := child.poll()) is not None and not self._comes_back(name, child, _how(code)):
                     raise ServerEndedError(
                         f"the {name} of the Dagster UI has ended by itself ({_how(code)}), and the others were ended "
                         "too; its last lines are above. Results that were written stay: start it again"
@@ -182,9 +191,23 @@ class Processes:
                 self._note.touch()
             time.sleep(PAUSE)
 
+    def _comes_back(self, name: str, child: "subprocess.Popen[bytes]", how: str) -> bool:
+        """Start a process again that has ended, unless it does so soon after each start."""
+        if name not in self._coming_back:
+            return False
+        began, arguments = self._coming_back[name]
+        if time.monotonic() < began + SOON:
+            return False
+        self._say(f"the {name} of the Dagster UI has ended by itself ({how}), and is started again; runs go on")
+        self._ended.append(child)  # what it started may be there, and ends with the others
+        self.start(name, *arguments, comes_back=True)
+        return True
+
     def end(self, *names: str) -> None:
         """End processes, or all, and whatever they started: in order if they can, by force if they don't."""
         children = [child for name, child in self._children.items() if not names or name in names]
+        if not names:
+            children += self._ended
         for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, 1.0)):
             until = time.monotonic() + patience
             for child in children:

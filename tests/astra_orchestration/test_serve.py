@@ -25,6 +25,7 @@ from astra_models.base import bind
 from astra_models.database.config import sqlite_database
 from astra_models.errors import PortTakenError, ServerEndedError
 from astra_models.rocket import Rocket
+from astra_orchestration.cli import serve as serving
 from astra_orchestration.cli.serve import ENDING_SIGNALS, Processes, browsable, serve
 from tests.astra_orchestration.chromium import CHROMIUM, browser
 
@@ -279,6 +280,21 @@ def test_a_run_with_a_password_fails_without_telling_it(ui: subprocess.Popen[byt
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc, which only Linux has")
+def test_a_code_server_that_is_killed_comes_back_and_runs_are_launched(
+    ui: subprocess.Popen[bytes], port: int, environment: dict[str, str], folder: Path
+) -> None:
+    note = json.loads((Path(environment["DAGSTER_HOME"]) / "astra-ui.json").read_text())
+    wait_for(lambda: time.time() - Path(environment["DAGSTER_HOME"], "astra-ui.json").stat().st_ctime > 10)
+    os.kill(int(note["children"]["code server"].split()[0]), signal.SIGKILL)
+    wait_for(lambda: "is started again; runs go on" in (folder / "said.txt").read_text())
+
+    def is_launched() -> bool:
+        launched = launch(port, {"ops": {"rocket": {"config": {"limit": 0}}}})
+        return launched["__typename"] == "LaunchRunSuccess" and status_of(port, launched["run"]["runId"]) == "SUCCESS"
+
+    wait_for(is_launched)
+
+
 def test_ctrl_c_ends_every_process(ui: subprocess.Popen[bytes], environment: dict[str, str], folder: Path) -> None:
     assert len(processes_of(environment["DAGSTER_HOME"])) >= 4
 
@@ -370,6 +386,41 @@ def test_when_one_process_ends_all_end(tmp_path: Path, monkeypatch: pytest.Monke
         for number, handler in before.items():
             signal.signal(number, handler)
     assert wait_for(lambda: not processes_of(str(tmp_path)), 5)
+
+
+HAS_CHILD_AND_ENDS = ("-c", "import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1)")
+
+
+def test_one_that_comes_back_is_started_again_and_the_first_one_s_children_end_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setattr(serving, "SOON", 0.5)
+    said: list[str] = []
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        with Processes(say=said.append) as all_of_them:
+            all_of_them.start("code server", *HAS_CHILD_AND_ENDS, comes_back=True)
+            all_of_them.wait_until(lambda: len(said) == 2)
+            assert len(processes_of(str(tmp_path))) >= 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert said[0] == (
+        "the code server of the Dagster UI has ended by itself (exit code 0), and is started again; runs go on"
+    )
+    assert wait_for(lambda: not processes_of(str(tmp_path)), 5)
+
+
+def test_one_that_ends_at_once_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        with pytest.raises(ServerEndedError, match=r"the code server .*exit code 7"), Processes() as all_of_them:
+            all_of_them.start("code server", *ENDS, comes_back=True)
+            all_of_them.wait_until(lambda: False)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # ---- the web server alone
