@@ -1,6 +1,6 @@
 """The summary products as assets: files made of what the pipelines' assets filled their tables with.
 
-Each follows its pipeline by an automation condition, as long as Dagster's automation sensor is switched on.
+Each follows its pipeline by an automation condition, which `automation.product_sensor` looks at.
 """
 
 import os
@@ -20,6 +20,8 @@ __all__ = ["FOLDER_VARIABLE", "ProductConfig", "product_asset", "product_assets"
 
 FOLDER_VARIABLE = "ASTRA_PRODUCTS"
 GROUP = "products"
+FOLLOWS = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+"""When a product is written again: what it is made of is new, and isn't known to be wrong."""
 
 
 class ProductConfig(dg.Config):
@@ -64,7 +66,7 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
         owners=["team:astra"],
         description=product.description,
         deps=[keys[table] for table in tables if table in keys],
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=FOLLOWS,
     )
     def written(
         context: dg.AssetExecutionContext, config: ProductConfig, database: DatabaseResource

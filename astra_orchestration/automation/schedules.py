@@ -15,5 +15,5 @@ nightly_schedule = dg.ScheduleDefinition(
     job=nightly_job,
     cron_schedule="0 4 * * *",
     execution_timezone="UTC",
-    description="Every night at 04:00 UTC. Off until it is switched on.",
+    description="Every night at 04:00 UTC. Off until an operator switches it on: it takes hours of all that is due.",
 )

@@ -4,7 +4,7 @@ Runs that others execute are left alone: jobs of Slurm, and those of ``astra mat
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -73,11 +73,11 @@ def _wait(
     return list(left.values())
 
 
-def _count(runs: list[dg.DagsterRun]) -> str:
+def _count(runs: Sequence[dg.DagsterRun]) -> str:
     return "1 run goes on" if len(runs) == 1 else f"{len(runs)} runs go on"
 
 
-def _names(runs: list[dg.DagsterRun]) -> str:
+def _names(runs: Sequence[dg.DagsterRun]) -> str:
     return ", ".join(map(_name, runs))
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import yaml
 from astra_models.ingest.spectra.files import MODELS
 from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
+from astra_orchestration.cli import serve
 from astra_orchestration.definitions import defs, made
+from astra_orchestration.web import server
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -66,7 +70,7 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "astra_version_sensor",
         "result_file_sensor",
         "run_sweep_sensor",
-        "default_automation_condition_sensor",
+        "product_sensor",
     }
     assert {sensor["name"] for sensor in found["sensors"]} == sensors
     assert {resource["name"] for resource in found["resources"]} == {
@@ -125,3 +129,13 @@ def test_the_nightly_schedule_asks_for_a_run() -> None:
         asked = defs.resolve_schedule_def("nightly_schedule").evaluate_tick(context)
 
     assert len(asked.run_requests or ()) == 1
+
+
+def test_the_code_location_has_one_name_wherever_it_is_loaded_from() -> None:
+    [workspace] = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    names = {*(it["location_name"] for it in workspace.values()), project["code_location_name"], serve.DEFINITIONS}
+    assert names == {server.DEFINITIONS}
+    for page in (ROOT / "docs").rglob("*.md"):
+        for name in re.findall(r"location_name: ([\w.]+)", page.read_text()):
+            assert name in names, page

@@ -13,6 +13,7 @@ from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
 from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.assets.products import FOLDER_VARIABLE, product_assets
+from astra_orchestration.automation.product_sensor import product_sensor
 from astra_orchestration.definitions import defs, made
 from astra_orchestration.resources import DatabaseResource
 from tests.fits_readers import opened
@@ -105,3 +106,35 @@ def test_a_product_is_asked_for_when_its_pipeline_has_run(
         dg.materialize([rocket], instance=instance)
         after = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=first.cursor)
         assert after.get_num_requested(product.key) == 1
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own, of its tester
+@pytest.mark.parametrize(("passes", "requested"), [(True, 1), (False, 0)])
+def test_a_product_waits_for_the_blocking_checks_of_its_pipeline(
+    results: None, target: dict[str, Any], passes: bool, requested: int
+) -> None:
+    product = asset_named("astraAllVisitRocket")
+
+    @dg.asset(key="rocket")
+    def rocket() -> None: ...
+
+    @dg.asset_check(asset=rocket, blocking=True)
+    def values_are_possible() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passes)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = dg.Definitions(
+            assets=[rocket, product],
+            asset_checks=[values_are_possible],
+            resources={"database": DatabaseResource(target=target)},
+        )
+        first = dg.evaluate_automation_conditions(defs=definitions, instance=instance)
+        dg.materialize([rocket, values_are_possible], instance=instance, raise_on_error=False)
+        after = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=first.cursor)
+        assert after.get_num_requested(product.key) == requested
+
+
+def test_products_are_written_without_anything_being_switched_on() -> None:
+    assert product_sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    keys = product_sensor.asset_selection.resolve(defs.resolve_asset_graph())
+    assert keys == {dg.AssetKey(name) for name in products()}
