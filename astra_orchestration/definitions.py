@@ -1,5 +1,7 @@
 """Everything that Dagster is to know of, put together."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from astra_orchestration.assets.declared import declared_assets
@@ -12,18 +14,31 @@ from astra_orchestration.automation.product_sensor import product_sensor
 from astra_orchestration.automation.run_sweep import run_sweep_sensor
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
 from astra_orchestration.automation.version_sensor import astra_version_sensor
-from astra_orchestration.resources import resources_for
+from astra_orchestration.resources import shared_resources
 
-made = [sample_survey, catalogue, result_file, *all_pipeline_assets()]
+HERE = Path(__file__).parent
 
-declared = declared_assets(made)
+# Dagster looks for a project's settings as soon as it is asked, and an installed package has none.
+in_yaml = [dg.load_from_defs_folder(path_within_project=HERE)] if (HERE / "defs").is_dir() else []
+declared_in_yaml = [asset for one in in_yaml for asset in one.assets or () if isinstance(asset, dg.AssetsDefinition)]
+replaced = {key for asset in declared_in_yaml for key in asset.keys}
 
-defs = dg.Definitions(
-    assets=[*made, *declared, *product_assets([*made, *declared])],
-    resources=resources_for(),
-    jobs=[nightly_job],
-    schedules=[nightly_schedule],
-    sensors=[astra_version_sensor, product_sensor, result_file_sensor, run_sweep_sensor],
-    # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
-    executor=dg.in_process_executor,
+made = [
+    *(sample_survey, catalogue, result_file),
+    *(asset for asset in all_pipeline_assets() if asset.key not in replaced),
+]
+
+declared = declared_assets([*made, *declared_in_yaml])
+
+defs = dg.Definitions.merge(
+    dg.Definitions(
+        assets=[*made, *declared, *product_assets([*made, *declared_in_yaml, *declared])],
+        resources=shared_resources(),
+        jobs=[nightly_job],
+        schedules=[nightly_schedule],
+        sensors=[astra_version_sensor, product_sensor, result_file_sensor, run_sweep_sensor],
+        # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
+        executor=dg.in_process_executor,
+    ),
+    *in_yaml,
 )

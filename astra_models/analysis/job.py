@@ -172,7 +172,7 @@ def reference_to(pipeline: Pipeline) -> Reference | None:
         return None
     reference = Reference(module, name)
     try:
-        return reference if reference.load() is pipeline else None
+        return reference if reference.load() is getattr(pipeline, "origin", pipeline) else None
     except (ImportError, AttributeError):
         return None
 

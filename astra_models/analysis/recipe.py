@@ -23,7 +23,7 @@ from astra_models.errors import ParameterError, did_you_mean
 from astra_models.messages import shown
 from astra_models.outputs import Pipeline
 
-__all__ = ["HasParameters", "Recipe", "make_recipe", "recipe_of"]
+__all__ = ["HasParameters", "Recipe", "make_recipe", "recipe_of", "require_known"]
 
 MOST_CHARACTERS = 100_000
 MOST_FILES = 100_000
@@ -179,7 +179,7 @@ def recipe_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> 
     """
     if isinstance(pipeline, HasParameters):
         return pipeline.recipe(**given or {})
-    _require_known(pipeline.name, given or {}, {})
+    require_known(pipeline.name, given or {}, {})
     return None
 
 
@@ -213,7 +213,7 @@ def make_recipe(
     signature = signature.replace(parameters=declared)
     args, keywords = given
     if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in declared):
-        _require_known(pipeline, keywords, parameters)
+        require_known(pipeline, keywords, parameters)
     try:
         bound = signature.bind_partial(*args, **keywords)
     except TypeError as error:
@@ -234,7 +234,14 @@ def make_recipe(
     return recipe
 
 
-def _require_known(pipeline: str, names: Iterable[str], parameters: Mapping[str, Parameter]) -> None:
+def require_known(pipeline: str, names: Iterable[str], parameters: Mapping[str, Parameter]) -> None:
+    """Make sure that a pipeline has parameters of some names.
+
+    Raises
+    ------
+    ParameterError
+        If it hasn't, with the nearest name.
+    """
     for name in names:
         if name not in parameters:
             hint = did_you_mean(name[:80], parameters)

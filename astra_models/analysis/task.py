@@ -10,12 +10,14 @@ A pipeline is written like this::
             yield Rocket.from_spectrum(spectrum, teff=model(spectrum.flux))
 """
 
+import copy
 import functools
 import inspect
 import re
 import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, get_args, overload
 
@@ -24,7 +26,7 @@ from astra_models.analysis.calling import AnySpectrum, Batches, Output, Pipeline
 from astra_models.analysis.due import Where
 from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameters import Parameter, read_parameters
-from astra_models.analysis.recipe import Recipe, make_recipe
+from astra_models.analysis.recipe import Recipe, make_recipe, require_known
 from astra_models.analysis.runs import plan_run
 from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.columns.many import ManyResults
@@ -141,6 +143,8 @@ class Task(Generic[Output]):
         Its parameters by their names, without that of the spectra.
     v_astra : {"installed", "older"}
         Which versions its results may have.
+    origin : Task
+        The pipeline as its module defines it, if this one has other defaults.
     """
 
     def __init__(
@@ -163,6 +167,7 @@ class Task(Generic[Output]):
         if v_astra not in get_args(Versions):
             raise TaskError(f"{name}: v_astra={v_astra!r} is none of {', '.join(map(repr, get_args(Versions)))}")
         self.function = function
+        self.origin: Task[Output] = self
         self.name = name
         self.batch_size = batch_size
         self.version = _checked_version(name, version)
@@ -196,6 +201,29 @@ class Task(Generic[Output]):
             If a name is unknown, a value is of another type or missing, or a file that one names isn't there.
         """
         return make_recipe(self.name, self.version, self.function, self.parameters, (args, given))
+
+    def with_defaults(self, **values: object) -> "Task[Output]":
+        """Give the same pipeline with other defaults, which go before environment variables, too.
+
+        Parameters
+        ----------
+        **values
+            Values of parameters where a run gives none.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value is of another type. Files aren't looked for.
+        """
+        require_known(self.name, values, self.parameters)
+        given = {
+            name: replace(self.parameters[name], default=self.parameters[name].check(value), environment=None)
+            for name, value in values.items()
+        }
+        made = copy.copy(self)
+        made.origin = self.origin
+        made.parameters = MappingProxyType({**self.parameters, **given})
+        return made
 
     def __call__(
         self,

@@ -67,6 +67,7 @@ def pipeline_asset(
     pipeline_version: str | None = None,
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
+    engine: EngineResource | None = None,
 ) -> dg.AssetsDefinition:
     """Make an asset of a pipeline.
 
@@ -84,6 +85,8 @@ def pipeline_asset(
         Assets upstream other than the spectra and results that the pipeline takes.
     keep_good : bool, optional
         Whether a result without any measured value leaves a better one in place.
+    engine : EngineResource, optional
+        Where it is called, unless the launchpad chooses another one.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def pipeline_asset(
         `astra_orchestration.resources.resources_for`.
     """
     model = task.output_models[0]
+    own_engine = engine
     run_config = with_parameters(PipelineRunConfig, task)
     if pipeline_version is None:
         pipeline_version = task.version if isinstance(task, HasParameters) else "1"
@@ -126,7 +130,7 @@ def pipeline_asset(
             parameters=parameters_in(config, task),
             min_answered=config.min_answered,
             reason=config.reason,
-            engine=engine.make(),
+            engine=(engine if own_engine is None or engine.is_chosen else own_engine).make(),
         )
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream

@@ -1,5 +1,6 @@
 """Resources: the database of a run, watched folders, and the IO manager."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "connect",
     "in_memory_resources",
     "resources_for",
+    "shared_resources",
 ]
 
 
@@ -52,6 +54,12 @@ def resources_for(
         "pipeline_results": pipeline_result_io_manager,
         "result_folders": folders,
     }
+
+
+@functools.cache
+def shared_resources() -> dict[str, Any]:
+    """Give the default resources, the same ones each time: definitions that have them can be merged."""
+    return resources_for()
 
 
 def in_memory_resources() -> dict[str, Any]:

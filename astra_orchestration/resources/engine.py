@@ -51,6 +51,11 @@ class EngineResource(dg.ConfigurableResource):
         "`slurm`, or the `address` of a scheduler",
     )
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it says more than that the configuration files decide."""
+        return not isinstance(self.engine, ConfiguredEngine)
+
     def make(self) -> Engine:
         """Make the engine.
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from astra_models import task
 from astra_models.analysis import recipe as recipes
+from astra_models.analysis.job import reference_to
 from astra_models.analysis.parameter_types import MOST_BITS, ParameterType, parameter_type
 from astra_models.analysis.stream import analyse
 from astra_models.analysis.task import Task
@@ -610,3 +611,35 @@ def test_files_are_the_same_if_and_only_if_their_contents_are(tmp_path: Path, co
         (tmp_path / name).write_bytes(data)
     digests = [pipeline.recipe(value=[tmp_path / name]).digest for name in ("one", "other")]
     assert (digests[0] == digests[1]) is (content == other)
+
+
+# ---- other defaults
+
+
+def test_other_defaults_make_the_recipe_that_their_values_make(spectra: list[BossVisitSpectrum]) -> None:
+    other = thermometer.with_defaults(scale=2, mode="exact")
+    assert other.recipe().digest == thermometer.recipe(scale=2.0, mode="exact").digest
+    assert other.recipe(scale=1.0, mode="fast").digest == thermometer.recipe().digest
+    assert other.with_defaults(mode="fast").recipe().digest == thermometer.recipe(scale=2.0).digest
+    assert thermometer.recipe().values["scale"] == 1.0, "it stays as it was"
+
+
+def test_another_default_goes_before_the_environment(
+    from_environment: Task[Rocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [name] = from_environment.parameters
+    [variable] = [one.environment for one in from_environment.parameters.values()]
+    assert variable is not None
+    monkeypatch.setenv(variable, "7")
+    given = from_environment.parameters[name].from_text("9")
+    assert from_environment.with_defaults(**{name: given}).recipe().values[name] == given
+
+
+@pytest.mark.parametrize("values", [{"scal": 2.0}, {"scale": "large"}])
+def test_another_default_that_can_not_be_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=r"thermometer.*scale"):
+        thermometer.with_defaults(**values)
+
+
+def test_with_other_defaults_it_is_still_found_by_other_processes() -> None:
+    assert reference_to(thermometer.with_defaults(scale=2.0)) == reference_to(thermometer) is not None

@@ -1,0 +1,107 @@
+"""Assets that are declared in a ``defs.yaml``, without Python, for Dagster's components.
+
+A file such as::
+
+    type: astra_orchestration.components.Pipeline
+    attributes:
+      task: brightness.pipeline:brightness
+      parameters: {lowest_snr: 5}
+      schedule: "30 4 * * *"
+
+below the folder of definitions of a project makes an asset of the pipeline. See ``docs/components.md``.
+"""
+
+import importlib
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from astra_models.analysis.task import Task
+from astra_models.errors import AstraError, ConfigurationError, did_you_mean
+from astra_models.outputs import pipelines
+from astra_orchestration.assets.pipelines import pipeline_asset
+from astra_orchestration.resources import EngineResource, shared_resources
+
+__all__ = ["Pipeline", "find_task"]
+
+
+class Pipeline(dg.Component, dg.Model, dg.Resolvable):
+    """An asset of a pipeline: its parameters, schedule and engine."""
+
+    task: str = Field(description="The pipeline's name, or where it is: `package.module:function`")
+    name: str | None = Field(default=None, description="The asset's key; the function's name if not given")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Values of the pipeline's parameters in this deployment"
+    )
+    engine: dict[str, Any] | None = Field(
+        default=None, description="Where it is called, such as {local: {workers: 8}}; unless the launchpad says"
+    )
+    schedule: str | None = Field(default=None, description="When it runs, as cron has it, in UTC; it is on")
+    group: str = Field(default="pipelines", description="The group of the asset; `pipelines` run every night")
+    owners: list[str] = Field(default_factory=lambda: ["team:astra"], description="Who is asked about it")
+    keep_good: bool = Field(
+        default=False, description="Whether a result without any measured value leaves a better one in place"
+    )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Make the asset, its schedule, and the resources that it needs."""
+        del context
+        try:
+            task = find_task(self.task)
+            if self.parameters:
+                task = task.with_defaults(**self.parameters)
+            engine = None if self.engine is None else EngineResource(engine=self.engine)
+        except AstraError as error:
+            raise dg.DagsterInvalidDefinitionError(str(error)) from error
+        name = self.name or task.name
+        asset = pipeline_asset(
+            task, name=name, group=self.group, owners=self.owners, keep_good=self.keep_good, engine=engine
+        )
+        return dg.Definitions(assets=[asset], resources=shared_resources(), schedules=_schedules(name, self.schedule))
+
+
+def find_task(name: str) -> Task[Any]:
+    """Find a pipeline by its name, or by where it is.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``corv``, or ``package.module:function``.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = {pipeline.name: pipeline for pipeline in pipelines()}
+        found = known.get(name)
+        if found is None:
+            raise ConfigurationError(f"there is no pipeline {name!r}; {did_you_mean(name, known)}")
+    else:
+        try:
+            found = getattr(importlib.import_module(module), attribute, None)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"the task {name!r} can't be imported: {error}; install its package where Dagster's code server runs"
+            ) from error
+    if not isinstance(found, Task):
+        raise ConfigurationError(f"{name!r} is no task; name a generator that is decorated by astra_models.task")
+    return found
+
+
+def _schedules(name: str, cron: str | None) -> list[dg.ScheduleDefinition]:
+    if cron is None:
+        return []
+    return [
+        dg.ScheduleDefinition(
+            name=f"{name}_schedule",
+            target=dg.AssetSelection.assets(name),
+            cron_schedule=cron,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"Runs {name} on what is due, as its defs.yaml says.",
+        )
+    ]
