@@ -36,11 +36,15 @@ OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
 """Our assets that are neither tables nor files of results. No pipeline can have their names."""
 
 
+NO_LIMIT = 1_000_000_000
+"""More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
+
+
 class PipelineRunConfig(dg.Config):
     """What narrows a run of a pipeline. Left as it is, everything that is due is analysed."""
 
-    limit: int | None = Field(default=None, ge=0, description="Analyse at most this many spectra")
-    sdss_ids: list[int] | None = Field(default=None, description="Only spectra of these sources")
+    limit: int | None = Field(default=NO_LIMIT, ge=0, description="Analyse at most this many spectra")
+    sdss_ids: list[int] | None = Field(default=[], description="Only spectra of these sources; empty: of all")
     rerun: Rerun = Field(
         default=Rerun.due,
         description="`due`: no result of this version, or an outdated one; `failed`: what failed; `all`: everything",
@@ -122,8 +126,8 @@ def pipeline_asset(
         database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
         stream = analyse(
             task,
-            limit=config.limit,
-            sdss_ids=config.sdss_ids,
+            limit=None if config.limit == NO_LIMIT else config.limit,
+            sdss_ids=config.sdss_ids or None,
             rerun=config.rerun,
             batch_size=config.batch_size,
             keep_good=keep_good,

@@ -9,10 +9,11 @@ from astra_models.database.config import IN_MEMORY, sqlite_database
 from astra_models.outputs import all_models
 from astra_models.schema.tables import create_tables
 from astra_orchestration.resources.database import DatabaseResource, connect
+from astra_orchestration.resources.engine import INSTEAD as INSTEAD_OF_ENGINE
 from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.resources.io_manager import pipeline_result_io_manager
-from astra_orchestration.resources.targets import ConfiguredTarget, PostgresTarget, SqliteTarget, Target
+from astra_orchestration.resources.targets import INSTEAD, ConfiguredTarget, PostgresTarget, SqliteTarget, Target
 
 __all__ = [
     "ConfiguredTarget",
@@ -47,12 +48,15 @@ def resources_for(
         `dagster.materialize`.
     """
     # Given even where it is the default: the launchpad shows what was given.
-    database, folders = DatabaseResource(target=target or {"config": {}}), ResultFoldersResource(folders=[])
+    database, folders = (
+        DatabaseResource(target=target or {"config": {"instead": INSTEAD}}),
+        ResultFoldersResource(folders=[]),
+    )
     return {
         "database": database,
-        "engine": EngineResource(engine=engine or {"config": {}}),
+        "engine": EngineResource(engine=engine or {"config": {"instead": INSTEAD_OF_ENGINE}}),
         "pipeline_results": pipeline_result_io_manager,
-        "result_folders": folders,
+        "result_folders": ResultFoldersResource(folders=[]),
     }
 
 

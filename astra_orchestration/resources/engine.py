@@ -15,10 +15,15 @@ from astra_orchestration.engines.clusters import Bounded
 __all__ = ["EngineResource"]
 
 
+INSTEAD = "in_process: {}, or local: {workers: 8}, or slurm: {jobs: 20, ...}"
+"""What the launchpad shows: it leaves out what is empty, so nobody would see that there is a choice."""
+
+
 class ConfiguredEngine(dg.Config):
     """What the section ``engines`` of the configuration files says; the run's own process if it says nothing."""
 
     kind: Literal["config"] = "config"
+    instead: str = Field(default=INSTEAD, description="To be read in the launchpad: how another engine is chosen")
 
 
 def _config_of(kind: Any, engine: type[Bounded]) -> type[dg.Config]:

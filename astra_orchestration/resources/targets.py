@@ -41,6 +41,9 @@ HOSTS_VARIABLE = "ASTRA_DATABASE_HOSTS"
 # What a run computed is to survive a power cut; development's synchronous=0 doesn't promise that.
 ORCHESTRATED_PRAGMAS: Mapping[str, Any] = {"synchronous": "normal"}
 
+INSTEAD = "sqlite: {path: /data/astra.db}, or postgres: {dbname: survey, host: db}"
+"""What the launchpad shows: it leaves out what is empty, so nobody would see that there is a choice."""
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _ANY_HOST = re.compile(r"\s*\*:")
 
@@ -112,6 +115,7 @@ class ConfiguredTarget(Target):
     """The database that ``ASTRA_DATABASE_PATH`` or the configuration files name."""
 
     kind: Literal["config"] = "config"
+    instead: str = Field(default=INSTEAD, description="To be read in the launchpad: how another database is named")
 
     def resolve(self) -> tuple[peewee.Database, str | None]:
         """Make the database, without connecting to it.
@@ -170,6 +174,8 @@ def check_target(target: object, *, hosts: bool = True) -> None:
         _require_text(where, "path", section.get("path"))
         require_plain_path(section["path"], f"{where}.path")
         sqlite_settings(section.get("pragmas"), f"{where}.pragmas")
+    elif section.get("instead", INSTEAD) != INSTEAD:
+        raise ConfigurationError(f"{where}.instead is there to be read; replace {where} as it says")
 
 
 def _require_known_keys(where: str, section: Mapping[Any, Any], model: type[Target]) -> None:

@@ -12,12 +12,16 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
+from astra_models.errors import ConfigurationError
 from astra_models.ingest.spectra.files import MODELS
 from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
 from astra_orchestration.cli import serve
 from astra_orchestration.definitions import defs, made
+from astra_orchestration.resources import EngineResource
+from astra_orchestration.resources.targets import check_target
 from astra_orchestration.web import server
 
 ROOT = Path(__file__).parents[2]
@@ -139,3 +143,21 @@ def test_the_code_location_has_one_name_wherever_it_is_loaded_from() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         for name in re.findall(r"location_name: ([\w.]+)", page.read_text()):
             assert name in names, page
+
+
+def test_the_launchpad_shows_what_can_be_set_with_examples() -> None:
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={dg.AssetKey("rocket")})
+    snapshot = job.get_job_snapshot()
+    schema = snapshot.config_schema_snapshot
+    root = snapshot.mode_def_snaps[0].root_config_key
+    assert root is not None
+    shown = yaml.safe_load(default_values_yaml_from_type_snap(schema, schema.get_config_snap(root)))
+    assert shown["ops"]["rocket"]["config"].keys() >= {"limit", "sdss_ids", "rerun", "min_answered"}
+    [target] = shown["resources"]["database"]["config"]["target"].values()
+    [engine] = shown["resources"]["engine"]["config"]["engine"].values()
+    for text in re.split(", or ", target["instead"]):
+        check_target(yaml.safe_load(text))
+    for text in re.split(", or ", engine["instead"].replace(", ...", ", shared_temp_directory: /shared")):
+        EngineResource(engine=yaml.safe_load(text))
+    with pytest.raises(ConfigurationError, match="is there to be read"):
+        check_target({"config": {"instead": "sqlite: {path: mine.db}"}})

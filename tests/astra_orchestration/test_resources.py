@@ -145,7 +145,7 @@ def test_the_connection_is_closed_when_the_run_ends(target: dict[str, Any]) -> N
         ({}, "takes exactly one of postgres, sqlite, config"),
         ({"oracle": {"dbname": "a"}}, r"has \['oracle'\], but takes exactly one of"),
         ({"sqlite": {"pth": "a.db"}}, "target.sqlite: unknown key 'pth'; did you mean path"),
-        ({"config": {"path": "a.db"}}, "target.config: unknown key 'path'; known are none"),
+        ({"config": {"path": "a.db"}}, "target.config: unknown key 'path'; known are instead"),
         ({"postgres": {"dbname": "a", "password": PASSWORD}}, "name the environment variable in password_env"),
         ({"sqlite": PASSWORD}, "target.sqlite: is not a mapping"),
         (PASSWORD, "target: is not a mapping"),
