@@ -48,12 +48,8 @@ def resources_for(
         `dagster.materialize`.
     """
     # Given even where it is the default: the launchpad shows what was given.
-    database, folders = (
-        DatabaseResource(target=target or {"config": {"instead": INSTEAD}}),
-        ResultFoldersResource(folders=[]),
-    )
     return {
-        "database": database,
+        "database": DatabaseResource(target=target or {"config": {"instead": INSTEAD}}),
         "engine": EngineResource(engine=engine or {"config": {"instead": INSTEAD_OF_ENGINE}}),
         "pipeline_results": pipeline_result_io_manager,
         "result_folders": ResultFoldersResource(folders=[]),
