@@ -8,14 +8,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.stream import Pace
 from astra_models.errors import UnrecognizedFileError
-from astra_models.ingest import ResultFileReport
 from astra_models.ingested import IngestedFile, ingested_file
 from astra_models.outputs import MADE_FROM
 from astra_models.rejected import RejectedResult
@@ -26,6 +25,9 @@ from astra_orchestration.assets.spectra import catalogue
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
 from astra_orchestration.resources.io_manager import one_line
+
+if TYPE_CHECKING:
+    from astra_models.ingest import ResultFileReport
 
 COUNTS = ("inserted", "updated", "unchanged")
 LINES_SHOWN = 20
@@ -85,7 +87,7 @@ def result_file(
     return dg.MaterializeResult(metadata=_metadata(report))
 
 
-def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> ResultFileReport:
+def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> "ResultFileReport":
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
     from astra_models.errors import UnknownKindError
     from astra_models.ingest import ingest_result_file
@@ -110,8 +112,8 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
         raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
 
 
-def _ingest_spectra(path: str, again: bool) -> ResultFileReport:
-    from astra_models.ingest import ingest_spectra
+def _ingest_spectra(path: str, again: bool) -> "ResultFileReport":
+    from astra_models.ingest import ResultFileReport, ingest_spectra
 
     found = ingest_spectra([path], again=again)
     for _, reason in found.refused:
@@ -124,13 +126,13 @@ def _ingest_spectra(path: str, again: bool) -> ResultFileReport:
     return ResultFileReport(path, "spectra", n_rows, "", tables=tables, known=bool(found.known), seconds=found.seconds)
 
 
-def _in_words(report: ResultFileReport) -> str:
+def _in_words(report: "ResultFileReport") -> str:
     counts = report.counts()
     done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
     return f"{report.kind}, {report.rows} rows: {done}, {report.rejected} rejected in {report.seconds:.1f} s"
 
 
-def _events_of_tables(report: ResultFileReport, name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+def _events_of_tables(report: "ResultFileReport", name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Tell of the tables that the file has changed; where it isn't the only thing that fills one, as an observation."""
     models = {model._meta.table_name: model for model in MADE_FROM}
     filled = _filled_here()
@@ -149,7 +151,7 @@ def _filled_here() -> dict[str, dg.AssetKey]:
     return keys_by_table((catalogue, *all_pipeline_assets()))
 
 
-def _metadata(report: ResultFileReport) -> dict[str, Any]:
+def _metadata(report: "ResultFileReport") -> dict[str, Any]:
     counts = report.counts()
     metadata: dict[str, Any] = {
         "path": dg.MetadataValue.path(report.path),
@@ -174,7 +176,7 @@ def _metadata(report: ResultFileReport) -> dict[str, Any]:
     return metadata | (_record_of(report) if report.sha256 else {"bytes": os.path.getsize(report.path)})
 
 
-def _record_of(report: ResultFileReport) -> dict[str, Any]:
+def _record_of(report: "ResultFileReport") -> dict[str, Any]:
     """Give what is kept of a file that was ingested."""
     from astra_models.version import version_integer_to_string
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -10,7 +10,6 @@ from pydantic import Field
 from astra_models.analysis.stream import Pace
 from astra_models.base import BaseModel
 from astra_models.configuration import find_files
-from astra_models.ingest import IngestReport
 from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
@@ -18,6 +17,9 @@ from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import qualified_name
 from astra_orchestration.resources.writers import WRITERS
+
+if TYPE_CHECKING:
+    from astra_models.ingest import IngestReport
 
 CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
@@ -127,19 +129,26 @@ def _default_patterns() -> list[str]:
     return given or [f"{SAMPLE_FOLDER}/**/*.fits"]
 
 
-def _metadata(model: type[BaseModel], report: IngestReport) -> dict[str, Any]:
+def _metadata(model: type[BaseModel], report: "IngestReport") -> dict[str, Any]:
     counts = report.tables[model._meta.table_name]
     metadata: dict[str, Any] = {
         "inserted": counts.inserted,
         "updated": counts.updated,
         "unchanged": counts.unchanged,
+        TABLE_NAME: qualified_name(model),
+        "dagster/row_count": model.select().count(),
+    }
+    return metadata | _of_files(report) if model is Source else metadata
+
+
+def _of_files(report: "IngestReport") -> dict[str, Any]:
+    """Give what is said of the files, once and not for every table."""
+    metadata: dict[str, Any] = {
         "rejected": len(report.refused),
         "files": report.files,
         "known already": report.known,
         "refused before": report.refused_before,
         "seconds": round(report.seconds, 3),
-        TABLE_NAME: qualified_name(model),
-        "dagster/row_count": model.select().count(),
     }
     if report.refused:
         metadata["refused files"] = dg.MetadataValue.md(_refused(report.refused))
