@@ -105,7 +105,10 @@ def cpu_of(code: str) -> float:
 def run_quietly(command: list[str], environment: Mapping[str, str]) -> str:
     """Run a command, and give what it prints."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_DISABLE_TELEMETRY": "1", **environment}
-    return subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
 
 
 def seconds_to_answer(home: Path, program: str, *arguments: str) -> float:

@@ -1,0 +1,98 @@
+"""Nights in fast motion: nothing that a deployment keeps may grow with them but what each night's run leaves.
+
+The ticks are made by hand, so it shows what ticks and runs leave behind, and not what days do to a daemon.
+"""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from astra_models import base
+from astra_models.base import bind, bound_schema
+from astra_models.corv import Corv
+from astra_models.database.config import sqlite_database
+from astra_orchestration.automation.schedules import nightly_schedule
+from astra_orchestration.definitions import defs
+from astra_orchestration.resources import resources_for
+
+ASTRA = Path(sys.executable).with_name("astra")
+NIGHTS, NIGHTS_IN_SHORT, TO_WARM_UP = 72, 6, 3
+MOST_MEGABYTES_A_NIGHT = 0.5
+MOST_KILOBYTES_A_NIGHT = 500
+MOST_EVENTS = 120
+
+
+@pytest.fixture
+def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make a survey of a few stars, and bind its database."""
+    monkeypatch.setenv("ASTRA_DATABASE_PATH", str(tmp_path / "astra.db"))
+    monkeypatch.setenv("ASTRA_SPECTRA", str(tmp_path / "s" / "visits" / "*.fits"))
+    monkeypatch.setenv("ASTRA_PRODUCTS", str(tmp_path / "products"))
+    for command in (["init"], ["sample", "--stars", "3", "--folder", "s"]):
+        subprocess.run([ASTRA, *command], cwd=tmp_path, check=True, capture_output=True, timeout=100)
+    before = base.database.obj, bound_schema()
+    bind(sqlite_database(tmp_path / "astra.db"))
+    yield
+    base.database.close()
+    bind(*before)
+
+
+def of_this_process() -> tuple[float, int]:
+    """Give its memory in MB, and how many files it has open."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir("/proc/self/fd"))
+
+
+def size_of(folder: Path) -> float:
+    """Give the size of a folder in kB."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1000
+
+
+def night(instance: dg.DagsterInstance, number: int) -> int:
+    """Tick the schedule and the sensors, run what the schedule asks for, and give the number of its events."""
+    [request] = [one for one in _requests(instance) if isinstance(one, dg.RunRequest)]
+    result = defs.resolve_job_def("nightly").execute_in_process(
+        run_config=request.run_config, tags=request.tags, instance=instance, raise_on_error=False
+    )
+    assert result.success, f"night {number}"
+    for name in ("astra_version_sensor", "result_file_sensor", "run_sweep_sensor"):
+        with dg.build_sensor_context(instance=instance, definitions=defs, resources=resources_for()) as context:
+            assert not defs.resolve_sensor_def(name).evaluate_tick(context).run_requests, name
+    return len(instance.all_logs(result.run_id))
+
+
+def _requests(instance: dg.DagsterInstance) -> Any:
+    with dg.build_schedule_context(instance=instance) as context:
+        return nightly_schedule.evaluate_tick(context).run_requests or ()
+
+
+def test_nights_leave_nothing_but_their_runs(
+    survey: None, tmp_path: Path, full_length: bool, figures: Any, caplog: Any
+) -> None:
+    nights = NIGHTS if full_length else NIGHTS_IN_SHORT
+    caplog.set_level("CRITICAL")
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        events = [night(instance, number) for number in range(TO_WARM_UP)]
+        rows, (memory, files), size = Corv.select().count(), of_this_process(), size_of(tmp_path)
+        events += [night(instance, number) for number in range(TO_WARM_UP, nights)]
+        more_memory, more_files = of_this_process()
+        per_night = (size_of(tmp_path) - size) / (nights - TO_WARM_UP)
+    growth = (more_memory - memory) / (nights - TO_WARM_UP)
+    figures(
+        f"{nights} nights: {growth:.2f} MB of memory, {per_night:.0f} kB of files a night, {files} to {more_files} "
+        f"open files, {events[0]} to {events[-1]} events"
+    )
+    assert Corv.select().count() == rows > 0
+    assert more_files <= files + 2
+    assert per_night < MOST_KILOBYTES_A_NIGHT
+    assert max(events) < MOST_EVENTS and events[-1] <= events[1]
+    if full_length:
+        assert growth < MOST_MEGABYTES_A_NIGHT
