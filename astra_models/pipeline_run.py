@@ -1,7 +1,16 @@
 """Runs of pipelines: what each was made with, and what came of it."""
 
 from astra_models.base import BaseModel
-from astra_models.fields import AutoField, BigIntegerField, DateTimeField, DoubleField, IntegerField, TextField, utc_now
+from astra_models.fields import (
+    AutoField,
+    BigIntegerField,
+    BooleanField,
+    DateTimeField,
+    DoubleField,
+    IntegerField,
+    TextField,
+    utc_now,
+)
 
 
 class PipelineRun(BaseModel):
@@ -30,6 +39,7 @@ class PipelineRun(BaseModel):
     workers = IntegerField(null=True, unit="", help_text="The most processes that called it at once")
     hosts = TextField(null=True, help_text="The computers that called it, as JSON")
     core_seconds = DoubleField(null=True, unit="s", help_text="Time that all processes together spent calling it")
+    keep = BooleanField(null=True, help_text="Whether results with these parameters are left alone")
     started = DateTimeField(default=utc_now, help_text="When it began (UTC)")
     ended = DateTimeField(null=True, help_text="When it ended (UTC); NULL while it runs, or if it was killed")
 

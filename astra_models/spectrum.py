@@ -74,7 +74,7 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     source_pk = ForeignKeyField(Source, null=True)
     path = TextField(null=True)
     created = DateTimeField(default=utc_now)
-    modified = DateTimeField(default=utc_now)
+    modified = DateTimeField(default=utc_now, index=True)
     revision = BigIntegerField(
         null=True, unit="", help_text="How often its columns changed, and 2**32 times how often its pixels did"
     )

@@ -17,6 +17,8 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.bossnet import BossNet
 from astra_models.clam import Clam
 from astra_models.corv import Corv
+from astra_models.database_identity import DatabaseIdentity  # noqa: F401  has a table, too
+from astra_models.due_mark import DueMark  # noqa: F401  has a table, too
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 from astra_models.ingested import IngestedFile  # noqa: F401  has a table, too

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from astra_models.base import BaseModel, bound_schema, database
 from astra_models.database.retry import describe, run_transaction
 from astra_models.database.sql import is_postgresql, quote, quoted_table
+from astra_models.database_identity import DatabaseIdentity, make_identity
 from astra_models.errors import MissingTableError
 from astra_models.rejected import RejectedResult
 
@@ -62,6 +63,8 @@ def create_tables(models: Iterable[type[BaseModel]] | None = None) -> list[str]:
         before = set(database.get_tables(schema=schema))
         missing = [model for model in wanted if model._meta.table_name not in before]
         database.create_tables(missing)
+        if DatabaseIdentity in missing:
+            make_identity()
         return [model._meta.table_name for model in missing]
 
     return run_transaction(database, create)

@@ -15,6 +15,7 @@ from astra_models.errors import NothingToWriteError
 from astra_models.products.summary import FOLDER, Product, ProductReport, product_named, products, write_product
 from astra_orchestration.assets.columns import keys_by_table
 from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.identity import metadata_of_database
 
 __all__ = ["FOLDER_VARIABLE", "ProductConfig", "product_asset", "product_assets"]
 
@@ -85,8 +86,10 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
             )
         except NothingToWriteError as error:
             context.log.warning(str(error))
-            return dg.MaterializeResult(metadata={"dagster/row_count": 0, "why there is no file": str(error)})
-        return dg.MaterializeResult(metadata=_metadata(report))
+            metadata = {"dagster/row_count": 0, "why there is no file": str(error)}
+        else:
+            metadata = _metadata(report)
+        return dg.MaterializeResult(metadata=metadata_of_database(context.instance, context.asset_key, metadata))
 
     return written
 

@@ -24,6 +24,7 @@ from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
 from astra_orchestration.assets.spectra import catalogue
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
+from astra_orchestration.resources.identity import metadata_of_database
 from astra_orchestration.resources.io_manager import one_line
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def result_file(
         context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: "refused"})
         raise dg.Failure(str(error), {"path": dg.MetadataValue.path(path)}) from None
     context.log.info("it was ingested before: nothing is written" if report.known else _in_words(report))
-    for event in _events_of_tables(report, context.partition_key):
+    for event in _events_of_tables(report, context.partition_key, context.instance):
         context.log_event(event)
-    return dg.MaterializeResult(metadata=_metadata(report))
+    return dg.MaterializeResult(metadata=metadata_of_database(context.instance, context.asset_key, _metadata(report)))
 
 
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> "ResultFileReport":
@@ -132,7 +133,9 @@ def _in_words(report: "ResultFileReport") -> str:
     return f"{report.kind}, {report.rows} rows: {done}, {report.rejected} rejected in {report.seconds:.1f} s"
 
 
-def _events_of_tables(report: "ResultFileReport", name: str) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+def _events_of_tables(
+    report: "ResultFileReport", name: str, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Tell of the tables that the file has changed; where it isn't the only thing that fills one, as an observation."""
     models = {model._meta.table_name: model for model in MADE_FROM}
     filled = _filled_here()
@@ -142,7 +145,8 @@ def _events_of_tables(report: "ResultFileReport", name: str) -> Iterator[dg.Asse
             metadata = {"result file": name} | {count: counts[count] for count in COUNTS}
             if table in models:
                 metadata["dagster/row_count"] = models[table].select().count()
-            yield kind(asset_key=filled.get(table, dg.AssetKey(table)), metadata=metadata)
+            key = filled.get(table, dg.AssetKey(table))
+            yield kind(asset_key=key, metadata=metadata_of_database(instance, key, metadata))
 
 
 @cache

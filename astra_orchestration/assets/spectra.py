@@ -15,6 +15,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
 from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.identity import metadata_of_database
 from astra_orchestration.resources.io_manager import qualified_name
 from astra_orchestration.resources.writers import WRITERS
 
@@ -121,7 +122,9 @@ def catalogue(
     for path, reason in report.refused[:REFUSED_SHOWN]:
         context.log.warning(f"refused {path}: {reason}")
     for model in CATALOGUE:
-        yield dg.MaterializeResult(asset_key=model._meta.table_name, metadata=_metadata(model, report))
+        key = dg.AssetKey(model._meta.table_name)
+        metadata = metadata_of_database(context.instance, key, _metadata(model, report))
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
 
 def _default_patterns() -> list[str]:

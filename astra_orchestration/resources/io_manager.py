@@ -21,6 +21,7 @@ from astra_models.rejected import RejectedResult
 from astra_models.upsert import UpsertReport
 from astra_models.version import installed_v_astra, installed_version
 from astra_orchestration.resources.database import DatabaseResource
+from astra_orchestration.resources.identity import metadata_of_database
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -45,10 +46,13 @@ class PipelineResultIOManager(dg.IOManager):
     ----------
     database : DatabaseResource, optional
         Where the tables are; by default as the configuration files say.
+    instance : DagsterInstance, optional
+        Where earlier materializations are.
     """
 
-    def __init__(self, database: DatabaseResource | None = None):
+    def __init__(self, database: DatabaseResource | None = None, instance: dg.DagsterInstance | None = None):
         self.database = database or DatabaseResource()
+        self.instance = instance
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Write what an asset returned, and report the counts as metadata of its materialization.
@@ -63,7 +67,7 @@ class PipelineResultIOManager(dg.IOManager):
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
         started = time.monotonic()
-        report = write(stream, run_id=context.run_id, on_progress=_Reporter(context))
+        report = write(stream, run_id=context.run_id, on_progress=_Reporter(context, self.instance))
         seconds = time.monotonic() - started
         if report.rows:
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
@@ -78,7 +82,7 @@ class PipelineResultIOManager(dg.IOManager):
             stream.require_answered(report)
         except UnansweredError as error:
             raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
-        context.add_output_metadata(metadata)
+        context.add_output_metadata(metadata_of_database(self.instance, context.asset_key, metadata))
 
     def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":
         """Give the results of the installed major.minor version, as what the input's annotation asks for.
@@ -108,14 +112,15 @@ class PipelineResultIOManager(dg.IOManager):
 )
 def pipeline_result_io_manager(context: dg.InitResourceContext) -> PipelineResultIOManager:
     """Make the IO manager on the run's own ``database`` resource, whatever the launchpad made of it."""
-    return PipelineResultIOManager(context.resources.database)
+    return PipelineResultIOManager(context.resources.database, context.instance)
 
 
 class _Reporter:
     """Reports progress in a run's log, and now and then as an observation of the asset."""
 
-    def __init__(self, context: dg.OutputContext):
+    def __init__(self, context: dg.OutputContext, instance: dg.DagsterInstance | None):
         self._context = context
+        self._instance = instance
         self._observations = Pace(SECONDS_TO_OBSERVATION, growth=4)
         self._left = MOST_OBSERVATIONS
         self._says_dashboard = True
@@ -127,10 +132,10 @@ class _Reporter:
             self._context.log.info(f"Dask shows its workers at {progress.usage.dashboard}")
         if self._left and self._observations.is_due():
             self._left -= 1
+            key = self._context.asset_key
             metadata = {"done": progress.done, "rows per second": round(progress.per_second, 1)}
-            self._context.log_event(
-                dg.AssetObservation(asset_key=self._context.asset_key, description=str(progress), metadata=metadata)
-            )
+            metadata = metadata_of_database(self._instance, key, metadata)
+            self._context.log_event(dg.AssetObservation(asset_key=key, description=str(progress), metadata=metadata))
 
 
 def _as_stream(obj: object, context: dg.OutputContext) -> ResultStream[PipelineOutputMixin]:

@@ -15,6 +15,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.catalog import read_tables
 from astra_models.database.config import postgresql_database
+from astra_models.database_identity import DatabaseIdentity, database_id
 from astra_models.errors import (
     DatabaseUnavailableError,
     MigrationError,
@@ -274,6 +275,14 @@ def test_rows_survive_a_migration(first_version: peewee.Database) -> None:
     assert Spectrum.select().count() == 2
     with pytest.raises(peewee.IntegrityError):
         Corv.insert(spectrum_pk=99, v_astra=9000).execute()
+
+
+def test_older_tables_get_an_id_when_they_are_migrated(first_version: peewee.Database) -> None:
+    migrate()
+    [row] = DatabaseIdentity.select()
+    assert len(row.identity) == 32
+    assert row.created.tzinfo is not None
+    assert database_id() == row.identity
 
 
 def test_failures_that_were_listed_before_have_no_traceback(first_version: peewee.Database) -> None:
