@@ -30,6 +30,7 @@ with without_collection():
     from astra_orchestration.assets.spectra import catalogue, sample_survey
     from astra_orchestration.automation.file_sensor import result_file_sensor
     from astra_orchestration.automation.product_sensor import product_sensor
+    from astra_orchestration.automation.retries import retry_failed
     from astra_orchestration.automation.run_sweep import run_sweep_sensor
     from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
     from astra_orchestration.automation.version_sensor import astra_version_sensor
@@ -53,7 +54,7 @@ with without_collection():
         dg.Definitions(
             assets=[*made, *declared, *product_assets([*made, *declared_in_yaml, *declared])],
             resources=shared_resources(),
-            jobs=[nightly_job],
+            jobs=[nightly_job, retry_failed],
             schedules=[nightly_schedule],
             sensors=[astra_version_sensor, product_sensor, result_file_sensor, run_sweep_sensor],
             # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.

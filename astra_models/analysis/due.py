@@ -183,7 +183,8 @@ def select_due(
         Spectra that are due; those in ``rejected_result`` at this version; or all, including those with a result of a
         newer patch version.
     failed_for : str, optional
-        With ``rerun="failed"``, only what is in ``rejected_result`` for this reason.
+        With ``rerun="failed"``, only what is in ``rejected_result`` for this reason, or for several, as in
+        ``"timeout, memory"``.
     older_patch : bool, optional
         Whether a result of an older patch version is due again.
     needs : sequence of Need, optional

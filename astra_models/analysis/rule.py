@@ -191,9 +191,13 @@ class DueRule:
         return functools.reduce(operator.and_, there, ALWAYS)
 
     def can_be_tried_again(self, reason: str | None = None) -> Condition:
-        """Give the condition that the spectrum is in ``rejected_result`` at this version, for a reason or any."""
+        """Give the condition that the spectrum is in ``rejected_result`` at this version.
+
+        It is listed for a reason, for one of several that are separated by commas, or for any.
+        """
         result = self.result
-        listed = self._is_listed(*(() if reason is None else (RejectedResult.reason == reason,)))
+        wanted = None if reason is None else [one.strip() for one in reason.split(",")]
+        listed = self._is_listed(*(() if wanted is None else (RejectedResult.reason.in_(wanted),)))
         return (result.task_pk.is_null() | (result.v_astra <= self.v_astra)) & listed & self.has_needs()
 
     def select(self, *columns: peewee.Node) -> "peewee.ModelSelect[SpectrumMixin]":

@@ -45,18 +45,18 @@ def metadata_of_database(
     """
     identity = identity_of_database()
     owner = (instance and _owner(instance, key)) or identity
-    told = {DATABASE: identity, OWNER: owner}
     if owner == identity:
-        return {**metadata, **told}
+        return {**metadata, DATABASE: identity}
     suffix = f" [{identity[:DIGITS]}]"
-    return {_name(name, value, suffix): value for name, value in metadata.items()} | told
+    own = {_name(name, value, suffix): value for name, value in metadata.items()}
+    return own | {DATABASE: identity, OWNER: owner}
 
 
 def _owner(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
     """Say whose numbers have the plain names; None if there are none yet, or they are of an older release."""
     latest = instance.get_latest_materialization_event(key)
     found = latest.asset_materialization.metadata if latest and latest.asset_materialization else {}
-    owner = found.get(OWNER)
+    owner = found.get(OWNER) or found.get(DATABASE)
     return None if owner is None else str(owner.value)
 
 

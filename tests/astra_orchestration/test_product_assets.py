@@ -8,6 +8,7 @@ import dagster as dg
 import peewee
 import pytest
 
+from astra_models.database_identity import database_id
 from astra_models.products.summary import products
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
@@ -56,6 +57,7 @@ def test_a_materialization_writes_the_file(results: None, target: dict[str, Any]
         "version": "0.9.1",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "results of other spectra": 0,
+        "database id": database_id(),
     }
     with opened(path) as hdus:
         assert hdus[0].header["RUN_ID"] == result.run_id

@@ -13,6 +13,7 @@ from astropy.io import fits
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
+from astra_models.database_identity import database_id
 from astra_models.ingest.rows.sources import IDENTIFIERS
 from astra_models.ingested import IngestedFile
 from astra_models.rejected import RejectedResult
@@ -98,7 +99,8 @@ def test_the_graph_shows_which_tables_have_new_rows(
     first, again = (launch(target, NAME, [str(tmp_path)], again=True) for _ in range(2))
 
     said = said_of(first, "aspcap")
-    assert said == {"result file": NAME, "inserted": 5, "updated": 0, "unchanged": 0, "dagster/row_count": 5}
+    counts = {"inserted": 5, "updated": 0, "unchanged": 0, "dagster/row_count": 5}
+    assert said == {"result file": NAME, "database id": database_id()} | counts
     assert observed(first)["source"]["inserted"] == 5
     assert [event.asset_key.to_user_string() for event in again.get_asset_materialization_events()] == ["result_file"]
     assert not observed(again)
@@ -119,6 +121,7 @@ def test_a_table_that_is_computed_here_is_observed_and_not_materialized(
         "updated": 0,
         "unchanged": 0,
         "dagster/row_count": 4,
+        "database id": database_id(),
     }
     assert [event.asset_key.to_user_string() for event in result.get_asset_materialization_events()] == ["result_file"]
 
@@ -158,6 +161,7 @@ def test_a_file_of_spectra_lands_as_by_the_command(
         "updated": 0,
         "unchanged": 0,
         "dagster/row_count": 1,
+        "database id": database_id(),
     }
     assert said_of(again)["unchanged"] == 1
     assert not observed(again)
