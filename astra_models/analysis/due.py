@@ -118,6 +118,7 @@ def due_options(
         needs=needs_of(pipeline),
         where=where(spectrum_model) if callable(where) else where,
         recipe=None if recipe is None else RecipeKey(recipe.pipeline, recipe.version, recipe.digest),
+        older_patch=getattr(pipeline, "rerun_on_patch", True),
     )
 
 

@@ -136,7 +136,7 @@ class DueRule:
                 outdated[DueReason.upstream] = self._upstream_changed(result.upstream_revision, result.modified)
         if self.recipe is not None:
             outdated[DueReason.pipeline_version] = self._is_of(PipelineRun.version != self.recipe.version)
-            outdated[DueReason.parameters] = self._is_of(PipelineRun.recipe != self.recipe.digest)
+            outdated[DueReason.parameters] = self._is_of(self._other_parameters(self.recipe))
         may_replace = result.v_astra <= self.v_astra
         reasons: dict[DueReason, Condition] = {DueReason.missing: result.task_pk.is_null()}
         reasons |= {reason: may_replace & condition for reason, condition in outdated.items()}
@@ -236,6 +236,14 @@ class DueRule:
     def _any_is_newer(models: Sequence[type[PipelineOutputMixin]], when: peewee.Field) -> Condition:
         newer = (peewee.fn.COALESCE(model.modified > when, NEVER) for model in models)
         return functools.reduce(operator.or_, newer)
+
+    @staticmethod
+    def _other_parameters(recipe: RecipeKey) -> peewee.Expression:
+        """Give the condition of runs with another recipe. What was to be kept is kept until the pipeline changes."""
+        other = PipelineRun.recipe != recipe.digest
+        if not _has(PipelineRun, "keep"):
+            return other
+        return other & (PipelineRun.keep.is_null() | (PipelineRun.version != recipe.version))
 
     def _is_of(self, condition: peewee.Expression) -> peewee.Expression:
         return self.result.pipeline_run_pk.in_(self._runs(condition))

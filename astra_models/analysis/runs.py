@@ -60,8 +60,11 @@ class PlannedRun(NamedTuple):
     function: object
     started: datetime
 
-    def begin(self, run_id: str | None = None, due: int | None = None) -> "RunRecord | None":
-        """Write down that the run begins; None if the bound database keeps no record of runs."""
+    def begin(self, run_id: str | None = None, due: int | None = None, *, keep: bool = False) -> "RunRecord | None":
+        """Write down that the run begins; None if the bound database keeps no record of runs.
+
+        With `keep`, its results aren't due because the parameters of the deployment are others.
+        """
         database.follow_tables()
         if not run_transaction(database, PipelineRun.table_exists):
             return None
@@ -79,6 +82,7 @@ class PlannedRun(NamedTuple):
             run_id=run_id,
             due=due,
             started=self.started,
+            keep=keep or None,
         )
         run_transaction(database, lambda: row.save(force_insert=True))
         return RunRecord(row.pk)

@@ -81,6 +81,8 @@ class ResultStream(Generic[Output]):
         self.existing: Existing = existing
         self.keep_good = keep_good
         self.min_answered = min_answered
+        self.keep = False
+        """Whether results are left alone although the deployment's parameters are others."""
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
 
@@ -361,7 +363,7 @@ class _Writing(Generic[Output]):
         """Write a part; give the report, and what is stored if that is wanted."""
         stored: list[Output] = []
         if self._planned is not None:
-            self._run, self._planned = self._planned.begin(self._how.run_id, self.stream.due), None
+            self._run, self._planned = self._begin(self._planned), None
         self._note_earlier(part.failures if isinstance(part, Found) else part)
         if isinstance(part, Found):
             report = record_found(part, self._how, None if self._run is None else self._run.pk)
@@ -371,6 +373,9 @@ class _Writing(Generic[Output]):
             report = record_batch(part, self._how, stored if give_stored else None)
         self.total += report
         return report, stored
+
+    def _begin(self, planned: PlannedRun) -> RunRecord | None:
+        return planned.begin(self._how.run_id, self.stream.due, keep=self.stream.keep)
 
     def end(self) -> None:
         """Write down that the run ended."""

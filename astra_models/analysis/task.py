@@ -61,6 +61,7 @@ def task(
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
+    rerun_on_patch: bool = True,
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -74,6 +75,7 @@ def task(
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
+    rerun_on_patch: bool = True,
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -96,6 +98,9 @@ def task(
     v_astra : {"installed", "older"}, optional
         Which versions its results may have: the installed one, or also older ones, for a task that repeats results of
         earlier releases. It may then give one for each major.minor version.
+    rerun_on_patch : bool, optional
+        Whether a new patch release of Astra makes older results due. An expensive pipeline may say no: its rows then
+        keep the version that they are of until something else makes them due.
 
     Returns
     -------
@@ -117,6 +122,7 @@ def task(
             environment=environment,
             without_effect=without_effect,
             v_astra=v_astra,
+            rerun_on_patch=rerun_on_patch,
         )
 
     return make if function is None else make(function)
@@ -145,6 +151,8 @@ class Task(Generic[Output]):
         Which versions its results may have.
     origin : Task
         The pipeline as its module defines it, if this one has other defaults.
+    rerun_on_patch : bool
+        Whether a new patch release makes older results due.
     """
 
     def __init__(
@@ -157,6 +165,7 @@ class Task(Generic[Output]):
         environment: Mapping[str, str] | None = None,
         without_effect: Sequence[str] = (),
         v_astra: Versions = "installed",
+        rerun_on_patch: bool = True,
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -173,6 +182,7 @@ class Task(Generic[Output]):
         self.version = _checked_version(name, version)
         self.where = where
         self.v_astra: Versions = v_astra
+        self.rerun_on_patch = rerun_on_patch
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:

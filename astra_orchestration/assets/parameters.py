@@ -1,5 +1,6 @@
 """The parameters of a pipeline as fields of the launchpad."""
 
+import logging
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
@@ -11,11 +12,11 @@ from pydantic import Field, create_model
 
 from astra_models.analysis.parameter_types import ParameterType
 from astra_models.analysis.parameters import Parameter, description_of
-from astra_models.analysis.recipe import HasParameters
+from astra_models.analysis.recipe import HasParameters, recipe_of
 from astra_models.errors import TaskError
 from astra_models.outputs import Pipeline
 
-__all__ = ["parameters_in", "with_parameters"]
+__all__ = ["parameters_in", "say_if_redone", "with_parameters"]
 
 PREFIX = "parameter_"
 """What begins the attributes that hold parameters: so that none is called like a method of pydantic's models."""
@@ -68,6 +69,24 @@ def parameters_in(config: dg.Config, pipeline: Pipeline) -> dict[str, object]:
         for one in _configurable(pipeline)
         if values[one.name] is not None or not one.environment
     }
+
+
+def say_if_redone(log: logging.Logger, pipeline: Pipeline, given: Mapping[str, object], *, keep: bool) -> None:
+    """Say in a run's log, before it begins, what becomes of results that aren't made with the deployment's parameters.
+
+    The deployment's parameters are the defaults, or what environment variables of the code server say.
+    """
+    ours, theirs = recipe_of(pipeline), recipe_of(pipeline, given)
+    if ours is None or theirs is None or ours.digest == theirs.digest:
+        return
+    names = ", ".join(name for name, value in theirs.values.items() if value != ours.values.get(name))
+    if keep:
+        log.info(f"{names}: not as the deployment has it; with `keep`, these results stay until something else changes")
+    else:
+        log.warning(
+            f"{names}: not as the deployment has it, so the sensor will have these results done again with the "
+            "deployment's parameters; launch with `keep: true` to leave them as they are"
+        )
 
 
 def _configurable(pipeline: Pipeline | HasParameters) -> list[Parameter]:

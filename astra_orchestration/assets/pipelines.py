@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from pydantic import Field
@@ -22,13 +23,13 @@ from astra_models.products.summary import products
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
-from astra_orchestration.assets.parameters import parameters_in, with_parameters
+from astra_orchestration.assets.parameters import parameters_in, say_if_redone, with_parameters
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 from astra_orchestration.resources.writers import WRITERS
 
-__all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset"]
+__all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset", "pipeline_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
 
 NO_LIMIT = 1_000_000_000
 """More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
+_pipelines: "WeakKeyDictionary[dg.AssetsDefinition, Pipeline]" = WeakKeyDictionary()
 
 
 class PipelineRunConfig(dg.Config):
@@ -51,6 +53,11 @@ class PipelineRunConfig(dg.Config):
     )
     reason: str | None = Field(
         default=None, description="With `failed`: only what is listed for this reason, such as `timeout`"
+    )
+    keep: bool = Field(
+        default=False,
+        description="Leave the results of this run alone although they were made with other parameters than the "
+        "deployment's; else they are done again with those, by the sensor or the next nightly run",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Results per transaction")
     min_answered: float = Field(
@@ -136,10 +143,18 @@ def pipeline_asset(
             reason=config.reason,
             engine=(engine if own_engine is None or engine.is_chosen else own_engine).make(),
         )
+        stream.keep = config.keep
+        say_if_redone(context.log, task, parameters_in(config, task), keep=config.keep)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream
 
+    _pipelines[results] = task
     return results
+
+
+def pipeline_of(asset: dg.AssetsDefinition) -> Pipeline:
+    """Give the pipeline that an asset was made of by `pipeline_asset`."""
+    return _pipelines[asset]
 
 
 def _upstream(task: Pipeline) -> list[dg.AssetKey]:
