@@ -67,8 +67,8 @@ MADE_DUE = {
 }
 
 
-def fill_tables(n_spectra: int) -> None:
-    """Make sources, spectra, results and runs."""
+def fill_tables(n_spectra: int, *, wide: bool = True) -> None:
+    """Make sources, spectra, results and runs; rows as wide as real ones, or with what has to be there."""
     create_tables()
     for digest in ("now", "then"):
         PipelineRun.create(pipeline="corv", version="1", recipe=digest, v_astra=V_ASTRA, parameters="{}")
@@ -76,7 +76,7 @@ def fill_tables(n_spectra: int) -> None:
     def insert(model: type[BaseModel], columns: str, values: str, n: int) -> None:
         given = columns.split(", ")
         others = [field.column_name for field in model._meta.sorted_fields if isinstance(field, peewee.FloatField)]
-        others = [name for name in others if name not in given]
+        others = [name for name in others if name not in given] if wide else []
         columns, values = ", ".join([*given, *others]), ", ".join([values, *["1.5"] * len(others)])
         numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) "
         database.execute_sql(f"{numbers} INSERT INTO {model._meta.table_name} ({columns}) SELECT {values} FROM n")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import peewee
 
@@ -38,6 +38,8 @@ MOST_KEYS = 50_000
 """If more rows are new than this, all are asked about."""
 SMALL = 100_000
 """Rows of a table that is simply read."""
+
+Query: TypeAlias = "peewee.ModelSelect[Any]"
 
 
 class Seen(NamedTuple):
@@ -121,11 +123,8 @@ def state_of(pipeline: Pipeline) -> State:
     looked = utc_now()
     recipe = due_options(pipeline, pipeline.spectrum_models[0]).get("recipe")
     needs = [need.model for need in needs_of(pipeline)]
-    seen = [
-        Seen(_table(model), _largest(model.pk) or 0, str(_largest(model.modified)))
-        for model in pipeline.spectrum_models
-    ]
-    seen += [Seen(_table(model), _largest(model.task_pk) or 0, _last_change(model, pipeline)) for model in needs]
+    seen = [Seen(_table(model), _last_key(model.pk), _last_modified(model)) for model in pipeline.spectrum_models]
+    seen += [Seen(_table(model), _last_key(model.task_pk), _last_change(model, pipeline)) for model in needs]
     digest = None if recipe is None else recipe.digest
     return State(pipeline.name, installed_v_astra(), digest, _other_run(pipeline, digest), tuple(seen), looked)
 
@@ -182,10 +181,15 @@ def _table(model: type[BaseModel]) -> str:
     return str(model._meta.table_name)
 
 
-def _largest(field: peewee.Field) -> object:
-    """Give the largest value of a column that has an index."""
-    query = field.model.select(peewee.fn.MAX(field))
-    return run_transaction(database, query.scalar)
+def _last_key(key: peewee.Field) -> int:
+    """Give the largest value of a primary key; 0 if there is none."""
+    query = key.model.select(peewee.fn.MAX(key))
+    return run_transaction(database, query.scalar) or 0
+
+
+def _last_modified(model: type[SpectrumMixin] | type[PipelineOutputMixin]) -> str:
+    query = model.select(peewee.fn.MAX(model.modified))
+    return str(run_transaction(database, query.scalar))
 
 
 def _other_run(pipeline: Pipeline, digest: str | None) -> int:
@@ -201,15 +205,15 @@ def _other_run(pipeline: Pipeline, digest: str | None) -> int:
 def _last_change(model: type[PipelineOutputMixin], pipeline: Pipeline) -> str:
     """Say when results may have changed last: by their own times if they are few, else by runs and files."""
     if _is_small(model):
-        return str(_largest(model.modified))
+        return _last_modified(model)
     return str([run_transaction(database, query.scalar) for query in _writes_of_others(pipeline)])
 
 
 def _is_small(model: type[PipelineOutputMixin]) -> bool:
-    return (_largest(model.task_pk) or 0) <= SMALL
+    return _last_key(model.task_pk) <= SMALL
 
 
-def _writes_of_others(pipeline: Pipeline) -> Iterator[peewee.ModelSelect]:
+def _writes_of_others(pipeline: Pipeline) -> Iterator[Query]:
     """Give the queries of when another pipeline's run ended last, and when a file of results was ingested last."""
     if PipelineRun.table_exists():
         when = peewee.fn.MAX(peewee.fn.COALESCE(PipelineRun.ended, PipelineRun.started))
@@ -247,7 +251,7 @@ def _keys_since(pipeline: Pipeline, model: type[SpectrumMixin], marks: dict[str,
     return sorted(keys)
 
 
-def _news(pipeline: Pipeline, model: type[SpectrumMixin], marks: dict[str, DueMark]) -> Iterator[peewee.ModelSelect]:
+def _news(pipeline: Pipeline, model: type[SpectrumMixin], marks: dict[str, DueMark]) -> Iterator[Query]:
     """Give a query of keys for each index: each reads from one, whatever the planner thinks of conditions together."""
     mark = marks[_table(model)]
     keys = model.select(model.spectrum_pk).where(model.spectrum_pk.is_null(False))
