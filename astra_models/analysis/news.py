@@ -143,7 +143,7 @@ def ask(pipeline: Pipeline, state: State) -> Found | None:
     if marks is None or any(_differs(mark, state) for mark in marks.values()):
         before = None if marks is None else min(mark.v_astra or 0 for mark in marks.values())
         return Found(_count(pipeline), True, before is None or before // 1000 != state.v_astra // 1000)
-    counts, in_full, asked = DueCounts(Counter(), 0), False, False
+    counts, asked = DueCounts(Counter(), 0), False
     for model in pipeline.spectrum_models:
         keys = _keys_since(pipeline, model, marks)
         if keys is None:
@@ -151,7 +151,7 @@ def ask(pipeline: Pipeline, state: State) -> Found | None:
         if keys:
             asked = True
             counts += _count_of(pipeline, model, keys)
-    return Found(counts, in_full) if asked else None
+    return Found(counts, False) if asked else None
 
 
 def set_mark(state: State) -> None:

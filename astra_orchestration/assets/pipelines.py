@@ -17,6 +17,7 @@ from pydantic import Field
 from astra_models.analysis.due import Rerun, needs_of
 from astra_models.analysis.recipe import HasParameters
 from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
+from astra_models.errors import TaskError
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
@@ -153,7 +154,15 @@ def pipeline_asset(
 
 
 def pipeline_of(asset: dg.AssetsDefinition) -> Pipeline:
-    """Give the pipeline that an asset was made of by `pipeline_asset`."""
+    """Give the pipeline that an asset was made of by `pipeline_asset`.
+
+    Raises
+    ------
+    TaskError
+        If it wasn't.
+    """
+    if asset not in _pipelines:
+        raise TaskError(f"the asset {asset.key.to_user_string()} isn't one that pipeline_asset has made")
     return _pipelines[asset]
 
 

@@ -51,6 +51,11 @@ class Watched:
         """The asset's name."""
         return self.key.to_user_string()
 
+    @property
+    def cause_tag(self) -> str:
+        """The tag of its runs that says for which cause they are."""
+        return CAUSE_TAG + ".".join(self.key.path)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -101,7 +106,7 @@ class Tick:
         if run := _which_has(self.under_way, watched):
             self.refusals.append(f"{watched.name}: the run {run.run_id} is under way")
             return
-        filters = dg.RunsFilter(tags={CAUSE_TAG + watched.name: state.cause})
+        filters = dg.RunsFilter(tags={watched.cause_tag: state.cause})
         runs = list(self.context.instance.get_runs(filters, limit=4 * MOST_ATTEMPTS))
         if refusal := _why_not_again(runs, self.version):
             self.refusals.append(f"{watched.name}: {refusal}")
@@ -139,7 +144,7 @@ class Tick:
         return dg.SkipReason("; ".join(self._why_nothing(n_watched)))
 
     def _request(self) -> dg.RunRequest:
-        causes = {CAUSE_TAG + one.watched.name: one.state.cause for one in self.work}
+        causes = {one.watched.cause_tag: one.state.cause for one in self.work}
         digest = hashlib.sha256(repr(sorted(causes.items())).encode()).hexdigest()[:16]
         attempt = max(one.attempt for one in self.work)
         return dg.RunRequest(
