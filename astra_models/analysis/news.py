@@ -30,7 +30,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.spectrum import SpectrumMixin
 from astra_models.version import installed_v_astra
 
-__all__ = ["Found", "State", "ask", "rows_of_older_patch", "set_mark", "state_of"]
+__all__ = ["Found", "State", "ask", "keeps_marks", "rows_of_older_patch", "set_mark", "state_of"]
 
 SLACK = timedelta(minutes=5)
 """How long after a row was modified, by its writer's clock, others may see it."""
@@ -154,8 +154,15 @@ def ask(pipeline: Pipeline, state: State) -> Found | None:
     return Found(counts, False) if asked else None
 
 
+def keeps_marks() -> bool:
+    """Tell whether the bound database keeps marks: a schema that other software made doesn't."""
+    return run_transaction(database, DueMark.table_exists)
+
+
 def set_mark(state: State) -> None:
     """Keep what was seen: nothing of it is due, or it was given up."""
+    if not keeps_marks():
+        return
     rows = [
         {
             "pipeline": state.pipeline,
@@ -170,8 +177,7 @@ def set_mark(state: State) -> None:
     ]
     kept = [DueMark.last_key, DueMark.looked, DueMark.v_astra, DueMark.recipe, DueMark.pipeline_run_pk]
     query = DueMark.insert_many(rows).on_conflict(conflict_target=[DueMark.pipeline, DueMark.table_name], preserve=kept)
-    if DueMark.table_exists():
-        run_transaction(database, query.execute)
+    run_transaction(database, query.execute)
 
 
 # ---- what there is
@@ -227,7 +233,7 @@ def _writes_of_others(pipeline: Pipeline) -> Iterator[Query]:
 
 def _marks(pipeline: Pipeline) -> dict[str, DueMark] | None:
     """Give the marks of a pipeline's tables; None if one has none."""
-    if not DueMark.table_exists():
+    if not keeps_marks():
         return None
     query = DueMark.select().where(DueMark.pipeline == pipeline.name)
     marks = {mark.table_name: mark for mark in run_transaction(database, lambda: list(query))}

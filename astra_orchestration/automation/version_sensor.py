@@ -7,6 +7,7 @@ that was cancelled isn't; and none as long as another has the pipeline in hand.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from astra_models.analysis.due import DueCounts, DueReason, newest_version, stored_versions
-from astra_models.analysis.news import State, ask, rows_of_older_patch, set_mark, state_of
+from astra_models.analysis.news import State, ask, keeps_marks, rows_of_older_patch, set_mark, state_of
 from astra_models.errors import MissingTableError, ParameterError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
@@ -79,6 +80,9 @@ class Tick:
     refusals: list[str] = field(default_factory=list)
     ahead: list[str] = field(default_factory=list)
     spared: list[str] = field(default_factory=list)
+    remembered: Mapping[str, str] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
+    """The causes for which nothing is due, by pipeline: the cursor, where the database keeps no marks."""
     n_empty: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -111,6 +115,9 @@ class Tick:
         if refusal := _why_not_again(runs, self.version):
             self.refusals.append(f"{watched.name}: {refusal}")
             return
+        self.causes[watched.name] = state.cause
+        if self.remembered.get(watched.name) == state.cause:
+            return
         found = ask(watched.pipeline, state)
         if found is None:
             return
@@ -120,6 +127,7 @@ class Tick:
             change = _change(found.counts, is_release=found.is_release and self._has_older(watched))
             self.context.log.info(f"{watched.name} at {self.version}: {found.counts}")
             self.work.append(Work(watched, state, found.counts, _attempts(runs) + 1, change))
+            del self.causes[watched.name]
             return
         if found.counts.due:
             self.refusals.append(
@@ -197,12 +205,24 @@ def version_sensor(assets: Sequence[dg.AssetsDefinition], name: str = "astra_ver
     def sensor(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
         database.connect()
         under_way = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        tick = Tick(context, installed_v_astra(), under_way)
+        by_cursor = not keeps_marks()
+        remembered = _remembered(context.cursor) if by_cursor else {}
+        tick = Tick(context, installed_v_astra(), under_way, remembered=remembered)
         for one in watched:
             tick.look(one)
+        if by_cursor:
+            context.update_cursor(json.dumps({**remembered, **tick.causes}))
         return tick.outcome(len(watched))
 
     return sensor
+
+
+def _remembered(cursor: str | None) -> dict[str, str]:
+    try:
+        found = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _which_has(runs: Sequence[dg.DagsterRun], watched: Watched) -> dg.DagsterRun | None:

@@ -57,6 +57,7 @@ class Night:
 
     def __init__(self, target: dict[str, Any], instance: dg.DagsterInstance):
         self.instance = instance
+        self.cursor: str | None = None
         self.resources = resources_for(target)
         self.use(make_rocket(), corv)
 
@@ -81,8 +82,11 @@ class Night:
 
     def tick(self) -> Said:
         resources = {"database": self.resources["database"]}
-        with dg.build_sensor_context(self.instance, definitions=self.definitions, resources=resources) as context:
+        with dg.build_sensor_context(
+            self.instance, cursor=self.cursor, definitions=self.definitions, resources=resources
+        ) as context:
             data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
         return data.run_requests[0] if data.run_requests else data.skip_message or ""
 
     def obey(self, request: Said) -> dg.ExecuteInProcessResult:
@@ -316,10 +320,17 @@ def test_what_a_mark_misses_the_nightly_run_finds(night: Night) -> None:
     assert event.asset_materialization.metadata["due"].value == 1
 
 
-def test_without_marks_all_is_asked(night: Night, make_spectra: Visits) -> None:
+def test_in_a_schema_that_keeps_no_marks_all_is_asked_once(
+    night: Night, make_spectra: Visits, recorded_queries: Any
+) -> None:
     make_spectra(1)
     DueMark.drop_table()
     assert night.asked() == "rocket: 1 due: 1 new"
+    with recorded_queries() as queries:
+        assert night.tick() == NOTHING
+    assert not [query for query in queries if "JOIN" in query]
+    BossVisitSpectrum.update(snr=3).where(BossVisitSpectrum.spectrum_pk == 1).execute()
+    assert night.asked().startswith("rocket: 1 due: 1 spectrum changed | corv: 1 due: 1 spectrum changed")
 
 
 def test_more_news_than_can_be_listed_are_asked_about_in_full(
