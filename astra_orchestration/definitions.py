@@ -24,16 +24,16 @@ def without_collection() -> Iterator[None]:
 
 with without_collection():
     from astra_orchestration.assets.declared import declared_assets
-    from astra_orchestration.assets.pipelines import all_pipeline_assets
+    from astra_orchestration.assets.pipelines import all_pipeline_assets, is_pipeline_asset
     from astra_orchestration.assets.products import product_assets
     from astra_orchestration.assets.result_files import result_file
     from astra_orchestration.assets.spectra import catalogue, sample_survey
     from astra_orchestration.automation.file_sensor import result_file_sensor
     from astra_orchestration.automation.product_sensor import product_sensor
-    from astra_orchestration.automation.retries import retry_failed
+    from astra_orchestration.automation.retries import retry_job
     from astra_orchestration.automation.run_sweep import run_sweep_sensor
     from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
-    from astra_orchestration.automation.version_sensor import astra_version_sensor
+    from astra_orchestration.automation.version_sensor import version_sensor
     from astra_orchestration.resources import shared_resources
 
     # Dagster looks for a project's settings as soon as it is asked, and an installed package has none.
@@ -48,15 +48,16 @@ with without_collection():
         *(asset for asset in all_pipeline_assets() if asset.key not in replaced),
     ]
 
+    of_pipelines = [asset for asset in (*made, *declared_in_yaml) if is_pipeline_asset(asset)]
     declared = declared_assets([*made, *declared_in_yaml])
 
     defs = dg.Definitions.merge(
         dg.Definitions(
             assets=[*made, *declared, *product_assets([*made, *declared_in_yaml, *declared])],
             resources=shared_resources(),
-            jobs=[nightly_job, retry_failed],
+            jobs=[nightly_job, retry_job(of_pipelines)],
             schedules=[nightly_schedule],
-            sensors=[astra_version_sensor, product_sensor, result_file_sensor, run_sweep_sensor],
+            sensors=[version_sensor(of_pipelines), product_sensor, result_file_sensor, run_sweep_sensor],
             # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
             executor=dg.in_process_executor,
         ),

@@ -30,7 +30,15 @@ from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
 from astra_orchestration.resources.writers import WRITERS
 
-__all__ = ["PipelineRunConfig", "Rerun", "all_pipeline_assets", "output_models", "pipeline_asset", "pipeline_of"]
+__all__ = [
+    "PipelineRunConfig",
+    "Rerun",
+    "all_pipeline_assets",
+    "is_pipeline_asset",
+    "output_models",
+    "pipeline_asset",
+    "pipeline_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +48,8 @@ OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
 
 NO_LIMIT = 1_000_000_000
 """More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
-_pipelines: "WeakKeyDictionary[dg.AssetsDefinition, Pipeline]" = WeakKeyDictionary()
+_pipelines: "WeakKeyDictionary[object, Pipeline]" = WeakKeyDictionary()
+"""The pipelines of assets, by what an asset shares with its copies."""
 
 
 class PipelineRunConfig(dg.Config):
@@ -149,7 +158,7 @@ def pipeline_asset(
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         return stream
 
-    _pipelines[results] = task
+    _pipelines[results.node_def] = task
     return results
 
 
@@ -161,9 +170,14 @@ def pipeline_of(asset: dg.AssetsDefinition) -> Pipeline:
     TaskError
         If it wasn't.
     """
-    if asset not in _pipelines:
+    if not is_pipeline_asset(asset):
         raise TaskError(f"the asset {asset.key.to_user_string()} isn't one that pipeline_asset has made")
-    return _pipelines[asset]
+    return _pipelines[asset.node_def]
+
+
+def is_pipeline_asset(asset: dg.AssetsDefinition) -> bool:
+    """Tell whether an asset was made by `pipeline_asset`."""
+    return asset.is_executable and asset.node_def in _pipelines
 
 
 def _upstream(task: Pipeline) -> list[dg.AssetKey]:

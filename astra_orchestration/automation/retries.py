@@ -10,9 +10,8 @@ from pydantic import Field
 
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.rejected import REASONS
-from astra_orchestration.assets.pipelines import all_pipeline_assets
 
-__all__ = ["JOB", "LOCATION", "RetryConfig", "launchpad_link", "retry_failed", "retry_job"]
+__all__ = ["JOB", "LOCATION", "RetryConfig", "launchpad_link", "retry_job"]
 
 JOB = "retry_failed"
 LOCATION = "astra_orchestration.definitions"
@@ -81,6 +80,3 @@ def launchpad_link(pipeline: str | None = None, reason: str | None = None, locat
     """
     config = {"pipelines": [pipeline] if pipeline else [], "reasons": [reason] if reason else []}
     return f"../locations/{location}/jobs/{JOB}/playground/setup?" + urlencode({"config": yaml.safe_dump(config)})
-
-
-retry_failed = retry_job(all_pipeline_assets())

@@ -20,11 +20,11 @@ from astra_models.errors import MissingTableError, ParameterError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.version import installed_v_astra, version_integer_to_string
-from astra_orchestration.assets.pipelines import all_pipeline_assets, output_models, pipeline_of
+from astra_orchestration.assets.pipelines import output_models, pipeline_of
 from astra_orchestration.automation.schedules import nightly_job
 from astra_orchestration.resources.database import DatabaseResource
 
-__all__ = ["MOST_ATTEMPTS", "astra_version_sensor", "version_sensor"]
+__all__ = ["MOST_ATTEMPTS", "version_sensor"]
 
 MOST_ATTEMPTS = 3
 VERSION_TAG = "astra/version"
@@ -257,6 +257,3 @@ def _attempts(runs: Sequence[dg.DagsterRun]) -> int:
 def _change(counts: DueCounts, *, is_release: bool) -> str:
     names = {DueReason.older_patch: PATCH} | ({DueReason.missing: RELEASE} if is_release else {})
     return "; ".join(sorted(names.get(reason, str(reason)) for reason in counts.reasons))
-
-
-astra_version_sensor = version_sensor(all_pipeline_assets())
