@@ -171,6 +171,12 @@ def test_other_parameters_of_the_deployment(night: Night, monkeypatch: pytest.Mo
     assert {row.teff for row in Rocket.select()} == {6000}
 
 
+def test_other_defaults_that_a_defs_yaml_gives(night: Night) -> None:
+    night.use(make_rocket().with_defaults(teff=6000), corv)
+    assert night.asked() == "rocket: 3 due: 3 parameters changed"
+    assert {row.teff for row in Rocket.select()} == {6000}
+
+
 def test_a_patch_says_how_many_rows_are_redone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     white(list(BossVisitSpectrum.select()))
     monkeypatch.setenv("ASTRA_VERSION", "0.9.1")
