@@ -77,8 +77,10 @@ def measure(backend: str, n_spectra: int) -> Iterator[str]:
         )
         analyze()
         first, said = tick(sensor, instance)
-        assert said.startswith("all tables"), said
-        yield f"| {backend} | the first tick, which asks in full | {first:.2f} s |"
+        while "in the next tick" in said:
+            more, said = tick(sensor, instance)
+            first += more
+        yield f"| {backend} | all in full, as after a new version | {first:.2f} s |"
         times = [tick(sensor, instance) for _ in range(ROUNDS)]
         assert {said for _, said in times} == {"all tables are at version 0.9.0"}, times
         yield f"| {backend} | a tick with nothing due | {1e3 * statistics.median(taken for taken, _ in times):.0f} ms |"
