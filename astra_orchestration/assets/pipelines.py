@@ -8,6 +8,7 @@ import inspect
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import cache
 
 import dagster as dg
@@ -38,6 +39,10 @@ OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
 
 NO_LIMIT = 1_000_000_000
 """More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
+
+
+RAN_LAST_NIGHT = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+"""A night was left out, or two. It tells that runs come, and not that data do: a run with nothing due counts."""
 
 
 class PipelineRunConfig(dg.Config):
@@ -115,6 +120,7 @@ def pipeline_asset(
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
+        freshness_policy=RAN_LAST_NIGHT,
     )
     def results(
         context: dg.AssetExecutionContext,
