@@ -85,7 +85,7 @@ def _delete(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
 
 
-@dg.op(name="prune_runs")
+@dg.op(name="delete_old_runs")
 def _prune(context: dg.OpExecutionContext, config: PruneConfig) -> None:
     deleted = prune_runs(context.instance, config.keep_days)
     context.log.info(f"{deleted} runs that ended more than {config.keep_days} days ago are deleted")

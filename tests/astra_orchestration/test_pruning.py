@@ -70,7 +70,7 @@ def test_the_job_runs_every_day_and_says_what_it_did(instance: dg.DagsterInstanc
     schedule = defs.resolve_schedule_def("prune_runs_schedule")
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     job = defs.resolve_job_def("prune_runs")
-    config = {"ops": {"prune_runs": {"config": {"keep_days": 30}}}}
+    config = {"ops": {"delete_old_runs": {"config": {"keep_days": 30}}}}
     done = job.execute_in_process(instance=instance, run_config=config)
     assert done.success
     messages = [entry.user_message for entry in instance.all_logs(done.run_id)]
