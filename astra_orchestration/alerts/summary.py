@@ -57,6 +57,7 @@ def _pipelines(connect: Callable[[], object], since: datetime, until: datetime) 
 
     from astra_models import base
     from astra_models.database.retry import run_transaction
+    from astra_models.database.sql import rows_of
     from astra_models.pipeline_run import PipelineRun as Run
 
     connect()
@@ -70,7 +71,7 @@ def _pipelines(connect: Callable[[], object], since: datetime, until: datetime) 
         .group_by(Run.pipeline)
         .order_by(Run.pipeline)
     )
-    rows = run_transaction(base.database, lambda: list(query.tuples()))
+    rows = run_transaction(base.database, lambda: list(rows_of(query)))
     return _table([COLUMNS, *rows]) if rows else []
 
 

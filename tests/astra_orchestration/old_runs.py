@@ -33,6 +33,7 @@ def copies(home: Path, run_id: str, n: int, days_old: float) -> list[str]:
             target = history / "runs" / f"{copy}.db"
             shutil.copy(history / "runs" / f"{run_id}.db", target)
             with closing(sqlite3.connect(target)) as events, events:
+                events.execute("PRAGMA synchronous = OFF")
                 events.execute("UPDATE event_logs SET run_id = ?, event = replace(event, ?, ?)", (copy, run_id, copy))
             logs = home / "storage" / copy / "compute_logs"
             logs.mkdir(parents=True)

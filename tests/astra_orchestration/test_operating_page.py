@@ -61,8 +61,14 @@ class Operator:
         done = subprocess.run(
             [*ASTRA, *words[1:]], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=200
         )
-        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+        is_asked = words[1:3] == ["migrate", "status"]  # which ends with 1 if something is to be applied
+        assert done.returncode in ((0, 1) if is_asked else (0,)), f"{words}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
+
+    def count(self, table: str) -> int:
+        with closing(sqlite3.connect(self.database)) as database:
+            [[found]] = database.execute(f"SELECT count(*) FROM {table}").fetchall()
+            return int(found)
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
         """Give the columns and rows of every table."""
@@ -91,7 +97,7 @@ def test_the_first_day_a_morning_and_a_disaster(operator: Operator) -> None:
         operator.type(words)
     operator.type(["astra", "run", "rocket"])
     before = operator.rows()
-    assert len(before["rocket"]) > len(before["source"]) > 0
+    assert operator.count("rocket") > operator.count("source") > 0
     operator.type(["astra", "backup", "backups/latest"])
 
     for lost in operator.folder.glob("astra.db*"):
