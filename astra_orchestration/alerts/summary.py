@@ -71,7 +71,7 @@ def _pipelines(connect: Callable[[], object], since: datetime, until: datetime) 
         .group_by(Run.pipeline)
         .order_by(Run.pipeline)
     )
-    rows = run_transaction(base.database, lambda: list(rows_of(query)))
+    rows = run_transaction(base.database, lambda: rows_of(query))
     return _table([COLUMNS, *rows]) if rows else []
 
 
