@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log import SqliteEventLogStorage
 from pydantic import Field
 
 __all__ = ["KEEP_DAYS", "prune_runs", "prune_runs_job", "prune_runs_schedule"]
@@ -68,6 +67,9 @@ def _ended_before(instance: dg.DagsterInstance, before: datetime) -> list[str]:
 
 
 def _delete(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    # Only here: SQLAlchemy and Alembic would cost every import of the definitions.
+    from dagster._core.storage.event_log import SqliteEventLogStorage
+
     storage = instance.event_log_storage
     if isinstance(storage, SqliteEventLogStorage):
         # `delete_run` would open the file of each run's events to empty it, and leave it there.
