@@ -39,7 +39,7 @@ test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POS
 test-slurm: $(VENV)/test.stamp  ## the engine and whole runs on a Slurm of its own; root, and Debian's packages (about 10 minutes)
 	ASTRA_SLURM=1 $(BIN)/pytest tests/slurm $(ARGS)
 
-soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files (about 25 minutes)
+soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files, 10,000 runs (about 30 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)
 
 lint: $(VENV)/lint.stamp  ## style, types, the layers of imports, the complexity of functions

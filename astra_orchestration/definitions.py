@@ -28,8 +28,11 @@ with without_collection():
     from astra_orchestration.assets.products import product_assets
     from astra_orchestration.assets.result_files import result_file
     from astra_orchestration.assets.spectra import catalogue, sample_survey
+    from astra_orchestration.automation.failure_alerts import failure_alert_sensor
     from astra_orchestration.automation.file_sensor import result_file_sensor
+    from astra_orchestration.automation.nightly_summary import nightly_summary_sensor
     from astra_orchestration.automation.product_sensor import product_sensor
+    from astra_orchestration.automation.pruning import prune_runs_job, prune_runs_schedule
     from astra_orchestration.automation.retries import retry_job
     from astra_orchestration.automation.run_sweep import run_sweep_sensor
     from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
@@ -55,9 +58,12 @@ with without_collection():
         dg.Definitions(
             assets=[*made, *declared, *product_assets([*made, *declared_in_yaml, *declared])],
             resources=shared_resources(),
-            jobs=[nightly_job, retry_job(of_pipelines)],
-            schedules=[nightly_schedule],
-            sensors=[version_sensor(of_pipelines), product_sensor, result_file_sensor, run_sweep_sensor],
+            jobs=[nightly_job, retry_job(of_pipelines), prune_runs_job],
+            schedules=[nightly_schedule, prune_runs_schedule],
+            sensors=[
+                *(version_sensor(of_pipelines), product_sensor, result_file_sensor),
+                *(run_sweep_sensor, failure_alert_sensor, nightly_summary_sensor),
+            ],
             # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
             executor=dg.in_process_executor,
         ),

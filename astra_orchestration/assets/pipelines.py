@@ -8,6 +8,7 @@ import inspect
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -50,6 +51,10 @@ NO_LIMIT = 1_000_000_000
 """More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
 _pipelines: "WeakKeyDictionary[object, Pipeline]" = WeakKeyDictionary()
 """The pipelines of assets, by what an asset shares with its copies."""
+
+
+RAN_LAST_NIGHT = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+"""A night was left out, or two. It tells that runs come, and not that data do: a run with nothing due counts."""
 
 
 class PipelineRunConfig(dg.Config):
@@ -132,6 +137,7 @@ def pipeline_asset(
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
+        freshness_policy=RAN_LAST_NIGHT,
     )
     def results(
         context: dg.AssetExecutionContext,

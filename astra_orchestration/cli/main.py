@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.alerts import alerts_commands
+from astra_orchestration.cli.backup import backup_commands
 from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
@@ -53,6 +55,8 @@ app.add_typer(leases_commands)
 app.add_typer(status_commands)
 app.add_typer(explain_commands)
 app.add_typer(web_commands)
+app.add_typer(alerts_commands)
+app.add_typer(backup_commands)
 
 
 def main() -> None:

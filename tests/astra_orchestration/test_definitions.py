@@ -69,12 +69,14 @@ def test_what_is_defined(tmp_path: Path) -> None:
     }
     assert assets["snow_white"] == ("result_files", ["boss_combined_spectrum", "boss_visit_spectrum"])
     assert declared <= assets.keys()
-    assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule"]
+    assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule", "prune_runs_schedule"]
     sensors = {
         "astra_version_sensor",
         "result_file_sensor",
         "run_sweep_sensor",
         "product_sensor",
+        "failure_alert_sensor",
+        "nightly_summary_sensor",
     }
     assert {sensor["name"] for sensor in found["sensors"]} == sensors
     assert {resource["name"] for resource in found["resources"]} == {

@@ -1,0 +1,2 @@
+-- When the server is made: a database for Dagster's records beside that of the results.
+CREATE DATABASE dagster OWNER astra;
