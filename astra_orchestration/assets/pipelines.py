@@ -7,8 +7,9 @@ are: `pipeline_asset` hands all that to Dagster, and adds the run configuration 
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -23,6 +24,7 @@ from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
 from astra_orchestration.assets.parameters import parameters_in, with_parameters
+from astra_orchestration.checks.looking import Look, check_specs
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
@@ -72,6 +74,7 @@ def pipeline_asset(
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
     engine: EngineResource | None = None,
+    checks: bool = True,
 ) -> dg.AssetsDefinition:
     """Make an asset of a pipeline.
 
@@ -91,6 +94,9 @@ def pipeline_asset(
         Whether a result without any measured value leaves a better one in place.
     engine : EngineResource, optional
         Where it is called, unless the launchpad chooses another one.
+    checks : bool, optional
+        Whether the table is checked in the same step, once the results are written (`astra_models.quality`). Without
+        checks, a direct call of the asset gives the `ResultStream` itself.
 
     Returns
     -------
@@ -104,8 +110,10 @@ def pipeline_asset(
     if pipeline_version is None:
         pipeline_version = task.version if isinstance(task, HasParameters) else "1"
 
+    key = dg.AssetKey([name or task.name])
+
     @dg.asset(
-        key=[name or task.name],
+        key=key,
         group_name=group,
         kinds=set(kinds),
         owners=list(owners),
@@ -115,31 +123,47 @@ def pipeline_asset(
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
+        check_specs=check_specs(key) if checks else None,
     )
     def results(
         context: dg.AssetExecutionContext,
         config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
         database: DatabaseResource,
         engine: EngineResource,
-    ) -> ResultStream:
-        needed = (need.model for need in needs_of(task))
-        database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
-        stream = analyse(
-            task,
-            limit=None if config.limit == NO_LIMIT else config.limit,
-            sdss_ids=config.sdss_ids or None,
-            rerun=config.rerun,
-            batch_size=config.batch_size,
-            keep_good=keep_good,
-            parameters=parameters_in(config, task),
-            min_answered=config.min_answered,
-            reason=config.reason,
-            engine=(engine if own_engine is None or engine.is_chosen else own_engine).make(),
-        )
+    ):  # Dagster takes no annotation but a tuple where there are checks, which are outputs to it
+        stream = _stream(task, config, database, engine if own_engine is None or engine.is_chosen else own_engine, keep_good)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
-        return stream
+        if not checks:
+            return stream
+        return _checked(stream, Look(task, key, context.log, parameters_in(config, task)))
 
     return results
+
+
+def _stream(
+    task: Pipeline, config: Any, database: DatabaseResource, engine: EngineResource, keep_good: bool
+) -> ResultStream[PipelineOutputMixin]:
+    needed = (need.model for need in needs_of(task))
+    database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
+    return analyse(
+        task,
+        limit=None if config.limit == NO_LIMIT else config.limit,
+        sdss_ids=config.sdss_ids or None,
+        rerun=config.rerun,
+        batch_size=config.batch_size,
+        keep_good=keep_good,
+        parameters=parameters_in(config, task),
+        min_answered=config.min_answered,
+        reason=config.reason,
+        engine=engine.make(),
+    )
+
+
+def _checked(stream: ResultStream[PipelineOutputMixin], look: Look) -> Iterator[dg.Output[Any] | dg.AssetCheckResult]:
+    """Have the stream written, then give the checks: Dagster goes on with a generator when its output is stored."""
+    stream.on_written = look.metadata
+    yield dg.Output(stream)
+    yield from look.results()
 
 
 def _upstream(task: Pipeline) -> list[dg.AssetKey]:
