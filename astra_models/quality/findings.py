@@ -228,21 +228,31 @@ def _integrity(check: Check, numbers: TableNumbers, _: Thresholds) -> Finding:
     newer = {version: n for version, n in numbers.versions.items() if version > numbers.v_astra}
     figures: dict[str, Number] = {
         "without a spectrum": len(orphans.spectra),
+        "without their spectrum's row": len(orphans.records),
         "without a source": len(orphans.sources),
         "of a newer version": sum(newer.values()),
         "installed version": version_integer_to_string(numbers.v_astra),
         "rows looked at": numbers.sample.description,
     }
     problems = []
-    for what, keys in (("spectrum", orphans.spectra), ("source", orphans.sources)):
+    kinds = {
+        "are of a spectrum that isn't there": orphans.spectra,
+        "are of a spectrum whose row is gone from the table of its kind": orphans.records,
+        "lack their source": orphans.sources,
+    }
+    for what, keys in kinds.items():
         if keys:
             shown = ", ".join(map(str, keys[:KEYS_SHOWN])) + (", ..." if len(keys) > KEYS_SHOWN else "")
-            problems.append(f"{len(keys):,} results are of a {what} that isn't there (spectrum_pk {shown})")
-            figures[f"spectrum_pk without a {what}"] = shown
+            problems.append(f"{len(keys):,} results {what} (spectrum_pk {shown})")
     for version, count in newer.items():
         problems.append(f"{count:,} results are of version {version_integer_to_string(version)}, newer than installed")
-    return Finding(check, not problems, "; ".join(problems) or "every result belongs to a spectrum and a source",
-                   is_error=bool(problems), numbers=figures)
+    return Finding(
+        check,
+        not problems,
+        "; ".join(problems) or "every result belongs to a spectrum and a source",
+        is_error=bool(orphans.spectra or orphans.sources or newer),
+        numbers=figures,
+    )
 
 
 def _freshness(check: Check, numbers: TableNumbers, thresholds: Thresholds, now: datetime | None = None) -> Finding:
@@ -293,8 +303,9 @@ CHECKS = (
     ),
     Check(
         "integrity",
-        "Results belong to no spectrum or source, or a newer release than the installed one wrote them. Products wait: "
-        "their rows would be of nothing, or of two releases.",
+        "Results belong to no spectrum or source, or a newer release than the installed one wrote them: products wait, "
+        "for their rows would be of nothing, or of two releases. Results whose spectrum's own row is gone are a "
+        "warning: products leave them out.",
         "Ingest the spectra again (`astra ingest spectra`), or delete the results that they left behind. If the rows "
         "are newer, install that release again, or restore the backup from before it.",
         _integrity,

@@ -32,12 +32,12 @@ from astra_models.quality.sampling import (
 from astra_models.quality.thresholds import Thresholds, thresholds_for
 from astra_models.rejected import FAILURES, RejectedResult
 from astra_models.source import Source
-from astra_models.spectrum import SpectrumMixin
+from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
 __all__ = ["Coverage", "Orphans", "TableNumbers", "measure"]
 
-MOST_PAIRS = 10_000
+MOST_PAIRS = 5_000
 Model = type[PipelineOutputMixin]
 
 
@@ -82,12 +82,15 @@ class Orphans:
     Attributes
     ----------
     spectra : list of int
-        ``spectrum_pk`` of results whose spectrum is in none of the tables that the pipeline takes.
+        Keys that the table of all spectra doesn't have.
+    records : list of int
+        Keys of spectra whose row is gone from the tables of the kinds that the pipeline takes.
     sources : list of int
         ``spectrum_pk`` of results whose source isn't there, or that lack the source that their spectrum has.
     """
 
     spectra: list[int] = field(default_factory=list)
+    records: list[int] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
 
 
@@ -265,8 +268,8 @@ def _coverage_of(
     options = due_options(pipeline, kind, parameters)
     total = kind.select().count()
     scale, sampled = 1.0, 0
-    if total > thresholds.sample_rows:
-        drawn = draw_keys(kind.spectrum_pk, thresholds.sample_rows, thresholds.seed)
+    if total > thresholds.sample_spectra:
+        drawn = draw_keys(kind.spectrum_pk, thresholds.sample_spectra, thresholds.seed)
         chosen = is_any_of(kind.spectrum_pk, drawn)
         sampled = kind.select().where(chosen).count()
         scale = total / max(sampled, 1)
@@ -275,9 +278,7 @@ def _coverage_of(
     counts: DueCounts = count_due_by_reason(pipeline.output_models[0], kind, **options)
     wanted = count_due(pipeline.output_models[0], kind, **(options | {"rerun": Rerun.all}))
     reasons = Counter({reason.value: round(n * scale) for reason, n in counts.reasons.items()})
-    return Coverage(
-        round(wanted * scale), round(counts.due * scale), round(counts.waiting * scale), reasons, sampled
-    )
+    return Coverage(round(wanted * scale), round(counts.due * scale), round(counts.waiting * scale), reasons, sampled)
 
 
 def _orphans(pipeline: Pipeline, rows: Rows) -> Orphans:
@@ -287,15 +288,21 @@ def _orphans(pipeline: Pipeline, rows: Rows) -> Orphans:
     for kind in pipeline.spectrum_models:
         query = kind.select(kind.spectrum_pk, kind.source_pk).where(is_any_of(kind.spectrum_pk, wanted))
         owners |= dict(database.execute_sql(*query.sql()).fetchall())
-    lost = [key for key in wanted if key not in owners]
+    without_record = [key for key in wanted if key not in owners]
+    there = _existing(Spectrum.pk, without_record)
+    records = [key for key in without_record if key in there]
+    lost = [key for key in without_record if key not in there]
     if sources is None:
-        return Orphans(lost)
-    named = np.unique(sources[sources != NO_KEY]).tolist()
-    query = Source.select(Source.pk).where(is_any_of(Source.pk, named))
-    known = {key for (key,) in database.execute_sql(*query.sql()).fetchall()}
+        return Orphans(lost, records)
+    known = _existing(Source.pk, np.unique(sources[sources != NO_KEY]).tolist())
     without = {
         spectrum
         for spectrum, source in zip(spectra.tolist(), sources.tolist(), strict=True)
         if (source not in known if source != NO_KEY else owners.get(spectrum) is not None)
     }
-    return Orphans(lost, sorted(without))
+    return Orphans(lost, records, sorted(without))
+
+
+def _existing(key: peewee.Field, wanted: list[int]) -> set[int]:
+    query = key.model.select(key).where(is_any_of(key, wanted))
+    return {found for (found,) in database.execute_sql(*query.sql()).fetchall()} if wanted else set()

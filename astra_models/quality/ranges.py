@@ -1,6 +1,6 @@
 """Which values a quantity can have at all, by the names of columns.
 
-The ranges are wide: they hold every star, from brown dwarfs to the hottest white dwarfs, and leave out what no star has.
+The ranges are wide: every star is within, from brown dwarfs to the hottest white dwarfs.
 """
 
 import math

@@ -18,6 +18,7 @@ from astra_models.fields import BitField, BooleanField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.query import of_version
 from astra_models.quality.thresholds import Thresholds
+from astra_models.upsert.plan import primary_key_of
 
 __all__ = ["Rows", "Sample", "draw", "draw_keys", "flag_column", "measured_columns", "read_rows_by_key"]
 
@@ -48,8 +49,8 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
-    def where(self, chosen: Array) -> "Rows":
-        """Give some of the rows, by a mask or by their places."""
+    def where(self, chosen: Array | slice) -> "Rows":
+        """Give some of the rows, by a mask, by their places, or a slice of them."""
         return Rows({name: values[chosen] for name, values in self.columns.items()})
 
 
@@ -89,8 +90,8 @@ class Sample:
         if self.is_whole:
             return f"all {self.total:,} rows" if self.total else "no rows"
         return (
-            f"{len(self.rows):,} of {self.total:,} rows: the newest {self.newest:,}, and those of {self.by_chance:,} keys "
-            f"drawn evenly at random (seed {self.seed})"
+            f"{len(self.rows):,} of {self.total:,} rows: the newest {self.newest:,}, and those of {self.by_chance:,} "
+            f"keys drawn evenly at random (seed {self.seed})"
         )
 
 
@@ -126,7 +127,7 @@ def draw(model: type[PipelineOutputMixin], total: int, thresholds: Thresholds) -
     """
     columns = _columns(model)
     wanted = min(thresholds.sample_rows, max(FEWEST_ROWS, thresholds.sample_values // len(columns)))
-    key = model._meta.primary_key
+    key = primary_key_of(model)
     if total <= wanted:
         rows, modified = _read(model, columns, None)
         return Sample(rows, total, modified=modified)

@@ -42,6 +42,8 @@ class Thresholds:
         Days after which the newest row is old.
     sample_rows : int
         A table of more rows is judged by a sample of at most these.
+    sample_spectra : int
+        Of more spectra, this many are asked for whether they are due.
     sample_values : int
         The most values, rows times columns, that are read of a table.
     seed : int
@@ -61,7 +63,8 @@ class Thresholds:
     min_rows: int = 20
     max_outside: float = 0.001
     fresh_days: float = 7.0
-    sample_rows: int = 20_000
+    sample_rows: int = 10_000
+    sample_spectra: int = 5_000
     sample_values: int = 600_000
     seed: int = 1
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -98,22 +101,26 @@ def _changed(before: Thresholds, where: str, section: object) -> Thresholds:
             values[name] = _number(where, name, value, known[name])
         else:
             hint = did_you_mean(str(name), [*known, RANGES], "see docs/checks.md") if str(name).isidentifier() else ""
-            raise ConfigurationError(f"{where}: there is no threshold {shown_key(name)}; {hint or 'see docs/checks.md'}")
+            raise ConfigurationError(
+                f"{where}: there is no threshold {shown_key(name)}; {hint or 'see docs/checks.md'}"
+            )
     return replace(before, **values)
 
 
 def _mapping(where: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{where}: is {kind_of(value)}; it is a mapping of names to values, see docs/checks.md")
+        raise ConfigurationError(
+            f"{where}: is {kind_of(value)}; it is a mapping of names to values, see docs/checks.md"
+        )
     return value
 
 
-def _number(where: str, name: str, value: object, wanted: type) -> float:
-    is_right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    if not is_right or (wanted is int and value != int(value)):  # type: ignore[arg-type]
-        kind = "a whole number" if wanted is int else "a number"
-        raise ConfigurationError(f"{where}: {name} is {kind_of(value)}; give {kind} of 0 or more")
-    return wanted(value)
+def _number(where: str, name: str, value: object, wanted: type[int | float]) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if is_number and (wanted is float or float(value).is_integer()):
+        return wanted(value)
+    kind = "a whole number" if wanted is int else "a number"
+    raise ConfigurationError(f"{where}: {name} is {kind_of(value)}; give {kind} of 0 or more")
 
 
 def _range(where: str, name: object, value: object) -> Range:

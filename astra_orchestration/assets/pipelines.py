@@ -20,6 +20,7 @@ from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
+from astra_models.quality import CHECKS, Check
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
@@ -74,7 +75,7 @@ def pipeline_asset(
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
     engine: EngineResource | None = None,
-    checks: bool = True,
+    checks: bool | Sequence[Check] = True,
 ) -> dg.AssetsDefinition:
     """Make an asset of a pipeline.
 
@@ -94,9 +95,9 @@ def pipeline_asset(
         Whether a result without any measured value leaves a better one in place.
     engine : EngineResource, optional
         Where it is called, unless the launchpad chooses another one.
-    checks : bool, optional
-        Whether the table is checked in the same step, once the results are written (`astra_models.quality`). Without
-        checks, a direct call of the asset gives the `ResultStream` itself.
+    checks : bool or sequence of Check, optional
+        Whether, or by which checks, the table is checked in the same step, once the results are written: by default
+        all of `astra_models.quality`. Without checks, a direct call of the asset gives the `ResultStream` itself.
 
     Returns
     -------
@@ -111,6 +112,7 @@ def pipeline_asset(
         pipeline_version = task.version if isinstance(task, HasParameters) else "1"
 
     key = dg.AssetKey([name or task.name])
+    made = (CHECKS if checks else ()) if isinstance(checks, bool) else tuple(checks)
 
     @dg.asset(
         key=key,
@@ -123,7 +125,7 @@ def pipeline_asset(
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
-        check_specs=check_specs(key) if checks else None,
+        check_specs=check_specs(key, made) or None,
     )
     def results(
         context: dg.AssetExecutionContext,
@@ -133,9 +135,9 @@ def pipeline_asset(
     ):  # Dagster takes no annotation but a tuple where there are checks, which are outputs to it
         stream = _stream(task, config, database, engine if own_engine is None or engine.is_chosen else own_engine, keep_good)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
-        if not checks:
+        if not made:
             return stream
-        return _checked(stream, Look(task, key, context.log, parameters_in(config, task)))
+        return _checked(stream, Look(task, key, context.log, parameters_in(config, task), made))
 
     return results
 

@@ -18,7 +18,20 @@ from astra_orchestration.resources.io_manager import one_line
 __all__ = ["Look", "check_specs"]
 
 TABLE_ROWS = 60
-MAIN_COLUMNS = ("teff", "logg", "fe_h", "m_h", "alpha_m", "v_rad", "v_rel", "e_v_rad", "e_teff", "e_logg", "rchi2", "snr")
+MAIN_COLUMNS = (
+    "teff",
+    "logg",
+    "fe_h",
+    "m_h",
+    "alpha_m",
+    "v_rad",
+    "v_rel",
+    "e_v_rad",
+    "e_teff",
+    "e_logg",
+    "rchi2",
+    "snr",
+)
 MOST_MEDIANS = 8
 
 
