@@ -88,7 +88,7 @@ class ResultStream(Generic[Output]):
         self.min_answered = min_answered
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
-        self.on_written: Callable[[], Mapping[str, object]] | None = None
+        self.on_written: Callable[[UpsertReport], Mapping[str, object]] | None = None
 
     def counted(self, spectra: Iterable[Taken]) -> Iterator[Taken]:
         """Pass on spectra, counting them in `taken`: slow pipelines have much to do before a batch is full."""

@@ -44,6 +44,7 @@ FIRST_VERSION = "1"
 VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
+Plots = Callable[..., object] | Sequence[Callable[..., object]]
 PipelineFunction = Callable[..., Iterable[Output | ManyResults[Output]]]
 Model = TypeVar("Model", SpectrumMixin, PipelineOutputMixin)
 
@@ -61,6 +62,7 @@ def task(
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
+    plots: Plots = (),
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -74,6 +76,7 @@ def task(
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
+    plots: Plots = (),
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -96,6 +99,9 @@ def task(
     v_astra : {"installed", "older"}, optional
         Which versions its results may have: the installed one, or also older ones, for a task that repeats results of
         earlier releases. It may then give one for each major.minor version.
+    plots : callable or sequence of them, optional
+        Functions that draw pictures of its results for Dagster's UI: each is given an empty `matplotlib` figure and the
+        columns of a sample of its table, by name.
 
     Returns
     -------
@@ -117,6 +123,7 @@ def task(
             environment=environment,
             without_effect=without_effect,
             v_astra=v_astra,
+            plots=plots,
         )
 
     return make if function is None else make(function)
@@ -145,6 +152,8 @@ class Task(Generic[Output]):
         Which versions its results may have.
     origin : Task
         The pipeline as its module defines it, if this one has other defaults.
+    plots : tuple of callable
+        Functions that draw pictures of its results.
     """
 
     def __init__(
@@ -157,6 +166,7 @@ class Task(Generic[Output]):
         environment: Mapping[str, str] | None = None,
         without_effect: Sequence[str] = (),
         v_astra: Versions = "installed",
+        plots: Plots = (),
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -173,6 +183,7 @@ class Task(Generic[Output]):
         self.version = _checked_version(name, version)
         self.where = where
         self.v_astra: Versions = v_astra
+        self.plots = _checked_plots(name, plots)
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
@@ -319,6 +330,13 @@ def _checked_version(name: str, version: object) -> str:
             'hyphens, underscores and plus signs as text, such as version="2"'
         )
     return version
+
+
+def _checked_plots(name: str, plots: Plots) -> tuple[Callable[..., object], ...]:
+    found = (plots,) if callable(plots) else tuple(plots)
+    if wrong := [plot for plot in found if not callable(plot)]:
+        raise TaskError(f"{name}: plots has {shown(wrong[0])}, which is no function; give plot(figure, rows)")
+    return found
 
 
 @functools.cache

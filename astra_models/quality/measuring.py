@@ -35,9 +35,11 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import installed_v_astra
 
-__all__ = ["Coverage", "Orphans", "TableNumbers", "measure"]
+__all__ = ["Coverage", "Orphans", "TableNumbers", "main_columns", "measure"]
 
 MOST_PAIRS = 5_000
+MAIN = ("teff", "logg", "fe_h", "m_h", "alpha_m", "v_rad", "v_rel", "rchi2")
+NOT_MAIN = ("e_", "initial_", "raw_", "rho_")
 Model = type[PipelineOutputMixin]
 
 
@@ -306,3 +308,9 @@ def _orphans(pipeline: Pipeline, rows: Rows) -> Orphans:
 def _existing(key: peewee.Field, wanted: list[int]) -> set[int]:
     query = key.model.select(key).where(is_any_of(key, wanted))
     return {found for (found,) in database.execute_sql(*query.sql()).fetchall()} if wanted else set()
+
+
+def main_columns(names: Iterable[str]) -> list[str]:
+    """Put columns in order: the parameters of stars first, then the others; without errors and first guesses."""
+    given = [name for name in names if not name.startswith(NOT_MAIN)]
+    return [*(name for name in MAIN if name in given), *(name for name in given if name not in MAIN)]

@@ -92,7 +92,7 @@ def thresholds_for(pipeline: str) -> Thresholds:
 
 def _changed(before: Thresholds, where: str, section: object) -> Thresholds:
     values: dict[str, Any] = {}
-    known = {each.name: type(each.default) for each in fields(Thresholds) if each.name != RANGES}
+    known = {each.name: int if each.type is int else float for each in fields(Thresholds) if each.name != RANGES}
     for name, value in _mapping(where, section).items():
         if name == RANGES:
             given = _mapping(f"{where}: {RANGES}", value or {})
@@ -116,8 +116,8 @@ def _mapping(where: str, value: object) -> Mapping[str, Any]:
 
 
 def _number(where: str, name: str, value: object, wanted: type[int | float]) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    if is_number and (wanted is float or float(value).is_integer()):
+    is_wanted = wanted is float or (isinstance(value, int | float) and float(value).is_integer())
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and is_wanted:
         return wanted(value)
     kind = "a whole number" if wanted is int else "a number"
     raise ConfigurationError(f"{where}: {name} is {kind_of(value)}; give {kind} of 0 or more")

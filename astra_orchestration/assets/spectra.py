@@ -14,6 +14,7 @@ from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
+from astra_orchestration.checks.pictures import sky_metadata
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.io_manager import qualified_name
 from astra_orchestration.resources.writers import WRITERS
@@ -121,7 +122,10 @@ def catalogue(
     for path, reason in report.refused[:REFUSED_SHOWN]:
         context.log.warning(f"refused {path}: {reason}")
     for model in CATALOGUE:
-        yield dg.MaterializeResult(asset_key=model._meta.table_name, metadata=_metadata(model, report))
+        metadata = _metadata(model, report)
+        if model is Source and report.tables[model._meta.table_name].inserted:
+            metadata |= sky_metadata(context.log)
+        yield dg.MaterializeResult(asset_key=model._meta.table_name, metadata=metadata)
 
 
 def _default_patterns() -> list[str]:

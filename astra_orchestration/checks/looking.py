@@ -5,14 +5,17 @@ Nothing here can lose a run: what goes wrong while looking is a warning in the r
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import dagster as dg
 
 from astra_models.messages import said, traceback_text
 from astra_models.outputs import Pipeline
 from astra_models.quality import CHECKS, Check, Finding, TableNumbers, Thresholds, judge, measure, thresholds_for
+from astra_models.quality.measuring import main_columns
+from astra_models.upsert import UpsertReport
 from astra_orchestration.checks.links import Links
+from astra_orchestration.checks.pictures import Log, picture_metadata
 from astra_orchestration.resources.io_manager import one_line
 
 __all__ = ["Look", "check_specs"]
@@ -33,14 +36,6 @@ MAIN_COLUMNS = (
     "snr",
 )
 MOST_MEDIANS = 8
-
-
-class Log(Protocol):
-    """Where a run's log goes."""
-
-    def warning(self, msg: object) -> None:
-        """Write a warning."""
-        ...
 
 
 def check_specs(key: dg.AssetKey, checks: Sequence[Check] = CHECKS) -> list[dg.AssetCheckSpec]:
@@ -90,11 +85,20 @@ class Look:
         self._seen: tuple[TableNumbers, Thresholds] | None = None
         self._error: Exception | None = None
 
-    def metadata(self) -> dict[str, Any]:
-        """Look at the table, and give what its materialization tells of it; nothing but seconds if that fails."""
+    def metadata(self, report: UpsertReport) -> dict[str, Any]:
+        """Look at the table, and give what its materialization tells of it; nothing but seconds if that fails.
+
+        Parameters
+        ----------
+        report : UpsertReport
+            What was written: pictures are drawn only of a table that has changed.
+        """
         seen = self._look()
         found: dict[str, Any] = {} if seen is None else _numbers(seen[0])
-        return found | {"seconds of checks": round(self.seconds, 3)}
+        found["seconds of checks"] = round(self.seconds, 3)
+        if seen is not None and report.inserted + report.updated:
+            found |= picture_metadata(self.pipeline, *seen, self.log)
+        return found
 
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """Give the result of each check, whatever happens while it is made."""
@@ -168,18 +172,10 @@ def _numbers(numbers: TableNumbers) -> dict[str, Any]:
         found["flagged share"] = round(float(numbers.flagged(numbers.current).mean()), 4)
     fields = numbers.model._meta.fields
     medians = numbers.medians()
-    for name in main_columns(medians):
+    for name in main_columns(medians)[:MOST_MEDIANS]:
         unit = getattr(fields[name], "unit", None)
         found[f"median {name} ({unit})" if unit else f"median {name}"] = medians[name]
     return found
-
-
-def main_columns(names: Iterable[str]) -> list[str]:
-    """Give the columns that are drawn over time: the parameters of stars first, then the others in their order."""
-    given = list(names)
-    known = [name for name in MAIN_COLUMNS if name in given]
-    others = [name for name in given if name not in known and not name.startswith(("e_", "initial_", "raw_", "rho_"))]
-    return [*known, *others][:MOST_MEDIANS]
 
 
 def _table(rows: list[tuple[Any, ...]]) -> str:

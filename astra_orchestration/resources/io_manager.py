@@ -79,7 +79,7 @@ class PipelineResultIOManager(dg.IOManager):
         except UnansweredError as error:
             raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
         if stream.on_written is not None:
-            metadata |= stream.on_written()
+            metadata |= stream.on_written(report)
         context.add_output_metadata(metadata)
 
     def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":

@@ -1,5 +1,8 @@
 """Checks of a pipeline's table: in the asset's own step, after its rows are stored."""
 
+import base64
+import logging
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -216,3 +219,64 @@ def test_what_is_not_measured_has_no_median(
 
     assert not [name for name in event.metadata if name.startswith("median")]
     assert event.metadata["done"].value == 0
+
+
+# ---- pictures
+
+
+def own_picture(figure: Any, rows: Any) -> None:
+    """How hot they are."""
+    figure.subplots().hist(rows["teff"])
+
+
+def wrong_picture(figure: Any, rows: Any) -> None:
+    figure.subplots().plot(rows["no_such_column"])
+
+
+@task(plots=[own_picture, wrong_picture])
+def drawn(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    for spectrum in spectra:
+        yield Rocket.from_spectrum(spectrum, teff=5_700 + spectrum.spectrum_pk, logg=4.4)
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, node: str) -> dict[str, Any]:
+    [event] = result.asset_materializations_for_node(node)
+    return {name: entry.value for name, entry in event.metadata.items()}
+
+
+def test_pictures_are_in_the_metadata_and_a_wrong_one_costs_a_warning(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    make_spectra(30)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = launch(pipeline_asset(drawn), target, instance=instance)
+        again = launch(pipeline_asset(drawn), target, instance=instance)
+        events = instance.all_logs(first.run_id)
+
+    found = metadata_of(first, "drawn")
+    assert first.success
+    assert len(events) < 60
+    for name in ("Kiel diagram", "own picture"):
+        picture = base64.b64decode(str(found[name]).split("base64,")[1].split(")")[0])
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 150_000
+    assert found["own picture"].endswith("\n\nHow hot they are.")
+    assert found["wrong picture"] == "not drawn: KeyError: 'no_such_column'"
+    warnings = [event.user_message for event in events if event.level == logging.WARNING]
+    assert warnings == ["drawn: no picture of wrong picture: KeyError: 'no_such_column'"]
+    assert "Kiel diagram" not in metadata_of(again, "drawn")  # nothing was written: the table is as it was
+
+
+def test_without_matplotlib_there_are_results_and_no_pictures(
+    memory_database: peewee.Database, make_spectra: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    make_spectra(3)
+
+    result = launch(pipeline_asset(drawn), {"sqlite": {"path": ":memory:"}})
+
+    assert result.success
+    assert "pip install astra-orchestration[plot]" in metadata_of(result, "drawn")["pictures"]
+    assert checked(result)["coverage"].passed
