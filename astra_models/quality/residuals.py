@@ -32,12 +32,12 @@ def draw_residuals(pipeline: Pipeline, numbers: TableNumbers, seed: int) -> "tup
     if MODEL_FLUX not in pixel_arrays(numbers.model):
         return None
     found: list[tuple[str, PipelineOutputMixin, np.ndarray, np.ndarray]] = []
-    names = ["worst", *["by chance"] * BY_CHANCE] if _worst(numbers) is not None else ["by chance"] * BY_CHANCE
-    for key in _chosen(numbers, seed):
+    worst = _worst(numbers)
+    for key in _chosen(worst, numbers, seed):
         read = _read(pipeline, numbers.model, key)
         if read is not None:
-            found.append((names[len(found)], *read))
-        if len(found) == len(names):
+            found.append(("worst" if key == worst else "by chance", *read))
+        if len(found) == BY_CHANCE + any(name == "worst" for name, *_ in found):
             break
     if not found:
         return None
@@ -63,9 +63,9 @@ def _worst(numbers: TableNumbers) -> int | None:
     return None
 
 
-def _chosen(numbers: TableNumbers, seed: int) -> list[int]:
+def _chosen(worst: int | None, numbers: TableNumbers, seed: int) -> list[int]:
     """Give keys of results: the worst, then others in an order of chance."""
-    worst, keys = _worst(numbers), numbers.current.columns["task_pk"].astype(int)
+    keys = numbers.current.columns["task_pk"]
     drawn = np.random.default_rng(seed).permutation(keys)[:MOST_TRIED].tolist()
     return drawn if worst is None else [worst, *(key for key in drawn if key != worst)]
 
