@@ -141,8 +141,9 @@ def draw(model: type[PipelineOutputMixin], total: int, thresholds: Thresholds) -
 
 def draw_keys(key: peewee.Field, n: int, seed: int) -> list[int]:
     """Draw `n` keys evenly between the smallest and the largest that there is; not each of them need exist."""
-    query = key.model.select(peewee.fn.MIN(key), peewee.fn.MAX(key))
-    smallest, largest = database.execute_sql(*query.sql()).fetchone()
+    # One by one: SQLite answers either by the index, but reads the whole table for both at once.
+    queries = (key.model.select(extreme(key)) for extreme in (peewee.fn.MIN, peewee.fn.MAX))
+    smallest, largest = (database.execute_sql(*query.sql()).fetchone()[0] for query in queries)
     if smallest is None:
         return []
     return np.unique(np.random.default_rng(seed).integers(smallest, largest, size=n, endpoint=True)).tolist()
