@@ -119,7 +119,7 @@ class TableNumbers:
     listed : Counter of str
         Rows of ``rejected_result`` of this pipeline at this version, by reason.
     orphans : Orphans
-        Results of the sample without a spectrum, or a source.
+        Results of this major.minor version in the sample without a spectrum, or a source.
     """
 
     model: Model
@@ -142,8 +142,7 @@ class TableNumbers:
     @cached_property
     def current(self) -> Rows:
         """The sample's rows of the installed major.minor version."""
-        rows = self.sample.rows
-        return rows.where(rows.columns["v_astra"] // 1000 == self.v_astra // 1000)
+        return of_release(self.sample.rows, self.v_astra)
 
     @property
     def previous_version(self) -> int | None:
@@ -213,10 +212,15 @@ def measure(
             now=now,
             coverage=_coverage(pipeline, thresholds, parameters),
             listed=_listed(model, installed),
-            orphans=_orphans(pipeline, sample.rows),
+            orphans=_orphans(pipeline, of_release(sample.rows, installed)),
             columns=tuple(str(column.name) for column in columns),
             flags=None if flags is None else str(flags.name),
         )
+
+
+def of_release(rows: Rows, v_astra: int) -> Rows:
+    """Give the rows of a version's major.minor."""
+    return rows.where(rows.columns["v_astra"] // 1000 == v_astra // 1000)
 
 
 def previous_of(versions: Iterable[int], v_astra: int) -> int | None:
@@ -240,7 +244,7 @@ def _listed(model: Model, v_astra: int) -> Counter[str]:
 
 def _pairs(model: Model, rows: Rows, previous: int | None, installed: int) -> tuple[Rows, Rows]:
     """Give results of the installed version, and those of the version before of the same spectra."""
-    current = rows.where(rows.columns["v_astra"] // 1000 == installed // 1000)
+    current = of_release(rows, installed)
     if previous is None or not len(current):
         return current.where(slice(0, 0)), current.where(slice(0, 0))
     # The sample's newest rows come first in many databases: every n-th is as good as any.
