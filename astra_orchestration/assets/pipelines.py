@@ -133,7 +133,8 @@ def pipeline_asset(
         database: DatabaseResource,
         engine: EngineResource,
     ):  # Dagster takes no annotation but a tuple where there are checks, which are outputs to it
-        stream = _stream(task, config, database, engine if own_engine is None or engine.is_chosen else own_engine, keep_good)
+        chosen = engine if own_engine is None or engine.is_chosen else own_engine
+        stream = _stream(task, config, database, chosen, keep_good)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         if not made:
             return stream
