@@ -59,6 +59,11 @@ class ResultStream(Generic[Output]):
         Whether a result without any measured value leaves a better one in place.
     min_answered : float, optional
         The share of what is due that has to have a result in the end, from 0 to 1; see `require_answered`.
+
+    Attributes
+    ----------
+    on_written : callable or None
+        Gives what is to be reported beside the counts, once all is written.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class ResultStream(Generic[Output]):
         """Whether results are left alone although the deployment's parameters are others."""
         self.taken = 0
         self.on_taken: Callable[[], None] | None = None
+        self.on_written: Callable[[UpsertReport], Mapping[str, object]] | None = None
 
     def counted(self, spectra: Iterable[Taken]) -> Iterator[Taken]:
         """Pass on spectra, counting them in `taken`: slow pipelines have much to do before a batch is full."""

@@ -44,6 +44,7 @@ FIRST_VERSION = "1"
 VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
+Plots = Callable[..., object] | Sequence[Callable[..., object]]
 PipelineFunction = Callable[..., Iterable[Output | ManyResults[Output]]]
 Model = TypeVar("Model", SpectrumMixin, PipelineOutputMixin)
 
@@ -62,6 +63,7 @@ def task(
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
     rerun_on_patch: bool = True,
+    plots: Plots = (),
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -76,6 +78,7 @@ def task(
     without_effect: Sequence[str] = (),
     v_astra: Versions = "installed",
     rerun_on_patch: bool = True,
+    plots: Plots = (),
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -101,6 +104,9 @@ def task(
     rerun_on_patch : bool, optional
         Whether a new patch release of Astra makes older results due. An expensive pipeline may say no: its rows then
         keep the version that they are of until something else makes them due.
+    plots : callable or sequence of them, optional
+        Functions that draw pictures of its results for Dagster's UI: each is given an empty `matplotlib` figure and the
+        columns of a sample of its table, by name.
 
     Returns
     -------
@@ -123,6 +129,7 @@ def task(
             without_effect=without_effect,
             v_astra=v_astra,
             rerun_on_patch=rerun_on_patch,
+            plots=plots,
         )
 
     return make if function is None else make(function)
@@ -153,6 +160,8 @@ class Task(Generic[Output]):
         The pipeline as its module defines it, if this one has other defaults.
     rerun_on_patch : bool
         Whether a new patch release makes older results due.
+    plots : tuple of callable
+        Functions that draw pictures of its results.
     """
 
     def __init__(
@@ -166,6 +175,7 @@ class Task(Generic[Output]):
         without_effect: Sequence[str] = (),
         v_astra: Versions = "installed",
         rerun_on_patch: bool = True,
+        plots: Plots = (),
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -183,6 +193,7 @@ class Task(Generic[Output]):
         self.where = where
         self.v_astra: Versions = v_astra
         self.rerun_on_patch = rerun_on_patch
+        self.plots = _checked_plots(name, plots)
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
@@ -329,6 +340,13 @@ def _checked_version(name: str, version: object) -> str:
             'hyphens, underscores and plus signs as text, such as version="2"'
         )
     return version
+
+
+def _checked_plots(name: str, plots: Plots) -> tuple[Callable[..., object], ...]:
+    found = (plots,) if callable(plots) else tuple(plots)
+    if wrong := [plot for plot in found if not callable(plot)]:
+        raise TaskError(f"{name}: plots has {shown(wrong[0])}, which is no function; give plot(figure, rows)")
+    return found
 
 
 @functools.cache

@@ -7,9 +7,10 @@ are: `pipeline_asset` hands all that to Dagster, and adds the run configuration 
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -22,10 +23,12 @@ from astra_models.errors import TaskError
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.summary import products
+from astra_models.quality import CHECKS, Check
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import table_metadata
 from astra_orchestration.assets.parameters import parameters_in, say_if_redone, with_parameters
+from astra_orchestration.checks.looking import Look, check_specs
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.engine import EngineResource
 from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
@@ -94,6 +97,7 @@ def pipeline_asset(
     deps: Sequence[dg.AssetKey | dg.AssetsDefinition | str] = (),
     keep_good: bool = False,
     engine: EngineResource | None = None,
+    checks: bool | Sequence[Check] = True,
 ) -> dg.AssetsDefinition:
     """Make an asset of a pipeline.
 
@@ -113,6 +117,9 @@ def pipeline_asset(
         Whether a result without any measured value leaves a better one in place.
     engine : EngineResource, optional
         Where it is called, unless the launchpad chooses another one.
+    checks : bool or sequence of Check, optional
+        Whether, or by which checks, the table is checked in the same step, once the results are written: by default
+        all of `astra_models.quality`. Without checks, a direct call of the asset gives the `ResultStream` itself.
 
     Returns
     -------
@@ -126,8 +133,11 @@ def pipeline_asset(
     if pipeline_version is None:
         pipeline_version = task.version if isinstance(task, HasParameters) else "1"
 
+    key = dg.AssetKey([name or task.name])
+    made = (CHECKS if checks else ()) if isinstance(checks, bool) else tuple(checks)
+
     @dg.asset(
-        key=[name or task.name],
+        key=key,
         group_name=group,
         kinds=set(kinds),
         owners=list(owners),
@@ -138,31 +148,21 @@ def pipeline_asset(
         io_manager_key="pipeline_results",
         pool=WRITERS,
         freshness_policy=RAN_LAST_NIGHT,
+        check_specs=check_specs(key, made) or None,
     )
     def results(
         context: dg.AssetExecutionContext,
         config: run_config,  # pyright: ignore[reportInvalidTypeForm]  made for the pipeline
         database: DatabaseResource,
         engine: EngineResource,
-    ) -> ResultStream:
-        needed = (need.model for need in needs_of(task))
-        database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
-        stream = analyse(
-            task,
-            limit=None if config.limit == NO_LIMIT else config.limit,
-            sdss_ids=config.sdss_ids or None,
-            rerun=config.rerun,
-            batch_size=config.batch_size,
-            keep_good=keep_good,
-            parameters=parameters_in(config, task),
-            min_answered=config.min_answered,
-            reason=config.reason,
-            engine=(engine if own_engine is None or engine.is_chosen else own_engine).make(),
-        )
-        stream.keep = config.keep
+    ):  # Dagster takes no annotation but a tuple where there are checks, which are outputs to it
+        chosen = engine if own_engine is None or engine.is_chosen else own_engine
+        stream = _stream(task, config, database, chosen, keep_good)
         say_if_redone(context.log, task, parameters_in(config, task), keep=config.keep)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
-        return stream
+        if not made:
+            return stream
+        return _checked(stream, Look(task, key, context.log, parameters_in(config, task), made))
 
     _pipelines[results.node_def] = task
     return results
@@ -184,6 +184,34 @@ def pipeline_of(asset: dg.AssetsDefinition) -> Pipeline:
 def is_pipeline_asset(asset: dg.AssetsDefinition) -> bool:
     """Tell whether an asset was made by `pipeline_asset`."""
     return asset.is_executable and asset.node_def in _pipelines
+
+
+def _stream(
+    task: Pipeline, config: Any, database: DatabaseResource, engine: EngineResource, keep_good: bool
+) -> ResultStream[PipelineOutputMixin]:
+    needed = (need.model for need in needs_of(task))
+    database.connect(*task.output_models, *task.spectrum_models, *needed, RejectedResult)
+    stream = analyse(
+        task,
+        limit=None if config.limit == NO_LIMIT else config.limit,
+        sdss_ids=config.sdss_ids or None,
+        rerun=config.rerun,
+        batch_size=config.batch_size,
+        keep_good=keep_good,
+        parameters=parameters_in(config, task),
+        min_answered=config.min_answered,
+        reason=config.reason,
+        engine=engine.make(),
+    )
+    stream.keep = config.keep
+    return stream
+
+
+def _checked(stream: ResultStream[PipelineOutputMixin], look: Look) -> Iterator[dg.Output[Any] | dg.AssetCheckResult]:
+    """Have the stream written, then give the checks: Dagster goes on with a generator when its output is stored."""
+    stream.on_written = look.metadata
+    yield dg.Output(stream)
+    yield from look.results()
 
 
 def _upstream(task: Pipeline) -> list[dg.AssetKey]:

@@ -14,6 +14,7 @@ from astra_models.ingest.spectra.files import MODELS
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
+from astra_orchestration.checks.pictures import sky_metadata
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.identity import metadata_of_database
 from astra_orchestration.resources.io_manager import qualified_name
@@ -123,8 +124,10 @@ def catalogue(
         context.log.warning(f"refused {path}: {reason}")
     for model in CATALOGUE:
         key = dg.AssetKey(model._meta.table_name)
-        metadata = metadata_of_database(context.instance, key, _metadata(model, report))
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+        metadata = _metadata(model, report)
+        if model is Source and report.tables[model._meta.table_name].inserted:
+            metadata |= sky_metadata(context.log)
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata_of_database(context.instance, key, metadata))
 
 
 def _default_patterns() -> list[str]:

@@ -1,21 +1,16 @@
-"""Retrying what failed: a job, and the address of its launchpad, filled in."""
+"""Retrying what failed: a job."""
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import dagster as dg
-import yaml
 from pydantic import Field
 
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.rejected import REASONS
+from astra_orchestration.checks.links import RETRY_JOB
 
-__all__ = ["JOB", "LOCATION", "RetryConfig", "launchpad_link", "retry_job"]
-
-JOB = "retry_failed"
-LOCATION = "astra_orchestration.definitions"
-"""The name of our code location, unless a workspace file gives it another."""
+__all__ = ["RetryConfig", "retry_job"]
 
 
 class RetryConfig(dg.Config):
@@ -28,7 +23,7 @@ class RetryConfig(dg.Config):
     )
 
 
-def retry_job(assets: Sequence[dg.AssetsDefinition], name: str = JOB) -> Any:
+def retry_job(assets: Sequence[dg.AssetsDefinition], name: str = RETRY_JOB) -> Any:
     """Make the job that runs pipelines on what failed.
 
     Parameters
@@ -60,23 +55,4 @@ def retry_job(assets: Sequence[dg.AssetsDefinition], name: str = JOB) -> Any:
 def _require_known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise SelectionError(f"{JOB}: there is no {what} {name!r}; {did_you_mean(name, known)}")
-
-
-def launchpad_link(pipeline: str | None = None, reason: str | None = None, location: str = LOCATION) -> str:
-    """Give the address of the launchpad of `retry_failed`, filled in.
-
-    A run doesn't know by which address people reach the UI. So the address is relative: it is right on every page of
-    the UI whose path has two parts, such as ``/assets/corv`` and ``/runs/5f1c``, also behind a path prefix.
-
-    Parameters
-    ----------
-    pipeline : str, optional
-        The only pipeline to run.
-    reason : str, optional
-        The only reason, as it is in ``rejected_result``.
-    location : str, optional
-        The name of the code location.
-    """
-    config = {"pipelines": [pipeline] if pipeline else [], "reasons": [reason] if reason else []}
-    return f"../locations/{location}/jobs/{JOB}/playground/setup?" + urlencode({"config": yaml.safe_dump(config)})
+            raise SelectionError(f"{RETRY_JOB}: there is no {what} {name!r}; {did_you_mean(name, known)}")

@@ -82,6 +82,8 @@ class PipelineResultIOManager(dg.IOManager):
             stream.require_answered(report)
         except UnansweredError as error:
             raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+        if stream.on_written is not None:
+            metadata |= stream.on_written(report)
         context.add_output_metadata(metadata_of_database(self.instance, context.asset_key, metadata))
 
     def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":

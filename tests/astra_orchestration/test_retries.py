@@ -17,7 +17,8 @@ from astra_models.corv import Corv
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_orchestration.assets.pipelines import pipeline_asset
-from astra_orchestration.automation.retries import launchpad_link, retry_job
+from astra_orchestration.automation.retries import retry_job
+from astra_orchestration.checks.links import launchpad_link
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import resources_for
 
