@@ -64,6 +64,8 @@ class ResultStream(Generic[Output]):
     ----------
     on_written : callable or None
         Gives what is to be reported beside the counts, once all is written.
+    written : UpsertReport
+        What became of its batches so far.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class ResultStream(Generic[Output]):
         self.keep = False
         """Whether results are left alone although the deployment's parameters are others."""
         self.taken = 0
+        self.written = UpsertReport()
         self.on_taken: Callable[[], None] | None = None
         self.on_written: Callable[[UpsertReport], Mapping[str, object]] | None = None
 
@@ -378,6 +381,7 @@ class _Writing(Generic[Output]):
                 self._run.stamp(part)
             report = record_batch(part, self._how, stored if give_stored else None)
         self.total += report
+        self.stream.written = self.total
         return report, stored
 
     def _begin(self, planned: PlannedRun) -> RunRecord | None:

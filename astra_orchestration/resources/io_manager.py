@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import peewee
+from dagster._core.events import DagsterEvent
 
 from astra_models.analysis.stream import Pace, Progress, ResultStream, write
 from astra_models.errors import ResultTypeError, SelectionError, UnansweredError
@@ -67,7 +68,11 @@ class PipelineResultIOManager(dg.IOManager):
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
         started = time.monotonic()
-        report = write(stream, run_id=context.run_id, on_progress=_Reporter(context, self.instance))
+        try:
+            report = write(stream, run_id=context.run_id, on_progress=_Reporter(context, self.instance))
+        except BaseException:
+            self._observe_what_was_written(context, stream)
+            raise
         seconds = time.monotonic() - started
         if report.rows:
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
@@ -85,6 +90,20 @@ class PipelineResultIOManager(dg.IOManager):
         if stream.on_written is not None:
             metadata |= stream.on_written(report)
         context.add_output_metadata(metadata_of_database(self.instance, context.asset_key, metadata))
+
+    def _observe_what_was_written(self, context: dg.OutputContext, stream: ResultStream[PipelineOutputMixin]) -> None:
+        """Leave an observation of what a run wrote that doesn't come to its end, as when it is terminated."""
+        if not stream.written.rows:
+            return
+        counts: dict[str, Any] = {name: getattr(stream.written, name) for name in COUNTS}
+        metadata = metadata_of_database(self.instance, context.asset_key, {"due": stream.due} | counts)
+        said = f"the run ended before all was done; written and kept: {_counts(stream.written)}"
+        observation = dg.AssetObservation(asset_key=context.asset_key, description=said, metadata=metadata)
+        try:
+            # What log_event is given is dropped with the step that fails; making an event stores it at once.
+            DagsterEvent.asset_observation(context.step_context, observation)
+        except dg.DagsterInvariantViolationError:  # a context that somebody made, without a step
+            context.log_event(observation)
 
     def load_input(self, context: dg.InputContext) -> "peewee.ModelSelect[PipelineOutputMixin] | Table":
         """Give the results of the installed major.minor version, as what the input's annotation asks for.

@@ -106,10 +106,17 @@ def test_batches_before_a_failure_stay(database: peewee.Database, target: dict[s
         raise Interrupted("the power went off")
 
     asset = returning(ResultStream(batches(), [Rocket]))
-    result = dg.materialize([asset], resources=resources_for(target), raise_on_error=False)
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = resources_for(target)
+        result = dg.materialize([asset], instance=instance, resources=resources, raise_on_error=False)
+        [record] = instance.fetch_observations(dg.AssetKey("rocket"), limit=9).records
 
     assert not result.success
     assert {row.spectrum_pk for row in Rocket.select()} == {spectrum.spectrum_pk for spectrum in spectra[:2]}
+    observed = record.asset_observation
+    assert observed is not None
+    assert observed.metadata["inserted"].value == 2
+    assert observed.description == "the run ended before all was done; written and kept: 2 inserted"
 
 
 def test_rejected_results_are_kept_under_the_run(

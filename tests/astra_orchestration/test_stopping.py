@@ -129,6 +129,11 @@ def test_the_ui_says_what_becomes_of_its_runs(
         assert run is not None and run.status == status, said.read_text()
     assert f"corv ({run_id[:8]}) has ended: {status.value}" in said.read_text()
     assert count(survey, "lease") == 0
+    if status == STATUS.CANCELED:
+        with dg.DagsterInstance.from_config(survey["DAGSTER_HOME"]) as instance:
+            [observed] = instance.fetch_observations(dg.AssetKey("corv"), limit=9).records
+            told = observed.asset_observation
+        assert told is not None and told.metadata["inserted"].value == count(survey, "corv") > 0
     if status == STATUS.SUCCESS:
         assert count(survey, "corv") == count(survey, "boss_visit_spectrum")
 
