@@ -30,6 +30,7 @@ def open_runs(home: Path) -> Iterator["Runs"]:
             WorkspaceProcessContext(instance, PythonFileTarget(str(JOBS), None, str(home), "jobs")) as workspace,
         ):
             yield Runs(instance, workspace)
+        workspace._grpc_server_registry.wait_for_processes()  # or Python says, at some time, that they still run
 
 
 class Runs(NamedTuple):

@@ -12,6 +12,7 @@ import dagster as dg
 
 from astra_orchestration.cli.serve import require_dagster_home
 from astra_orchestration.launching.local_runs import process_tags
+from astra_orchestration.resources.identity import by_plain_names
 
 __all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
@@ -108,7 +109,7 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
 def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:
     if event is None:
         return Outcome(key.to_user_string(), {}, None, failed=True)
-    values: dict[str, Any] = {name: entry.value for name, entry in event.materialization.metadata.items()}
+    values = by_plain_names(event.materialization.metadata)
     counts = {name: values[name] for name in COUNTS if name in values}
     return Outcome(key.to_user_string(), counts, values.get("seconds"))
 

@@ -14,7 +14,7 @@ from astra_models.base import bound_schema, database
 from astra_models.database.retry import describe
 from astra_models.database_identity import database_id
 
-__all__ = ["DATABASE", "identity_of_database", "metadata_of_database"]
+__all__ = ["DATABASE", "by_plain_names", "identity_of_database", "metadata_of_database"]
 
 DATABASE = "database id"
 OWNER = "plain names are of database"
@@ -50,6 +50,13 @@ def metadata_of_database(
     suffix = f" [{identity[:DIGITS]}]"
     own = {_name(name, value, suffix): value for name, value in metadata.items()}
     return own | {DATABASE: identity, OWNER: owner}
+
+
+def by_plain_names(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
+    """Give the values of a materialization's metadata by their plain names, whichever database it was made in."""
+    identity = metadata.get(DATABASE)
+    suffix = f" [{str(identity.value)[:DIGITS]}]" if identity is not None and OWNER in metadata else ""
+    return {name.removesuffix(suffix): entry.value for name, entry in metadata.items()}
 
 
 def _owner(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

@@ -45,7 +45,7 @@ def other(database: peewee.Database, tmp_path: Path) -> dict[str, Any]:
 
 def run(instance: dg.DagsterInstance, target: dict[str, Any], **config: Any) -> dict[str, Any]:
     """Materialize, and give the metadata."""
-    asset = pipeline_asset(rocket)
+    asset = pipeline_asset(rocket, checks=False)
     result = dg.materialize(
         [asset],
         instance=instance,
