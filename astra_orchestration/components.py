@@ -15,7 +15,7 @@ import importlib
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from astra_models.analysis.task import Task
 from astra_models.errors import AstraError, ConfigurationError, did_you_mean
@@ -52,7 +52,7 @@ class Pipeline(dg.Component, dg.Model, dg.Resolvable):
             if self.parameters:
                 task = task.with_defaults(**self.parameters)
             engine = None if self.engine is None else EngineResource(engine=self.engine)
-        except AstraError as error:
+        except (AstraError, ValidationError) as error:
             raise dg.DagsterInvalidDefinitionError(str(error)) from error
         name = self.name or task.name
         asset = pipeline_asset(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -10,8 +11,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import dagster as dg
 import pytest
+
+from astra_models.errors import ConfigurationError
+from astra_orchestration.components import Pipeline
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -140,11 +146,19 @@ def test_it_runs_with_the_parameters_and_the_engine_that_are_declared(
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(
-    run: Run, declare: Callable[..., None], attributes: dict[str, object], said: str
+    attributes: dict[str, Any], said: str, declare: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declare(**attributes)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.delitem(sys.modules, "mine.pipeline", raising=False)
+    with pytest.raises((dg.DagsterError, ConfigurationError), match=re.escape(said)):
+        Pipeline(**attributes).build_defs(None)  # pyright: ignore[reportArgumentType]  it isn't looked at
+
+
+def test_what_is_wrong_fails_the_check_of_the_project(run: Run, declare: Callable[..., None]) -> None:
+    declare(**{**WARM, "parameters": {"tef": 1}})
     done = run("dg", "check", "defs")
-    assert done.returncode == 1 and said in done.stdout + done.stderr
+    assert done.returncode == 1 and "did you mean teff?" in done.stdout + done.stderr
 
 
 def test_in_this_project_it_takes_the_place_of_the_asset_of_that_name(run: Run, tmp_path: Path) -> None:

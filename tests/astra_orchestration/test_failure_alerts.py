@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import shlex
 import sys
 import time
@@ -173,7 +174,8 @@ def test_a_run_whose_process_died_is_told(tmp_path: Path, hook: HookServer) -> N
     [told] = hook.got
     assert (told["kind"], told["run_id"]) == ("run_died", run_id)
     assert told["subject"] == "Astra: a run of dying died"
-    assert "ended before the run did" in told["why"]
+    # Our look after runs says it, or the code server: whoever sees it first.
+    assert re.search("ended before the run did|unexpectedly exited with code 3", told["why"])
     assert told["what_to_do"].startswith("Dagster takes it up again by itself, once")
 
 
