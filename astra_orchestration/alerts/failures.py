@@ -86,6 +86,7 @@ class _Failure:
         self.by_check = {step for step, error in self.steps.items() if error and _named(error, CHECK_FAILED)}
 
     def alert(self, settings: AlertSettings) -> Alert:
+        """Give what is told of the run, without secrets."""
         kind, subject, what, why, remedy = self._said()
         again = self.run.tags.get(WILL_RETRY_TAG, "").lower() == "true"
         return Alert(

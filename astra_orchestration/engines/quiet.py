@@ -17,6 +17,7 @@ ABOUT_LOSSES = (
 
 class _Filter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is shown: all but those of lost connections are."""
         return not str(record.msg).startswith(ABOUT_LOSSES)
 
 

@@ -148,6 +148,7 @@ class _Watch:
             _tell(f"no marks can be left in {order.marks}: {error_text(error)}; make room there")
 
     def put(self, key: int | None) -> None:
+        """Mark the spectrum that is taken now, and give it its time; None if it has no key."""
         if self._mark is not None:
             self._mark.put(key)
         now = time.monotonic()
@@ -156,6 +157,7 @@ class _Watch:
             self._armed = now
 
     def close(self) -> None:
+        """Remove the mark, and end the worker no more."""
         faulthandler.cancel_dump_traceback_later()
         if self._mark is not None:
             self._mark.remove()

@@ -18,6 +18,7 @@ from astra_models.errors import ConfigurationError
 from astra_models.ingest.spectra.files import MODELS
 from astra_orchestration.assets.declared import declared_assets
 from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
+from astra_orchestration.checks.links import LOCATION
 from astra_orchestration.cli import serve
 from astra_orchestration.definitions import defs, made
 from astra_orchestration.resources import EngineResource
@@ -140,7 +141,12 @@ def test_the_nightly_schedule_asks_for_a_run() -> None:
 def test_the_code_location_has_one_name_wherever_it_is_loaded_from() -> None:
     [workspace] = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
-    names = {*(it["location_name"] for it in workspace.values()), project["code_location_name"], serve.DEFINITIONS}
+    names = {
+        *(it["location_name"] for it in workspace.values()),
+        project["code_location_name"],
+        serve.DEFINITIONS,
+        LOCATION,
+    }
     assert names == {server.DEFINITIONS}
     for page in (ROOT / "docs").rglob("*.md"):
         for name in re.findall(r"location_name: ([\w.]+)", page.read_text()):

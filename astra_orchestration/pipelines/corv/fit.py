@@ -126,6 +126,7 @@ class _Pixels(NamedTuple):
     """Number of the window."""
 
     def keep(self, good: NDArray[np.bool_]) -> _Pixels:
+        """Give the pixels of a mask of shape ``(n_pixels,)``."""
         return _Pixels._make(column[good] for column in self)
 
 
