@@ -28,6 +28,8 @@ class SnowWhite(WithFamilies, IntermediateOutputMixin):
     _classes = Heading("Class and probabilities")
     classification = TextField(null=True, help_text="Most probable class")
     probabilities = Family(_probability(name) for name in CLASSES)
+    p_not_white_dwarf = FloatField(null=True, unit="", help_text="Probability that it is no white dwarf")
+    classifier = TextField(null=True, help_text="Name and checksum of the classifier")
 
     _parameters = Heading("Stellar parameters")
     teff = FloatField(null=True)
@@ -37,6 +39,7 @@ class SnowWhite(WithFamilies, IntermediateOutputMixin):
     v_rel = FloatField(null=True, help_text="Velocity by which the model is shifted in the fit")
     raw_e_teff = FloatField(null=True)
     raw_e_logg = FloatField(null=True)
+    template_grid = TextField(null=True, help_text="Name and checksum of the grid of model spectra")
 
     _quality = Heading("Quality")
     result_flags = BitField()
@@ -45,6 +48,8 @@ class SnowWhite(WithFamilies, IntermediateOutputMixin):
     flag_teff_grid_edge_bad = result_flags.flag(2**2, "teff at the edge of the model grid")
     flag_logg_grid_edge_bad = result_flags.flag(2**3, "logg at the edge of the model grid")
     flag_no_flux = result_flags.flag(2**4, "The spectrum has no flux")
+    flag_two_solutions = result_flags.flag(2**5, "A hotter and a cooler model fit alike")
+    flag_no_model_grid = result_flags.flag(2**6, "No grid of model atmospheres: no teff and logg")
 
     wavelength = log_wavelength(BOSS_GRID)
     model_flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density of the best model")

@@ -20,13 +20,10 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")  # nothing is stored here; it silences the reminder
 
-from astra_orchestration.pipelines.corv.fit import LINE_WINDOWS, CorvFit, fit_spectrum  # noqa: E402
-from astra_orchestration.pipelines.corv.templates import (  # noqa: E402
-    TemplateGrid,
-    balmer_family,
-    da_flux,
-    load_grid,
-)
+from astra_orchestration.pipelines.white_dwarfs.family import balmer_family, da_flux  # noqa: E402
+from astra_orchestration.pipelines.white_dwarfs.files import load_grid  # noqa: E402
+from astra_orchestration.pipelines.white_dwarfs.fit import LINE_WINDOWS, CorvFit, fit_spectrum  # noqa: E402
+from astra_orchestration.pipelines.white_dwarfs.grid import TemplateGrid  # noqa: E402
 
 Array = NDArray[np.floating[Any]]
 Spectrum = tuple[Array, Array, Array]

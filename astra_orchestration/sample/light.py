@@ -1,6 +1,6 @@
 """What reaches the detector: the light of a star at some velocity, sky, noise, and pixels that are lost.
 
-White dwarfs have the flux of `corv.templates.da_flux`, which is as seen at the resolution of BOSS; the lines
+White dwarfs have the flux of `white_dwarfs.family.da_flux`, which is as seen at the resolution of BOSS; the lines
 of other stars are made with at least that width. Fluxes are in 1e-17 erg/s/cm2/Angstrom, wavelengths in
 vacuum Angstrom. The noise is that of photons of star and sky through a throughput with two arms, and of
 reading out, scaled so that the median S/N is the wanted one; the inverse variances tell the noise that was
@@ -13,8 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from astra_orchestration.pipelines.corv.fit import SPEED_OF_LIGHT
-from astra_orchestration.pipelines.corv.templates import BOSS_RESOLUTION, black_body, da_flux
+from astra_orchestration.pipelines.white_dwarfs.family import black_body, da_flux
+from astra_orchestration.pipelines.white_dwarfs.fit import SPEED_OF_LIGHT
+from astra_orchestration.pipelines.white_dwarfs.grid import BOSS_RESOLUTION
 from astra_orchestration.sample.stars import Star, Visit
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 
 from astra_models.fits.header import CardValue
 from astra_models.fits.written_header import header, primary_cards, table_hdu
-from astra_orchestration.pipelines.corv.templates import BOSS_RESOLUTION
+from astra_orchestration.pipelines.white_dwarfs.grid import BOSS_RESOLUTION
 from astra_orchestration.sample.light import (
     FWHM_OF_SIGMA,
     LOG_START,

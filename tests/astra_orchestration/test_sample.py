@@ -14,7 +14,7 @@ from astra_models.errors import MissingPixelsError, SampleError
 from astra_models.ingest import ingest_spectra
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.source import Source
-from astra_orchestration.pipelines.corv.templates import da_flux
+from astra_orchestration.pipelines.white_dwarfs.family import da_flux
 from astra_orchestration.sample import SampleSummary, make_sample
 from astra_orchestration.sample.stars import draw_star
 

@@ -1,6 +1,6 @@
 """Corv: radial velocities of DA white dwarfs from BOSS visit spectra.
 
-`fit` has the measurement itself and `templates` the model spectra, both without a database; here they are
+The measurement itself and the model spectra are in `pipelines.white_dwarfs`, without a database; here they are
 joined to the survey's tables.
 """
 
@@ -14,9 +14,10 @@ from typing import Any
 from astra_models.analysis.task import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-
-from .fit import CorvFit, fit_spectrum
-from .templates import TemplateError, TemplateGrid, balmer_family, load_grid
+from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
+from astra_orchestration.pipelines.white_dwarfs.files import load_grid
+from astra_orchestration.pipelines.white_dwarfs.fit import CorvFit, fit_spectrum
+from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
 
 __all__ = ["CorvFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
 
@@ -31,15 +32,15 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iter
     Chi-squared of DA templates with a local linear continuum around H-alpha to H-epsilon is searched over
     velocity, temperature and gravity, then refined by least squares; errors come from the curvature at the
     minimum. The method follows Chandra et al. (2020, MNRAS 497, 2688) and Corv (Arseneau et al. 2024); see
-    `fit.fit_spectrum`.
+    `white_dwarfs.fit.fit_spectrum`.
 
     Parameters
     ----------
     spectra : iterable of BossVisitSpectrum
         Visit spectra; wavelengths in vacuum Angstrom, flux in 1e-17 erg/s/cm2/Angstrom.
     grid : Path, optional
-        A template grid, see `templates.load_grid`; by default the built-in analytic family, which is made for the
-        sample survey.
+        A template grid, see `white_dwarfs.files.load_grid`; by default the built-in analytic family, which is made
+        for the sample survey.
 
     Yields
     ------

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from astra_models.errors import AstraError
-from astra_orchestration.pipelines.corv.fit import CorvFit, SpectrumError, fit_spectrum
-from astra_orchestration.pipelines.corv.templates import TemplateError, TemplateGrid, da_flux, load_grid
+from astra_orchestration.pipelines.white_dwarfs.family import da_flux
+from astra_orchestration.pipelines.white_dwarfs.files import load_grid
+from astra_orchestration.pipelines.white_dwarfs.fit import CorvFit, SpectrumError, fit_spectrum
+from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
 
 BOSS = 10 ** (3.5563 + 1e-4 * np.arange(4648))
 SPEED_OF_LIGHT = 299_792.458

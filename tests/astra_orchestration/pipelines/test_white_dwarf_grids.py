@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 from astra_models.errors import AstraError
-from astra_orchestration.pipelines.corv.templates import (
-    TemplateError,
-    TemplateGrid,
-    balmer_family,
-    da_flux,
-    load_grid,
-)
+from astra_orchestration.pipelines.white_dwarfs.family import balmer_family, da_flux
+from astra_orchestration.pipelines.white_dwarfs.files import load_grid
+from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
 
 H_ALPHA, H_BETA = 6564.6, 4862.7
 WAVELENGTH = np.arange(3800.0, 6900.0, 0.5)

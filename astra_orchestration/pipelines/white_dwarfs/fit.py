@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import AstraError
 
-from .templates import LOG_STEP, Array, TemplateError, TemplateGrid, balmer_family
+from .family import balmer_family
+from .grid import LOG_STEP, TemplateError, TemplateGrid
+from .splines import Array
 
 SPEED_OF_LIGHT = 299_792.458
 """Speed of light in vacuum (km/s)."""
