@@ -9,8 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sdsstools.configuration import Configuration
-
 from astra_models.configuration_file import find_user_file, is_connection_string, read_yaml, shown_path
 from astra_models.errors import ConfigurationError, MissingFileError
 from astra_models.fits.door import LARGEST_SPECTRUM
@@ -43,6 +41,8 @@ def read_configuration() -> Mapping[str, Any]:
     ConfigurationError
         If a file can't be read.
     """
+    from sdsstools.configuration import Configuration
+
     default = read_yaml(Path(__file__).parent / "etc" / "astra.yml")
     user = find_user_file("astra")
     return Configuration(None if user is None else read_yaml(user), base_config=default)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sdsstools.configuration import DEFAULT_PATHS, merge_config
 
 from astra_models.errors import ConfigurationError
 
@@ -75,6 +74,8 @@ def find_user_file(name: str) -> str | None:
     variable = f"{name.upper()}_CONFIG_PATH"
     if variable in os.environ:
         return os.environ[variable]
+    from sdsstools.configuration import DEFAULT_PATHS
+
     places = (os.path.expanduser(place.format(name=name) + suffix) for place in DEFAULT_PATHS for suffix in SUFFIXES)
     return next(filter(os.path.exists, places), None)
 
@@ -100,6 +101,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     text = _text_of(path)
     content = _load(path, text)
     if base := _base_of(path, text):
+        from sdsstools.configuration import merge_config
+
         return merge_config(_load(base, _text_of(base)), content)
     return content
 

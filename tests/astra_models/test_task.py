@@ -1,5 +1,6 @@
 """Pipelines: generators of results, timed, and called again for what they didn't answer."""
 
+import gc
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Optional, Union
@@ -84,6 +85,20 @@ def test_results_need_not_be_written(spectra: list[BossVisitSpectrum]) -> None:
 def test_a_pipeline_is_tested_without_a_database() -> None:
     (result,) = plain.function([BossVisitSpectrum(spectrum_pk=1, source_pk=2)])
     assert (result.teff, result.spectrum_pk) == (5_000, 1)
+
+
+def test_a_run_takes_back_what_it_kept_from_the_garbage_collector_and_nothing_of_its_callers(
+    spectra: list[BossVisitSpectrum],
+) -> None:
+    gc.unfreeze()
+    assert answered(plain(spectra)) == keys(spectra)
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        assert answered(plain(spectra)) == keys(spectra)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.lesson(38)
