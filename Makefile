@@ -34,13 +34,14 @@ dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT
 	@exec $(BIN)/astra ui --port $(PORT)
 
 test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slurm: $(VENV)/test.stamp  ## the engine and whole runs on a Slurm of its own; root, and Debian's packages (about 10 minutes)
 	ASTRA_SLURM=1 $(BIN)/pytest tests/slurm $(ARGS)
 
 soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files, 10,000 runs (about 30 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)
+	ASTRA_SOAK=1 $(BIN)/pytest -m campaign --ignore tests/faults $(ARGS)
 
 lint: $(VENV)/lint.stamp  ## style, types, the layers of imports, the complexity of functions
 	$(BIN)/ruff check .

@@ -65,6 +65,23 @@ USER_SETTINGS = (
 )
 
 
+# ---- which tests run, and when
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave campaigns to ``make soak``, and begin with real processes: several test runners end together then."""
+    campaigns = [item for item in items if item.get_closest_marker("campaign")]
+    for item in campaigns:
+        if not item.get_closest_marker("campaign").kwargs.get("quick"):
+            raise pytest.UsageError(f"{item.nodeid}: the marker campaign needs a quick='...'")
+    if os.environ.get("ASTRA_SOAK") != "1":
+        config.hook.pytest_deselected(items=campaigns)
+        items[:] = [item for item in items if item not in set(campaigns)]
+    slow = ("tests/faults", "tests/astra_orchestration")
+    items.sort(key=lambda item: not item.nodeid.startswith(slow))
+
+
 # ---- which back ends a test runs on
 
 

@@ -29,6 +29,8 @@ CODE_SERVER = ("-m", "dagster", "code-server", "start", "--module-name", DEFINIT
 DAEMON = ("-m", "dagster._daemon", "run", "--log-level", "error", "--code-server-log-level", "warning")
 WEB_SERVER = ("-m", "astra_orchestration.cli", "web", "--quiet")
 WITHOUT_TELEMETRY = {"DAGSTER_DISABLE_TELEMETRY": "1"}
+PATIENT = {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "900"}
+"""Dagster gives up a sensor after a minute. What is due among ten million spectra takes longer, when all is asked."""
 WORKSPACE = """load_from:
   - grpc_server:
       socket: {socket}
@@ -167,7 +169,7 @@ class Processes:
             [sys.executable, *arguments],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
-            env=os.environ | WITHOUT_TELEMETRY,
+            env=PATIENT | os.environ | WITHOUT_TELEMETRY,
         )
         if self._note is not None:
             self._note.add(name, identity(child.pid) or str(child.pid))

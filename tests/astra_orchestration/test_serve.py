@@ -280,6 +280,17 @@ def test_a_run_with_a_password_fails_without_telling_it(ui: subprocess.Popen[byt
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc, which only Linux has")
+def test_a_sensor_may_take_longer_than_the_minute_that_dagster_gives_it(
+    ui: subprocess.Popen[bytes], environment: dict[str, str]
+) -> None:
+    note = json.loads((Path(environment["DAGSTER_HOME"]) / "astra-ui.json").read_text())
+    daemon = Path("/proc", note["children"]["daemon"].split()[0], "environ").read_text()
+    variables = dict(line.split("=", 1) for line in daemon.split("\0") if "=" in line)
+    asked = "from dagster._grpc.utils import default_sensor_grpc_timeout; print(default_sensor_grpc_timeout())"
+    said = subprocess.run([sys.executable, "-c", asked], env=variables, capture_output=True, text=True, check=True)
+    assert int(said.stdout) == 900
+
+
 def test_a_code_server_that_is_killed_comes_back_and_runs_are_launched(
     ui: subprocess.Popen[bytes], port: int, environment: dict[str, str], folder: Path
 ) -> None:
