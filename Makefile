@@ -34,7 +34,7 @@ dev: $(VENV)/run.stamp $(VAR)/dagster/dagster.yaml  ## the Dagster UI only (PORT
 	@exec $(BIN)/astra ui --port $(PORT)
 
 test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POSTGRES=<dsn> for a server of your own)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slurm: $(VENV)/test.stamp  ## the engine and whole runs on a Slurm of its own; root, and Debian's packages (about 10 minutes)
 	ASTRA_SLURM=1 $(BIN)/pytest tests/slurm $(ARGS)

@@ -94,6 +94,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _backends(test: pytest.Item) -> list[str]:
     chosen = list(BACKENDS)
+    if test.get_closest_marker("long_on_each"):
+        chosen.remove("postgresql")
     for kind in ("postgresql", "sqlite"):
         for mark in test.iter_markers(f"{kind}_only"):
             if not mark.kwargs.get("reason"):

@@ -15,6 +15,8 @@ from astra_models.products.fits import rows as fits_rows
 from astra_models.products.query import select_model
 from astra_models.source import Source
 
+pytestmark = pytest.mark.long_on_each
+
 FEW = 1000
 MANY = 8 * FEW
 

@@ -36,6 +36,8 @@ from astra_models.upsert import upsert
 from tests.conftest import SCHEMA, _bound
 from tests.fits_readers import opened
 
+pytestmark = pytest.mark.long_on_each
+
 OF_ASTRA = {"v_astra": 9000}
 SHARED = {"release": "dr19", "telescope": "apo25m"}
 VISIT = {"plate": "1", "mjd": 59_000, "fiber": 3, "field": "f", "prefix": "ap", "apred": "1.3", "reduction": ""}

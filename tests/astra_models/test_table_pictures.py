@@ -23,6 +23,8 @@ from astra_models.quality.pictures import Picture, draw_pictures, sky
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 Columns = Mapping[str, np.ndarray]
 

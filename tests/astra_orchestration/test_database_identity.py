@@ -21,6 +21,8 @@ from astra_orchestration.assets.pipelines import pipeline_asset
 from astra_orchestration.resources import resources_for
 from tests.conftest import make_boss_visits
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 

@@ -29,6 +29,8 @@ from astra_orchestration.automation.version_sensor import version_sensor
 from astra_orchestration.resources import resources_for
 from tests.conftest import make_boss_visits
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 Said = dg.RunRequest | str
 

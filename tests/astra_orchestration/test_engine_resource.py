@@ -19,6 +19,8 @@ from astra_orchestration.engines.choosing import configured_engine
 from astra_orchestration.resources import EngineResource, io_manager, resources_for
 from tests import fragile
 
+pytestmark = pytest.mark.long_on_each
+
 naps = pipeline_asset(fragile.naps)
 
 

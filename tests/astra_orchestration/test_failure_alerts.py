@@ -22,6 +22,8 @@ from astra_orchestration.definitions import defs
 from tests.astra_orchestration.alert_servers import HookServer, MailServer, served
 from tests.launched import open_runs
 
+pytestmark = pytest.mark.long_on_each
+
 CHECKOUT = Path(__file__).parents[2]
 SECRET = "swordfish-of-the-database"
 STATUS = dg.DagsterRunStatus

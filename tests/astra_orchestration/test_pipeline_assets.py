@@ -18,6 +18,8 @@ from astra_models.source import Source
 from astra_orchestration.assets.pipelines import PipelineRunConfig, all_pipeline_assets, pipeline_asset
 from astra_orchestration.resources import resources_for
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 

@@ -22,6 +22,8 @@ from astra_orchestration.assets.pipelines import PipelineRunConfig, pipeline_ass
 from astra_orchestration.checks.links import launchpad_link
 from astra_orchestration.resources import resources_for
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 NAMES = ["coverage", "rejected", "distribution", "physical_range", "integrity", "freshness"]
 

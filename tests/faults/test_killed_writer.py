@@ -18,7 +18,7 @@ def test_kill_9_leaves_whole_batches_and_a_rerun_completes_them(
     target: dict[str, Any], full_length: bool, figures: Any
 ) -> None:
     clock = random.Random(9)
-    kills, interrupted = (200 if full_length else 10), 0
+    kills, interrupted = (200 if full_length else 4), 0
     duration = _time_of_a_whole_run(target)
     for attempt in range(kills):
         process = Ingestion(target, N_ROWS, BATCH, f"run {attempt}").start()

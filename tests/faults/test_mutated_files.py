@@ -110,7 +110,7 @@ def assert_each_alone(outcomes: Outcomes, title: str, figures: Any) -> None:
 
 def test_files_of_spectra(spectra: Sequence[str], tmp_path: Path, full_length: bool, figures: Any) -> None:
     options = {"originals": spectra[1:], "good": spectra[0], "folder": str(tmp_path)}
-    n_files, seed = (16_000, 2) if full_length else (700, 1)
+    n_files, seed = (16_000, 2) if full_length else (350, 1)
     assert_each_alone(in_two_processes(n_files, seed=seed, **options), "spectra", figures)
 
 
@@ -118,18 +118,18 @@ def test_files_of_spectra_into_postgresql(
     spectra: Sequence[str], tmp_path: Path, full_length: bool, figures: Any, parameters: Any, administrator: Any
 ) -> None:
     administrator.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    first, last = (20_000, 24_000) if full_length else (1000, 1100)
+    first, last = (20_000, 24_000) if full_length else (1000, 1050)
     options = {"originals": spectra[1:], "good": spectra[0], "folder": str(tmp_path), "target": parameters}
     assert_each_alone(finish(Reading(first=first, last=last, **options).start()), "spectra, PostgreSQL", figures)
 
 
 def test_tables_of_the_survey(summaries: Sequence[str], tmp_path: Path, full_length: bool, figures: Any) -> None:
     options = {"originals": summaries, "folder": str(tmp_path), "as_tables": True}
-    n_files, seed = (4000, 2) if full_length else (200, 1)
+    n_files, seed = (4000, 2) if full_length else (100, 1)
     assert_each_alone(in_two_processes(n_files, seed=seed, **options), "tables", figures)
 
 
 def test_tables_with_a_mapping(mapped: Sequence[str], tmp_path: Path, full_length: bool, figures: Any) -> None:
     options = {"originals": mapped, "folder": str(tmp_path), "as_tables": True, "mapping": STARS}
-    n_files, seed = (4000, 2) if full_length else (300, 1)
+    n_files, seed = (4000, 2) if full_length else (150, 1)
     assert_each_alone(in_two_processes(n_files, bombs=False, seed=seed, **options), "tables with a mapping", figures)
