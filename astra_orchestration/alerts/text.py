@@ -19,7 +19,7 @@ class Alert:
     Parameters
     ----------
     kind : str
-        ``step_failed``, ``check_failed``, ``run_died``, ``summary`` or ``test``.
+        ``step_failed``, ``check_failed``, ``run_died``, ``summary``, ``test``, or a kind of `troubles.Trouble`.
     subject : str
         What happened, as one line.
     what, why, what_to_do : str
