@@ -1,5 +1,7 @@
 """Ticks that fail and daemons that don't beat are told of, also when nobody is left inside to tell it."""
 
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ from typer.testing import CliRunner
 from astra_orchestration.alerts import troubles
 from astra_orchestration.automation.tick_alerts import tick_alert_sensor
 from astra_orchestration.cli.main import app
-from tests.astra_orchestration.alert_servers import HookServer, served
+from tests.astra_orchestration.alert_servers import HookServer, MailServer, served
 from tests.services import ROOT, Services, bare_environment
 from tests.slurm.cluster import wait_until
 
@@ -167,6 +169,26 @@ def test_a_schedule_that_failed_is_told_until_it_ticks_well(
     assert look(watched, cursor)[0] == "1 troubles, 0 alerts delivered"
     tick(watched, SKIPPED, 60)
     assert look(watched, cursor)[0] == "0 troubles, 0 alerts delivered"
+
+
+def test_each_adapter_tells_the_same(
+    watched: dg.DagsterInstance, hook: HookServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told by a command.txt"
+    appends = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())"
+    monkeypatch.setenv("ASTRA_ALERT_COMMAND", f"{sys.executable} -c {shlex.quote(appends)}")
+    monkeypatch.setenv("ASTRA_UI_ADDRESS", "https://astra.example.org")
+    with served(MailServer()) as mail:
+        monkeypatch.setenv("ASTRA_ALERT_MAIL_TO", "night@example.org")
+        monkeypatch.setenv("ASTRA_ALERT_SMTP_HOST", "127.0.0.1")
+        monkeypatch.setenv("ASTRA_ALERT_SMTP_PORT", str(mail.port))
+        tick(watched, FAILURE, 10)
+        assert look(watched)[0] == "1 troubles, 3 alerts delivered"
+        [message], [sent] = mail.got, hook.got
+    lines = sent["text"].splitlines()
+    assert message.get_content().splitlines() == told.read_text().splitlines() == lines
+    assert "Why:      ValueError: there is no calendar" in lines
+    assert "Page:     https://astra.example.org/automation/tests.troubled_location/schedules/monthly" in lines
 
 
 def test_one_that_fails_now_and_then_is_one_trouble(watched: dg.DagsterInstance, hook: HookServer) -> None:
