@@ -40,6 +40,7 @@ with without_collection():
     from astra_orchestration.automation.retries import retry_job
     from astra_orchestration.automation.run_sweep import run_sweep_sensor
     from astra_orchestration.automation.schedules import nightly_job, nightly_schedule
+    from astra_orchestration.automation.tick_alerts import tick_alert_sensor
     from astra_orchestration.automation.version_sensor import version_sensor
     from astra_orchestration.resources import shared_resources
 
@@ -66,7 +67,7 @@ with without_collection():
             schedules=[nightly_schedule, prune_runs_schedule],
             sensors=[
                 *(version_sensor(of_pipelines), product_sensor, result_file_sensor),
-                *(run_sweep_sensor, failure_alert_sensor, nightly_summary_sensor),
+                *(run_sweep_sensor, failure_alert_sensor, tick_alert_sensor, nightly_summary_sensor),
             ],
             # A run is one process: whatever kills it kills its steps, which would go on writing otherwise.
             executor=dg.in_process_executor,

@@ -7,6 +7,7 @@ Ratios are of rounds in which both take turns, each in a process of its own.
 
 import argparse
 import http.client
+import json
 import os
 import resource
 import signal
@@ -16,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from _figures import write_figures
 
@@ -27,6 +29,10 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PATIENCE = 120.0  # seconds
 BARE = "import dagster as dg\n@dg.asset\ndef one() -> None: ...\n"
+LOCATIONS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
+LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+STEPS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { stepStats { startTime } } } }"
 QUIET = "telemetry: {enabled: false}\n"
 RUN = """
 import sys, time
@@ -89,8 +95,23 @@ def nothing_due(rounds: int) -> Iterator[Figure]:
     yield Figure("its events, checks included", found[-1][-1], "< 60", "< 60")
 
 
+def launches(rounds: int) -> Iterator[Figure]:
+    """Measure the time from a launch in the UI to the first step of its run, and compare it with that of one asset."""
+    ratios, times = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "bare.py").write_text(BARE)
+            bare = seconds_to_first_step(Path(folder), "one", "dagster", "dev", "-f", "bare.py", "--port")
+        with tempfile.TemporaryDirectory() as folder:
+            run_quietly([str(BIN / "astra"), "init"], {"ASTRA_DATABASE_PATH": str(Path(folder) / "a.db")})
+            times.append(seconds_to_first_step(Path(folder), "rocket", "astra", "ui", "--port"))
+        ratios.append(times[-1] / bare)
+    what = "from a launch to the first step, against one asset under `dagster dev`"
+    yield Figure(what, f"{statistics.median(ratios):.2f} ({statistics.median(times):.1f} s)", "", "")
+
+
 FIGURES: Mapping[str, Callable[[int], Iterator[Figure]]] = {
-    function.__name__: function for function in (imports, answers, nothing_due)
+    function.__name__: function for function in (imports, answers, launches, nothing_due)
 }
 
 
@@ -113,6 +134,48 @@ def run_quietly(command: list[str], environment: Mapping[str, str]) -> str:
 
 def seconds_to_answer(home: Path, program: str, *arguments: str) -> float:
     """Start a UI, and give the seconds until it answers."""
+    with answering(home, program, *arguments) as (_, seconds):
+        return seconds
+
+
+def seconds_to_first_step(home: Path, asset: str, program: str, *arguments: str) -> float:
+    """Start a UI, launch a run of an asset, and give the seconds from the launch to the start of its step."""
+    with answering(home, program, *arguments) as (port, _):
+        found = until(lambda: ask(port, LOCATIONS)["repositoriesOrError"].get("nodes"), "the code isn't loaded")
+        selector = {
+            "repositoryLocationName": found[0]["location"]["name"],
+            "repositoryName": found[0]["name"],
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": [asset]}],
+        }
+        began = time.time()
+        launched = ask(port, LAUNCH, params={"selector": selector, "runConfigData": {}})["launchRun"]
+        if "run" not in launched:
+            raise SystemExit(str(launched))
+
+        def first_step() -> float | None:
+            steps = ask(port, STEPS, id=launched["run"]["runId"])["runOrError"]["stepStats"]
+            return next((step["startTime"] for step in steps if step["startTime"]), None)
+
+        return until(first_step, "the run doesn't start") - began
+
+
+Found = TypeVar("Found")
+
+
+def until(what: Callable[[], Found | None], otherwise: str) -> Found:
+    """Ask until there is an answer."""
+    began = time.perf_counter()
+    while not (found := what()):
+        if time.perf_counter() > began + PATIENCE:
+            raise SystemExit(otherwise)
+        time.sleep(0.1)
+    return found
+
+
+@contextmanager
+def answering(home: Path, program: str, *arguments: str) -> Iterator[tuple[int, float]]:
+    """Start a UI; give its port and the seconds until it answered."""
     (home / "dagster.yaml").write_text(QUIET)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -123,7 +186,16 @@ def seconds_to_answer(home: Path, program: str, *arguments: str) -> float:
             if time.perf_counter() > began + PATIENCE:
                 raise SystemExit(f"{program} doesn't answer")
             time.sleep(0.05)
-        return time.perf_counter() - began
+        yield port, time.perf_counter() - began
+
+
+def ask(port: int, query: str, **variables: object) -> dict[str, Any]:
+    """Ask a UI by GraphQL."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    headers = {"Content-Type": "application/json", "Host": f"localhost:{port}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -39,13 +39,19 @@ class Runs(NamedTuple):
     instance: dg.DagsterInstance
     workspace: WorkspaceProcessContext
 
-    def launch(self, job: str, **tags: str) -> str:
+    def launch(self, job: str, config: Mapping[str, object] | None = None, **tags: str) -> str:
         """Launch a run, and give its id."""
-        run = self.make(job, **tags)
+        run = self.make(job, config, **tags)
         self.instance.launch_run(run.run_id, self.workspace.create_request_context())
         return run.run_id
 
-    def make(self, job: str, **tags: str) -> dg.DagsterRun:
+    def submit(self, job: str, config: Mapping[str, object] | None = None, **tags: str) -> str:
+        """Put a run into the queue, as the launchpad does, and give its id."""
+        run = self.make(job, config, **tags)
+        self.instance.submit_run(run.run_id, self.workspace.create_request_context())
+        return run.run_id
+
+    def make(self, job: str, config: Mapping[str, object] | None = None, **tags: str) -> dg.DagsterRun:
         """Make a run that isn't launched."""
         context = self.workspace.create_request_context()
         [location] = context.code_locations
@@ -55,7 +61,7 @@ class Runs(NamedTuple):
             location,
             repository,
             repository.get_full_job(job),
-            run_config={},
+            run_config=dict(config or {}),
             tags=tags,
             op_selection=None,
             run_id=None,

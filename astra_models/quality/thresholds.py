@@ -8,7 +8,7 @@ from astra_models.configuration import kind_of, read_configuration, shown_key
 from astra_models.errors import ConfigurationError, did_you_mean
 from astra_models.quality.ranges import Range
 
-__all__ = ["Thresholds", "thresholds_for"]
+__all__ = ["Thresholds", "changed_thresholds", "thresholds_for"]
 
 SECTION = "quality"
 PIPELINES, RANGES = "pipelines", "ranges"
@@ -70,13 +70,15 @@ class Thresholds:
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
-def thresholds_for(pipeline: str) -> Thresholds:
-    """Give a pipeline's thresholds: those of all pipelines, and its own over them.
+def thresholds_for(pipeline: str, declared: Mapping[str, Any] | None = None) -> Thresholds:
+    """Give a pipeline's thresholds: those of all pipelines, its own over them, and those of its asset over both.
 
     Parameters
     ----------
     pipeline : str
         Its name, as in ``quality: pipelines:`` of the configuration.
+    declared : mapping, optional
+        Thresholds that its asset was declared with.
 
     Raises
     ------
@@ -86,11 +88,28 @@ def thresholds_for(pipeline: str) -> Thresholds:
     section = _mapping(SECTION, read_configuration().get(SECTION) or {})
     own = _mapping(f"{SECTION}: {PIPELINES}", section.get(PIPELINES) or {})
     common = {name: value for name, value in section.items() if name != PIPELINES}
-    found = _changed(Thresholds(), SECTION, common)
-    return _changed(found, f"{SECTION}: {PIPELINES}: {pipeline}", own.get(pipeline) or {})
+    found = changed_thresholds(Thresholds(), SECTION, common)
+    found = changed_thresholds(found, f"{SECTION}: {PIPELINES}: {pipeline}", own.get(pipeline) or {})
+    return changed_thresholds(found, f"thresholds of {pipeline}", declared or {})
 
 
-def _changed(before: Thresholds, where: str, section: object) -> Thresholds:
+def changed_thresholds(before: Thresholds, where: str, section: object) -> Thresholds:
+    """Give thresholds some of which are changed.
+
+    Parameters
+    ----------
+    before : Thresholds
+        Those that aren't named keep their values.
+    where : str
+        Where the others are written, for errors.
+    section : object
+        A mapping of names to values; of ``ranges`` the columns that are named are changed.
+
+    Raises
+    ------
+    ConfigurationError
+        If it has an unknown name, or a value that is none.
+    """
     values: dict[str, Any] = {}
     known = {each.name: int if each.type is int else float for each in fields(Thresholds) if each.name != RANGES}
     for name, value in _mapping(where, section).items():

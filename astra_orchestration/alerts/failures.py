@@ -12,7 +12,7 @@ from astra_orchestration.alerts.secrets import without_secrets
 from astra_orchestration.alerts.settings import AlertSettings
 from astra_orchestration.alerts.text import Alert
 
-__all__ = ["alert_of_failure"]
+__all__ = ["alert_of_failure", "cause_of"]
 
 _Said = tuple[str, str, str, str, str]
 """Kind, subject, what, why and remedy."""
@@ -132,7 +132,7 @@ class _Failure:
         )
 
     def _step(self, named: str) -> _Said:
-        why = " | ".join(f"{step}: {_cause(error)}" for step, error in list(self.steps.items())[:MOST_NAMED])
+        why = " | ".join(f"{step}: {cause_of(error)}" for step, error in list(self.steps.items())[:MOST_NAMED])
         others = f"; also a check failed: {_listed([c.check_name for c in self.checks])}" if self.checks else ""
         return (
             "step_failed",
@@ -170,7 +170,7 @@ def _last_words(events: Iterable[dg.DagsterEvent]) -> str:
     for event in events:
         data = event.event_specific_data  # none if the run was called failed from outside
         if isinstance(data, JobFailureData) and data.error is not None:
-            return _cause(data.error)
+            return cause_of(data.error)
         if event.message and (event.event_type == dg.DagsterEventType.RUN_FAILURE or EXITED in event.message):
             found.append(event.message)
     told = [words for words in dict.fromkeys(found) if not words.startswith(SAYS_NOTHING)]
@@ -181,11 +181,13 @@ def _named(error: SerializableErrorInfo, name: str) -> bool:
     return error.cls_name == name or (error.cause is not None and _named(error.cause, name))
 
 
-def _cause(error: SerializableErrorInfo | None) -> str:
+def cause_of(error: SerializableErrorInfo | None) -> str:
     """Give what a failure comes from, in one line: the first error that isn't one of Dagster's wrappers."""
     if error is None:
         return "no error is known"
-    while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
+    while error.cause is not None and (
+        (error.cls_name or "").startswith("Dagster") or error.message.startswith("dagster._")
+    ):
         error = error.cause
     return storable(error.message.strip(), SHOWN)
 

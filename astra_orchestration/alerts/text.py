@@ -19,7 +19,7 @@ class Alert:
     Parameters
     ----------
     kind : str
-        ``step_failed``, ``check_failed``, ``run_died``, ``summary`` or ``test``.
+        ``step_failed``, ``check_failed``, ``run_died``, ``summary``, ``test``, or a kind of `troubles.Trouble`.
     subject : str
         What happened, as one line.
     what, why, what_to_do : str
@@ -56,7 +56,7 @@ class Alert:
             "What": self.what,
             "Pipeline": ", ".join(self.pipelines),
             "Why": self.why,
-            "Run": self.url or self.run_id or "",
+            "Run" if self.run_id else "Page": self.url or self.run_id or "",
             "To do": self.what_to_do,
         }
         lines = [f"{f'{name}:':<10}{storable(value, LONGEST_LINE)}" for name, value in named.items() if value]

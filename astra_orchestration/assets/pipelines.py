@@ -7,7 +7,7 @@ are: `pipeline_asset` hands all that to Dagster, and adds the run configuration 
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -98,6 +98,7 @@ def pipeline_asset(
     keep_good: bool = False,
     engine: EngineResource | None = None,
     checks: bool | Sequence[Check] = True,
+    thresholds: Mapping[str, object] | None = None,
 ) -> dg.AssetsDefinition:
     """Make an asset of a pipeline.
 
@@ -120,6 +121,8 @@ def pipeline_asset(
     checks : bool or sequence of Check, optional
         Whether, or by which checks, the table is checked in the same step, once the results are written: by default
         all of `astra_models.quality`. Without checks, a direct call of the asset gives the `ResultStream` itself.
+    thresholds : mapping of str to object, optional
+        Thresholds of the checks, over those of the configuration.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def pipeline_asset(
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         if not made:
             return stream
-        return _checked(stream, Look(task, key, context.log, parameters_in(config, task), made))
+        return _checked(stream, Look(task, key, context.log, parameters_in(config, task), made, thresholds))
 
     _pipelines[results.node_def] = task
     return results

@@ -64,6 +64,18 @@ class PostgresSchema:
         )
         return [str(name) for (name,) in self._ask(query, (self.name,))]
 
+    def tables_in(self, file: Path) -> set[str]:
+        """Name the tables that a dump has.
+
+        Raises
+        ------
+        BackupError
+            If pg_restore can't read it.
+        """
+        lines = self._run("pg_restore", "--list", str(file)).splitlines()
+        found = (line.partition(" TABLE DATA ")[2].split() for line in lines if " TABLE DATA " in line)
+        return {words[1] for words in found if len(words) > 1}
+
     def dump(self, file: Path) -> None:
         """Write the schema into a file, as it is at one moment.
 

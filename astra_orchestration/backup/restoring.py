@@ -11,6 +11,9 @@ from astra_orchestration.backup.sqlite_files import put_back_sqlite
 
 __all__ = ["restore_backup"]
 
+OF_BOTH = {"pipeline_run", "event_logs"}
+"""A table of the results, and one of Dagster's."""
+
 
 def restore_backup(folder: Path, which: Collection[str] = BOTH, *, force: bool = False) -> Backup:
     """Put back what a backup has, after all of it was checked.
@@ -39,6 +42,8 @@ def restore_backup(folder: Path, which: Collection[str] = BOTH, *, force: bool =
         places.append((_fitting(results_place(), results), results))
     if records:
         places.append((_fitting(_dagster_place(), records), records))
+    if len(places) == 1:
+        _require_apart(*places[0], folder)
     if not force:
         for place, _ in places:
             _require_empty(place)
@@ -64,6 +69,17 @@ def _fitting(place: Path | PostgresSchema | DagsterFiles, parts: list[Part]) -> 
             f"{parts[0].name!r} (database.schema), or another database"
         )
     return place
+
+
+def _require_apart(place: Path | PostgresSchema | DagsterFiles, parts: list[Part], folder: Path) -> None:
+    """Make sure that a dump of one of the databases hasn't the other one in it, as of a schema that both have."""
+    if not isinstance(place, PostgresSchema):
+        return
+    if place.tables_in(folder / parts[0].file) >= OF_BOTH:
+        raise BackupError(
+            f"the schema {place.name!r} has the results and Dagster's records, so neither can be restored alone: "
+            "restore both, or give the results a schema of their own (database.schema) from the next backup on"
+        )
 
 
 def _require_empty(place: Path | PostgresSchema | DagsterFiles) -> None:

@@ -66,6 +66,8 @@ class Look:
         The run's values of the pipeline's parameters.
     checks : sequence of Check, optional
         Which checks are made.
+    thresholds : mapping of str to object, optional
+        Thresholds that the asset was declared with; they go before the configuration's.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Look:
         log: Log,
         parameters: Mapping[str, object] | None = None,
         checks: Sequence[Check] = CHECKS,
+        thresholds: Mapping[str, object] | None = None,
     ):
         self.pipeline = pipeline
         self.key = key
         self.log = log
         self.parameters = parameters
         self.checks = checks
+        self.thresholds = thresholds
         self.seconds = 0.0
         self._seen: tuple[TableNumbers, Thresholds] | None = None
         self._error: Exception | None = None
@@ -109,7 +113,7 @@ class Look:
         if self._seen is None and self._error is None:
             started = time.monotonic()
             try:
-                thresholds = thresholds_for(self.pipeline.name)
+                thresholds = thresholds_for(self.pipeline.name, self.thresholds)
                 self._seen = measure(self.pipeline, thresholds, self.parameters), thresholds
             except Exception as error:  # the rows are in: whatever it is, the run isn't lost for it
                 self._error = error

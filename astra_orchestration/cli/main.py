@@ -33,6 +33,7 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+from astra_orchestration.cli.watch import watch_commands
 from astra_orchestration.cli.web import web_commands
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ app.add_typer(status_commands)
 app.add_typer(explain_commands)
 app.add_typer(web_commands)
 app.add_typer(alerts_commands)
+app.add_typer(watch_commands)
 app.add_typer(backup_commands)
 
 

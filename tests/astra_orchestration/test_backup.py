@@ -9,13 +9,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import peewee
+import psycopg2
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from astra_models import base
@@ -23,6 +28,8 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.database.sql import quote
 from astra_models.source import Source
+from astra_orchestration.backup.places import dagster_records
+from astra_orchestration.backup.postgresql import PostgresSchema
 from astra_orchestration.cli.main import app
 from astra_orchestration.cli.running import noted
 
@@ -111,6 +118,84 @@ def test_both_databases_come_back_as_they_were(filled: peewee.Database, home: Pa
     Corv.from_spectrum(spectrum, v_astra=1, teff=1).save()  # sequences go on where they were
 
 
+@pytest.fixture
+def home_in_postgresql(
+    postgresql_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Give a DAGSTER_HOME whose records are in a PostgreSQL database of their own, with a run in it."""
+    pytest.importorskip("dagster_postgres", reason="the extra `postgres` isn't installed")
+    name = f"astra_test_{uuid.uuid4().hex[:12]}"
+    with closing(psycopg2.connect(**postgresql_server)) as server:
+        server.autocommit = True
+        server.cursor().execute(f'CREATE DATABASE "{name}"')
+        parameters = {"user": "postgres"} | postgresql_server | {"dbname": name}
+        where = "&".join(f"{key}={urllib.parse.quote(parameters[key], safe='')}" for key in ("host", "port"))
+        login = urllib.parse.quote(parameters["user"]) + (
+            ":" + parameters["password"] if "password" in parameters else ""
+        )
+        monkeypatch.setenv("DAGSTER_PG_URL", f"postgresql+psycopg2://{login}@/{name}?{where}")
+        settings = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
+        settings["storage"] = {"postgres": {"postgres_url": {"env": "DAGSTER_PG_URL"}}}
+        folder = tmp_path / "dagster"
+        folder.mkdir()
+        (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
+        monkeypatch.setenv("DAGSTER_HOME", str(folder))
+        run_once(folder)
+        yield folder
+        server.cursor().execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def records_of(home: Path) -> dict[str, list[str]]:
+    """Give every row of every table of Dagster's records in PostgreSQL."""
+    place = dagster_records(home)
+    assert isinstance(place, PostgresSchema)
+    with closing(psycopg2.connect(**dict(place.connection))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        found = {}
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'SELECT t::text FROM "{name}" t')
+            found[name] = sorted(row for (row,) in cursor.fetchall())
+        return found
+
+
+@pytest.mark.sqlite_only(reason="the results are left alone")
+def test_records_in_postgresql_come_back_as_they_were(
+    filled: peewee.Database, home_in_postgresql: Path, tmp_path: Path
+) -> None:
+    home = home_in_postgresql
+    before, runs = records_of(home), runs_of(home)
+    assert len(before["runs"]) == 1 and len(before["event_logs"]) > 5
+    assert run("backup", tmp_path / "b").exit_code == 0
+    later = run_once(home)
+    assert later in runs_of(home)
+
+    refused = run("restore", tmp_path / "b", "--only", "dagster")
+    assert refused.exit_code == 1 and "would be overwritten" in refused.stderr
+    assert later in runs_of(home)
+
+    restored = run("restore", tmp_path / "b", "--only", "dagster", "--force")
+    assert restored.exit_code == 0, restored.output + restored.stderr
+    assert records_of(home) == before
+    assert runs_of(home) == runs
+    again = run_once(home)  # sequences go on where they were
+    assert set(runs_of(home)) == {*runs, again}
+
+
+@pytest.mark.postgresql_only(reason="SQLite has a file for each")
+def test_of_a_schema_that_both_have_neither_is_restored_alone(
+    filled: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = base.bound_schema() or "public"
+    filled.execute_sql(f"CREATE TABLE {quote(schema)}.event_logs AS SELECT 1 AS id")
+    assert run("backup", tmp_path / "b", "--only", "results").exit_code == 0
+    Corv.delete().execute()
+    refused = run("restore", tmp_path / "b", "--only", "results", "--force")
+    assert refused.exit_code == 1
+    assert "neither can be restored alone" in refused.stderr
+    assert Corv.select().count() == 0
+    filled.execute_sql(f"DROP TABLE {quote(schema)}.event_logs")
+
+
 def test_one_of_them_can_be_left_alone(filled: peewee.Database, home: Path, tmp_path: Path) -> None:
     assert run("backup", tmp_path / "b").exit_code == 0
     Corv.delete().execute()
@@ -174,6 +259,8 @@ def copy(source, target):
     print('copied', flush=True)
     os.kill(os.getpid(), {int(signal.SIGKILL)})
 making.copy_sqlite = copy
+from astra_orchestration.backup.places import dagster_records
+from astra_orchestration.backup.postgresql import PostgresSchema
 from astra_orchestration.cli.main import app
 sys.argv = ['astra', 'backup', {str(tmp_path / "b")!r}]
 app()

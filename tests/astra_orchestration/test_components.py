@@ -14,10 +14,13 @@ from textwrap import dedent
 from typing import Any
 
 import dagster as dg
+import peewee
 import pytest
 
 from astra_models.errors import ConfigurationError
 from astra_orchestration.components import Pipeline
+from astra_orchestration.resources import resources_for
+from tests import fragile
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -122,7 +125,10 @@ def test_dagster_lists_the_component_and_checks_what_is_declared(run: Run, decla
 def test_it_runs_with_the_parameters_and_the_engine_that_are_declared(
     run: Run, declare: Callable[..., None], tmp_path: Path
 ) -> None:
-    declare(**WARM, name="warm", engine={"local": {"workers": 1}})
+    (tmp_path / "mine" / "checks.py").write_text(CHECK_OF_ONES_OWN)
+    checks = ["coverage", "physical_range", "mine.checks:plausible"]
+    thresholds = {"ranges": {"teff": [3000, 5000]}, "max_outside": 1}
+    declare(**WARM, name="warm", engine={"local": {"workers": 1}}, checks=checks, thresholds=thresholds)
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     for command in ("init", "sample --stars 2 --folder s", "ingest spectra s/visits/*.fits"):
         assert run("astra", *command.split()).returncode == 0
@@ -131,6 +137,63 @@ def test_it_runs_with_the_parameters_and_the_engine_that_are_declared(
     with closing(sqlite3.connect(tmp_path / "astra.db")) as connection:
         assert connection.execute("SELECT DISTINCT teff FROM rocket").fetchall() == [(6000.0,)]
         assert connection.execute("SELECT DISTINCT engine FROM pipeline_run").fetchall() == [("local",)]
+    assert {name: passed for name, (passed, _) in evaluations(tmp_path).items()} == {
+        "coverage": True,
+        "physical_range": False,
+        "plausible": True,
+    }
+
+
+PAGE = (ROOT / "docs" / "components.md").read_text()
+[CHECK_OF_ONES_OWN] = re.findall(r'```python title="brightness/checks.py"\n(.*?)```', PAGE, re.DOTALL)
+
+
+@pytest.mark.sqlite_only(reason="checks are tried on both elsewhere")
+def test_its_checks_and_their_thresholds_are_those_that_are_declared(
+    database: peewee.Database,
+    make_spectra: Any,
+    target: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The check of one's own is the one that the page shows."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "checks_of_ones_own.py").write_text(CHECK_OF_ONES_OWN)
+    make_spectra(3)
+
+    def failed(teff: float, checks: Any, **thresholds: Any) -> tuple[bool, dict[str, str | None]]:
+        """Run what is declared so; tell whether it succeeded, and what the failed checks said."""
+        declared = Pipeline(
+            task="tests.fragile:fragile", parameters={"teff": teff}, checks=checks, thresholds=thresholds
+        ).build_defs(None)  # pyright: ignore[reportArgumentType]  it isn't looked at
+        done = dg.materialize(list(declared.assets or ()), resources=resources_for(target), raise_on_error=False)  # pyright: ignore
+        assert {one.check_name for one in done.get_asset_check_evaluations()} == {
+            name.rpartition(":")[2] for name in checks or ()
+        }
+        return done.success, {
+            one.check_name: one.description for one in done.get_asset_check_evaluations() if not one.passed
+        }
+
+    names = ["coverage", "physical_range", "checks_of_ones_own:plausible"]
+    outside = {"physical_range": "3 results without a flag have values that no star has: teff"}
+    assert failed(6000, names) == (True, {})
+    assert failed(6000, names, ranges={"teff": [3000, 5000]}) == (False, outside)
+    assert failed(6000, names, ranges={"teff": [3000, 5000]}, max_outside=1) == (True, outside)
+    assert failed(20_000, names) == (False, {"plausible": "3 stars are hotter than 9000 K"})
+    make_spectra(1, mjd=fragile.RAISES)
+    [(_, coverage)] = [failed(6000, names)]
+    assert coverage.keys() == {"coverage"}
+    assert failed(6000, names, min_coverage=0.5) == (True, {})
+    assert failed(6000, False) == (True, {})
+
+
+def evaluations(home: Path) -> dict[str, tuple[bool, str | None]]:
+    """Give the checks of the latest run: whether they passed, and what they said."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        [latest] = instance.get_runs(limit=1)
+        entries = instance.all_logs(latest.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        made = [entry.get_dagster_event().asset_check_evaluation_data for entry in entries]
+    return {one.check_name: (one.passed, one.description) for one in made}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +206,13 @@ def test_it_runs_with_the_parameters_and_the_engine_that_are_declared(
         ({**WARM, "parameters": {"teff": "hot"}}, "the parameter teff takes"),
         ({**WARM, "engine": {"locl": {}}}, "locl"),
         ({**WARM, "schedule": "every night"}, "every night"),
+        ({**WARM, "checks": ["covrage"]}, "there is no check 'covrage'; did you mean coverage?"),
+        ({**WARM, "checks": ["nowhere:CHECK"]}, "install its package where Dagster's code server runs"),
+        ({**WARM, "checks": ["mine.pipeline:not_a_task"]}, "is no check; name an astra_models.quality.Check"),
+        ({**WARM, "checks": ["coverage", "coverage"]}, "two checks are called 'coverage'"),
+        ({**WARM, "thresholds": {"min_covrage": 1}}, "there is no threshold 'min_covrage'; did you mean min_coverage?"),
+        ({**WARM, "thresholds": {"min_coverage": "all"}}, "min_coverage is text; give a number"),
+        ({**WARM, "thresholds": {"ranges": {"tef": [0, 1]}}}, "there is no column 'tef'; did you mean teff"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(

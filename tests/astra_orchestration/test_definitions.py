@@ -77,6 +77,7 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "run_sweep_sensor",
         "product_sensor",
         "failure_alert_sensor",
+        "tick_alert_sensor",
         "nightly_summary_sensor",
     }
     assert {sensor["name"] for sensor in found["sensors"]} == sensors

@@ -191,6 +191,8 @@ def test_the_commands_of_the_units_make_a_deployment_that_runs_pipelines(deploym
         return all(daemon["healthy"] for daemon in found if daemon["required"])
 
     wait_for(healthy, deployment.said)
+    watched = wait_for(lambda: _watches(deployment), deployment.said)
+    assert "the daemon beats, sensors tick, and no tick fails" in watched.stdout
     selector = {
         "repositoryLocationName": location["name"],
         "repositoryName": "__repository__",
@@ -208,6 +210,14 @@ def test_the_commands_of_the_units_make_a_deployment_that_runs_pipelines(deploym
     assert status() == "SUCCESS", deployment.said()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         ask(port, LOCATIONS, host="evil.example.org")
+
+
+def _watches(deployment: Deployment) -> "subprocess.CompletedProcess[str] | None":
+    """Do what the timer does, without telling anybody; None as long as something is wrong."""
+    command = [word for word in deployment.command("astra-watch.service") if word != "--tell"]
+    environment = deployment.environment("astra-watch.service")
+    done = subprocess.run(command, env=environment, cwd=deployment.state, capture_output=True, text=True, timeout=60)
+    return done if done.returncode == 0 else None
 
 
 def test_the_command_of_the_backup_makes_one(deployment: Deployment) -> None:
@@ -235,7 +245,7 @@ def test_the_services_share_their_folders_user_and_socket() -> None:
     assert setting("astra-code.service", "RuntimeDirectoryMode") == "0700"
     for service in ("astra-daemon", "astra-web"):
         assert "--workspace /etc/astra/workspace.yaml" in setting(f"{service}.service", "ExecStart")
-    assert len({setting(f"{name}.service", "Environment") for name in (*SERVICES, "astra-backup")}) == 1
+    assert len({setting(f"{name}.service", "Environment") for name in (*SERVICES, "astra-backup", "astra-watch")}) == 1
 
 
 # ---- Dagster's settings
