@@ -128,7 +128,7 @@ def serve_until(operator: Operator, what: Callable[[], object]) -> None:
 
 
 @pytest.mark.campaign(
-    quick="test_database_identity, test_migrations and test_backup have the tables, the sensor's memory and the way back"
+    quick="test_database_identity, test_migrations and test_backup: tables, the sensor's memory, the way back"
 )
 def test_a_home_of_090_is_used_and_given_back(old: Operator) -> None:
     home = old.home
