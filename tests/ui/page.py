@@ -32,6 +32,7 @@ class Page:
         self.tab.watch()
         self.address = address
         self.pictures = pictures
+        self.expected = list(OF_DAGSTER)
         self.size(1400, 900)
 
     def size(self, width: int, height: int) -> None:
@@ -58,7 +59,7 @@ class Page:
 
     def complaints(self) -> list[str]:
         """Give the errors of the pages since this one was opened."""
-        return [said for said in self.tab.complaints() if not any(known in said for known in OF_DAGSTER)]
+        return [said for said in self.tab.complaints() if not any(known in said for known in self.expected)]
 
     def close(self) -> None:
         """Close it."""
@@ -128,17 +129,9 @@ class Page:
             time.sleep(0.2)
         return status
 
-    def count_of(self, name: str) -> int:
-        """Give a number of the metadata that the page of a run shows."""
-        return int(
-            self.tab.wait_for(
-                f"[...document.querySelectorAll('tr')].map(row => row.innerText.split(/\\s+/))"
-                f".find(([name]) => name === {json.dumps(name)})?.[1]"
-            )
-        )
-
     def checks(self) -> dict[str, str]:
         """Give the checks that the page of an asset lists, with how they ended."""
+        self.tab.wait_for("/Succeeded|Failed/.test(document.body.innerText)")
         lines = [line.strip() for line in self.tab.text().splitlines() if line.strip()]
         endings = ("Succeeded", "Failed", "Warning", "Not evaluated")
         return {lines[number - 1]: line for number, line in enumerate(lines) if line in endings}
@@ -158,6 +151,18 @@ class Page:
         self.tab.click(None, link)
 
     def dark(self) -> None:
-        """Choose the dark theme, in the settings."""
-        self.tab.click("Settings")
-        self.tab.wait_for_text("Theme")
+        """Have the page drawn for a desktop with dark windows: the UI follows the system's setting."""
+        self.tab.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+
+    def wait_for_status(self, wanted: str, patience: float = 30.0) -> None:
+        """Wait until the page of a run shows a status."""
+        until = time.monotonic() + patience
+        while (status := self.status()) != wanted:
+            assert time.monotonic() < until, f"{status}, not {wanted}"
+            time.sleep(0.1)
+
+    def numbers(self, asset: str) -> dict[str, str]:
+        """Give the metadata of an asset's latest event."""
+        self.open(f"/assets/{asset}?view=events", "Metadata")
+        rows = "[...document.querySelectorAll('tr')].map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+        return {name: value for name, value, *_ in self.tab.wait_for(f"{rows}.length > 5 && {rows}")}

@@ -1,6 +1,7 @@
 """What an operator does with the Dagster UI, in a real browser, with real runs on both databases."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ def target_in(text: str) -> str:
 
 
 def done_and_rejected(station: Station, pipeline: str) -> int:
-    return station.count(pipeline) + station.count("rejected_result", f"pipeline = '{pipeline}'")
+    return station.count(pipeline) + station.count("rejected_result", f"model = '{pipeline.title()}'")
 
 
 # ---- launches
@@ -45,14 +46,12 @@ def test_five_spectra_on_sqlite(page: Page, station: Station) -> None:
 
 
 def test_five_spectra_on_postgresql(page: Page, station: Station) -> None:
-    before = station.count("corv")
-    page.open_launchpad("corv")
+    before = station.count("slow")
+    page.open_launchpad("slowly")
     page.replace(ALL, (target_in(page.configuration()), f"target: {json.dumps(station.target())}\n"))
     page.launch()
     assert page.wait_for_end() == "Success"
-    assert page.count_of("due") == 5
-    assert station.count("corv") == before
-    assert station.count_in_postgresql("corv") + station.count_in_postgresql("rejected_result") == 5
+    assert (station.count_in_postgresql("slow"), station.count("slow")) == (5, before)
 
 
 def test_the_launchpad_says_what_is_wrong_with_a_database(page: Page) -> None:
@@ -64,13 +63,13 @@ def test_the_launchpad_says_what_is_wrong_with_a_database(page: Page) -> None:
 
 def test_a_run_shows_how_far_it_is_and_that_it_succeeded(page: Page) -> None:
     page.open_launchpad("slowly")
-    page.replace(("limit: 1000000000", "limit: 8"))
+    page.replace(("limit: 1000000000", "limit: 12"))
     page.launch()
-    page.shows("8 spectra are due", "of 8 done")
-    assert page.status() == "Started"
+    page.wait_for_status("Started", 60)
+    page.shows("of 12 done")
     page.picture("progress")
     assert page.wait_for_end() == "Success"
-    page.shows("8 inserted")
+    page.shows("12 inserted")
 
 
 # ---- what came out
@@ -89,8 +88,8 @@ def corv(station: Station, session_page: Page) -> None:
 
 
 def test_numbers_are_drawn_over_time(page: Page, corv: None) -> None:
-    page.open("/assets/corv", "Row count", "Plots")
-    page.tab.click("Plots", "button")
+    page.open("/assets/corv", "Columns", "Plots")
+    page.tab.click("Plots")
     page.shows("median teff (K)", "coverage")
     page.tab.wait_for("document.querySelectorAll('canvas').length > 5")
     page.tab.run("[...document.querySelectorAll('canvas')][0].scrollIntoView({block: 'start'}); 1")
@@ -110,12 +109,19 @@ def test_pictures_are_in_the_materialization(page: Page, corv: None) -> None:
 
 def test_columns_have_types_units_and_descriptions(page: Page) -> None:
     page.open("/assets/corv", "Columns")
-    row = "[...document.querySelectorAll('tr')].map(row => row.innerText.split(/\\s*\\n\\s*/).join(' '))"
-    rows = page.tab.wait_for(f"{row}.length > 10 && {row}")
-    [teff] = [text for text in rows if text.startswith("teff ")]
-    assert "unit: K" in teff and "real" in teff and "Effective temperature [K]" in teff
+    page.shows("Effective temperature [K]")
+    assert re.search(r"\nteff\s+unit: K\s+real\s+Effective temperature \[K\]", page.tab.text())
     page.tab.run("[...document.querySelectorAll('tr')].find(row => row.innerText.startsWith('teff')).scrollIntoView()")
     page.picture("columns")
+
+
+def test_in_dark(page: Page, corv: None) -> None:
+    page.open("/assets/corv", "Columns")
+    page.dark()
+    page.tab.wait_for("getComputedStyle(document.body).backgroundColor !== 'rgb(255, 255, 255)'")
+    page.open("/assets/corv?view=events", "Kiel diagram")
+    page.show_markdown("Kiel diagram")
+    page.picture("dark")
 
 
 # ---- checks, and what failed
@@ -157,33 +163,35 @@ def test_the_link_of_a_failed_check_leads_to_a_launchpad_that_is_filled_in(
     page.picture("retry")
     page.launch("Launch Run", "button")
     assert page.wait_for_end() == "Success"
-    page.shows("1 spectra are due")
-    assert station.count("rejected_result", "pipeline = 'rocket'") == 1  # its file is still broken
+    numbers = page.numbers("rocket")
+    assert (numbers["due"], numbers["rejected"]) == ("1", "1")  # its file is still broken
 
 
 # ---- runs that end otherwise
 
 
 def test_a_run_is_terminated(page: Page, station: Station) -> None:
+    before = station.count("slow")
     page.open_launchpad("slowly")
+    page.replace(("limit: 1000000000", "batch_size: 2"))
     page.launch()
-    page.shows("done,", patience=60)
+    wait_until(lambda: station.count("slow") > before, 60, "nothing is written")
     page.tab.click("Terminate", "button")
     page.tab.click("Terminate 1 run", "[role=dialog] button")
-    page.tab.wait_for("/Canceled/.test(document.body.innerText)")
-    page.tab.press("Escape", "Escape", 27)
+    page.tab.click("Done", "[role=dialog] button")
     assert page.wait_for_end() == "Canceled"
     written = station.count("slow")
     page.open("/assets/slowly?view=events", "Observed")
     page.picture("terminated")
     time.sleep(2)
-    assert station.count("slow") == written > 0
+    assert station.count("slow") == written > before
 
 
 def test_a_ghost_is_cleared_after_a_power_cut(page: Page, station: Station) -> None:
+    page.expected += ["net::ERR_CONNECTION_REFUSED", "Failed to fetch", "[Network error]"]
     page.open_launchpad("slowly")
     run_id = page.launch()
-    page.shows("done,", patience=60)
+    page.wait_for_status("Started", 60)
     station.kill()
     assert station.processes() == []
     station.start()
@@ -211,15 +219,6 @@ def test_the_graph(page: Page, corv: None) -> None:
     page.open("/assets/corv?view=lineage", "Graph depth")
     page.tab.wait_for("[...document.querySelectorAll('body *')].some(one => one.innerText === 'astraAllStarCorv')")
     page.picture("lineage")
-
-
-def test_in_dark(page: Page, corv: None) -> None:
-    page.open("/assets/corv", "Columns")
-    page.dark()
-    page.tab.wait_for("getComputedStyle(document.body).backgroundColor !== 'rgb(255, 255, 255)'")
-    page.open("/assets/corv?view=events", "Kiel diagram")
-    page.show_markdown("Kiel diagram")
-    page.picture("dark")
 
 
 def test_the_code_location_has_one_name(page: Page) -> None:
