@@ -31,7 +31,7 @@ def _origins(node: object) -> Iterator[Origin]:
         yield from _origins(node.lhs)
         yield from _origins(node.rhs)
     elif isinstance(node, peewee.Function):
-        for argument in node.arguments:
+        for argument in node.arguments or ():
             yield from _origins(argument)
     elif isinstance(node, peewee.WrappedNode):
         yield from _origins(node.node)

@@ -41,9 +41,7 @@ def code_of(made_by: type | Callable[..., Any]) -> dict[str, Any]:
     line = 1 if code is None else code.co_firstlineno
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # our Dagster is of one version
-        reference = dg.LocalFileCodeReference(
-            file_path=path, line_number=line, label=f"{made_by.__module__}.{made_by.__qualname__}"
-        )
+        reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=made_by.__qualname__)
         return {CODE: dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 

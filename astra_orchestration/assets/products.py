@@ -101,7 +101,7 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
     return written
 
 
-def _follows(kinds: list[dg.AssetKey]) -> dg.AutomationCondition[dg.AssetKey]:
+def _follows(kinds: list[dg.AssetKey]) -> dg.AutomationCondition[Any]:
     """Make the condition of a product of all kinds of spectra: it doesn't wait for those that there are none of."""
     if not kinds:
         return FOLLOWS
