@@ -211,7 +211,7 @@ def test_a_dropped_file_is_picked_up(page: Page, station: Station) -> None:
     page.open("/runs", "result_file")
     page.open("/assets/result_file?view=partitions", FILE)
     page.tab.click(FILE)
-    page.shows("Materialized in run", "rows per second")
+    page.shows("View all historical events (1)", "rows per second")
     page.picture("dropped")
 
 
