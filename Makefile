@@ -19,7 +19,7 @@ run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
 run dev: export ASTRA_SPECTRA := $(SPECTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-slurm soak lint bench docs clean
+.PHONY: help run dev test test-slurm test-ui soak lint bench docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
@@ -38,6 +38,9 @@ test: $(VENV)/test.stamp  ## the tests, on SQLite and PostgreSQL (ASTRA_TEST_POS
 
 test-slurm: $(VENV)/test.stamp  ## the engine and whole runs on a Slurm of its own; root, and Debian's packages (about 10 minutes)
 	ASTRA_SLURM=1 $(BIN)/pytest tests/slurm $(ARGS)
+
+test-ui: $(VENV)/test.stamp  ## the Dagster UI in Chromium, which has to be installed; pictures in var/ui (about 5 minutes)
+	ASTRA_UI=1 $(BIN)/pytest tests/ui $(ARGS)
 
 soak: $(VENV)/test.stamp  ## kills, cut connections, silent networks, restarts, writers at once, damaged files, 10,000 runs (about 30 minutes)
 	ASTRA_SOAK=1 $(BIN)/pytest tests/faults $(ARGS)

@@ -19,7 +19,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import joins
 from astra_models.products.fits.file import FitsReport, FitsTable, Progress, write_fits
 from astra_models.products.provenance import provenance
-from astra_models.products.query import Model, major_minor_of, of_version
+from astra_models.products.query import Model, OutColumn, major_minor_of, of_version
 from astra_models.products.spectrum_columns import ORIGINAL_VISITS, STARS, VISITS, SpectrumColumns
 from astra_models.source import Source
 from astra_models.version import installed_v_astra, version_integer_to_string
@@ -69,12 +69,15 @@ class ProductReport(NamedTuple):
         The file.
     elsewhere : int
         Results of the same version that are of other spectra, and so aren't in this product.
+    columns : tuple of OutColumn
+        The columns of its tables, table after table; `lineage.origins_of` says where each is from.
     """
 
     product: str
     version: str
     file: FitsReport
     elsewhere: int
+    columns: tuple[OutColumn, ...] = ()
 
 
 def products() -> dict[str, Product]:
@@ -142,7 +145,7 @@ def write_product(
     product = product_named(product) if isinstance(product, str) else product
     version = _version(product, v_astra)
     path = Path(folder) / f"{product.name}-{version_integer_to_string(version)}.fits.gz"
-    results = 0
+    results, columns = 0, []
 
     def tables() -> list[FitsTable]:
         nonlocal results
@@ -151,13 +154,14 @@ def write_product(
             raise NothingToWriteError(_nothing(product, version))
         for model in product.versioned:
             results += model.select().where(of_version(model, version)).count()
+        columns.extend(column for table in made for column in table.selection.columns)
         return made
 
     told = _told(product, version, run_id)
     written = write_fits(path, tables, told, overwrite=overwrite, progress=progress)
     is_of_results = any(issubclass(model, PipelineOutputMixin) for model in product.versioned)
     elsewhere = results - sum(written.rows.values()) if is_of_results else 0
-    return ProductReport(product.name, version_integer_to_string(version), written, elsewhere)
+    return ProductReport(product.name, version_integer_to_string(version), written, elsewhere, tuple(columns))
 
 
 def _of_pipeline(model: type[PipelineOutputMixin]) -> Iterator[Product]:

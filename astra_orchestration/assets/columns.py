@@ -1,6 +1,8 @@
 """A table's columns as Dagster shows them: types, units, descriptions, constraints."""
 
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dagster as dg
@@ -10,6 +12,7 @@ from astra_models.columns.headings import column_type
 from astra_models.fields import BitField
 
 TABLE_NAME = "dagster/table_name"
+CODE = "dagster/code_references"
 
 
 def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
@@ -18,8 +21,28 @@ def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
 
 
 def table_metadata(model: type[peewee.Model]) -> dict[str, Any]:
-    """Give the metadata of an asset that fills a model's table: the table's name and columns."""
-    return {"dagster/column_schema": column_schema(model), TABLE_NAME: model._meta.table_name}
+    """Give the metadata of an asset that fills a model's table: the table's name and columns, and where its code is."""
+    return {
+        "dagster/column_schema": column_schema(model),
+        TABLE_NAME: model._meta.table_name,
+        **code_of(model),
+    }
+
+
+def code_of(made_by: type | Callable[..., Any]) -> dict[str, Any]:
+    """Give the metadata by which the UI says where an asset's code is: the line of a function, or a class's module.
+
+    Nothing is read for it, as Dagster's `with_source_code_references` does: what is imported knows where it is from.
+    """
+    code = getattr(made_by, "__code__", None)
+    path = getattr(sys.modules.get(made_by.__module__), "__file__", None) if code is None else code.co_filename
+    if path is None:  # of somebody's prompt
+        return {}
+    line = 1 if code is None else code.co_firstlineno
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # our Dagster is of one version
+        reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=made_by.__qualname__)
+        return {CODE: dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 def keys_by_table(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> dict[str, dg.AssetKey]:

@@ -26,7 +26,7 @@ from astra_models.products.summary import products
 from astra_models.quality import CHECKS, Check
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
-from astra_orchestration.assets.columns import table_metadata
+from astra_orchestration.assets.columns import code_of, table_metadata
 from astra_orchestration.assets.parameters import parameters_in, say_if_redone, with_parameters
 from astra_orchestration.checks.looking import Look, check_specs
 from astra_orchestration.resources.database import DatabaseResource
@@ -146,7 +146,7 @@ def pipeline_asset(
         owners=list(owners),
         description=_description(task),
         code_version=f"{installed_version()}-{pipeline_version}",
-        metadata={**table_metadata(model), MODEL_METADATA: model.__name__},
+        metadata={**table_metadata(model), **_code_of(task), MODEL_METADATA: model.__name__},
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,
@@ -215,6 +215,11 @@ def _checked(stream: ResultStream[PipelineOutputMixin], look: Look) -> Iterator[
     stream.on_written = look.metadata
     yield dg.Output(stream)
     yield from look.results()
+
+
+def _code_of(task: Pipeline) -> dict[str, Any]:
+    function = getattr(task, "function", None)
+    return code_of(function) if inspect.isfunction(function) else {}
 
 
 def _upstream(task: Pipeline) -> list[dg.AssetKey]:

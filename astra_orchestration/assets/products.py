@@ -11,9 +11,13 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.stream import Pace
+from astra_models.columns.headings import column_type
 from astra_models.errors import NothingToWriteError
+from astra_models.products.lineage import origins_of
+from astra_models.products.query import OutColumn
 from astra_models.products.summary import FOLDER, Product, ProductReport, product_named, products, write_product
-from astra_orchestration.assets.columns import keys_by_table
+from astra_models.spectrum import SpectrumMixin
+from astra_orchestration.assets.columns import code_of, keys_by_table
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.identity import metadata_of_database
 
@@ -23,6 +27,7 @@ FOLDER_VARIABLE = "ASTRA_PRODUCTS"
 GROUP = "products"
 FOLLOWS = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 """When a product is written again: what it is made of is new, and isn't known to be wrong."""
+MISSING = dg.AutomationCondition.any_deps_missing()
 
 
 class ProductConfig(dg.Config):
@@ -57,7 +62,8 @@ def product_assets(upstream: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> li
 
 def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDefinition:
     """Make the asset of a product; `keys` are those of the assets that fill each table."""
-    tables = (model._meta.table_name for model in product.followed)
+    followed = {keys[table]: model for model in product.followed if (table := model._meta.table_name) in keys}
+    kinds = [key for key, model in followed.items() if issubclass(model, SpectrumMixin)]
     name = product.name
 
     @dg.asset(
@@ -66,8 +72,9 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
         kinds={"fits", "file"},
         owners=["team:astra"],
         description=product.description,
-        deps=[keys[table] for table in tables if table in keys],
-        automation_condition=FOLLOWS,
+        deps=list(followed),
+        metadata=code_of(product.tables),
+        automation_condition=_follows(kinds),
     )
     def written(
         context: dg.AssetExecutionContext, config: ProductConfig, database: DatabaseResource
@@ -88,10 +95,35 @@ def product_asset(product: Product, keys: dict[str, dg.AssetKey]) -> dg.AssetsDe
             context.log.warning(str(error))
             metadata = {"dagster/row_count": 0, "why there is no file": str(error)}
         else:
-            metadata = _metadata(report)
+            metadata = _metadata(report) | _columns(report.columns, keys)
         return dg.MaterializeResult(metadata=metadata_of_database(context.instance, context.asset_key, metadata))
 
     return written
+
+
+def _follows(kinds: list[dg.AssetKey]) -> dg.AutomationCondition[Any]:
+    """Make the condition of a product of all kinds of spectra: it doesn't wait for those that there are none of."""
+    if not kinds:
+        return FOLLOWS
+    return FOLLOWS.replace(MISSING, MISSING.ignore(dg.AssetSelection.assets(*kinds)))
+
+
+def _columns(columns: Iterable[OutColumn], keys: dict[str, dg.AssetKey]) -> dict[str, Any]:
+    """Say which columns a product has, and which columns of which tables each is from."""
+    by_name: dict[str, dg.TableColumn] = {}
+    found: dict[str, list[dg.TableColumnDep]] = {}
+    for column in columns:
+        tags = {"unit": column.unit} if column.unit else {}
+        by_name.setdefault(column.name, dg.TableColumn(column.name, column_type(column.field), tags=tags))
+        for table, origin in origins_of(column):
+            if table in keys and (dep := dg.TableColumnDep(keys[table], origin)) not in found.setdefault(
+                column.name, []
+            ):
+                found[column.name].append(dep)
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=list(by_name.values())),
+        "dagster/column_lineage": dg.TableColumnLineage(deps_by_column=found),
+    }
 
 
 def _metadata(report: ProductReport) -> dict[str, Any]:

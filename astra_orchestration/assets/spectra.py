@@ -23,10 +23,13 @@ from astra_orchestration.resources.writers import WRITERS
 if TYPE_CHECKING:
     from astra_models.ingest import IngestReport
 
+ROWS = "dagster/row_count"
 CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
 SAMPLE_FOLDER = "var/sample"
 REFUSED_SHOWN = 20
+WITHOUT_EVENT = "__source_asset_observation__"
+"""Metadata of an output that Dagster makes no materialization of; its own assets that are only observed have it."""
 
 
 class SampleSurveyConfig(dg.Config):
@@ -86,12 +89,17 @@ def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig)
     )
 
 
+def made_up() -> list[dg.AssetsDefinition]:
+    """Give the sample survey where no files of one's own are named: it has no place in the graph of a real survey."""
+    return [] if os.environ.get(SPECTRA_VARIABLE) else [sample_survey]
+
+
 @dg.multi_asset(
     name="catalogue",
     specs=[
         dg.AssetSpec(
             key=model._meta.table_name,
-            deps=[sample_survey],
+            deps=made_up(),
             group_name="catalogue",
             kinds={"python", "table"},
             owners=["team:astra"],
@@ -104,7 +112,7 @@ def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig)
 )
 def catalogue(
     context: dg.AssetExecutionContext, config: CatalogueConfig, database: DatabaseResource
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult | dg.AssetObservation | dg.Output[None]]:
     """Read files into the tables of sources and spectra; what is there already stays as it is."""
     from astra_models.ingest import ingest_spectra
 
@@ -127,7 +135,21 @@ def catalogue(
         metadata = _metadata(model, report)
         if model is Source and report.tables[model._meta.table_name].inserted:
             metadata |= sky_metadata(context.log)
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata_of_database(context.instance, key, metadata))
+        told = metadata_of_database(context.instance, key, metadata)
+        if metadata[ROWS]:
+            yield dg.MaterializeResult(asset_key=key, metadata=told)
+        else:
+            yield from _empty(key, told)
+
+
+def _empty(key: dg.AssetKey, metadata: dict[str, Any]) -> Iterator[dg.AssetObservation | dg.Output[None]]:
+    """Leave an observation of a table without rows, which is no green box in the graph.
+
+    Its output is given all the same: what isn't would have Dagster skip all pipelines that take this kind of spectra,
+    those that take other kinds, too.
+    """
+    yield dg.AssetObservation(asset_key=key, description="the table is empty", metadata=metadata)
+    yield dg.Output(None, key.to_python_identifier(), metadata={WITHOUT_EVENT: True})
 
 
 def _default_patterns() -> list[str]:
@@ -142,7 +164,7 @@ def _metadata(model: type[BaseModel], report: "IngestReport") -> dict[str, Any]:
         "updated": counts.updated,
         "unchanged": counts.unchanged,
         TABLE_NAME: qualified_name(model),
-        "dagster/row_count": model.select().count(),
+        ROWS: model.select().count(),
     }
     return metadata | _of_files(report) if model is Source else metadata
 

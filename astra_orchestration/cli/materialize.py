@@ -68,6 +68,7 @@ def materialize_everything(
     KeyboardInterrupt
         If the run was interrupted.
     """
+    from astra_orchestration.assets.spectra import catalogue
     from astra_orchestration.definitions import defs
 
     require_dagster_home()
@@ -93,7 +94,10 @@ def materialize_everything(
         )
     if any(map(_is_interrupt, result.all_events)):
         raise KeyboardInterrupt
-    done = {event.asset_key: event for event in result.get_asset_materialization_events()}
+    done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
+    for event in result.get_asset_observation_events():  # of an empty table of spectra there is nothing else
+        if event.asset_key in catalogue.keys:
+            done.setdefault(event.asset_key, event.asset_observation_data.asset_observation.metadata)
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
 
 
@@ -106,10 +110,10 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
     return landed, refused + [f"{count} of {asset}" for asset, count in of_results if count]
 
 
-def _outcome(key: dg.AssetKey, event: dg.DagsterEvent | None) -> Outcome:
-    if event is None:
+def _outcome(key: dg.AssetKey, metadata: Mapping[str, dg.MetadataValue] | None) -> Outcome:
+    if metadata is None:
         return Outcome(key.to_user_string(), {}, None, failed=True)
-    values = by_plain_names(event.materialization.metadata)
+    values = by_plain_names(metadata)
     counts = {name: values[name] for name in COUNTS if name in values}
     return Outcome(key.to_user_string(), counts, values.get("seconds"))
 

@@ -21,9 +21,12 @@ from graphql import (
 
 from astra_orchestration.resources.targets import check_target
 
-__all__ = ["check_launch"]
+__all__ = ["check_launch", "refusal_of"]
 
 RUN_CONFIG = "runConfigData"
+PREVIEW = "PreviewConfigQuery"
+"""What the launchpad asks while settings are typed."""
+PLACE = ("resources", "database", "config", "target")
 
 
 def check_launch(query: str, variables: object) -> None:
@@ -47,6 +50,33 @@ def check_launch(query: str, variables: object) -> None:
             settings = resource.get("config") if isinstance(resource, Mapping) else None
             if isinstance(settings, Mapping) and settings.get("target") is not None:
                 check_target(settings["target"], hosts=False)
+
+
+def refusal_of(error: Exception, operation: str | None) -> dict[str, Any] | None:
+    """Give the answer by which the launchpad shows what is wrong with a database's settings, while they are typed.
+
+    Parameters
+    ----------
+    error : Exception
+        What `check_launch` raised.
+    operation : str, optional
+        The name of the operation.
+
+    Returns
+    -------
+    dict or None
+        The answer to the launchpad's question; None if it was another one. To an error it would wait for ever.
+    """
+    if operation != PREVIEW:
+        return None
+    entries = [{"__typename": "EvaluationStackPathEntry", "fieldName": name} for name in PLACE]
+    told = {
+        "__typename": "RuntimeMismatchConfigError",
+        "reason": "RUNTIME_TYPE_MISMATCH",
+        "message": str(error),
+        "stack": {"__typename": "EvaluationStack", "entries": entries},
+    }
+    return {"data": {"isPipelineConfigValid": {"__typename": "RunConfigValidationInvalid", "errors": [told]}}}
 
 
 def _run_configs(query: str, variables: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

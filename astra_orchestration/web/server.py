@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from astra_models.errors import ConfigurationError
 from astra_orchestration.resources.writers import let_runs_share
 from astra_orchestration.web.guard import Guard
-from astra_orchestration.web.launches import check_launch
+from astra_orchestration.web.launches import check_launch, refusal_of
 
 __all__ = ["DEFINITIONS", "GuardedWebserver", "serve_web"]
 
@@ -61,6 +61,8 @@ class GuardedWebserver(DagsterWebserver[WorkspaceProcessContext, WorkspaceReques
         try:
             check_launch(query, variables)
         except ConfigurationError as error:
+            if answer := refusal_of(error, operation_name):
+                return JSONResponse(answer)
             return JSONResponse({"data": None, "errors": [{"message": str(error)}]}, HTTPStatus.BAD_REQUEST)
         return await super().execute_graphql_request(request, query, variables, operation_name)
 

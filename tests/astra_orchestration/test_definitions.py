@@ -170,3 +170,27 @@ def test_the_launchpad_shows_what_can_be_set_with_examples() -> None:
         EngineResource(engine=yaml.safe_load(text))
     with pytest.raises(ConfigurationError, match="is there to be read"):
         check_target({"config": {"instead": "sqlite: {path: mine.db}"}})
+
+
+def test_every_asset_of_a_table_or_a_pipeline_says_where_its_code_is() -> None:
+    for asset in defs.resolve_asset_graph().asset_nodes:
+        if asset.group_name in ("sample", "result_files") and not asset.metadata.get("dagster/table_name"):
+            continue
+        [reference] = asset.metadata["dagster/code_references"].code_references
+        lines = Path(reference.file_path).read_text().splitlines()
+        assert 1 <= reference.line_number <= len(lines), asset.key
+    [corv] = defs.resolve_asset_graph().get(dg.AssetKey("corv")).metadata["dagster/code_references"].code_references
+    assert Path(corv.file_path).read_text().splitlines()[corv.line_number :][0].startswith("def corv(")
+
+
+def test_the_sample_is_no_part_of_a_graph_of_own_files(tmp_path: Path) -> None:
+    code = """
+from astra_orchestration.definitions import defs
+print(*[node.key.path[0] for node in defs.resolve_asset_graph().asset_nodes])
+"""
+    own = {"ASTRA_SPECTRA": f"{tmp_path}/*.fits", "PYTHONWARNINGS": "ignore"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
+    assert "sample_survey" not in shown
+    assert {"source", "boss_visit_spectrum", "corv"} <= {*shown}

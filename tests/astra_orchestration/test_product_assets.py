@@ -1,6 +1,7 @@
 """Summary products as assets."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def results(database: peewee.Database, make_spectra: Any) -> None:
 def test_a_materialization_writes_the_file(results: None, target: dict[str, Any], tmp_path: Path) -> None:
     result = materialize("astraAllVisitRocket", target, tmp_path)
     path = tmp_path / "astraAllVisitRocket-0.9.1.fits.gz"
-    assert metadata_of(result) == {
+    found = metadata_of(result)
+    assert {name: value for name, value in found.items() if not name.startswith("dagster/column_")} == {
         "path": str(path),
         "dagster/row_count": 2,
         "BOSS rows": 2,
@@ -62,6 +64,28 @@ def test_a_materialization_writes_the_file(results: None, target: dict[str, Any]
     with opened(path) as hdus:
         assert hdus[0].header["RUN_ID"] == result.run_id
     assert materialize("astraAllVisitRocket", target, tmp_path).success  # which replaces it
+
+
+def test_a_materialization_says_from_which_columns_those_of_the_file_are(
+    results: None, target: dict[str, Any], tmp_path: Path
+) -> None:
+    found = metadata_of(materialize("astraAllVisitRocket", target, tmp_path))
+    schema, lineage = found["dagster/column_schema"], found["dagster/column_lineage"].deps_by_column
+
+    def origins(column: str) -> set[tuple[str, str]]:
+        return {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage[column]}
+
+    assert origins("teff") == {("rocket", "teff")}
+    assert origins("result_flags") == {("rocket", "result_flags")}
+    assert ("source", "ra") in origins("ra")
+    assert origins("fieldid") == {("boss_visit_spectrum", "fieldid")}
+    assert ("boss_visit_spectrum", "snr") in origins("snr")
+    with opened(tmp_path / "astraAllVisitRocket-0.9.1.fits.gz") as hdus:
+        written = {name for hdu in hdus[1:] for name in hdu.columns.names}
+    assert {column.name for column in schema.columns} == written
+    assert lineage.keys() <= written
+    assert {column.name: column.tags for column in schema.columns}["teff"] == {"unit": "K"}
+    assert len(dg.serialize_value(found["dagster/column_lineage"])) < 60_000
 
 
 def test_the_folder_may_be_in_the_environment(
@@ -106,6 +130,29 @@ def test_a_product_is_asked_for_when_its_pipeline_has_run(
         first = dg.evaluate_automation_conditions(defs=definitions, instance=instance)
         assert first.get_num_requested(product.key) == 0
         dg.materialize([rocket], instance=instance)
+        after = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=first.cursor)
+        assert after.get_num_requested(product.key) == 1
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own, of its tester
+def test_a_product_of_all_spectra_does_not_wait_for_kinds_that_there_are_none_of(
+    results: None, target: dict[str, Any]
+) -> None:
+    product = asset_named("mwmAllVisit")
+    keys = {key.to_user_string() for key in product.dependency_keys}
+    tables = [dg.AssetSpec(key) for key in keys - {"source", "boss_visit_spectrum"}]
+
+    @dg.multi_asset(specs=[dg.AssetSpec("source"), dg.AssetSpec("boss_visit_spectrum")])
+    def catalogue() -> Iterator[dg.MaterializeResult]:
+        yield from (dg.MaterializeResult(asset_key=key) for key in ("source", "boss_visit_spectrum"))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = dg.Definitions(
+            assets=[catalogue, *tables, product], resources={"database": DatabaseResource(target=target)}
+        )
+        first = dg.evaluate_automation_conditions(defs=definitions, instance=instance)
+        assert first.get_num_requested(product.key) == 0
+        dg.materialize([catalogue], instance=instance)
         after = dg.evaluate_automation_conditions(defs=definitions, instance=instance, cursor=first.cursor)
         assert after.get_num_requested(product.key) == 1
 

@@ -25,6 +25,13 @@ def metadata(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
     return {name: entry.value for name, entry in event.materialization.metadata.items()}
 
 
+def observed(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    found = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
+    return {
+        one.asset_key.to_user_string(): {name: entry.value for name, entry in one.metadata.items()} for one in found
+    }
+
+
 def test_the_sample_survey_is_made_and_ingested_once(
     database: peewee.Database, target: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +71,7 @@ def test_files_can_be_named_by_an_environment_variable(
 
     result = launch({"sqlite": {"path": ":memory:"}}, [catalogue])
 
-    assert metadata(result, "source")["files"] == 1
+    assert observed(result)["source"]["files"] == 1
 
 
 def test_many_refused_files_are_counted_and_not_all_listed(memory_database: peewee.Database, tmp_path: Path) -> None:
@@ -73,7 +80,7 @@ def test_many_refused_files_are_counted_and_not_all_listed(memory_database: peew
 
     result = launch({"sqlite": {"path": ":memory:"}}, [catalogue], catalogue={"paths": [f"{tmp_path}/*.fits"]})
 
-    found = metadata(result, "source")
+    found = observed(result)["source"]
     assert found["rejected"] == 30
     assert found["refused files"].splitlines()[-1] == "- and 10 more"
 
@@ -93,3 +100,32 @@ def test_patterns_give_files_once_and_in_order(tmp_path: Path, monkeypatch: pyte
 def test_a_pattern_without_files_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no file matches '.*/\*.fits' .*astra sample"):
         find_files([f"{tmp_path}/*.fits"])
+
+
+def test_an_empty_table_is_observed_and_not_called_materialized_and_nothing_downstream_is_skipped(
+    memory_database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    @dg.asset(deps=["boss_visit_spectrum", "apogee_visit_spectrum"])
+    def takes_two_kinds() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [sample_survey, catalogue, takes_two_kinds],
+            instance=instance,
+            resources=resources_for({"sqlite": {"path": ":memory:"}}),
+            run_config={"ops": {"sample_survey": {"config": {"stars": 2}}}},
+        )
+        made = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+        assert made == {
+            "sample_survey",
+            "source",
+            "boss_visit_spectrum",
+            "boss_combined_spectrum",
+            "takes_two_kinds",
+        }
+        assert instance.get_latest_materialization_event(dg.AssetKey("apogee_visit_spectrum")) is None
+    empty = observed(result)
+    assert empty.keys() == {key.to_user_string() for key in catalogue.keys} - made
+    assert empty["apogee_visit_spectrum"]["dagster/row_count"] == 0

@@ -347,6 +347,19 @@ def test_a_backfill_is_not_kept_with_a_password(ui: Served, params: str, variabl
     assert CANARY not in answer
 
 
+def test_the_launchpad_is_told_what_is_wrong_with_a_database_while_it_is_typed(ui: Served) -> None:
+    """In the form of its own question's answer: to an error it would wait for ever."""
+    question = """query PreviewConfigQuery($runConfigData: RunConfigData!) {
+        isPipelineConfigValid(pipeline: {}, runConfigData: $runConfigData, mode: "default") { __typename } }"""
+    asked = {"query": question, "variables": {"runConfigData": WRONG}, "operationName": "PreviewConfigQuery"}
+    status, answer = ask(ui, "POST /graphql", JSON, body=json.dumps(asked))
+    assert status == 200
+    [error] = json.loads(answer.partition("\r\n\r\n")[2] or answer)["data"]["isPipelineConfigValid"]["errors"]
+    assert "passwords aren't configured" in error["message"]
+    assert [entry["fieldName"] for entry in error["stack"]["entries"]][-1] == "target"
+    assert CANARY not in answer
+
+
 def test_a_backfill_with_other_settings_reaches_dagster(ui: Served) -> None:
     config = {"resources": {"database": {"config": {"target": {"sqlite": {"path": "a.db"}}}}}, "ops": {"a": 1}}
     _, answer = ask(ui, "POST /graphql", JSON, body=backfill("$params", {"params": {"runConfigData": config}}))
