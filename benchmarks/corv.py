@@ -22,7 +22,7 @@ os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")  # nothing is stored he
 
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family, da_flux  # noqa: E402
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid  # noqa: E402
-from astra_orchestration.pipelines.white_dwarfs.fit import LINE_WINDOWS, CorvFit, fit_spectrum  # noqa: E402
+from astra_orchestration.pipelines.white_dwarfs.fit import LINE_WINDOWS, BalmerFit, fit_spectrum  # noqa: E402
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateGrid  # noqa: E402
 
 Array = NDArray[np.floating[Any]]
@@ -55,7 +55,7 @@ class Trial:
     """A truth, what was measured, and the time it took (s)."""
 
     star: Star
-    fit: CorvFit
+    fit: BalmerFit
     seconds: float
 
     def pull(self, name: str) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra_orchestration.pipelines.white_dwarfs.family import black_body, da_flux
-from astra_orchestration.pipelines.white_dwarfs.fit import SPEED_OF_LIGHT
 from astra_orchestration.pipelines.white_dwarfs.grid import BOSS_RESOLUTION
+from astra_orchestration.pipelines.white_dwarfs.pixels import SPEED_OF_LIGHT
 from astra_orchestration.sample.stars import Star, Visit
 
 Array = NDArray[np.float64]

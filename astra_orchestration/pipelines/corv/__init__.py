@@ -7,7 +7,6 @@ joined to the survey's tables.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
-from astra_orchestration.pipelines.white_dwarfs.fit import CorvFit, fit_spectrum
+from astra_orchestration.pipelines.white_dwarfs.fit import BalmerFit, fit_spectrum
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
 
-__all__ = ["CorvFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
+__all__ = ["BalmerFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
 
 GRID_VARIABLE = "ASTRA_CORV_GRID"
 """Environment variable with the path of the template grid."""
@@ -56,8 +55,8 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iter
         yield Corv.from_spectrum(spectrum, **_as_columns(fit))
 
 
-def _as_columns(fit: CorvFit) -> dict[str, Any]:
+def _as_columns(fit: BalmerFit) -> dict[str, Any]:
     """Name the fields of a fit as the columns and flags of the table; the S/N is a column of the spectrum."""
-    values = asdict(fit)
+    values: dict[str, Any] = dict(fit.values())
     values.pop("snr")
-    return {f"flag_{name}" if isinstance(value, bool) else name: value for name, value in values.items()}
+    return values | {f"flag_{name}": value for name, value in fit.flags().items()}
