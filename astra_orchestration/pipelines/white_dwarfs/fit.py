@@ -8,18 +8,25 @@ every trial of velocity and template, so that its uncertainty is part of the err
 from __future__ import annotations
 
 from dataclasses import replace
+from math import hypot
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .family import balmer_family
 from .grid import TemplateGrid
 from .lines import Limits, LineModel, Point, Solution, refine
+from .misfit import line_facts, signs
+from .outliers import without_outliers, without_spikes
 from .pixels import LINE_WINDOWS, Pixels, SpectrumError, Windows, as_columns, select_pixels, signal_to_noise
-from .result import BalmerFit
+from .result import BalmerFit, LineFacts
 from .search import search_chi2, search_templates, starting_points
+from .solutions import Choice, Photometry, choose, find_other
+from .splines import Array
+from .systematics import floor_at, template_error
 
-__all__ = ["LINE_WINDOWS", "BalmerFit", "SpectrumError", "fit_spectrum"]
+__all__ = ["LINE_WINDOWS", "BalmerFit", "LineFacts", "Photometry", "SpectrumError", "fit_spectrum"]
 
 MIN_SNR = 3.0
 """Median signal-to-noise ratio per pixel in the windows below which a result gets the flag for low S/N."""
@@ -34,7 +41,18 @@ MIN_LINE_SHARE = 0.5
 """Least share that the lines explain of what a featureless continuum leaves beyond the noise."""
 
 _EDGE = 2e-3
+_GOOD_ENOUGH = 1.3
 _LN10 = float(np.log(10.0))
+
+
+class _Task(NamedTuple):
+    """What there is to fit."""
+
+    pixels: Pixels
+    grid: TemplateGrid
+    windows: Windows
+    limits: Limits
+    photometry: Photometry | None
 
 
 def fit_spectrum(
@@ -44,6 +62,7 @@ def fit_spectrum(
     grid: TemplateGrid | None = None,
     *,
     windows: Windows = LINE_WINDOWS,
+    photometry: Photometry | None = None,
     min_snr: float = MIN_SNR,
     min_pixels: int = 100,
     max_velocity: float = MAX_VELOCITY,
@@ -64,6 +83,8 @@ def fit_spectrum(
     windows : mapping of str to tuple of float
         First wavelength, line centre and last wavelength (vacuum Angstrom) of the window of each line, by its name.
         Windows must not overlap.
+    photometry : Photometry, optional
+        What is known of the star besides its spectrum: it may decide between two solutions, and does nothing else.
     min_snr : float
         Median S/N per pixel below which `low_snr` is set.
     min_pixels : int
@@ -104,53 +125,108 @@ def fit_spectrum(
             return replace(fit, too_few_pixels=True)
         if not fit.snr > 0:
             return replace(fit, no_lines=True)
-        return _measure(pixels, grid, fit, limits)
+        return _measure(_Task(pixels, grid, windows, limits, photometry), fit)
 
 
-def _measure(pixels: Pixels, grid: TemplateGrid, fit: BalmerFit, limits: Limits) -> BalmerFit:
+def _measure(task: _Task, fit: BalmerFit) -> BalmerFit:
     """Search, refine, judge."""
-    chi2, velocities = search_chi2(pixels, search_templates(grid), limits.velocity)
-    model = LineModel(pixels, grid)
-    starts = starting_points(chi2, velocities, search_templates(grid))
+    whole, limits, search = LineModel(task.pixels, task.grid), task.limits, search_templates(task.grid)
+    used = without_spikes(task.pixels)
+    model = whole.keep(used)
+    chi2, velocities = search_chi2(model.pixels, search, limits.velocity)
+    starts = starting_points(chi2, velocities, search)
     if chi2.min() >= model.featureless_chi2():
         fit = replace(fit, no_lines=True, rchi2=float(chi2.min()) / model.degrees_of_freedom)
         return _with_initial(fit, starts[0])
-    attempts = [(refine(model, start, limits), start) for start in starts]
-    best, start = min(attempts, key=lambda attempt: attempt[0].chi2)
-    fit = _with_initial(fit, start)
-    clean = model.without_outliers(best.point)
-    if clean is not model:
-        model, best = clean, refine(clean, best.point, limits)
-    return _judge(fit, model, best, limits.velocity)
+    start, best = _best_start(model, starts, limits)
+    good, best = without_outliers(whole, best, used, limits)
+    model = whole.keep(good)
+    other = find_other(model, best, starts, limits)
+    if other is not None and other.chi2 < best.chi2:
+        best, other = refine(model, other.point, limits), best
+    choice = choose(best, other, best.chi2 / model.degrees_of_freedom, fit.snr, task.photometry)
+    return _judge(task, _with_initial(fit, start), good, choice)
+
+
+def _best_start(model: LineModel, starts: list[Point], limits: Limits) -> tuple[Point, Solution]:
+    """Refine the best point of the search, and the next one where it may lead further down."""
+    first = refine(model, starts[0], limits)
+    for start in starts[1:]:
+        if first.converged and first.chi2 < model.degrees_of_freedom * _GOOD_ENOUGH:
+            break
+        second = refine(model, start, limits)
+        if second.chi2 < first.chi2:
+            return start, second
+    return starts[0], first
 
 
 def _with_initial(fit: BalmerFit, start: Point) -> BalmerFit:
+    return replace(fit, initial_v_rad=start.v_rad, initial_teff=10.0**start.log_teff, initial_logg=start.logg)
+
+
+def _judge(task: _Task, fit: BalmerFit, good: NDArray[np.bool_], choice: Choice) -> BalmerFit:
+    """Turn a solution into values and flags."""
+    whole, solution = LineModel(task.pixels, task.grid), choice.best
+    model = whole.keep(good)
+    freedom = model.degrees_of_freedom
+    fit = _with_signs(task, replace(fit, rchi2=solution.chi2 / freedom), good, solution.point)
+    if not _has_lines(model.featureless_chi2(), solution.chi2, freedom):
+        return replace(fit, no_lines=True)
+    errors = np.sqrt(np.diag(solution.covariance))
+    if not solution.converged or not np.all(np.isfinite(errors)) or errors[0] > task.limits.velocity:
+        return replace(fit, not_converged=True)
+    fit = _with_values(fit, solution, errors, floor=task.grid is not balmer_family())
+    fit = _with_other(fit, choice, freedom)
+    return _with_edges(fit, solution.point, task)
+
+
+def _with_signs(task: _Task, fit: BalmerFit, good: NDArray[np.bool_], point: Point) -> BalmerFit:
+    """Say what each line says, and whether the model describes them."""
+    error = template_error(task.grid, point.log_teff)
+    everywhere = LineModel(task.pixels, task.grid).compare(point, good)
+    centres = [centre for _, centre, _ in task.windows.values()]
+    lines = line_facts(list(task.windows), centres, task.pixels, everywhere, good, point.v_rad, error)
+    seen = signs(lines, fit.rchi2, int(np.count_nonzero(good)), fit.snr, error)
+    return replace(fit, lines=lines, bad_fit=any(seen.values()))
+
+
+def _with_values(fit: BalmerFit, solution: Solution, errors: Array, *, floor: bool) -> BalmerFit:
+    """Fill in the measurements, their formal errors, and their total ones."""
+    v_rad, log_teff, logg = solution.point
+    teff = 10.0**log_teff
+    e_v_rad, e_teff, e_logg = float(errors[0]), float(errors[1]) * _LN10 * teff, float(errors[2])
+    floors = floor_at(teff) if floor else (0.0, 0.0)
     return replace(
         fit,
-        initial_v_rad=start.v_rad,
-        initial_teff=10.0**start.log_teff,
-        initial_logg=start.logg,
+        v_rad=v_rad,
+        e_v_rad=e_v_rad,
+        raw_e_v_rad=e_v_rad,
+        teff=teff,
+        e_teff=hypot(e_teff, floors[0]),
+        raw_e_teff=e_teff,
+        logg=logg,
+        e_logg=hypot(e_logg, floors[1]),
+        raw_e_logg=e_logg,
     )
 
 
-def _judge(fit: BalmerFit, model: LineModel, solution: Solution, max_velocity: float) -> BalmerFit:
-    """Turn a solution into values and flags."""
-    fit = replace(fit, rchi2=solution.chi2 / model.degrees_of_freedom)
-    if not _has_lines(model.featureless_chi2(), solution.chi2, model.degrees_of_freedom):
-        return replace(fit, no_lines=True)
-    errors = np.sqrt(np.diag(solution.covariance))
-    if not solution.converged or not np.all(np.isfinite(errors)) or errors[0] > max_velocity:
-        return replace(fit, not_converged=True)
-    point, grid = solution.point, model.grid
+def _with_other(fit: BalmerFit, choice: Choice, freedom: int) -> BalmerFit:
+    if choice.other is None:
+        return fit
     return replace(
         fit,
-        v_rad=point.v_rad,
-        e_v_rad=float(errors[0]),
-        teff=10.0**point.log_teff,
-        e_teff=float(errors[1]) * _LN10 * 10.0**point.log_teff,
-        logg=point.logg,
-        e_logg=float(errors[2]),
-        v_rad_at_edge=_at_edge(point.v_rad, -max_velocity, max_velocity),
+        other_teff=10.0**choice.other.point.log_teff,
+        other_logg=choice.other.point.logg,
+        other_rchi2=choice.other.chi2 / freedom,
+        two_solutions=choice.alike,
+    )
+
+
+def _with_edges(fit: BalmerFit, point: Point, task: _Task) -> BalmerFit:
+    limit, grid = task.limits.velocity, task.grid
+    return replace(
+        fit,
+        v_rad_at_edge=_at_edge(point.v_rad, -limit, limit),
         template_at_edge=_at_edge(point.log_teff, *np.log10(grid.teff[[0, -1]]))
         or _at_edge(point.logg, *grid.logg[[0, -1]]),
     )

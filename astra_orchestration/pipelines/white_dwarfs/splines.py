@@ -34,16 +34,19 @@ def basis_at(knots: Array, degree: int, position: float) -> tuple[slice, Array]:
     """Find which coefficients a position needs; weights for value and derivative of shape (2, degree + 1)."""
     last = knots.size - degree - 2
     span = int(np.clip(np.searchsorted(knots, position, side="right") - 1, degree, last))
-    weights, lower = np.ones(1), np.ones(1)
+    near = knots[span + 1 - degree : span + 1 + degree].tolist()  # plain numbers: there are six, and arrays cost more
+    weights, lower = [1.0], [1.0]
     for order in range(1, degree + 1):
         lower = weights
-        right = knots[span + 1 : span + 1 + order]
-        left = knots[span + 1 - order : span + 1]
-        share = lower / (right - left)
-        weights = np.append(share * (right - position), 0.0) + np.append(0.0, share * (position - left))
-    share = degree * lower / (knots[span + 1 : span + 1 + degree] - knots[span + 1 - degree : span + 1])
-    slopes = np.append(-share, 0.0) + np.append(0.0, share)
-    return slice(span - degree, span + 1), np.stack([weights, slopes])
+        pairs = list(zip(near[degree - order : degree], near[degree : degree + order], lower, strict=True))
+        shares = [weight / (right - left) for left, right, weight in pairs]
+        up = [share * (right - position) for share, (_, right, _) in zip(shares, pairs, strict=True)]
+        down = [share * (position - left) for share, (left, _, _) in zip(shares, pairs, strict=True)]
+        weights = [a + b for a, b in zip([*up, 0.0], [0.0, *down], strict=True)]
+    ends = zip(near[:degree], near[degree:], lower, strict=True)
+    shares = [degree * weight / (right - left) for left, right, weight in ends]
+    slopes = [b - a for a, b in zip([*shares, 0.0], [0.0, *shares], strict=True)]
+    return slice(span - degree, span + 1), np.array([weights, slopes])
 
 
 def uniform_weights(position: Array) -> tuple[Array, Array, NDArray[np.intp]]:

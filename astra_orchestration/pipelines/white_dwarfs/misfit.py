@@ -1,0 +1,163 @@
+"""Signs that a model doesn't describe the lines.
+
+The reduced chi-squared alone can't say it: at high S/N any model is off by more than the noise, at low S/N a filled
+core is hidden. Here four signs are looked at, each against what the templates themselves may be off by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from .lines import Comparison
+from .pixels import SPEED_OF_LIGHT, Pixels
+from .result import LineFacts
+from .splines import Array
+
+MISFIT = 0.008
+"""Share of the flux by which a good fit may miss in all lines together, besides the error of the templates."""
+
+LINE_MISFIT = 0.014
+"""The same for a single line."""
+
+MISFIT_SIGNIFICANCE = 5.0
+"""Standard deviations by which chi-squared has to be above its expectation."""
+
+LINE_VELOCITIES = 20.0
+"""Chi-squared of the velocities of single lines (up to four degrees of freedom)."""
+
+CORE = 8.0
+"""Excess of four neighbouring pixels near the centre of a line, in units of its error."""
+
+CORE_ERROR = 0.03
+"""Error of the templates in the cores, as a share of the flux."""
+
+CLIPPED = 0.06
+"""Share of a line's pixels that may be outliers, besides the share in all lines."""
+
+_CORE_REACH = 800.0
+_CORE_PIXELS = 4
+_MOST_SIGMA = 6.0
+_CORRELATED = 8.0
+
+
+def line_facts(
+    names: Sequence[str],
+    centres: Sequence[float],
+    pixels: Pixels,
+    found: Comparison,
+    good: NDArray[np.bool_],
+    v_rad: float,
+    error: float,
+) -> tuple[LineFacts, ...]:
+    """Say what each line says by itself.
+
+    Parameters
+    ----------
+    names, centres : sequence
+        Name and centre (vacuum Angstrom) of all windows.
+    pixels, found, good
+        All pixels, the model's comparison with them, and which were used.
+    v_rad : float
+        Velocity of all lines (km/s).
+    error : float
+        Error of the templates as a share of the flux.
+
+    Returns
+    -------
+    tuple of LineFacts
+        One for each window with pixels.
+    """
+    facts = []
+    for number in np.unique(pixels.window).astype(int):
+        here = pixels.window == number
+        used = here & good
+        residuals, slopes, model = found.residuals[used], found.slopes[0, used], found.model[used]
+        strength = float(slopes @ slopes)
+        excess = float(np.mean(residuals**2)) - 1 if residuals.size else np.nan
+        centre = np.log10(centres[number]) + np.log10(1 + v_rad / SPEED_OF_LIGHT)
+        facts.append(
+            LineFacts(
+                name=names[number],
+                v_rad=v_rad - float(slopes @ residuals) / strength if strength > 0 else np.nan,
+                e_v_rad=strength**-0.5 if strength > 0 else np.nan,
+                misfit=float(np.sqrt(max(excess, 0.0)) / np.median(np.abs(model))) if residuals.size else np.nan,
+                core=_core(pixels.log_wavelength[here] - centre, found.residuals[here], found.model[here], error),
+                n_pixels=int(np.count_nonzero(here)),
+                n_clipped=int(np.count_nonzero(here & ~good)),
+            )
+        )
+    return tuple(facts)
+
+
+def _core(offset: Array, residuals: Array, model: Array, error: float) -> float:
+    """Largest mean excess of neighbouring pixels near a centre; a single wild pixel counts as 6 sigma at most."""
+    near = np.abs(offset) * np.log(10) * SPEED_OF_LIGHT < _CORE_REACH
+    if np.count_nonzero(near) < _CORE_PIXELS:
+        return 0.0
+    allowed = np.sqrt(1 + ((CORE_ERROR + error) * model[near]) ** 2)
+    scaled = np.clip(residuals[near] / allowed, -_MOST_SIGMA, _MOST_SIGMA)
+    sums = sliding_window_view(scaled, _CORE_PIXELS).sum(axis=-1) / np.sqrt(_CORE_PIXELS)
+    return float(np.max(np.abs(sums)))
+
+
+def line_velocity_chi2(lines: Sequence[LineFacts], error: float, snr: float) -> float:
+    """Chi-squared of the lines' own velocities around their mean.
+
+    Templates that are off by a share of the flux, alike over some pixels, shift lines by more than the noise does.
+    """
+    known = [line for line in lines if np.isfinite(line.v_rad)]
+    if len(known) < 2:
+        return 0.0
+    v_rad = np.array([line.v_rad for line in known])
+    weight = np.array([line.e_v_rad for line in known]) ** -2.0 / (1 + _CORRELATED * (error * snr) ** 2)
+    mean = float(np.sum(weight * v_rad) / np.sum(weight))
+    return float(np.sum(weight * (v_rad - mean) ** 2))
+
+
+def signs(lines: Sequence[LineFacts], rchi2: float, freedom: int, snr: float, error: float) -> dict[str, bool]:
+    """Look at all signs.
+
+    Parameters
+    ----------
+    lines : sequence of LineFacts
+        What each line says.
+    rchi2 : float
+        Reduced chi-squared of all lines.
+    freedom : int
+        Its degrees of freedom.
+    snr : float
+        Median S/N per pixel.
+    error : float
+        Error of the templates as a share of the flux.
+
+    Returns
+    -------
+    dict of str to bool
+        Whether a sign is there, by its name.
+    """
+    clipped, n_pixels = sum(line.n_clipped for line in lines), max(1, sum(line.n_pixels for line in lines))
+    return {
+        "misfit": _beyond(np.sqrt(max(rchi2 - 1, 0)) / snr, freedom, snr, np.hypot(MISFIT, 2 * error)),
+        "a line's misfit": any(
+            _beyond(line.misfit, line.n_pixels, snr, np.hypot(LINE_MISFIT, 3 * error)) for line in lines
+        ),
+        "line velocities": line_velocity_chi2(lines, error, snr) > LINE_VELOCITIES,
+        "core": any(line.core > CORE for line in lines),
+        "clipped": any(_more_clipped(line, clipped, n_pixels) for line in lines),
+    }
+
+
+def _beyond(misfit: float, freedom: int, snr: float, limit: float) -> bool:
+    significant = (misfit * snr) ** 2 > MISFIT_SIGNIFICANCE * np.sqrt(2 / max(freedom, 1))
+    return bool(significant and misfit > limit)
+
+
+def _more_clipped(line: LineFacts, clipped: int, n_pixels: int) -> bool:
+    """Whether more pixels of a line are outliers than the other lines' share lets expect."""
+    elsewhere = (clipped - line.n_clipped) / max(1, n_pixels - line.n_pixels)
+    expected = elsewhere * line.n_pixels
+    return line.n_clipped > max(CLIPPED * line.n_pixels + expected, expected + 4 * np.sqrt(expected + 1))
