@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .family import balmer_family
 from .grid import TemplateGrid
 from .lines import Limits, LineModel, Point, Solution, refine
-from .misfit import line_facts, signs
+from .misfit import broadening, featureless_misfit, line_facts, signs
 from .outliers import without_outliers, without_spikes
 from .pixels import LINE_WINDOWS, Pixels, SpectrumError, Windows, as_columns, select_pixels, signal_to_noise
 from .result import BalmerFit, LineFacts
@@ -136,7 +136,9 @@ def _measure(task: _Task, fit: BalmerFit) -> BalmerFit:
     chi2, velocities = search_chi2(model.pixels, search, limits.velocity)
     starts = starting_points(chi2, velocities, search)
     if chi2.min() >= model.featureless_chi2():
-        fit = replace(fit, no_lines=True, rchi2=float(chi2.min()) / model.degrees_of_freedom)
+        freedom = model.degrees_of_freedom
+        wrong = featureless_misfit(model.featureless_chi2() / freedom, freedom, fit.snr)
+        fit = replace(fit, no_lines=True, bad_fit=wrong, rchi2=float(chi2.min()) / freedom)
         return _with_initial(fit, starts[0])
     start, best = _best_start(model, starts, limits)
     good, best = without_outliers(whole, best, used, limits)
@@ -186,7 +188,8 @@ def _with_signs(task: _Task, fit: BalmerFit, good: NDArray[np.bool_], point: Poi
     everywhere = LineModel(task.pixels, task.grid).compare(point, good)
     centres = [centre for _, centre, _ in task.windows.values()]
     lines = line_facts(list(task.windows), centres, task.pixels, everywhere, good, point.v_rad, error)
-    seen = signs(lines, fit.rchi2, int(np.count_nonzero(good)), fit.snr, error)
+    spread = broadening(task.pixels, everywhere, good)
+    seen = signs(lines, spread, fit.rchi2, int(np.count_nonzero(good)), fit.snr, error)
     return replace(fit, lines=lines, bad_fit=any(seen.values()))
 
 

@@ -1,7 +1,7 @@
 """Signs that a model doesn't describe the lines.
 
 The reduced chi-squared alone can't say it: at high S/N any model is off by more than the noise, at low S/N a filled
-core is hidden. Here four signs are looked at, each against what the templates themselves may be off by.
+core is hidden. Here six signs are looked at, each against what the templates themselves may be off by.
 """
 
 from __future__ import annotations
@@ -26,27 +26,34 @@ LINE_MISFIT = 0.014
 MISFIT_SIGNIFICANCE = 5.0
 """Standard deviations by which chi-squared has to be above its expectation."""
 
-LINE_VELOCITIES = 20.0
+LINE_VELOCITIES = 25.0
 """Chi-squared of the velocities of single lines (up to four degrees of freedom)."""
 
-CORE = 8.0
-"""Excess of four neighbouring pixels near the centre of a line, in units of its error."""
+CORE = 5.0
+"""Excess of four or eight neighbouring pixels near the centre of a line, in units of its error."""
 
-CORE_ERROR = 0.03
+CORE_ERROR = 0.02
 """Error of the templates in the cores, as a share of the flux."""
+
+BROADENING = 150.0
+"""Dispersion (km/s) of velocities in the light of one star that a resolution may be mistaken for."""
+
+BROADENING_SIGNIFICANCE = 5.0
+"""Standard deviations by which that dispersion has to be there."""
 
 CLIPPED = 0.06
 """Share of a line's pixels that may be outliers, besides the share in all lines."""
 
 _CORE_REACH = 800.0
-_CORE_PIXELS = 4
-_MOST_SIGMA = 6.0
+_CORE_PIXELS = (4, 8)
+_MOST_SIGMA = 4.0
+_FEW_PIXELS = 4
 _CORRELATED = 8.0
 
 
 def line_facts(
-    names: Sequence[str],
-    centres: Sequence[float],
+    names: list[str],
+    centres: list[float],
     pixels: Pixels,
     found: Comparison,
     good: NDArray[np.bool_],
@@ -57,7 +64,7 @@ def line_facts(
 
     Parameters
     ----------
-    names, centres : sequence
+    names, centres : list
         Name and centre (vacuum Angstrom) of all windows.
     pixels, found, good
         All pixels, the model's comparison with them, and which were used.
@@ -78,13 +85,15 @@ def line_facts(
         residuals, slopes, model = found.residuals[used], found.slopes[0, used], found.model[used]
         strength = float(slopes @ slopes)
         excess = float(np.mean(residuals**2)) - 1 if residuals.size else np.nan
+        snr = float(np.median(model)) if residuals.size else np.nan
         centre = np.log10(centres[number]) + np.log10(1 + v_rad / SPEED_OF_LIGHT)
         facts.append(
             LineFacts(
                 name=names[number],
                 v_rad=v_rad - float(slopes @ residuals) / strength if strength > 0 else np.nan,
                 e_v_rad=strength**-0.5 if strength > 0 else np.nan,
-                misfit=float(np.sqrt(max(excess, 0.0)) / np.median(np.abs(model))) if residuals.size else np.nan,
+                snr=snr,
+                misfit=float(np.sqrt(max(excess, 0.0))) / snr if snr > 0 else np.nan,
                 core=_core(pixels.log_wavelength[here] - centre, found.residuals[here], found.model[here], error),
                 n_pixels=int(np.count_nonzero(here)),
                 n_clipped=int(np.count_nonzero(here & ~good)),
@@ -94,14 +103,13 @@ def line_facts(
 
 
 def _core(offset: Array, residuals: Array, model: Array, error: float) -> float:
-    """Largest mean excess of neighbouring pixels near a centre; a single wild pixel counts as 6 sigma at most."""
+    """Largest mean excess of neighbouring pixels near a centre; a single wild pixel counts as 4 sigma at most."""
     near = np.abs(offset) * np.log(10) * SPEED_OF_LIGHT < _CORE_REACH
-    if np.count_nonzero(near) < _CORE_PIXELS:
-        return 0.0
     allowed = np.sqrt(1 + ((CORE_ERROR + error) * model[near]) ** 2)
     scaled = np.clip(residuals[near] / allowed, -_MOST_SIGMA, _MOST_SIGMA)
-    sums = sliding_window_view(scaled, _CORE_PIXELS).sum(axis=-1) / np.sqrt(_CORE_PIXELS)
-    return float(np.max(np.abs(sums)))
+    widths = [width for width in _CORE_PIXELS if width <= scaled.size]
+    sums = [np.abs(sliding_window_view(scaled, width).sum(axis=-1)).max() / np.sqrt(width) for width in widths]
+    return float(max(sums, default=0.0))
 
 
 def line_velocity_chi2(lines: Sequence[LineFacts], error: float, snr: float) -> float:
@@ -113,18 +121,56 @@ def line_velocity_chi2(lines: Sequence[LineFacts], error: float, snr: float) -> 
     if len(known) < 2:
         return 0.0
     v_rad = np.array([line.v_rad for line in known])
-    weight = np.array([line.e_v_rad for line in known]) ** -2.0 / (1 + _CORRELATED * (error * snr) ** 2)
+    weight = np.array([line.e_v_rad for line in known]) ** -2.0 / _inflation(error, snr) ** 2
     mean = float(np.sum(weight * v_rad) / np.sum(weight))
     return float(np.sum(weight * (v_rad - mean) ** 2))
 
 
-def signs(lines: Sequence[LineFacts], rchi2: float, freedom: int, snr: float, error: float) -> dict[str, bool]:
+def broadening(pixels: Pixels, found: Comparison, good: NDArray[np.bool_]) -> tuple[float, float]:
+    """Find out whether light of one temperature and gravity moves at more than one velocity.
+
+    Returns
+    -------
+    variance, error : float
+        Variance of the velocities in the light ((km/s)^2) and its formal error; 0 and infinity without lines.
+
+    Notes
+    -----
+    To second order, a spread of velocities adds half its variance times the second derivative of the model. What
+    temperature and gravity can imitate of that is taken out. Two stars at +-300 km/s and split lines have it.
+    """
+    per_km = SPEED_OF_LIGHT * np.log(10)
+    curved = np.zeros(pixels.flux.size)
+    for number in np.unique(pixels.window):
+        here = pixels.window == number
+        if np.count_nonzero(here) > _FEW_PIXELS:
+            axis = pixels.log_wavelength[here] * per_km
+            flux = found.model[here] / pixels.weight[here]
+            curved[here] = np.gradient(np.gradient(flux, axis), axis) * pixels.weight[here] / 2
+    curved, slopes, residuals = curved[good], found.slopes[:, good], found.residuals[good]
+    usable = np.isfinite(curved)
+    curved, slopes, residuals = curved[usable], slopes[:, usable], residuals[usable]
+    curved = curved - slopes.T @ np.linalg.lstsq(slopes.T, curved, rcond=None)[0]
+    strength = float(curved @ curved)
+    return (float(curved @ residuals) / strength, strength**-0.5) if strength > 0 else (0.0, np.inf)
+
+
+def signs(
+    lines: Sequence[LineFacts],
+    spread: tuple[float, float],
+    rchi2: float,
+    freedom: int,
+    snr: float,
+    error: float,
+) -> dict[str, bool]:
     """Look at all signs.
 
     Parameters
     ----------
     lines : sequence of LineFacts
         What each line says.
+    spread : tuple of float
+        What `broadening` found.
     rchi2 : float
         Reduced chi-squared of all lines.
     freedom : int
@@ -143,17 +189,31 @@ def signs(lines: Sequence[LineFacts], rchi2: float, freedom: int, snr: float, er
     return {
         "misfit": _beyond(np.sqrt(max(rchi2 - 1, 0)) / snr, freedom, snr, np.hypot(MISFIT, 2 * error)),
         "a line's misfit": any(
-            _beyond(line.misfit, line.n_pixels, snr, np.hypot(LINE_MISFIT, 3 * error)) for line in lines
+            _beyond(line.misfit, line.n_pixels - line.n_clipped, line.snr, np.hypot(LINE_MISFIT, 3 * error))
+            for line in lines
         ),
         "line velocities": line_velocity_chi2(lines, error, snr) > LINE_VELOCITIES,
+        "broadening": spread[0] > max(BROADENING**2, BROADENING_SIGNIFICANCE * spread[1] * _inflation(error, snr)),
         "core": any(line.core > CORE for line in lines),
         "clipped": any(_more_clipped(line, clipped, n_pixels) for line in lines),
     }
 
 
+def featureless_misfit(rchi2: float, freedom: int, snr: float) -> bool:
+    """Tell whether there are features in a spectrum that shows no lines."""
+    return _beyond(float(np.sqrt(max(rchi2 - 1, 0))) / snr, freedom, snr, LINE_MISFIT)
+
+
+def _inflation(error: float, snr: float) -> float:
+    """Factor on formal errors when templates are off by a share of the flux, alike over some pixels."""
+    return float(np.sqrt(1 + _CORRELATED * (error * snr) ** 2))
+
+
 def _beyond(misfit: float, freedom: int, snr: float, limit: float) -> bool:
-    significant = (misfit * snr) ** 2 > MISFIT_SIGNIFICANCE * np.sqrt(2 / max(freedom, 1))
-    return bool(significant and misfit > limit)
+    """Whether a misfit is above a limit, and chi-squared above its expectation (Wilson and Hilferty 1931)."""
+    variance = 2 / (9 * max(freedom, 1))
+    sigmas = (np.cbrt(1 + (misfit * snr) ** 2) - 1 + variance) / np.sqrt(variance)
+    return bool(sigmas > MISFIT_SIGNIFICANCE and misfit > limit)
 
 
 def _more_clipped(line: LineFacts, clipped: int, n_pixels: int) -> bool:

@@ -17,10 +17,12 @@ class LineFacts:
         The name of the line's window.
     v_rad, e_v_rad : float
         Velocity of this line by itself and its formal uncertainty (km/s).
+    snr : float
+        Median signal-to-noise ratio per pixel of the model in the window.
     misfit : float
         Root mean square of what the model misses beyond the noise, as a share of the flux.
     core : float
-        Largest excess of four neighbouring pixels near the centre, in units of noise and error of the templates.
+        Largest excess of four or eight neighbouring pixels near the centre, in units of noise and error of the templates.
     n_pixels, n_clipped : int
         Usable pixels in the window, and how many of them were left out as outliers.
     """
@@ -28,6 +30,7 @@ class LineFacts:
     name: str
     v_rad: float
     e_v_rad: float
+    snr: float
     misfit: float
     core: float
     n_pixels: int

@@ -61,7 +61,7 @@ def test_errors_say_how_far_the_truth_is(snr):
     for seed in range(60):
         v_rad, teff, logg = rng.normal(0, 200), 10 ** rng.uniform(3.9, 4.4), rng.uniform(7.4, 8.6)
         fit = fit_spectrum(*observe(v_rad, teff, logg, snr, seed))
-        assert flags(fit) == set()
+        assert flags(fit) <= {"two_solutions"}
         pulls.append(((fit.v_rad - v_rad) / fit.e_v_rad, (fit.logg - logg) / fit.e_logg, fit.rchi2))
     velocity, gravity, rchi2 = np.transpose(pulls)
     for pull in (velocity, gravity):
@@ -156,7 +156,7 @@ def test_windows_can_be_chosen():
     part = (wavelength < 5100) | (wavelength > 6300)
     chosen = fit_spectrum(wavelength, flux, ivar, windows=windows)
     elsewhere = fit_spectrum(wavelength, flux, np.where((wavelength > 4700) & part, ivar, 0), windows=windows)
-    assert flags(chosen) == set()
+    assert flags(chosen) <= {"two_solutions"}
     assert chosen.e_v_rad > fit_spectrum(wavelength, flux, ivar).e_v_rad
     np.testing.assert_equal(numbers(elsewhere), numbers(chosen))
 
@@ -201,7 +201,7 @@ def test_molecular_bands_are_not_the_lines():
 
 def test_a_refinement_that_is_cut_off_has_not_converged():
     fit = fit_spectrum(*observe(), max_evaluations=1)
-    assert flags(fit) == {"not_converged"}
+    assert flags(fit) == {"not_converged", "bad_fit"}
     assert measured(fit) == set()
     assert np.isfinite([fit.initial_v_rad, fit.initial_teff, fit.initial_logg, fit.rchi2]).all()
 
@@ -235,7 +235,7 @@ def test_the_least_number_of_pixels_can_be_chosen():
     thinned = [array[::6] for array in (wavelength, flux, ivar)]
     assert fit_spectrum(*thinned, min_pixels=300).too_few_pixels
     fit = fit_spectrum(*thinned)
-    assert flags(fit) == set()
+    assert flags(fit) <= {"two_solutions"}
     assert abs(fit.v_rad) < 4 * fit.e_v_rad
 
 
