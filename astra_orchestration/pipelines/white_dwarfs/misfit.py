@@ -44,9 +44,9 @@ BROADENING_SIGNIFICANCE = 5.0
 CLIPPED = 0.06
 """Share of a line's pixels that may be outliers, besides the share in all lines."""
 
-_CORE_REACH = 800.0
+_CORE_REACH = 600.0
 _CORE_PIXELS = (4, 8)
-_MOST_SIGMA = 4.0
+_MOST_SIGMA = 3.5
 _FEW_PIXELS = 4
 _CORRELATED = 8.0
 
@@ -103,7 +103,7 @@ def line_facts(
 
 
 def _core(offset: Array, residuals: Array, model: Array, error: float) -> float:
-    """Largest mean excess of neighbouring pixels near a centre; a single wild pixel counts as 4 sigma at most."""
+    """Largest mean excess of neighbouring pixels near a centre; a single wild pixel counts as 3.5 sigma at most."""
     near = np.abs(offset) * np.log(10) * SPEED_OF_LIGHT < _CORE_REACH
     allowed = np.sqrt(1 + ((CORE_ERROR + error) * model[near]) ** 2)
     scaled = np.clip(residuals[near] / allowed, -_MOST_SIGMA, _MOST_SIGMA)

@@ -72,7 +72,7 @@ def without_outliers(
         The fit to them.
     """
     for _ in range(ROUNDS):
-        good = _near(model.compare(solution.point).residuals, model.pixels.window)
+        good = _near(model.compare(solution.point, used).residuals, model.pixels.window)
         if np.count_nonzero(good) < (1 - MOST) * good.size or np.array_equal(good, used):
             break
         used, solution = good, refine(model.keep(good), solution.point, limits)

@@ -22,7 +22,7 @@ class LineFacts:
     misfit : float
         Root mean square of what the model misses beyond the noise, as a share of the flux.
     core : float
-        Largest excess of four or eight neighbouring pixels near the centre, in units of noise and error of the templates.
+        Largest excess of four or eight neighbouring pixels near the centre, in units of its error.
     n_pixels, n_clipped : int
         Usable pixels in the window, and how many of them were left out as outliers.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import log10
 
@@ -74,7 +75,7 @@ def _left_out(grid: TemplateGrid) -> tuple[Array, Array]:
     return nodes, np.interp(nodes, nodes[known], errors[known]) if np.any(known) else np.ones(nodes.size)
 
 
-def _lines(grid: TemplateGrid, windows: list[Array], log_teff: float, logg: float) -> Array:
+def _lines(grid: TemplateGrid, windows: Sequence[Array], log_teff: float, logg: float) -> Array:
     return np.array([np.log(grid.evaluate(axis, log_teff, logg).flux) for axis in windows])
 
 
