@@ -1,4 +1,4 @@
-"""Corv: velocities, temperatures and gravities of DA white dwarfs with known truth; bad spectra that have to be flagged."""
+"""Corv: velocities, temperatures and gravities of DA white dwarfs with known truth; bad spectra to be flagged."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def cosmic_figures(models: Atmospheres, grid: TemplateGrid, number: int) -> Iter
 
 
 def spoiled_figures(models: Atmospheres, grid: TemplateGrid, number: int) -> Iterator[Figure]:
-    """What has to be flagged."""
+    """Count what has to be flagged."""
     for seed, (name, (snr, make)) in enumerate(truth.SPOILED.items(), start=10):
         group = trials(models, grid, snr, number, make, seed=seed)
         yield flagged_figure(f"{name}, S/N {snr:g}", group, least=0.9)
@@ -169,7 +169,7 @@ def photometry_figure(models: Atmospheres, grid: TemplateGrid, number: int) -> F
 
 
 def noiseless(models: Atmospheres, star: Star) -> Observed:
-    """A spectrum at S/N 1000 without noise."""
+    """Give a spectrum at S/N 1000 without noise."""
     flux = models.shown(star)
     return Observed(truth.PIXELS, flux, (1000 / flux) ** 2)
 
@@ -197,7 +197,7 @@ def other_author_figures(koester: Atmospheres, grid: TemplateGrid, number: int) 
 
 
 def left_out_figures(models: Atmospheres, grid: TemplateGrid) -> Iterator[Figure]:
-    """The grid's nodes, each fitted with a grid that doesn't have it."""
+    """Fit the grid's nodes, each with a grid that doesn't have it."""
     found: dict[str, list[tuple[float, float]]] = {}
     for node in range(1, grid.teff.size - 1):
         teff = float(grid.teff[node])
@@ -219,7 +219,7 @@ def left_out_figures(models: Atmospheres, grid: TemplateGrid) -> Iterator[Figure
 
 
 def real_star_figure(data: Data, grid: TemplateGrid) -> Iterator[Figure]:
-    """The white dwarf whose published parameters are known."""
+    """Fit the white dwarf whose published parameters are known."""
     from astropy.io import fits
 
     path = data.path("wdtools", "sample_spectrum.fits")

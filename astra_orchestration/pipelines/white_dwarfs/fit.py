@@ -41,7 +41,7 @@ MIN_LINE_SHARE = 0.5
 """Least share that the lines explain of what a featureless continuum leaves beyond the noise."""
 
 _EDGE = 2e-3
-_GOOD_ENOUGH = 1.3
+_EXPECTED = 3.0
 _LN10 = float(np.log(10.0))
 
 
@@ -151,15 +151,14 @@ def _measure(task: _Task, fit: BalmerFit) -> BalmerFit:
 
 
 def _best_start(model: LineModel, starts: list[Point], limits: Limits) -> tuple[Point, Solution]:
-    """Refine the best point of the search, and the next one where it may lead further down."""
-    first = refine(model, starts[0], limits)
-    for start in starts[1:]:
-        if first.converged and first.chi2 < model.degrees_of_freedom * _GOOD_ENOUGH:
+    """Refine the best point of the search, and further ones until chi-squared is as it should be."""
+    freedom = model.degrees_of_freedom
+    tried: list[tuple[Point, Solution]] = []
+    for start in starts:
+        tried.append((start, refine(model, start, limits)))
+        if tried[-1][1].converged and tried[-1][1].chi2 < freedom + _EXPECTED * (2 * freedom) ** 0.5:
             break
-        second = refine(model, start, limits)
-        if second.chi2 < first.chi2:
-            return start, second
-    return starts[0], first
+    return min(tried, key=lambda pair: pair[1].chi2)
 
 
 def _with_initial(fit: BalmerFit, start: Point) -> BalmerFit:

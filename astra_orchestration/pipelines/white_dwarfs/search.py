@@ -14,8 +14,14 @@ from .lines import Point
 from .pixels import SEARCH_STEP, SPEED_OF_LIGHT, Pixels, doppler_shift
 from .splines import Array
 
-SEARCH_SHAPE = (14, 4)
-"""Numbers of temperatures and of gravities of the search."""
+GRAVITIES = 5
+"""Number of gravities of the search."""
+
+STEPS = (0.06, 0.16)
+"""Steps of the search in log10 of the temperature: from 7,000 to 30,000 K, where lines change fast, and elsewhere."""
+
+MOST_STARTS = 3
+"""Minima of the search that are followed."""
 
 _LN10 = float(np.log(10.0))
 
@@ -32,13 +38,20 @@ class SearchTemplates(NamedTuple):
 
 @lru_cache(maxsize=2)
 def search_templates(grid: TemplateGrid) -> SearchTemplates:
-    """Sample the grid for the search: evenly in log Teff and log g, edges included."""
-    log_teff = np.linspace(log10(grid.teff[0]), log10(grid.teff[-1]), SEARCH_SHAPE[0])
-    logg = np.linspace(grid.logg[0], grid.logg[-1], SEARCH_SHAPE[1])
+    """Sample the grid for the search, edges included."""
+    log_teff = _temperatures(log10(grid.teff[0]), log10(grid.teff[-1]))
+    logg = np.linspace(grid.logg[0], grid.logg[-1], GRAVITIES)
     start, stop = grid.start + SEARCH_STEP, grid.stop - SEARCH_STEP
     axis = start + np.arange(int((stop - start) / SEARCH_STEP) + 1) * SEARCH_STEP
     flux = np.array([[grid.evaluate(axis, t, g).flux for g in logg] for t in log_teff])
     return SearchTemplates(log_teff, logg, start, flux)
+
+
+def _temperatures(low: float, high: float) -> Array:
+    """Give log10 of the temperatures of the search."""
+    edges = np.array([low, *np.clip(np.log10([7000.0, 30_000.0]), low, high), high])
+    steps = np.concatenate([[0.0], np.cumsum(np.diff(edges) / np.array([STEPS[1], STEPS[0], STEPS[1]]))])
+    return np.interp(np.linspace(0, steps[-1], max(3, int(np.ceil(steps[-1])) + 1)), steps, edges)
 
 
 def search_chi2(pixels: Pixels, search: SearchTemplates, max_velocity: float) -> tuple[Array, Array]:
@@ -87,11 +100,11 @@ def _all_shifts(values: Array, reach: int) -> Array:
 
 
 def starting_points(chi2: Array, velocities: Array, search: SearchTemplates) -> list[Point]:
-    """Take the best points: up to two, as Balmer lines are alike on both sides of their maximum."""
+    """Take the best points: Balmer lines are alike on both sides of their maximum, and may be so on one side, too."""
     by_teff = chi2.reshape(chi2.shape[0], -1).min(axis=1)
     padded = np.pad(by_teff, 1, constant_values=np.inf)
     minima = np.flatnonzero((by_teff <= padded[:-2]) & (by_teff < padded[2:]))
-    best = sorted(minima, key=lambda index: by_teff[index])[:2] or [int(np.argmin(by_teff))]
+    best = sorted(minima, key=lambda index: by_teff[index])[:MOST_STARTS] or [int(np.argmin(by_teff))]
     points = []
     for index in best:
         at_logg, at_velocity = np.unravel_index(np.argmin(chi2[index]), chi2.shape[1:])

@@ -81,13 +81,15 @@ def find_other(model: LineModel, best: Solution, starts: list[Point], limits: Li
         away = max(abs(np.log10(teff / MAXIMUM)), 0.05) * (-1 if teff > MAXIMUM else 1)
         starts = [best.point._replace(log_teff=np.log10(MAXIMUM) + away)]
     roughly = limits._replace(evaluations=min(limits.evaluations, _ROUGHLY), enough=0.3)
-    for start in starts[:1]:
+    scale = max(1.0, best.chi2 / model.degrees_of_freedom)
+    others = []
+    for start in starts:
         found = refine(model, start, roughly)
-        if not found.converged and found.chi2 < best.chi2 + 4 * ALIKE * max(1.0, best.chi2 / model.degrees_of_freedom):
+        if not found.converged and found.chi2 < best.chi2 + 4 * ALIKE * scale:
             found = refine(model, found.point, limits)
         if distinct(found, best):
-            return found
-    return None
+            others.append(found)
+    return min(others, key=lambda other: other.chi2, default=None)
 
 
 def distinct(solution: Solution, best: Solution) -> bool:
