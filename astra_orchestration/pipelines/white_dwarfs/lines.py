@@ -15,6 +15,7 @@ _LN10 = float(np.log(10.0))
 _SCALES = np.array([50.0, 0.02, 0.1])
 _LONGEST_STEP = np.array([400.0, 0.12, 0.6])
 _STUCK = 1e9
+_A_FEW = 3
 
 
 class Point(NamedTuple):
@@ -32,6 +33,8 @@ class Limits(NamedTuple):
     evaluations: int
     enough: float = 3e-4
     """Improvement of chi-squared that isn't worth another step."""
+    hopeless: float = np.inf
+    """Chi-squared that has to be in reach after a few steps."""
 
 
 class Solution(NamedTuple):
@@ -83,6 +86,11 @@ class LineModel:
     def degrees_of_freedom(self) -> int:
         """Number of pixels less the number of parameters, continua included."""
         return max(1, self._data.size - 2 * self._first.size - len(Point._fields))
+
+    @property
+    def snr(self) -> float:
+        """Median signal-to-noise ratio per pixel."""
+        return float(np.median(self._data))
 
     def featureless_chi2(self) -> float:
         """Chi-squared of the continua alone."""
@@ -139,10 +147,12 @@ def refine(model: LineModel, start: Point, limits: Limits) -> Solution:
     here = np.clip(start, low + 1e-3 * (high - low), high - 1e-3 * (high - low))
     found = model.compare(Point(*here))
     chi2, damping = float(found.residuals @ found.residuals), 1e-3
-    for _ in range(limits.evaluations - 1):
+    for evaluation in range(1, limits.evaluations):
         step, promise = _step(found, here, low, high, damping)
         if promise < limits.enough * max(1.0, 1e-4 * chi2):
             return Solution(Point(*map(float, here)), chi2, _inverse(found.slopes), converged=True)
+        if evaluation >= _A_FEW and chi2 - 2 * promise > limits.hopeless:
+            break
         there = np.clip(here + step, low, high)
         trial = model.compare(Point(*there))
         gain = chi2 - float(trial.residuals @ trial.residuals)

@@ -62,7 +62,7 @@ class Choice(NamedTuple):
 
 
 def find_other(model: LineModel, best: Solution, starts: list[Point], limits: Limits) -> Solution | None:
-    """Find the best solution that isn't the best one; None when there is no second minimum.
+    """Find the second best solution; None when there is none, or one so bad that nothing could make it the better one.
 
     Parameters
     ----------
@@ -80,14 +80,15 @@ def find_other(model: LineModel, best: Solution, starts: list[Point], limits: Li
     if not starts and RANGE[0] < teff < RANGE[1]:
         away = max(abs(np.log10(teff / MAXIMUM)), 0.05) * (-1 if teff > MAXIMUM else 1)
         starts = [best.point._replace(log_teff=np.log10(MAXIMUM) + away)]
-    roughly = limits._replace(evaluations=min(limits.evaluations, _ROUGHLY), enough=0.3)
-    scale = max(1.0, best.chi2 / model.degrees_of_freedom)
+    scale = _scale(best.chi2 / model.degrees_of_freedom, model.snr)
+    hopeless = best.chi2 + (2 * _MOST + ALIKE) * scale
+    roughly = limits._replace(evaluations=min(limits.evaluations, _ROUGHLY), enough=0.3, hopeless=hopeless)
     others = []
     for start in starts:
         found = refine(model, start, roughly)
-        if not found.converged and found.chi2 < best.chi2 + 4 * ALIKE * scale:
+        if not found.converged and found.chi2 < hopeless:
             found = refine(model, found.point, limits)
-        if distinct(found, best):
+        if found.chi2 < hopeless and distinct(found, best):
             others.append(found)
     return min(others, key=lambda other: other.chi2, default=None)
 
@@ -116,14 +117,17 @@ def choose(best: Solution, other: Solution | None, rchi2: float, snr: float, pho
     """
     if other is None:
         return Choice(best, None, alike=False)
-    # What the models are off by counts as noise: both solutions suffer from it.
-    scale = max(1.0, rchi2) * (1 + (PHYSICS_ERROR * snr) ** 2)
-    worse = (other.chi2 - best.chi2) / scale
+    worse = (other.chi2 - best.chi2) / _scale(rchi2, snr)
     if photometry is not None:
         worse += photometric_chi2(other.point, photometry) - photometric_chi2(best.point, photometry)
     if worse < 0:
         best, other = other, best
     return Choice(best, other, abs(worse) < ALIKE)
+
+
+def _scale(rchi2: float, snr: float) -> float:
+    """Give the factor by which the errors of the models, from which both solutions suffer, raise the noise."""
+    return max(1.0, rchi2) * (1 + (PHYSICS_ERROR * snr) ** 2)
 
 
 def photometric_chi2(point: Point, photometry: Photometry) -> float:
