@@ -111,20 +111,26 @@ def clean_figures(groups: dict[int, list[Trial]]) -> Iterator[Figure]:
     for snr, group in groups.items():
         yield flagged_figure(f"clean, S/N {snr}", group, most=0.02)
     for snr, group in groups.items():
-        away = [trial for trial in group if trial.measured and not trial.near_maximum]
-        for name in ("teff", "logg"):
-            values = pulls(away, name)
-            text = f"median {np.median(values):+.2f}, width {robust_width(values):.2f} ({values.size} spectra)"
-            yield Figure("Corv", f"{name} outside 10 to 17 kK, S/N {snr}", OWN, "", text, None, "formal")
+        yield from parameter_figures(snr, [trial for trial in group if trial.measured and not trial.near_maximum])
     for snr, group in groups.items():
-        near = [trial for trial in group if trial.measured and trial.near_maximum]
-        wrong = [trial for trial in near if trial.wrong_side]
-        told = sum(trial.fit.two_solutions for trial in wrong)
-        text = (
-            f"{share(sum(trial.fit.two_solutions for trial in near), len(near))} flagged; "
-            f"{len(wrong)} off by more than a fifth, {told} of them flagged"
-        )
-        yield Figure("Corv", f"flag_two_solutions, 10 to 17 kK, S/N {snr}", OWN, "", text)
+        yield maximum_figure(snr, [trial for trial in group if trial.measured and trial.near_maximum])
+
+
+def parameter_figures(snr: float, group: list[Trial]) -> Iterator[Figure]:
+    """Say how pulls of temperatures and gravities are distributed."""
+    for name in ("teff", "logg"):
+        values = pulls(group, name)
+        text = f"median {np.median(values):+.2f}, width {robust_width(values):.2f} ({values.size} spectra)"
+        yield Figure("Corv", f"{name} outside 10 to 17 kK, S/N {snr:g}", OWN, "", text, None, "formal")
+
+
+def maximum_figure(snr: float, group: list[Trial]) -> Figure:
+    """Say how often two solutions fit alike."""
+    wrong = [trial for trial in group if trial.wrong_side]
+    told = sum(trial.fit.two_solutions for trial in wrong)
+    flagged = share(sum(trial.fit.two_solutions for trial in group), len(group))
+    text = f"{flagged} flagged; {len(wrong)} off by more than a fifth, {told} of them flagged"
+    return Figure("Corv", f"flag_two_solutions, 10 to 17 kK, S/N {snr:g}", OWN, "", text)
 
 
 def cosmic_figures(models: Atmospheres, grid: TemplateGrid, number: int) -> Iterator[Figure]:
@@ -187,13 +193,21 @@ def other_author_figures(koester: Atmospheres, grid: TemplateGrid, number: int) 
         drawn = [replace(star, v_rad=random.uniform(-300, 300)) for star in stars for _ in range(number // 3)]
         for snr in (50, 100):
             group = [fitted(star, truth.expose(koester.shown(star), snr, random), grid) for star in drawn]
-            flagged = share(sum(trial.fit.bad_fit for trial in group), len(group))
-            two = share(sum(trial.fit.two_solutions for trial in group), len(group))
-            widths = ", ".join(
-                f"{name} {robust_width(pulls(group, name, 'e')):.2f}" for name in ("v_rad", "teff", "logg")
-            )
-            text = f"bad_fit {flagged}, two_solutions {two}; widths {widths}"
-            yield Figure("Corv", f"flags and pulls at {teff:g} K, S/N {snr}", OTHER, "", text, None, "total")
+            yield from other_author_group(teff, snr, group)
+
+
+def other_author_group(teff: float, snr: float, group: list[Trial]) -> Iterator[Figure]:
+    """Say what is flagged, and whether total errors allow for the difference of the models."""
+    flagged = share(sum(trial.fit.bad_fit for trial in group), len(group))
+    two = share(sum(trial.fit.two_solutions for trial in group), len(group))
+    yield Figure("Corv", f"flags at {teff:g} K, S/N {snr}", OTHER, "", f"bad_fit {flagged}, two_solutions {two}")
+    rms = {name: float(np.sqrt(np.mean(pulls(group, name, "e") ** 2))) for name in ("teff", "logg")}
+    text = ", ".join(f"{name} {value:.2f}" for name, value in rms.items())
+    away = not MAXIMUM[0] < teff < MAXIMUM[1]
+    kept = max(rms.values()) <= 1.2 if away else None
+    wanted = "at most 1.2" if away else ""
+    yield Figure("Corv", f"rms of pulls at {teff:g} K, S/N {snr}", OTHER, wanted, text, kept, "total")
+    yield velocity_figure(snr, group, f"velocity at {teff:g} K", wanted=False)
 
 
 def left_out_figures(models: Atmospheres, grid: TemplateGrid) -> Iterator[Figure]:
