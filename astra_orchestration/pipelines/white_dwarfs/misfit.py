@@ -29,7 +29,7 @@ MISFIT_SIGNIFICANCE = 5.0
 LINE_VELOCITIES = 25.0
 """Chi-squared of the velocities of single lines (up to four degrees of freedom)."""
 
-CORE = 5.0
+CORE = 4.6
 """Excess of four or eight neighbouring pixels near the centre of a line, in units of its error."""
 
 CORE_ERROR = 0.02
