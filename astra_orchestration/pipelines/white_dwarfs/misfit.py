@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .lines import Comparison
 from .pixels import SPEED_OF_LIGHT, Pixels
 from .result import LineFacts
+from .solutions import CORRELATED
 from .splines import Array
 
 MISFIT = 0.008
@@ -48,7 +49,6 @@ _CORE_REACH = 600.0
 _CORE_PIXELS = (4, 8)
 _MOST_SIGMA = 3.5
 _FEW_PIXELS = 4
-_CORRELATED = 8.0
 
 
 def line_facts(
@@ -206,7 +206,7 @@ def featureless_misfit(rchi2: float, freedom: int, snr: float) -> bool:
 
 def _inflation(error: float, snr: float) -> float:
     """Factor on formal errors when templates are off by a share of the flux, alike over some pixels."""
-    return float(np.sqrt(1 + _CORRELATED * (error * snr) ** 2))
+    return float(np.sqrt(1 + CORRELATED * (error * snr) ** 2))
 
 
 def _beyond(misfit: float, freedom: int, snr: float, limit: float) -> bool:

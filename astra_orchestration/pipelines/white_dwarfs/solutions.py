@@ -24,6 +24,9 @@ APART = 0.015
 PHYSICS_ERROR = 0.01
 """By how much the models' lines are off near their maximum, as a share of the flux."""
 
+CORRELATED = 8.0
+"""Over how many pixels they are off alike."""
+
 RANGE = (9_000.0, 20_000.0)
 """Temperatures (K) at which there may be a solution on the other side."""
 
@@ -127,7 +130,7 @@ def choose(best: Solution, other: Solution | None, rchi2: float, snr: float, pho
 
 def _scale(rchi2: float, snr: float) -> float:
     """Give the factor by which the errors of the models, from which both solutions suffer, raise the noise."""
-    return max(1.0, rchi2) * (1 + (PHYSICS_ERROR * snr) ** 2)
+    return max(1.0, rchi2) * (1 + CORRELATED * (PHYSICS_ERROR * snr) ** 2)
 
 
 def photometric_chi2(point: Point, photometry: Photometry) -> float:
