@@ -115,8 +115,8 @@ def find_data(folder: Path | None, grid: Path | None, number: int) -> Data:
 
 def _registered() -> Path | None:
     """Find the grid of DA models that `astra grids fetch da` leaves."""
-    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    path = Path(home) / "astra" / "grids" / "da.npz"
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    path = Path(os.environ.get("ASTRA_DATA") or Path(base) / "astra") / "grids" / "da.npz"
     return path if path.exists() else None
 
 
