@@ -4,6 +4,7 @@ Two recipes are the same if their digests are. A file counts by its content and 
 moved; a folder counts by the names and contents of its files.
 """
 
+import errno
 import hashlib
 import inspect
 import json
@@ -23,7 +24,7 @@ from astra_models.errors import ParameterError, did_you_mean
 from astra_models.messages import shown
 from astra_models.outputs import Pipeline
 
-__all__ = ["HasParameters", "Recipe", "make_recipe", "recipe_of", "require_known"]
+__all__ = ["HasParameters", "Recipe", "content_digest", "make_recipe", "recipe_of", "require_known"]
 
 MOST_CHARACTERS = 100_000
 MOST_FILES = 100_000
@@ -290,21 +291,32 @@ def _names(parameter: Parameter, path: Path) -> str:
     return f"{parameter.pipeline}: the parameter {parameter.name}{variable} names {shown(str(path))}"
 
 
+def content_digest(path: Path) -> str:
+    """Hash a file's content, or the names and contents of all files in a folder: SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If something can't be read, or there are too many files.
+    """
+    if not path.is_dir():
+        return _sha256_of_file(path)
+    total = hashlib.sha256()
+    for file in sorted(_files_below(path)):
+        relative = os.fsencode(file.relative_to(path))
+        total.update(b"%d:%b%b\n" % (len(relative), relative, _sha256_of_file(file).encode("ascii")))
+    return total.hexdigest()
+
+
 def _sha256(parameter: Parameter, path: Path) -> str:
-    """Hash a file's content, or the names and contents of all files in a folder."""
+    _status(parameter, path)
     try:
-        if stat.S_ISREG(_status(parameter, path).st_mode):
-            return _sha256_of_file(path)
-        total = hashlib.sha256()
-        for file in sorted(_files_below(parameter, path)):
-            relative = os.fsencode(file.relative_to(path))
-            total.update(b"%d:%b%b\n" % (len(relative), relative, _sha256_of_file(file).encode("ascii")))
-        return total.hexdigest()
+        return content_digest(path)
     except OSError as error:
         raise _unreadable(parameter, path, error) from error
 
 
-def _files_below(parameter: Parameter, folder: Path) -> list[Path]:
+def _files_below(folder: Path) -> list[Path]:
     """List a folder's files; links to folders are followed, each folder once."""
     files: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -321,7 +333,7 @@ def _files_below(parameter: Parameter, folder: Path) -> list[Path]:
         folders.sort()
         files += [file for file in (Path(root, one) for one in names) if file.is_file()]
         if len(files) > MOST_FILES:
-            raise ParameterError(f"{_names(parameter, folder)}, which has more than {MOST_FILES:,} files")
+            raise OSError(errno.EFBIG, f"it has more than {MOST_FILES:,} files")
     return files
 
 

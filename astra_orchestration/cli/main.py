@@ -13,6 +13,7 @@ from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.explain import explain_commands
 from astra_orchestration.cli.export import export_commands
+from astra_orchestration.cli.grids import grids_commands
 from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.leases import leases_commands
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(ingest_commands, name="ingest")
 app.add_typer(new_commands, name="new")
+app.add_typer(grids_commands, name="grids")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
 app.add_typer(export_commands)
