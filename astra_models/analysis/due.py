@@ -8,6 +8,7 @@ change it.
 """
 
 import array
+import inspect
 import json
 import logging
 import tempfile
@@ -50,6 +51,7 @@ __all__ = [
     "select_due",
     "standing_of_spectra",
     "stored_versions",
+    "where_of",
     "why_version_is_due",
 ]
 
@@ -84,8 +86,9 @@ class DueOptions(TypedDict, total=False):
     recipe: RecipeKey | None
 
 
-Where = peewee.ColumnBase | Callable[[type[SpectrumMixin]], peewee.ColumnBase] | None
-"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum."""
+Where = peewee.ColumnBase | Callable[..., peewee.ColumnBase | None] | None
+"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum, and for values of the
+pipeline's parameters if it has a second argument."""
 
 
 def needs_of(pipeline: Pipeline) -> tuple[Need, ...]:
@@ -113,13 +116,39 @@ def due_options(
         If a parameter can't have its value, or a file that one names isn't there.
     """
     recipe = recipe_of(pipeline, parameters)
-    where: Where = getattr(pipeline, "where", None)
     return DueOptions(
         needs=needs_of(pipeline),
-        where=where(spectrum_model) if callable(where) else where,
+        where=where_of(pipeline, spectrum_model, {} if recipe is None else recipe.values),
         recipe=None if recipe is None else RecipeKey(recipe.pipeline, recipe.version, recipe.digest),
         older_patch=getattr(pipeline, "rerun_on_patch", True),
     )
+
+
+def where_of(
+    pipeline: Pipeline, spectrum_model: type[SpectrumMixin], values: Mapping[str, object]
+) -> peewee.ColumnBase | None:
+    """Give the condition of the spectra that a pipeline takes, None for all.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    spectrum_model : type
+        One of its kinds of spectra.
+    values : mapping of str to object
+        The values of its parameters.
+    """
+    where: Where = getattr(pipeline, "where", None)
+    if not callable(where):
+        return where
+    return where(spectrum_model, values) if takes_values(where) else where(spectrum_model)
+
+
+def takes_values(where: Callable[..., object]) -> bool:
+    """Tell whether a function has a second argument, for the values of parameters."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    declared = [one for one in inspect.signature(where).parameters.values() if one.kind in kinds]
+    return len(declared) > 1 and declared[1].default is inspect.Parameter.empty
 
 
 class DueSpectra(Iterator[int]):
@@ -299,7 +328,8 @@ def count_due_by_reason(
     query = _due_query(output_model, spectrum_model, **options)
     chosen = query.select(rule.reason().alias("reason")).order_by(spectrum_model.spectrum_pk)
     counted = peewee.Select([chosen], [chosen.c.reason, peewee.fn.COUNT(peewee.SQL("*"))]).group_by(chosen.c.reason)
-    waiting = _narrowed(rule.select(spectrum_model.spectrum_pk).where(rule.is_waiting()), spectrum_model, options)
+    waiting = rule.select(spectrum_model.spectrum_pk).where(rule.is_waiting(options.get("where")))
+    waiting = _narrowed(waiting, spectrum_model, options, waiting=True)
 
     def count() -> DueCounts:
         found: dict[str | None, int] = dict(counted.bind(database).tuples().execute())
@@ -320,17 +350,20 @@ class Standing(NamedTuple):
     failed : bool
         Whether the pipeline failed on it, or gave no result, and what it was made from is as it was.
     waiting : bool
-        Whether another pipeline has no result of it yet that the pipeline needs.
+        Whether another pipeline has no result of it yet that the pipeline needs, or that says whether it takes it.
+    taken : bool
+        Whether the pipeline takes it, by its own condition.
     """
 
     reason: DueReason | None
     failed: bool
     waiting: bool = False
+    taken: bool = True
 
     @property
     def is_due(self) -> bool:
         """Whether the spectrum is due."""
-        return self.reason is not None and not self.failed and not self.waiting
+        return self.reason is not None and self.taken and not self.failed and not self.waiting
 
 
 def standing_of_spectra(
@@ -353,13 +386,14 @@ def standing_of_spectra(
     dict of int to Standing
         By ``spectrum_pk``.
     """
-    rule = _rule(output_model, spectrum_model, options)
-    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed(), rule.has_needs()).where(which)
-    query = _narrowed(query, spectrum_model, options)
+    rule, where = _rule(output_model, spectrum_model, options), options.get("where")
+    waits, taken = rule.lacks_results(where), rule.is_taken(where)
+    query = rule.select(spectrum_model.spectrum_pk, rule.reason(), rule.failed(), waits, taken).where(which)
+    query = _narrowed(query, spectrum_model, options, waiting=True)
     rows = run_transaction(database, lambda: rows_of(query))
     return {
-        key: Standing(DueReason(reason) if reason else None, bool(failed), not has_needs)
-        for key, reason, failed, has_needs in rows
+        key: Standing(DueReason(reason) if reason else None, bool(failed), bool(waits), bool(taken))
+        for key, reason, failed, waits, taken in rows
     }
 
 
@@ -429,14 +463,19 @@ def _rule(output_model: type[PipelineOutputMixin], spectrum_model: type[Spectrum
 
 
 def _narrowed(
-    query: "peewee.ModelSelect[SpectrumMixin]", spectrum_model: type[SpectrumMixin], options: DueOptions
+    query: "peewee.ModelSelect[SpectrumMixin]",
+    spectrum_model: type[SpectrumMixin],
+    options: DueOptions,
+    *,
+    waiting: bool = False,
 ) -> "peewee.ModelSelect[SpectrumMixin]":
+    """Leave in what the options ask for; of what waits, it isn't known yet whether the pipeline takes it."""
     sdss_ids, where = options.get("sdss_ids"), options.get("where")
     if sdss_ids is not None or where is not None:
         query = query.join(Source, peewee.JOIN.LEFT_OUTER, on=(Source.pk == spectrum_model.source_pk))
     if sdss_ids is not None:
         query = query.where(is_any_of(Source.sdss_id, _known_ids(sdss_ids)))
-    return query if where is None else query.where(where)
+    return query if where is None or waiting else query.where(where)
 
 
 def _known_ids(sdss_ids: Iterable[int]) -> list[int]:

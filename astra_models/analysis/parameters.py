@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astra_models.analysis.parameter_types import TYPES, ParameterType, parameter_type
-from astra_models.errors import ParameterError, TaskError, did_you_mean
+from astra_models.errors import AstraError, ParameterError, TaskError, did_you_mean
 from astra_models.messages import shown
 
 __all__ = ["COMMAND_NAMES", "REQUIRED", "Parameter", "description_of", "option_of", "read_parameters"]
@@ -49,6 +49,8 @@ class Parameter:
         Whether results depend on it.
     description : str
         What the docstring says of it, in one line.
+    resolve : callable or None
+        Says which value is used where one is given, or none: the file that a name stands for.
     """
 
     pipeline: str
@@ -58,6 +60,7 @@ class Parameter:
     environment: str | None = None
     has_effect: bool = True
     description: str = ""
+    resolve: Callable[[object], object] | None = None
 
     @property
     def is_configuration(self) -> bool:
@@ -105,6 +108,23 @@ class Parameter:
         except ParameterError as error:
             raise ParameterError(f"{self.pipeline}: the parameter {self.name} takes {self.type}, and {error}") from None
 
+    def resolved(self, value: object) -> object:
+        """Give the value that is used where this one is given.
+
+        Raises
+        ------
+        ParameterError
+            If there is none.
+        """
+        if self.resolve is None:
+            return value
+        try:
+            return self.check(self.resolve(value))
+        except ParameterError:
+            raise
+        except AstraError as error:
+            raise ParameterError(f"{self.pipeline}: the parameter {self.name}: {error}") from error
+
     def from_text(self, text: str) -> object:
         """Read its value, or one of its list, from text.
 
@@ -149,6 +169,7 @@ def read_parameters(
     reserved: Collection[str] = (),
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
+    resolve: Mapping[str, Callable[[object], object]] | None = None,
 ) -> dict[str, Parameter]:
     """Read the parameters of a pipeline from its generator's signature: all but the first, which are the spectra.
 
@@ -164,6 +185,8 @@ def read_parameters(
         Environment variables by the parameters that they set.
     without_effect : sequence of str, optional
         Parameters that no result depends on.
+    resolve : mapping of str to callable, optional
+        For some parameters, the function that says which value is used where one is given, or None.
 
     Returns
     -------
@@ -175,7 +198,7 @@ def read_parameters(
     TaskError
         If a name is taken, a type is none of those that there are, or a default isn't of its parameter's type.
     """
-    environment = environment or {}
+    environment, resolve = environment or {}, resolve or {}
     described = _descriptions(inspect.getdoc(function) or "")
     name = function.__name__
     declared = list(inspect.signature(function).parameters.values())[1:]
@@ -189,12 +212,14 @@ def read_parameters(
             environment.get(one.name),
             one.name not in without_effect,
             described.get(one.name, ""),
+            resolve.get(one.name),
         )
         for one in declared
         if one.kind not in _VARIADIC
     }
     _require_known(name, "environment", environment, parameters)
     _require_known(name, "without_effect", without_effect, parameters)
+    _require_known(name, "resolve", resolve, parameters)
     for one in declared:
         if one.kind is inspect.Parameter.POSITIONAL_ONLY and parameters[one.name].is_configuration:
             raise TaskError(f"{name}: its parameter {one.name!r} can't be given by name; write it behind the `/`")

@@ -260,7 +260,8 @@ def _value(parameter: Parameter, given: Mapping[str, object]) -> object:
             f"{parameter.pipeline}: the parameter {parameter.name} has no value: it has no default, so give it in a "
             "direct call, or write a default into the pipeline's signature"
         )
-    return parameter.default if value is parameter.default and parameter.type is None else parameter.check(value)
+    value = value if value is parameter.default and parameter.type is None else parameter.check(value)
+    return parameter.resolved(value)
 
 
 # ---- files

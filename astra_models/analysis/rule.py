@@ -181,9 +181,27 @@ class DueRule:
         """Give the condition that there is a reason, the spectrum hasn't failed, and has what it needs."""
         return self.has_reason() & ~self.failed() & self.has_needs()
 
-    def is_waiting(self) -> Condition:
-        """Give the condition that a spectrum would be due, but another pipeline has no result of it yet."""
-        return self.has_reason() & ~self.failed() & ~self.has_needs()
+    def is_waiting(self, where: Condition | None = None) -> Condition:
+        """Give the condition that a spectrum may be due, but another pipeline has no result of it yet."""
+        return self.has_reason() & ~self.failed() & self.lacks_results(where)
+
+    def lacks_results(self, where: Condition | None = None) -> Condition:
+        """Give the condition that there is no result yet that the pipeline needs, or that its own condition is on.
+
+        Parameters
+        ----------
+        where : peewee.Expression, optional
+            Which spectra the pipeline takes: where that is known to be false, nothing lacks.
+        """
+        if where is None:
+            return ~self.has_needs()
+        lacking = functools.reduce(operator.or_, (need.model.task_pk.is_null() for need in self.needs), NEVER)
+        unknown = peewee.Expression(peewee.EnclosedNodeList([where]), "IS", None)
+        return (peewee.fn.COALESCE(where, ALWAYS) & ~self.has_needs()) | (unknown & lacking)
+
+    def is_taken(self, where: Condition | None = None) -> Condition:
+        """Give the condition that the pipeline takes the spectrum, as far as its own condition says so."""
+        return ALWAYS if where is None else peewee.fn.COALESCE(where, NEVER)
 
     def has_needs(self) -> Condition:
         """Give the condition that there is a result of every other pipeline that the pipeline can't do without."""

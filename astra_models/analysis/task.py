@@ -45,6 +45,7 @@ VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
 Plots = Callable[..., object] | Sequence[Callable[..., object]]
+Warnings = Callable[[Mapping[str, object]], Iterable[str]] | None
 PipelineFunction = Callable[..., Iterable[Output | ManyResults[Output]]]
 Model = TypeVar("Model", SpectrumMixin, PipelineOutputMixin)
 
@@ -64,6 +65,8 @@ def task(
     v_astra: Versions = "installed",
     rerun_on_patch: bool = True,
     plots: Plots = (),
+    resolve: Mapping[str, Callable[[object], object]] | None = None,
+    warnings: Warnings = None,
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -79,6 +82,8 @@ def task(
     v_astra: Versions = "installed",
     rerun_on_patch: bool = True,
     plots: Plots = (),
+    resolve: Mapping[str, Callable[[object], object]] | None = None,
+    warnings: Warnings = None,
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -93,7 +98,8 @@ def task(
         The pipeline's own version, to be changed when its code changes what it gives: older results are then due.
     where : peewee.Expression or callable, optional
         Which spectra it takes: a condition on the kind of spectrum, on `Source` or on the results that it takes, or a
-        function that makes one for a kind of spectrum. Other spectra are never due.
+        function that makes one for a kind of spectrum; with a second argument, for the values of the parameters, too, by
+        their names. Where it gives None, all are taken. Other spectra are never due.
     environment : mapping of str to str, optional
         For some parameters, the environment variable that says their value where none is given.
     without_effect : sequence of str, optional
@@ -107,6 +113,11 @@ def task(
     plots : callable or sequence of them, optional
         Functions that draw pictures of its results for Dagster's UI: each is given an empty `matplotlib` figure and the
         columns of a sample of its table, by name.
+    resolve : mapping of str to callable, optional
+        For some parameters, a function that says which value is used where one is given, or None: the file that a name
+        stands for, or the one that is there. Its own values stay as they are.
+    warnings : callable, optional
+        Says what to know before a run, of the parameters' values by name: sentences for the run's log, once a run.
 
     Returns
     -------
@@ -130,6 +141,8 @@ def task(
             v_astra=v_astra,
             rerun_on_patch=rerun_on_patch,
             plots=plots,
+            resolve=resolve,
+            warnings=warnings,
         )
 
     return make if function is None else make(function)
@@ -176,6 +189,8 @@ class Task(Generic[Output]):
         v_astra: Versions = "installed",
         rerun_on_patch: bool = True,
         plots: Plots = (),
+        resolve: Mapping[str, Callable[[object], object]] | None = None,
+        warnings: Warnings = None,
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -194,6 +209,7 @@ class Task(Generic[Output]):
         self.v_astra: Versions = v_astra
         self.rerun_on_patch = rerun_on_patch
         self.plots = _checked_plots(name, plots)
+        self._warnings = warnings
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:
@@ -205,8 +221,19 @@ class Task(Generic[Output]):
                 reserved=_own_names(),
                 environment=environment,
                 without_effect=without_effect,
+                resolve=resolve,
             )
         )
+
+    def warnings(self, /, **given: object) -> tuple[str, ...]:
+        """Say what to know before a run with some values of the parameters; the others have their defaults.
+
+        Raises
+        ------
+        ParameterError
+            As `recipe` does.
+        """
+        return () if self._warnings is None else tuple(self._warnings(self.recipe(**given).values))
 
     def recipe(self, /, *args: object, **given: object) -> Recipe:
         """Say what results are made by: the pipeline's version, and its parameters as they are used.

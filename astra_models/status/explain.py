@@ -3,6 +3,7 @@
 The number of queries depends on the number of tables, not of rows.
 """
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -317,6 +318,8 @@ def _analysis(
         return Analysis(pipeline.name, key, "done", f"result of {version_integer_to_string(result.v_astra)}")
     if standing.waiting:
         return Analysis(pipeline.name, key, "waiting", _awaited(pipeline, results, key))
+    if not standing.taken:
+        return Analysis(pipeline.name, key, "left out", _condition(pipeline))
     why = _why_due(standing.reason, row, result, own)
     if failures:
         why += "; the last time: " + failures[-1].message
@@ -350,8 +353,16 @@ _WHY = {
 def _awaited(pipeline: Pipeline, results: list[PipelineOutputMixin], spectrum_pk: int) -> str:
     version = installed_v_astra() // 1000
     there = {type(row) for row in results if row.spectrum_pk == spectrum_pk and row.v_astra // 1000 == version}
-    missing = [need.model.__name__ for need in needs_of(pipeline) if not need.optional and need.model not in there]
+    lacking = [need for need in needs_of(pipeline) if need.model not in there]
+    missing = [need.model.__name__ for need in [one for one in lacking if not one.optional] or lacking]
     return f"it needs a result of {' and '.join(missing)} of {major_minor(version)} first"
+
+
+def _condition(pipeline: Pipeline) -> str:
+    """Say which spectra a pipeline takes: by the docstring of the function that says so, if it has one."""
+    where = getattr(pipeline, "where", None)
+    said = (getattr(where, "__doc__", None) or "").strip().split("\n")[0] if inspect.isfunction(where) else ""
+    return f"the pipeline doesn't take it: {said}" if said else "the pipeline doesn't take it, by its own condition"
 
 
 def _rejected(row: RejectedResult) -> Listed:

@@ -91,8 +91,9 @@ class Analysis:
         The pipeline.
     spectrum_pk : int
         The spectrum.
-    state : {"due", "done", "failed"}
-        ``failed`` is not due again until the spectrum changes.
+    state : {"due", "done", "failed", "waiting", "left out"}
+        ``failed`` is not due again until the spectrum changes; what is ``waiting`` needs another pipeline's result
+        first, and what is ``left out`` isn't taken by the pipeline's own condition.
     why : str
         The reason, in words.
     """

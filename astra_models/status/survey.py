@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 import peewee
 
-from astra_models.analysis.due import DueCounts, DueOptions, count_due_by_reason, due_options, needs_of
+from astra_models.analysis.due import DueCounts, DueOptions, count_due_by_reason, due_options, needs_of, where_of
 from astra_models.base import BaseModel
 from astra_models.database.sql import rows_of
 from astra_models.errors import ParameterError
@@ -218,7 +218,9 @@ def due_options_now(pipeline: Pipeline, kind: type[SpectrumMixin]) -> DueOptions
         return due_options(pipeline, kind)
     except ParameterError as error:  # it can't run: that is told when it does
         logger.warning("%s: whether parameters have changed can't be told: %s", pipeline.name, error)
-        return DueOptions(needs=needs_of(pipeline))
+        declared = getattr(pipeline, "parameters", {})
+        values = {name: parameter.default for name, parameter in declared.items()}
+        return DueOptions(needs=needs_of(pipeline), where=where_of(pipeline, kind, values))
 
 
 def _count_due(

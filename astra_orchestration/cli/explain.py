@@ -29,7 +29,7 @@ EMPTY = {
     "due, done, failed": "none of its spectra is of a kind that is analysed here",
     "rejected": "nothing failed or was refused",
 }
-COLOURS = {"due": "yellow", "failed": "red", "done": "green"}
+COLOURS = {"due": "yellow", "failed": "red", "done": "green", "waiting": "yellow", "left out": "blue"}
 
 
 @explain_commands.command(epilog="Example: [bold]astra explain 54392544[/]")
