@@ -91,7 +91,7 @@ class Analyst:
 
     def __init__(self, job: Job, on_take: Callable[[int | None], None] | None = None):
         self._task = job.load()
-        self._recipe = self._task.recipe(**job.parameters)
+        self._recipe = self._task.recipe_as_used(job.parameters)
         self.on_take = on_take
         self._calls: PipelineCalls[PipelineOutputMixin] | None = None
         self._items: Iterator[Item[PipelineOutputMixin]] = iter(())

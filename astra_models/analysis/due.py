@@ -87,8 +87,8 @@ class DueOptions(TypedDict, total=False):
 
 
 Where = peewee.ColumnBase | Callable[..., peewee.ColumnBase | None] | None
-"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum, and for values of the
-pipeline's parameters if it has a second argument."""
+"""Which spectra a pipeline takes: a condition, or a function that makes it for a kind of spectrum, and for the values
+of the pipeline's parameters if it has a second argument."""
 
 
 def needs_of(pipeline: Pipeline) -> tuple[Need, ...]:

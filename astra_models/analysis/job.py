@@ -36,8 +36,8 @@ class AnyTask(Pipeline, Protocol):
     version: str
     v_astra: str
 
-    def recipe(self, **parameters: object) -> Recipe:
-        """Say what results are made by."""
+    def recipe_as_used(self, values: Mapping[str, object]) -> Recipe:
+        """Say what results are made by, from the values of all parameters."""
         ...
 
     def with_results(self, spectra: Iterable[AnySpectrum]) -> Iterable[AnySpectrum | Handed]:

@@ -24,7 +24,7 @@ from astra_models.errors import ParameterError, did_you_mean
 from astra_models.messages import shown
 from astra_models.outputs import Pipeline
 
-__all__ = ["HasParameters", "Recipe", "content_digest", "make_recipe", "recipe_of", "require_known"]
+__all__ = ["HasParameters", "Recipe", "content_digest", "make_recipe", "recipe_of", "require_known", "warnings_of"]
 
 MOST_CHARACTERS = 100_000
 MOST_FILES = 100_000
@@ -159,6 +159,19 @@ class HasParameters(Protocol):
         """Say what results are made by."""
         ...
 
+    def recipe_as_used(self, values: Mapping[str, object]) -> Recipe:
+        """Say again what results are made by, from the values of a recipe."""
+        ...
+
+
+@runtime_checkable
+class HasWarnings(Protocol):
+    """A pipeline that may say what to know before a run; `astra_models.analysis.task.Task` is one."""
+
+    def warnings(self, /, **given: object) -> tuple[str, ...]:
+        """Say what to know before a run."""
+        ...
+
 
 # ---- making one
 
@@ -184,12 +197,25 @@ def recipe_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> 
     return None
 
 
+def warnings_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> tuple[str, ...]:
+    """Give what a pipeline warns of before a run with some values of its parameters.
+
+    Raises
+    ------
+    ParameterError
+        As `recipe_of` does.
+    """
+    return pipeline.warnings(**given or {}) if isinstance(pipeline, HasWarnings) else ()
+
+
 def make_recipe(
     pipeline: str,
     version: str,
     function: Callable[..., object],
     parameters: Mapping[str, Parameter],
     given: tuple[tuple[object, ...], Mapping[str, object]],
+    *,
+    as_used: bool = False,
 ) -> Recipe:
     """Make a recipe of what a call gives.
 
@@ -203,6 +229,8 @@ def make_recipe(
         Its parameters, from `read_parameters`.
     given : tuple
         The positional arguments after the spectra, and the keyword arguments.
+    as_used : bool, optional
+        Whether these are the values of another recipe, to be taken as they are: no environment variable counts.
 
     Raises
     ------
@@ -219,7 +247,8 @@ def make_recipe(
         bound = signature.bind_partial(*args, **keywords)
     except TypeError as error:
         raise ParameterError(f"{pipeline}: {error}") from None
-    values = {name: _value(parameter, bound.arguments) for name, parameter in parameters.items()}
+    value_of = _value_as_used if as_used else _value
+    values = {name: value_of(parameter, bound.arguments) for name, parameter in parameters.items()}
     others = {one.name: bound.arguments[one.name] for one in declared if one.name in bound.arguments.keys() - values}
     bound.arguments = {one.name: (values | others)[one.name] for one in declared if one.name in values | others}
     for one in declared:  # what is taken by *args is a list among the values, by **kwargs values of their own
@@ -247,6 +276,10 @@ def require_known(pipeline: str, names: Iterable[str], parameters: Mapping[str, 
         if name not in parameters:
             hint = did_you_mean(name[:80], parameters)
             raise ParameterError(f"{pipeline} has no parameter {shown(name)}; {hint}")
+
+
+def _value_as_used(parameter: Parameter, given: Mapping[str, object]) -> object:
+    return parameter.check(given[parameter.name]) if parameter.name in given else _value(parameter, given)
 
 
 def _value(parameter: Parameter, given: Mapping[str, object]) -> object:

@@ -98,8 +98,8 @@ def task(
         The pipeline's own version, to be changed when its code changes what it gives: older results are then due.
     where : peewee.Expression or callable, optional
         Which spectra it takes: a condition on the kind of spectrum, on `Source` or on the results that it takes, or a
-        function that makes one for a kind of spectrum; with a second argument, for the values of the parameters, too, by
-        their names. Where it gives None, all are taken. Other spectra are never due.
+        function that makes one for a kind of spectrum; with a second argument, for the values of the parameters, too,
+        by their names. Where it gives None, all are taken. Other spectra are never due.
     environment : mapping of str to str, optional
         For some parameters, the environment variable that says their value where none is given.
     without_effect : sequence of str, optional
@@ -249,6 +249,21 @@ class Task(Generic[Output]):
             If a name is unknown, a value is of another type or missing, or a file that one names isn't there.
         """
         return make_recipe(self.name, self.version, self.function, self.parameters, (args, given))
+
+    def recipe_as_used(self, values: Mapping[str, object]) -> Recipe:
+        """Say again what results are made by, from the values of a recipe, in another process or later.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            The values; environment variables don't count, and nothing is looked for.
+
+        Raises
+        ------
+        ParameterError
+            As `recipe` does.
+        """
+        return make_recipe(self.name, self.version, self.function, self.parameters, ((), values), as_used=True)
 
     def with_defaults(self, **values: object) -> "Task[Output]":
         """Give the same pipeline with other defaults, which go before environment variables, too.

@@ -316,14 +316,20 @@ def _analysis(
     result = next((result for result in own if result.v_astra // 1000 == installed_v_astra() // 1000), None)
     if standing.reason is None and result is not None:
         return Analysis(pipeline.name, key, "done", f"result of {version_integer_to_string(result.v_astra)}")
-    if standing.waiting:
-        return Analysis(pipeline.name, key, "waiting", _awaited(pipeline, results, key))
-    if not standing.taken:
-        return Analysis(pipeline.name, key, "left out", _condition(pipeline))
+    if standing.waiting or not standing.taken:
+        return _set_aside(pipeline, results, key, standing)
     why = _why_due(standing.reason, row, result, own)
     if failures:
         why += "; the last time: " + failures[-1].message
     return Analysis(pipeline.name, key, "due", why)
+
+
+def _set_aside(
+    pipeline: Pipeline, results: list[PipelineOutputMixin], spectrum_pk: int, standing: Standing
+) -> Analysis:
+    if standing.waiting:
+        return Analysis(pipeline.name, spectrum_pk, "waiting", _awaited(pipeline, results, spectrum_pk))
+    return Analysis(pipeline.name, spectrum_pk, "left out", _condition(pipeline))
 
 
 def _why_due(

@@ -17,7 +17,7 @@ import dagster as dg
 from pydantic import Field
 
 from astra_models.analysis.due import Rerun, needs_of
-from astra_models.analysis.recipe import HasParameters
+from astra_models.analysis.recipe import HasParameters, warnings_of
 from astra_models.analysis.stream import MIN_ANSWERED, ResultStream, analyse
 from astra_models.errors import TaskError
 from astra_models.outputs import Pipeline, pipelines
@@ -163,6 +163,8 @@ def pipeline_asset(
         stream = _stream(task, config, database, chosen, keep_good)
         say_if_redone(context.log, task, parameters_in(config, task), keep=config.keep)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
+        for warning in warnings_of(task, parameters_in(config, task)) if stream.due else ():
+            context.log.warning(warning)
         if not made:
             return stream
         return _checked(stream, Look(task, key, context.log, parameters_in(config, task), made, thresholds))

@@ -116,6 +116,7 @@ def run(
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
     from astra_models.analysis.forecast import forecast
+    from astra_models.analysis.recipe import warnings_of
     from astra_models.analysis.stream import analyse, count_work, write
     from astra_models.outputs import load_pipeline
     from astra_models.rejected import RejectedResult
@@ -144,6 +145,8 @@ def run(
     if not stream.due:
         say(f"{pipeline}: nothing is due")
         return
+    for warning in warnings_of(wanted, parameters):
+        complain(f"[yellow]warning:[/] {escaped(warning)}")
     started = time.monotonic()
     with run_bar(stream.due) as advance:
         report = write(stream, on_progress=advance, interval=0.1, growth=1)

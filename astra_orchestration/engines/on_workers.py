@@ -103,7 +103,7 @@ class _WorkerParts:
         self.usage = RunUsage(cluster.name, 1)
         self.planned = None
         if isinstance(pipeline, HasParameters):
-            self.planned = plan_run(pipeline.recipe(**job.parameters), getattr(pipeline, "function", None))
+            self.planned = plan_run(pipeline.recipe_as_used(job.parameters), getattr(pipeline, "function", None))
         self._cluster = cluster
         self._pipeline = pipeline
         self._work = work

@@ -12,6 +12,7 @@ import numpy as np
 from astra_models.fits.header import CardValue
 from astra_models.fits.written_header import header, primary_cards, table_hdu
 from astra_models.pixels.arrays import APOGEE_GRID, BOSS_GRID
+from astra_orchestration.pipelines.white_dwarfs.choosing import SAMPLE_CARD
 from astra_orchestration.sample.light import (
     LOG_STEP,
     N_PIXELS,
@@ -56,7 +57,7 @@ def mwm_star(star: Star, visits: Sequence[tuple[Visit, Observation]], random: np
     random : numpy.random.Generator
         Errors of the velocities.
     """
-    content = header(primary_cards(_star_cards(star, [visit for visit, _ in visits])))
+    content = header(primary_cards([*_star_cards(star, [visit for visit, _ in visits]), SAMPLE_CARD]))
     for observatory in TELESCOPES:
         rows = _empty_table(BOSS_COLUMNS)
         if observatory == star.observatory:

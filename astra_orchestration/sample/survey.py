@@ -18,7 +18,7 @@ from astra_orchestration.sample.star_file import V_ASTRA, mwm_star
 from astra_orchestration.sample.stars import Star, Visit, draw_star, random_numbers
 from astra_orchestration.sample.visit_file import spec_full
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "sample.json"
 TRUTH = "truth.ecsv"
 VISITS, STARS, BROKEN = "visits", "stars", "broken"

@@ -9,6 +9,7 @@ import numpy as np
 
 from astra_models.fits.header import CardValue
 from astra_models.fits.written_header import header, primary_cards, table_hdu
+from astra_orchestration.pipelines.white_dwarfs.choosing import SAMPLE_CARD
 from astra_orchestration.pipelines.white_dwarfs.grid import BOSS_RESOLUTION
 from astra_orchestration.sample.light import (
     FWHM_OF_SIGMA,
@@ -50,7 +51,7 @@ def spec_full(star: Star, visit: Visit, seen: Observation, random: np.random.Gen
     """
     weather = _weather(random)
     return (
-        header(primary_cards(_visit_cards(star, visit, weather)))
+        header(primary_cards([*_visit_cards(star, visit, weather), SAMPLE_CARD]))
         + table_hdu("COADD", _coadd_rows(seen), COADD_UNITS)
         + table_hdu("SPALL", _one_row(_spall(star, visit, seen, weather, random)))
     )

@@ -82,7 +82,9 @@ def test_spectra_without_a_class_wait_and_others_are_left_out(keys: list[int]) -
 def test_a_parameter_takes_all(keys: list[int]) -> None:
     classify({keys[0]: "DA", keys[1]: "DB"})
     assert str(count_work(chosen, parameters={"all_spectra": True})) == "5 due: 5 new"
-    assert str(count_work(chosen, parameters={"classes": ["DB"]})) == "1 due: 1 new; 3 wait for another pipeline's result"
+    assert (
+        str(count_work(chosen, parameters={"classes": ["DB"]})) == "1 due: 1 new; 3 wait for another pipeline's result"
+    )
     assert run(all_spectra=True) == 5
     assert run(chosen.with_defaults(all_spectra=True)) == 0
 

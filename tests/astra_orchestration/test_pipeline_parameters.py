@@ -198,7 +198,7 @@ def test_corvs_grid_counts_where_it_comes_from_the_environment(tmp_path: Path, m
     built_in = corv.recipe()
     monkeypatch.setenv("ASTRA_CORV_GRID", str(grid))
 
-    assert corv.recipe().values == {"grid": grid}
+    assert corv.recipe().values == {"grid": grid, "all_spectra": False}
     assert corv.recipe().digest == corv.recipe(grid=str(grid)).digest != built_in.digest
 
 

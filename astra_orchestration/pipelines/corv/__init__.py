@@ -6,17 +6,24 @@ joined to the survey's tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import peewee
 
 from astra_models.analysis.task import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
+from astra_models.snow_white import SnowWhite
+from astra_models.spectrum import SpectrumMixin
+from astra_orchestration.pipelines.white_dwarfs.choosing import GridChoice, without_grid
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
 from astra_orchestration.pipelines.white_dwarfs.fit import BalmerFit, fit_spectrum
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
+from astra_orchestration.pipelines.white_dwarfs.registry import resolve_grid
 
 __all__ = ["BalmerFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
 
@@ -24,8 +31,32 @@ GRID_VARIABLE = "ASTRA_CORV_GRID"
 """Environment variable with the path of the template grid."""
 
 
-@task(environment={"grid": GRID_VARIABLE})
-def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iterable[Corv]:
+OF_ATMOSPHERES = (
+    *("teff", "e_teff", "raw_e_teff", "logg", "e_logg", "raw_e_logg", "initial_teff", "initial_logg"),
+    *("other_teff", "other_logg", "other_rchi2", "flag_two_solutions", "flag_template_at_edge"),
+)
+"""Columns and flags that mean nothing without model atmospheres."""
+
+CLASSES = ("DA", "DA:")
+
+
+def white_dwarfs_of_class_da(spectrum: type[SpectrumMixin], values: Mapping[str, object]) -> peewee.Expression | None:
+    """Those that Snow White calls DA or DA: at this version; with all_spectra, all."""
+    return None if values["all_spectra"] else SnowWhite.classification.in_(CLASSES)
+
+
+@task(
+    version="2",
+    environment={"grid": GRID_VARIABLE},
+    resolve={"grid": resolve_grid},
+    warnings=without_grid,
+    where=white_dwarfs_of_class_da,
+)
+def corv(
+    spectra: Iterable[tuple[BossVisitSpectrum, SnowWhite | None]],
+    grid: Path | None = None,
+    all_spectra: bool = False,
+) -> Iterable[Corv]:
     """Measure radial velocity, temperature and gravity of DA white dwarfs.
 
     Chi-squared of DA templates with a local linear continuum around H-alpha to H-epsilon is searched over
@@ -35,11 +66,13 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iter
 
     Parameters
     ----------
-    spectra : iterable of BossVisitSpectrum
+    spectra : iterable of BossVisitSpectrum, each with its result of Snow White
         Visit spectra; wavelengths in vacuum Angstrom, flux in 1e-17 erg/s/cm2/Angstrom.
     grid : Path, optional
-        A template grid, see `white_dwarfs.files.load_grid`; by default the built-in analytic family, which is made
-        for the sample survey.
+        A template grid, or the name of one in `astra grids list`; by default "da", if that is registered. Else, or if
+        it is "built-in", real stars get velocities alone, by the built-in analytic family.
+    all_spectra : bool, optional
+        Whether to take all spectra, and not only those that Snow White calls DA or DA:.
 
     Yields
     ------
@@ -48,11 +81,13 @@ def corv(spectra: Iterable[BossVisitSpectrum], grid: Path | None = None) -> Iter
         temperatures in K, gravities in dex of cm/s2. What could not be measured is missing, and a flag says
         why.
     """
-    templates = load_grid(grid) if grid else balmer_family()
+    choice = GridChoice(grid)
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
-    for spectrum in spectra:
-        fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, templates)
-        yield Corv.from_spectrum(spectrum, **_as_columns(fit))
+    for spectrum, _ in spectra:
+        chosen = choice.of(spectrum)
+        fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, chosen.templates)
+        columns = _as_columns(fit) if chosen.counts else _without_atmospheres(_as_columns(fit))
+        yield Corv.from_spectrum(spectrum, template_grid=chosen.label, **columns)
 
 
 def _as_columns(fit: BalmerFit) -> dict[str, Any]:
@@ -60,3 +95,10 @@ def _as_columns(fit: BalmerFit) -> dict[str, Any]:
     values: dict[str, Any] = dict(fit.values())
     values.pop("snr")
     return values | {f"flag_{name}": value for name, value in fit.flags().items()}
+
+
+def _without_atmospheres(columns: dict[str, Any]) -> dict[str, Any]:
+    """Leave a velocity, and what tells that there is nothing else."""
+    kept = {name: value for name, value in columns.items() if name not in OF_ATMOSPHERES}
+    has_velocity = isfinite(columns["v_rad"])
+    return kept | {"flag_no_model_grid": True, "flag_v_rad_without_grid": has_velocity}

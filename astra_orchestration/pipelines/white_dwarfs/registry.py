@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from astra_models.analysis.recipe import content_digest
 from astra_models.configuration import expand_path
@@ -36,7 +35,7 @@ __all__ = [
     "write_whole",
 ]
 
-BUILT_IN: Literal["built-in"] = "built-in"
+BUILT_IN = "built-in"
 """What stands for the analytic family wherever a grid is named."""
 
 DEFAULT = "da"
@@ -190,29 +189,30 @@ def label_of(path: Path) -> str:
     return same[0].label if same else f"{path.stem} {digest[:DIGITS]}"
 
 
-def resolve_grid(given: object) -> Path | Literal["built-in"]:
+def resolve_grid(given: object) -> Path | None:
     """Say which grid a parameter means.
 
     Parameters
     ----------
-    given : Path, "built-in" or None
+    given : Path or None
         A path, the name of a registered grid, or nothing, for the grid `DEFAULT`.
 
     Returns
     -------
-    Path or "built-in"
-        The file or folder; the built-in family if that is meant, or nothing was given and no grid is registered.
+    Path or None
+        The file or folder; None for the built-in family, if its name was given, or nothing was and no grid is
+        registered.
 
     Raises
     ------
     TemplateError
         If a registered grid is meant whose file is gone, or isn't as it was.
     """
-    if given == BUILT_IN:
-        return BUILT_IN
+    if str(given) == BUILT_IN:
+        return None
     if given is None:
         grid = find_grid(DEFAULT)
-        return BUILT_IN if grid is None else Path(grid.require_whole().path)
+        return None if grid is None else Path(grid.require_whole().path)
     path = Path(str(given)).expanduser()
     if (grid := find_grid(str(given))) is not None:
         return Path(grid.require_whole().path)
