@@ -308,8 +308,7 @@ def _analysis(
 ) -> Analysis:
     model, key = pipeline.output_models[0], row.spectrum_pk
     own = [result for result in results if type(result) is model and result.spectrum_pk == key]
-    wanted = model.__name__, key, installed_v_astra()
-    failures = [failure for failure in listed if (failure.model, failure.spectrum_pk, failure.v_astra) == wanted]
+    failures = _failures(model, key, listed)
     if standing.failed:
         last = next(failure for failure in reversed(failures) if failure.reason in FAILURES)
         return Analysis(pipeline.name, key, "failed", f"{last.reason}: {last.message}")
@@ -322,6 +321,11 @@ def _analysis(
     if failures:
         why += "; the last time: " + failures[-1].message
     return Analysis(pipeline.name, key, "due", why)
+
+
+def _failures(model: type[PipelineOutputMixin], key: int, listed: list[RejectedResult]) -> list[RejectedResult]:
+    wanted = model.__name__, key, installed_v_astra()
+    return [failure for failure in listed if (failure.model, failure.spectrum_pk, failure.v_astra) == wanted]
 
 
 def _set_aside(
