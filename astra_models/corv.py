@@ -1,10 +1,10 @@
 """Results of Corv: radial velocities of DA white dwarfs."""
 
 from astra_models.fields import BitField, FloatField, TextField
-from astra_models.pipeline import PipelineOutputMixin
+from astra_models.model_spectrum import WithModelSpectrum
 
 
-class Corv(PipelineOutputMixin):
+class Corv(WithModelSpectrum):
     """Radial velocity, effective temperature and gravity of a DA white dwarf, from its Balmer lines."""
 
     v_rad = FloatField(null=True)

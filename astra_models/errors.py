@@ -261,3 +261,7 @@ class DamagedProductError(AstraError, OSError):
 
 class UnknownProductError(AstraError, LookupError):
     """A name that no summary product has."""
+
+
+class ModelSpectrumError(AstraError, LookupError):
+    """A result whose model spectrum can't be had: of no measurement, or by a grid that isn't here."""

@@ -32,6 +32,7 @@ from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.columns.many import ManyResults
 from astra_models.errors import TaskError
 from astra_models.messages import shown
+from astra_models.model_spectrum import ModelSpectrumMaker
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import SpectrumMixin
@@ -67,6 +68,7 @@ def task(
     plots: Plots = (),
     resolve: Mapping[str, Callable[[object], object]] | None = None,
     warnings: Warnings = None,
+    model_spectrum: ModelSpectrumMaker | None = None,
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
 
 
@@ -84,6 +86,7 @@ def task(
     plots: Plots = (),
     resolve: Mapping[str, Callable[[object], object]] | None = None,
     warnings: Warnings = None,
+    model_spectrum: ModelSpectrumMaker | None = None,
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -118,6 +121,9 @@ def task(
         stands for, or the one that is there. Its own values stay as they are.
     warnings : callable, optional
         Says what to know before a run, of the parameters' values by name: sentences for the run's log, once a run.
+    model_spectrum : callable, optional
+        Makes the model of a result, of its spectrum: an `astra_models.model_spectrum.ModelSpectrum`. A table that is
+        derived from `astra_models.model_spectrum.WithModelSpectrum` has it as ``model_flux`` and ``plot()`` of a row.
 
     Returns
     -------
@@ -143,6 +149,7 @@ def task(
             plots=plots,
             resolve=resolve,
             warnings=warnings,
+            model_spectrum=model_spectrum,
         )
 
     return make if function is None else make(function)
@@ -175,6 +182,8 @@ class Task(Generic[Output]):
         Whether a new patch release makes older results due.
     plots : tuple of callable
         Functions that draw pictures of its results.
+    model_spectrum : callable or None
+        Makes the model of a result, of its spectrum.
     """
 
     def __init__(
@@ -191,6 +200,7 @@ class Task(Generic[Output]):
         plots: Plots = (),
         resolve: Mapping[str, Callable[[object], object]] | None = None,
         warnings: Warnings = None,
+        model_spectrum: ModelSpectrumMaker | None = None,
     ):
         functools.update_wrapper(self, function)
         name = function.__name__
@@ -210,6 +220,7 @@ class Task(Generic[Output]):
         self.rerun_on_patch = rerun_on_patch
         self.plots = _checked_plots(name, plots)
         self._warnings = warnings
+        self.model_spectrum = model_spectrum
         self.spectrum_models, self.needs = _inputs_of(function)
         self.output_models = cast("tuple[type[Output], ...]", _output_models(function))
         if both := [need.model.__name__ for need in self.needs if need.model in self.output_models]:

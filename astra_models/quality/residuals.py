@@ -8,7 +8,6 @@ import peewee
 from astra_models.errors import AstraError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.pixels.arrays import pixel_arrays
 from astra_models.quality.drawing import INK, LINE, MARKED, POINTS, new_figure, style
 from astra_models.quality.measuring import TableNumbers
 from astra_models.spectrum import SpectrumMixin
@@ -29,7 +28,7 @@ CLIPPED = 8.0
 
 def draw_residuals(pipeline: Pipeline, numbers: TableNumbers, seed: int) -> "tuple[Figure, str] | None":
     """Draw the residuals of the worst fit and of three others with their flags; None where no model can be read."""
-    if MODEL_FLUX not in pixel_arrays(numbers.model):
+    if not hasattr(numbers.model, MODEL_FLUX):
         return None
     found: list[tuple[str, PipelineOutputMixin, np.ndarray, np.ndarray]] = []
     worst = _worst(numbers)

@@ -23,12 +23,10 @@ from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
 from astra_orchestration.pipelines.white_dwarfs.fit import BalmerFit, fit_spectrum
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
-from astra_orchestration.pipelines.white_dwarfs.registry import resolve_grid
+from astra_orchestration.pipelines.white_dwarfs.registry import GRID_VARIABLE, resolve_grid
+from astra_orchestration.pipelines.white_dwarfs.showing import model_of_row
 
 __all__ = ["BalmerFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
-
-GRID_VARIABLE = "ASTRA_CORV_GRID"
-"""Environment variable with the path of the template grid."""
 
 
 OF_ATMOSPHERES = (
@@ -51,6 +49,7 @@ def white_dwarfs_of_class_da(spectrum: type[SpectrumMixin], values: Mapping[str,
     resolve={"grid": resolve_grid},
     warnings=without_grid,
     where=white_dwarfs_of_class_da,
+    model_spectrum=model_of_row,
 )
 def corv(
     spectra: Iterable[tuple[BossVisitSpectrum, SnowWhite | None]],

@@ -24,6 +24,7 @@ from .grid import TemplateError
 __all__ = [
     "BUILT_IN",
     "DEFAULT",
+    "GRID_VARIABLE",
     "Grid",
     "add_grid",
     "find_by_digest",
@@ -47,6 +48,9 @@ DIGITS = 12
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 FOLDER_VARIABLE = "ASTRA_DATA"
+
+GRID_VARIABLE = "ASTRA_CORV_GRID"
+"""Environment variable with the path, or name, of the grid that is used where none is given."""
 
 
 @dataclass(frozen=True)
