@@ -18,6 +18,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
+from astra_orchestration.pipelines.corv.pictures import PICTURES
 from astra_orchestration.pipelines.white_dwarfs.choosing import GridChoice, without_grid
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
@@ -50,6 +51,7 @@ def white_dwarfs_of_class_da(spectrum: type[SpectrumMixin], values: Mapping[str,
     warnings=without_grid,
     where=white_dwarfs_of_class_da,
     model_spectrum=model_of_row,
+    plots=PICTURES,
 )
 def corv(
     spectra: Iterable[tuple[BossVisitSpectrum, SnowWhite | None]],
