@@ -65,7 +65,7 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "sample_survey": ("sample", []),
         "result_file": ("result_files", []),
         **{name: ("catalogue", ["sample_survey"]) for name in catalogue},
-        "corv": ("pipelines", ["boss_visit_spectrum"]),
+        "corv": ("pipelines", ["boss_visit_spectrum", "snow_white"]),
         "rocket": ("pipelines", ["boss_visit_spectrum"]),
     }
     assert assets["snow_white"] == ("result_files", ["boss_combined_spectrum", "boss_visit_spectrum"])

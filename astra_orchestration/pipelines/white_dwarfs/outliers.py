@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .lines import Limits, LineModel, Solution, refine
+from .lines import Limits, LineModel, Point, Solution, refine
 from .pixels import Pixels
 from .splines import Array
 
@@ -77,6 +77,22 @@ def without_outliers(
             break
         used, solution = good, refine(model.keep(good), solution.point, limits)
     return used, solution
+
+
+def pixels_near(model: LineModel, point: Point) -> NDArray[np.bool_]:
+    """Find the pixels that a fit which ended at a point has used.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_pixels,)
+        False for outliers.
+    """
+    good = without_spikes(model.pixels)
+    for _ in range(ROUNDS):
+        before, good = good, _near(model.compare(point, good).residuals, model.pixels.window)
+        if np.array_equal(before, good):
+            break
+    return good
 
 
 def _near(residuals: Array, window: Array) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from .files import load_grid
 from .fit import MAX_VELOCITY, fit_spectrum
 from .grid import TemplateGrid
 from .lines import LineModel, Point
+from .outliers import pixels_near
 from .pixels import LINE_WINDOWS, Windows, as_columns, doppler_shift, select_pixels
 from .registry import BUILT_IN, GRID_VARIABLE, find_by_digest
 from .splines import Array
@@ -85,7 +86,7 @@ def model_of(
     wavelength, flux, ivar = columns = as_columns(wavelength, flux, ivar)
     with np.errstate(all="ignore"):
         pixels = select_pixels(columns, grid, windows, MAX_VELOCITY)
-        kept = LineModel(pixels, grid).without_outliers(point).pixels if pixels.flux.size else pixels
+        kept = pixels.keep(pixels_near(LineModel(pixels, grid), point)) if pixels.flux.size else pixels
         log_wavelength, good = np.log10(wavelength), np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
         model, clipped = np.full(wavelength.size, np.nan), np.zeros(wavelength.size, dtype=bool)
         used: dict[str, tuple[float, float]] = {}
