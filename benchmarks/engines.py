@@ -104,7 +104,7 @@ def spent() -> float:
 
 def corv_on_workers() -> object:
     """Give when results of Corv arrive from workers, and the CPU time of all processes."""
-    return {"arrivals": run(corv, local()), "cpu": spent()}
+    return {"arrivals": run(corv, local(), parameters={"all_spectra": True}), "cpu": spent()}
 
 
 def corv_in_halves(half: int) -> object:

@@ -51,6 +51,7 @@ __all__ = [
     "select_due",
     "standing_of_spectra",
     "stored_versions",
+    "takes_values",
     "where_of",
     "why_version_is_due",
 ]

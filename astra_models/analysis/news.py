@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import peewee
 
-from astra_models.analysis.due import DueCounts, count_due_by_reason, due_options, needs_of
+from astra_models.analysis.due import DueCounts, count_due_by_reason, due_options, needs_of, takes_values
+from astra_models.analysis.recipe import recipe_of
 from astra_models.base import BaseModel, database
 from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_any_of, rows_of
@@ -71,7 +72,8 @@ class State:
     v_astra : int
         The installed version.
     recipe : str or None
-        Checksum of the pipeline's version and of the deployment's parameters.
+        Checksum of the pipeline's version and of the deployment's parameters: of those that results depend on, or that
+        its condition on spectra depends on.
     other_run : int
         The last run with other parameters, in ``pipeline_run``, whose results aren't to be left alone; 0 if none.
     tables : tuple of Seen
@@ -126,7 +128,8 @@ def state_of(pipeline: Pipeline) -> State:
     seen = [Seen(_table(model), _last_key(model.pk), _last_modified(model)) for model in pipeline.spectrum_models]
     seen += [Seen(_table(model), _last_key(model.task_pk), _last_change(model, pipeline)) for model in needs]
     digest = None if recipe is None else recipe.digest
-    return State(pipeline.name, installed_v_astra(), digest, _other_run(pipeline, digest), tuple(seen), looked)
+    other_run = _other_run(pipeline, digest)
+    return State(pipeline.name, installed_v_astra(), _with_condition(pipeline, digest), other_run, tuple(seen), looked)
 
 
 def ask(pipeline: Pipeline, state: State) -> Found | None:
@@ -152,6 +155,14 @@ def ask(pipeline: Pipeline, state: State) -> Found | None:
             asked = True
             counts += _count_of(pipeline, model, keys)
     return Found(counts, False) if asked else None
+
+
+def _with_condition(pipeline: Pipeline, digest: str | None) -> str | None:
+    """Give a recipe's checksum, with the parameters that say which spectra are taken, where any do."""
+    where, recipe = getattr(pipeline, "where", None), recipe_of(pipeline)
+    if digest is None or recipe is None or not callable(where) or not takes_values(where):
+        return digest
+    return hashlib.sha256(f"{digest} {recipe.as_json()}".encode("ascii")).hexdigest()
 
 
 def keeps_marks() -> bool:

@@ -29,6 +29,7 @@ from astra_models.status.survey import (
     FileStatus,
     due_options_now,
     existing_models,
+    has_needed_tables,
     ingested_files,
     major_minor,
     result_models,
@@ -214,6 +215,8 @@ def _in_payload(source: Source) -> Iterator[str]:
 def _standings(pipeline: Pipeline, source: Source, there: set[str]) -> dict[int, Standing]:
     """Ask how the star's spectra stand with a pipeline, as far as its tables are made."""
     standings: dict[int, Standing] = {}
+    if not has_needed_tables(pipeline, there):
+        return standings
     for model in existing_models(pipeline.output_models[:1], there):
         for kind in existing_models(pipeline.spectrum_models, there):
             options = due_options_now(pipeline, kind)

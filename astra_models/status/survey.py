@@ -161,6 +161,12 @@ def existing_models(models: Iterable[type[Model]], there: Iterable[str]) -> list
     return sorted(found, key=lambda model: model._meta.table_name)
 
 
+def has_needed_tables(pipeline: Pipeline, there: Iterable[str]) -> bool:
+    """Tell whether the tables exist that the results are in which a pipeline takes: without them nothing is due."""
+    needed = {need.model for need in needs_of(pipeline)}
+    return len(existing_models(needed, there)) == len(needed)
+
+
 def major_minor(version: int | None) -> str | None:
     """Name a major.minor version: 9 is 0.9, 1002 is 1.2."""
     return None if version is None else f"{version // 1000}.{version % 1000}"
@@ -227,6 +233,8 @@ def _count_due(
     maker: Pipeline | None, model: type[PipelineOutputMixin], version: int | None, there: set[str]
 ) -> DueCounts | None:
     if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
+        return None
+    if not has_needed_tables(maker, there):
         return None
     counts = DueCounts(Counter(), 0)
     for kind in existing_models(maker.spectrum_models, there):

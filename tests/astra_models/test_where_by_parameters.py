@@ -11,7 +11,7 @@ from astra_models.analysis.news import ask, set_mark, state_of
 from astra_models.analysis.stream import analyse, count_work, write
 from astra_models.analysis.task import Task, task
 from astra_models.boss import BossVisitSpectrum
-from astra_models.errors import ParameterError
+from astra_models.errors import MissingTableError, ParameterError
 from astra_models.rocket import Rocket
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
@@ -28,7 +28,7 @@ def white_dwarfs(spectrum: type[Any], values: Mapping[str, Any]) -> peewee.Expre
     return None if values["all_spectra"] else SnowWhite.classification.in_(values["classes"])
 
 
-@task(where=white_dwarfs)
+@task(where=white_dwarfs, without_effect=["all_spectra"])
 def chosen(
     spectra: Iterable[tuple[BossVisitSpectrum, SnowWhite | None]],
     all_spectra: bool = False,
@@ -87,6 +87,7 @@ def test_a_parameter_takes_all(keys: list[int]) -> None:
     )
     assert run(all_spectra=True) == 5
     assert run(chosen.with_defaults(all_spectra=True)) == 0
+    assert str(count_work(chosen)) == "0 due"  # those results are no others
 
 
 def test_a_spectrum_that_gets_another_class_becomes_due(keys: list[int]) -> None:
@@ -106,6 +107,15 @@ def test_the_sensor_hears_of_new_classes(keys: list[int]) -> None:
     classify({keys[0]: "DA", keys[1]: "DB"})
     found = ask(chosen, state_of(chosen))
     assert found is not None and str(found.counts).startswith("1 due: 1 new")
+
+
+def test_the_sensor_hears_of_another_condition(keys: list[int]) -> None:
+    classify(dict.fromkeys(keys, "DB"))
+    set_mark(state_of(chosen))
+    assert ask(chosen, state_of(chosen)) is None or not ask(chosen, state_of(chosen)).counts.due  # type: ignore[union-attr]
+    wider = chosen.with_defaults(all_spectra=True)
+    found = ask(wider, state_of(wider))
+    assert found is not None and found.in_full and found.counts.due == 5
 
 
 def test_a_condition_of_the_spectra_alone_lets_nothing_wait(keys: list[int]) -> None:
@@ -151,3 +161,17 @@ def test_a_parameter_may_stand_for_what_is_found_now(keys: list[int]) -> None:
     assert {row.tag for row in Rocket.select()} == {"second"}
     with pytest.raises(ParameterError, match="it is lost"):
         run(model, model="lost")
+
+
+def test_without_the_table_of_classes_nothing_is_said_to_be_due(keys: list[int]) -> None:
+    SnowWhite.drop_table()
+    try:
+        assert all(status.due is None for status in survey_status([chosen]).pipelines)
+        assert (
+            explain_star(Source.get_by_id(BossVisitSpectrum.get(spectrum_pk=keys[0]).source_pk), [chosen]).analyses
+            == []
+        )
+        with pytest.raises(MissingTableError, match="snow_white"):
+            run()
+    finally:
+        SnowWhite.create_table()

@@ -32,7 +32,7 @@ PARAMETERS = {
         "pipelineName": "__ASSET_JOB",
         "assetSelection": [{"path": ["corv"]}],
     },
-    "runConfigData": {"ops": {"corv": {"config": {"rerun": "all", "batch_size": 20}}}},
+    "runConfigData": {"ops": {"corv": {"config": {"rerun": "all", "batch_size": 20, "all_spectra": True}}}},
 }
 
 
