@@ -1,7 +1,11 @@
 """Which grid Corv measures with, which spectra it takes, and what it says where it can't give a temperature."""
 
 import json
+import os
 import re
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -193,3 +197,36 @@ def test_it_takes_what_snow_white_calls_da(database, sample):
     write(stream)
     assert sorted(row.spectrum_pk for row in Corv.select()) == keys[:2]
     assert run(all_spectra=True) == 4
+
+
+def test_another_process_takes_the_grid_that_the_run_has(tmp_path, monkeypatch):
+    built_in = corv.recipe(grid="built-in")
+    assert built_in.values["grid"] is None
+    add_grid("da", write_grid(tmp_path / "da.npz"))
+    monkeypatch.setenv("ASTRA_CORV_GRID", str(tmp_path / "da.npz"))
+    assert corv.recipe().values["grid"] == tmp_path / "da.npz"
+    again = corv.recipe_as_used(built_in.values)
+    assert (again.values, again.digest) == (built_in.values, built_in.digest)
+
+
+def test_what_waits_and_what_is_left_out_is_explained_in_the_terminal(tmp_path, sample, monkeypatch):
+    environment = os.environ | {"ASTRA_DATABASE_PATH": str(tmp_path / "astra.db"), "COLUMNS": "200"}
+
+    def astra(*words):
+        command = [sys.executable, "-W", "ignore", "-m", "astra_orchestration.cli", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    astra("init")
+    astra("ingest", "spectra", sample[0])
+    assert "it needs a result of SnowWhite of" in astra("explain", "--spectrum-pk", "1")
+    with sqlite3.connect(tmp_path / "astra.db") as connection:
+        columns = "spectrum_pk, v_astra, created, modified, tag, classification, result_flags"
+        now = "2026-01-01 00:00:00"
+        connection.execute(
+            f"INSERT INTO snow_white ({columns}) VALUES (1, ?, ?, ?, '', 'DB', 0)", (installed_v_astra(), now, now)
+        )
+    connection.close()
+    explained = " ".join(astra("explain", "--spectrum-pk", "1").split())
+    assert "left out" in explained and "Those that Snow White calls DA or DA:" in explained
