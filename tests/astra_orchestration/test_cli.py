@@ -30,6 +30,9 @@ COMMANDS = (
     "replay",
     "version",
     "materialize",
+    "grids fetch",
+    "grids list",
+    "grids add",
     "ui",
 )
 
