@@ -143,10 +143,9 @@ def run(
         engine=chosen,
     )
     if not stream.due:
-        say(f"{pipeline}: nothing is due")
+        say(_nothing_due(pipeline, count_work(wanted, sdss_ids=sdss_id, parameters=parameters).waiting))
         return
-    for warning in warnings_of(wanted, parameters):
-        complain(f"[yellow]warning:[/] {escaped(warning)}")
+    _warn(warnings_of(wanted, parameters))
     started = time.monotonic()
     with run_bar(stream.due) as advance:
         report = write(stream, on_progress=advance, interval=0.1, growth=1)
@@ -163,6 +162,16 @@ def run(
         say(stream.usage.summary(time.monotonic() - started))
     stream.require_answered(report)
     end_with(landed=report.rows - report.rejected, refused=report.rejected)
+
+
+def _nothing_due(pipeline: str, waiting: int) -> str:
+    why = f"; {waiting:,} wait for another pipeline's result (`astra explain`)" if waiting else ""
+    return f"{pipeline}: nothing is due{why}"
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        complain(f"[yellow]warning:[/] {escaped(warning)}")
 
 
 @app.command(epilog="Example: [bold]astra version[/]")

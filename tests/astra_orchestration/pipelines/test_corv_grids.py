@@ -220,6 +220,7 @@ def test_what_waits_and_what_is_left_out_is_explained_in_the_terminal(tmp_path, 
 
     astra("init")
     astra("ingest", "spectra", sample[0])
+    assert "corv: nothing is due; 1 wait for another pipeline's result" in astra("run", "corv")
     assert "it needs a result of SnowWhite of" in astra("explain", "--spectrum-pk", "1")
     with sqlite3.connect(tmp_path / "astra.db") as connection:
         columns = "spectrum_pk, v_astra, created, modified, tag, classification, result_flags"
