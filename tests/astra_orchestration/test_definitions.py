@@ -180,7 +180,8 @@ def test_every_asset_of_a_table_or_a_pipeline_says_where_its_code_is() -> None:
         lines = Path(reference.file_path).read_text().splitlines()
         assert 1 <= reference.line_number <= len(lines), asset.key
     [corv] = defs.resolve_asset_graph().get(dg.AssetKey("corv")).metadata["dagster/code_references"].code_references
-    assert Path(corv.file_path).read_text().splitlines()[corv.line_number :][0].startswith("def corv(")
+    following = Path(corv.file_path).read_text().splitlines()[corv.line_number :]
+    assert next(line for line in following if line.startswith(("def ", "class "))).startswith("def corv(")
 
 
 def test_the_sample_is_no_part_of_a_graph_of_own_files(tmp_path: Path) -> None:

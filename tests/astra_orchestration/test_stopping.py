@@ -124,7 +124,7 @@ def test_the_ui_says_what_becomes_of_its_runs(
         try:
             wait_until(lambda: f":{port}" in said.read_text(), 60, said.read_text)
             run_id = ask(port, LAUNCH, params=PARAMETERS)["launchRun"]["run"]["runId"]
-            wait_until(lambda: count(survey, "lease"), 60, "nothing is taken")
+            wait_until(lambda: count(survey, "corv" if again else "lease"), 90, "nothing is taken, or written")
             ui.send_signal(signal.SIGTERM)
             if again:  # a second word ends the waiting
                 wait_until(lambda: "waiting up to 100 s" in said.read_text(), 30, said.read_text)
