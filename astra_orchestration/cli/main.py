@@ -34,6 +34,7 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
+from astra_orchestration.cli.train import train_commands
 from astra_orchestration.cli.watch import watch_commands
 from astra_orchestration.cli.web import web_commands
 
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(ingest_commands, name="ingest")
 app.add_typer(new_commands, name="new")
 app.add_typer(grids_commands, name="grids")
+app.add_typer(train_commands, name="train")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
 app.add_typer(export_commands)

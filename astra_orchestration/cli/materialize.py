@@ -74,7 +74,7 @@ def materialize_everything(
     require_dagster_home()
     loud = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": _logger(say)}))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}, "ops": {}}
-    selection = dg.AssetSelection.all().materializable() - dg.AssetSelection.groups("products")
+    selection = dg.AssetSelection.all().materializable() - dg.AssetSelection.groups("products", "training")
     if paths:
         selection -= dg.AssetSelection.groups("sample")
         config["ops"]["catalogue"] = {"config": {"paths": list(paths)}}
