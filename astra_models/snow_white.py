@@ -50,6 +50,7 @@ class SnowWhite(WithFamilies, IntermediateOutputMixin):
     flag_no_flux = result_flags.flag(2**4, "The spectrum has no flux")
     flag_two_solutions = result_flags.flag(2**5, "A hotter and a cooler model fit alike")
     flag_no_model_grid = result_flags.flag(2**6, "No grid of model atmospheres: no teff and logg")
+    flag_too_few_pixels = result_flags.flag(2**7, "Too few good pixels for a class")
 
     wavelength = log_wavelength(BOSS_GRID)
     model_flux = PixelArray(ext=1, unit=FLUX_UNIT, help_text="Flux density of the best model")

@@ -12,9 +12,9 @@ import pytest
 import astra_models
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
+from astra_models.mdwarftype import MDwarfType
 from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import LatestMixin
-from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
 from astra_models.task import task
 from astra_orchestration.assets.declared import declared_assets
@@ -76,32 +76,32 @@ def test_a_declared_asset_says_what_it_is() -> None:
 
 def test_a_pipeline_of_another_package_takes_the_place_of_the_declared_asset() -> None:
     @task
-    def white_dwarfs(spectra: Iterable[BossVisitSpectrum]) -> Iterable[SnowWhite]:
-        """Classify white dwarfs."""
+    def dwarf_types(spectra: Iterable[BossVisitSpectrum]) -> Iterable[MDwarfType]:
+        """Classify M dwarfs."""
         for spectrum in spectra:
-            yield SnowWhite.from_spectrum(spectrum)
+            yield MDwarfType.from_spectrum(spectrum)
 
-    computed = [*made, pipeline_asset(white_dwarfs)]
+    computed = [*made, pipeline_asset(dwarf_types)]
     declared = {spec.key.to_user_string(): spec for spec in declared_assets(computed)}
 
-    assert "snow_white" not in declared
-    assert "white_dwarfs" in {dep.asset_key.to_user_string() for dep in declared["mwm_best"].deps}
+    assert "m_dwarf_type" not in declared
+    assert "dwarf_types" in {dep.asset_key.to_user_string() for dep in declared["mwm_best"].deps}
     graph = dg.Definitions(assets=[*computed, *declared.values()], resources=resources_for()).resolve_asset_graph()
-    assert graph.get(dg.AssetKey("white_dwarfs")).is_materializable
+    assert graph.get(dg.AssetKey("dwarf_types")).is_materializable
 
 
 def test_the_results_of_a_declared_asset_can_be_taken_by_another(target: dict[str, Any], make_spectra: Any) -> None:
     [spectrum] = make_spectra(1)
-    SnowWhite.from_spectrum(spectrum, classification="DA").save()
+    MDwarfType.from_spectrum(spectrum, spectral_type="M5").save()
 
     @dg.asset
-    def count_of_da(snow_white: peewee.ModelSelect) -> int:
-        return snow_white.where(SnowWhite.classification == "DA").count()
+    def count_of_m5(m_dwarf_type: peewee.ModelSelect) -> int:
+        return m_dwarf_type.where(MDwarfType.spectral_type == "M5").count()
 
     result = dg.materialize(
-        [*declared_assets(made), count_of_da], resources=resources_for(target), selection=[count_of_da]
+        [*declared_assets(made), count_of_m5], resources=resources_for(target), selection=[count_of_m5]
     )
-    assert result.output_for_node("count_of_da") == 1
+    assert result.output_for_node("count_of_m5") == 1
 
 
 def test_nothing_is_declared_twice() -> None:

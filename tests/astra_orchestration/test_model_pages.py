@@ -49,7 +49,7 @@ def test_a_page_says_what_makes_the_table_and_what_it_is_kept_by(pages: dict[str
     assert "| Unique | `spectrum_pk`, `v_astra_major_minor` |" in corv
     assert "| `latest()` gives one row per | `spectrum_pk` |" in corv
     assert "| `logg` | real | dex(cm s⁻²) | Surface gravity | yes |" in corv
-    assert "fed by result files" in pages["models/snow_white.md"]
+    assert "fed by result files" in pages["models/slam.md"]
 
 
 def test_every_model_is_listed(pages: dict[str, str]) -> None:

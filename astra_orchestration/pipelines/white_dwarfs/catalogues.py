@@ -1,0 +1,42 @@
+"""What catalogues say of a star besides its spectrum, as far as the tables have it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from astra_models.source import Source
+from astra_models.spectrum import SpectrumMixin
+
+from .solutions import Photometry
+
+__all__ = ["photometry_in", "photometry_of"]
+
+MIN_CONFIDENCE = 0.5
+"""Least confidence in a photometric temperature (`zgr_teff_confidence`)."""
+
+
+def photometry_of(spectrum: SpectrumMixin) -> Photometry | None:
+    """Look up what is known of a spectrum's star; None if it has no source, or there is no table of them.
+
+    A worker that can't reach the database (an engine with `carry` other than `keys`) has no such table.
+    """
+    if spectrum.source_pk is None or not Source.table_exists():
+        return None
+    source = Source.get_or_none(Source.pk == spectrum.source_pk)
+    return None if source is None else photometry_in(source)
+
+
+def photometry_in(source: Source) -> Photometry:
+    """Take what a source has: `plx`, `e_plx`, `g_mag`, and `zgr_teff` if its confidence is 0.5 or more."""
+    trusted = _number(source.zgr_teff_confidence) >= MIN_CONFIDENCE
+    return Photometry(
+        teff=_number(source.zgr_teff) if trusted else np.nan,
+        e_teff=_number(source.zgr_e_teff) if trusted else np.nan,
+        g_mag=_number(source.g_mag),
+        parallax=_number(source.plx),
+        e_parallax=_number(source.e_plx),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan
