@@ -34,7 +34,7 @@ VERY_HOT: Windows = {name: window for name, window in LINE_WINDOWS.items() if na
 WINDOWS: tuple[tuple[float, Windows], ...] = ((8_000.0, COOL), (40_000.0, LINE_WINDOWS), (np.inf, VERY_HOT))
 """Windows by the temperature up to which they are used (K)."""
 
-ERROR_FACTOR = 1.08
+ERROR_FACTOR = 1.12
 """What formal errors are multiplied by: the scatter of the grid's own models at S/N 10 to 50, and its tails."""
 
 TEFF_FLOOR, TEFF_FLOOR_AT_MAXIMUM = 0.001, 0.004
