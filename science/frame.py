@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astra_orchestration.pipelines.white_dwarfs.registry import DEFAULT, find_grid
+
 Array = NDArray[np.floating[Any]]
 
 DATA_VARIABLE = "ASTRA_SCIENCE_DATA"
@@ -115,9 +117,8 @@ def find_data(folder: Path | None, grid: Path | None, number: int) -> Data:
 
 def _registered() -> Path | None:
     """Find the grid of DA models that `astra grids fetch da` leaves."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    path = Path(os.environ.get("ASTRA_DATA") or Path(base) / "astra") / "grids" / "da.npz"
-    return path if path.exists() else None
+    grid = find_grid(DEFAULT)
+    return None if grid is None else Path(grid.require_whole().path)
 
 
 def robust_width(values: Array) -> float:

@@ -19,6 +19,7 @@ from astra_models.corv import Corv
 from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
 from astra_orchestration.pipelines.corv.pictures import PICTURES
+from astra_orchestration.pipelines.white_dwarfs.catalogues import fit_knowing, photometry_of
 from astra_orchestration.pipelines.white_dwarfs.choosing import GridChoice, without_grid
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
@@ -87,7 +88,8 @@ def corv(
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
     for spectrum, _ in spectra:
         chosen = choice.of(spectrum)
-        fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, chosen.templates)
+        arrays = spectrum.wavelength, spectrum.flux, spectrum.ivar
+        fit, _ = fit_knowing(*arrays, chosen.templates, lambda: photometry_of(spectrum))  # noqa: B023  (asked at once)
         columns = _as_columns(fit) if chosen.counts else _without_atmospheres(_as_columns(fit))
         yield Corv.from_spectrum(spectrum, template_grid=chosen.label, **columns)
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from astra_orchestration.pipelines.white_dwarfs.catalogues import fit_knowing
 from astra_orchestration.pipelines.white_dwarfs.fit import LINE_WINDOWS, BalmerFit, fit_spectrum
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateGrid
 from astra_orchestration.pipelines.white_dwarfs.pixels import Windows
-from astra_orchestration.pipelines.white_dwarfs.solutions import RANGE, Photometry
+from astra_orchestration.pipelines.white_dwarfs.solutions import Photometry
 
 FIT_LABELS = ("DA", "DA:")
 """What a spectrum has to be called for its lines to be fitted."""
@@ -73,11 +74,7 @@ def measured(
         Values and flags by column. What could not be measured is missing.
     """
     spectrum = (wavelength, flux, ivar)
-    fit = fit_spectrum(*spectrum, grid)
-    known = None
-    is_open = fit.two_solutions or (np.isfinite(fit.other_teff) and RANGE[0] < fit.teff < RANGE[1])
-    if is_open and (known := photometry()) is not None:
-        fit = fit_spectrum(*spectrum, grid, photometry=known)
+    fit, known = fit_knowing(*spectrum, grid, photometry)
     fit = _with_windows(spectrum, grid, fit, known)
     return _columns(fit, grid) if np.isfinite(fit.teff) else {"flag_unconverged": True}
 

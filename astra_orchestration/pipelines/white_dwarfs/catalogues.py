@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 
-from .solutions import Photometry
+from .fit import BalmerFit, fit_spectrum
+from .grid import TemplateGrid
+from .solutions import RANGE, Photometry
 
-__all__ = ["photometry_in", "photometry_of"]
+__all__ = ["fit_knowing", "photometry_in", "photometry_of"]
 
 MIN_CONFIDENCE = 0.5
 """Least confidence in a photometric temperature (`zgr_teff_confidence`)."""
+
+
+def fit_knowing(
+    wavelength: ArrayLike,
+    flux: ArrayLike,
+    ivar: ArrayLike,
+    grid: TemplateGrid,
+    photometry: Callable[[], Photometry | None],
+) -> tuple[BalmerFit, Photometry | None]:
+    """Fit the lines of a star, and ask catalogues where two solutions are possible.
+
+    Parameters
+    ----------
+    wavelength, flux, ivar : array_like of float, shape (n_pixels,)
+        The spectrum, see `fit.fit_spectrum`.
+    grid : TemplateGrid
+        The models.
+    photometry : callable
+        Looks up what catalogues say. That takes a query, and few stars need it.
+
+    Returns
+    -------
+    tuple of BalmerFit and Photometry or None
+        The fit, and what was asked for it.
+    """
+    fit = fit_spectrum(wavelength, flux, ivar, grid)
+    is_open = fit.two_solutions or (np.isfinite(fit.other_teff) and RANGE[0] < fit.teff < RANGE[1])
+    known = photometry() if is_open else None
+    return (fit if known is None else fit_spectrum(wavelength, flux, ivar, grid, photometry=known)), known
 
 
 def photometry_of(spectrum: SpectrumMixin) -> Photometry | None:

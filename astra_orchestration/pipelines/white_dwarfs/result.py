@@ -109,11 +109,11 @@ class BalmerFit:
 
     def values(self) -> dict[str, float]:
         """Give the numbers by their names."""
-        return {name: value for name, value in self._simple() if not isinstance(value, bool)}
+        return {name: float(getattr(self, name)) for name in self._names("float")}
 
     def flags(self) -> dict[str, bool]:
         """Give the flags by their names."""
-        return {name: value for name, value in self._simple() if isinstance(value, bool)}
+        return {name: bool(getattr(self, name)) for name in self._names("bool")}
 
-    def _simple(self) -> list[tuple[str, float | bool]]:
-        return [(field.name, getattr(self, field.name)) for field in fields(self) if field.name != "lines"]
+    def _names(self, kind: str) -> list[str]:
+        return [field.name for field in fields(self) if field.type == kind]

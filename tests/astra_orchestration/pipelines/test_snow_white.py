@@ -15,6 +15,7 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.quality.drawing import new_figure
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
+from astra_orchestration.pipelines.corv import corv
 from astra_orchestration.pipelines.snow_white import SHIPPED, snow_white
 from astra_orchestration.pipelines.snow_white.forest import load_classifier
 from astra_orchestration.pipelines.snow_white.parameters import measured
@@ -191,6 +192,20 @@ def test_photometry_chooses_between_a_cool_and_a_hot_solution(side: int) -> None
     assert found["teff"] == pytest.approx(temperatures[side], rel=0.05)
     assert not found["flag_two_solutions"]
     assert measured(*arrays, grid)["flag_two_solutions"]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_is_known_of_the_star_chooses_for_corv(database: peewee.Database, family: Path, side: int) -> None:
+    spectrum = noisy(da_flux(BOSS, 11_500, 8.0), snr=10, seed=0)
+    fit = fit_spectrum(spectrum.wavelength, spectrum.flux, spectrum.ivar, balmer_family())
+    known = sorted([fit.teff, fit.other_teff])[side]
+    source = Source.create(sdss_id=1, zgr_teff=known, zgr_e_teff=100.0, zgr_teff_confidence=0.9)
+    spectrum.spectrum_pk, spectrum.source_pk = 1, source.pk
+
+    [row] = corv([(spectrum, None)], write_to_database=False, grid=family)
+
+    assert row.teff == pytest.approx(known, rel=0.05)
+    assert not row.flag_two_solutions
 
 
 def test_photometry_is_looked_up_only_where_it_can_matter() -> None:
