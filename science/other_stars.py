@@ -7,13 +7,13 @@ metals make up the forest of cool stars; dust is that of Cardelli, Clayton & Mat
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import voigt_profile
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 FINE = np.exp(np.arange(np.log(3500.0), np.log(10_600.0), 6e-5))
 """Wavelengths (vacuum Angstrom) on which light is made."""

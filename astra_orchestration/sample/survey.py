@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from astra_models.errors import SampleError
+from astra_orchestration.pipelines.white_dwarfs.choosing import TRUTH
 from astra_orchestration.sample.light import Observation, observe
 from astra_orchestration.sample.star_file import V_ASTRA, mwm_star
 from astra_orchestration.sample.stars import Star, Visit, draw_star, random_numbers
@@ -20,7 +21,6 @@ from astra_orchestration.sample.visit_file import spec_full
 
 FORMAT = 2
 MANIFEST = "sample.json"
-TRUTH = "truth.ecsv"
 VISITS, STARS, BROKEN = "visits", "stars", "broken"
 
 _OBSERVING, _VISIT_FILE, _STAR_FILE, _BROKEN_FILE = range(4)

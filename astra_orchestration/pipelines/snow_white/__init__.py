@@ -14,6 +14,7 @@ import numpy as np
 from astra_models.analysis.task import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.snow_white import SnowWhite
+from astra_orchestration.pipelines.snow_white.confusion import confusion_by_snr
 from astra_orchestration.pipelines.snow_white.features import NoFeaturesError, features
 from astra_orchestration.pipelines.snow_white.forest import Classifier, load_classifier
 from astra_orchestration.pipelines.snow_white.labels import column_of, label_of
@@ -42,7 +43,7 @@ LOWEST_SNR = 8.0
     environment={"grid": GRID_VARIABLE, "classifier": CLASSIFIER_VARIABLE},
     resolve={"grid": resolve_grid},
     warnings=without_grid,
-    plots=classes_by_snr,
+    plots=(classes_by_snr, confusion_by_snr),
     batch_size=500,
 )
 def snow_white(

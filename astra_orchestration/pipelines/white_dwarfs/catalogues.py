@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
+import peewee
 from numpy.typing import ArrayLike
 
+from astra_models.messages import one_line
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
 
@@ -15,6 +18,8 @@ from .grid import TemplateGrid
 from .solutions import RANGE, Photometry
 
 __all__ = ["fit_knowing", "photometry_in", "photometry_of"]
+
+logger = logging.getLogger(__name__)
 
 MIN_CONFIDENCE = 0.5
 """Least confidence in a photometric temperature (`zgr_teff_confidence`)."""
@@ -52,11 +57,16 @@ def fit_knowing(
 def photometry_of(spectrum: SpectrumMixin) -> Photometry | None:
     """Look up what is known of a spectrum's star; None if it has no source, or there is no table of them.
 
-    A worker that can't reach the database (an engine with `carry` other than `keys`) has no such table.
+    A worker that can't reach the database (an engine with `carry` other than `keys`) has no such table. Lines alone
+    decide then, and a flag says when they can't.
     """
-    if spectrum.source_pk is None or not Source.table_exists():
+    if spectrum.source_pk is None:
         return None
-    source = Source.get_or_none(Source.pk == spectrum.source_pk)
+    try:
+        source = Source.get_or_none(Source.pk == spectrum.source_pk) if Source.table_exists() else None
+    except peewee.DatabaseError as error:
+        logger.warning("what catalogues say of a star can't be looked up: %s", one_line(str(error)))
+        return None
     return None if source is None else photometry_in(source)
 
 

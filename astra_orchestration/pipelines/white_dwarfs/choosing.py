@@ -22,10 +22,13 @@ from .files import load_grid
 from .grid import TemplateGrid
 from .registry import BUILT_IN, label_of
 
-__all__ = ["SAMPLE_CARD", "ChosenGrid", "GridChoice", "is_of_sample", "without_grid"]
+__all__ = ["SAMPLE_CARD", "TRUTH", "ChosenGrid", "GridChoice", "is_of_sample", "without_grid"]
 
 SAMPLE_CARD: tuple[str, CardValue] = ("ORIGIN", "astra sample survey")
 """The card of the primary header by which a file says that it is of the sample survey."""
+
+TRUTH = "truth.ecsv"
+"""The file in the sample survey's folder that says what each of its visits is of."""
 
 
 NO_GRID = (

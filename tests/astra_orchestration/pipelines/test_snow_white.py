@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import peewee
 import pytest
+from astropy.table import Table
 
 from astra_models.analysis.stream import analyse, write
 from astra_models.boss import BossVisitSpectrum
@@ -17,6 +18,7 @@ from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_orchestration.pipelines.corv import corv
 from astra_orchestration.pipelines.snow_white import SHIPPED, snow_white
+from astra_orchestration.pipelines.snow_white.confusion import confusion_by_snr
 from astra_orchestration.pipelines.snow_white.forest import load_classifier
 from astra_orchestration.pipelines.snow_white.parameters import measured
 from astra_orchestration.pipelines.snow_white.pictures import classes_by_snr, shares_by_snr
@@ -178,6 +180,20 @@ def test_catalogues_are_asked_and_not_believed_blindly(database: peewee.Database
     assert photometry_of(BossVisitSpectrum(source_pk=None)) is None
 
 
+def test_a_worker_that_cannot_reach_the_database_goes_by_lines_alone(
+    database: peewee.Database, family: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spectrum = noisy(da_flux(BOSS, 11_500, 8.0), snr=10, seed=0)
+    spectrum.source_pk = 1
+    nowhere = peewee.PostgresqlDatabase("survey", host="127.0.0.1", port=1)
+
+    with Source.bind_ctx(nowhere):
+        found = classified(spectrum, grid=family)
+
+    assert found.flag_two_solutions and np.isfinite(found.teff)
+    assert "can't be looked up" in caplog.text
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_photometry_chooses_between_a_cool_and_a_hot_solution(side: int) -> None:
     spectrum = noisy(da_flux(BOSS, 11_500, 8.0), snr=10, seed=0)
@@ -237,6 +253,34 @@ def test_the_picture_shows_what_spectra_were_called_by_snr(
     [axes] = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["DA", "DA:", "no class"]
     assert [text.get_text() for text in axes.texts if text.get_text() != "0%"] == ["50%", "100%", "50%"]
+
+
+def test_the_picture_shows_what_spectra_of_the_sample_survey_were_called(
+    database: peewee.Database, make_spectra: Callable[..., list[BossVisitSpectrum]], tmp_path: Path
+) -> None:
+    made = make_sample(tmp_path / "sample", stars=6, seed=5)
+    truth = Table.read(made.truth, format="ascii.ecsv")
+    spectra = make_spectra(len(truth) + 1)  # of the last one nothing is known
+    for spectrum, row in zip(spectra, truth, strict=False):
+        path = str(tmp_path / "sample" / str(row["file"]))
+        where = BossVisitSpectrum.spectrum_pk == spectrum.spectrum_pk
+        BossVisitSpectrum.update(snr=float(row["snr"]), path=path).where(where).execute()
+    is_da = np.array([kind == "DA" for kind in truth["kind"]] + [True])
+    rows = {"p_da": np.where(is_da, 0.9, 0.1), "p_not_white_dwarf": np.where(is_da, 0.1, 0.9)}
+    rows |= {"spectrum_pk": np.array([spectrum.spectrum_pk for spectrum in spectra])}
+
+    figure, without = new_figure(), new_figure()
+    confusion_by_snr(figure, rows)
+    confusion_by_snr(without, {name: column[-1:] for name, column in rows.items()})
+
+    assert len(figure.axes) == 3 and not without.axes
+    kinds = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert set(kinds) == set(truth["kind"])
+    for axes in figure.axes:
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        for text in axes.texts:
+            column, row = (round(place) for place in text.get_position())
+            assert text.get_text() == "100%" and (kinds[row] == "DA") == (labels[column] == "DA")
 
 
 def test_rare_labels_share_a_row() -> None:
