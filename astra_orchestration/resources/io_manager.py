@@ -67,12 +67,19 @@ class PipelineResultIOManager(dg.IOManager):
         """
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
-        started = time.monotonic()
         try:
-            report = write(stream, run_id=context.run_id, on_progress=_Reporter(context, self.instance))
+            metadata = self._write(context, stream)
+        except dg.Failure:  # it has all counts
+            raise
         except BaseException:
             self._observe_what_was_written(context, stream)
             raise
+        context.add_output_metadata(metadata_of_database(self.instance, context.asset_key, metadata))
+
+    def _write(self, context: dg.OutputContext, stream: ResultStream[PipelineOutputMixin]) -> dict[str, Any]:
+        """Write a stream, look at the table, and give the metadata of both."""
+        started = time.monotonic()
+        report = write(stream, run_id=context.run_id, on_progress=_Reporter(context, self.instance))
         seconds = time.monotonic() - started
         if report.rows:
             context.log.info(f"{_counts(report)} in {seconds:.1f} s")
@@ -89,7 +96,7 @@ class PipelineResultIOManager(dg.IOManager):
             raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
         if stream.on_written is not None:
             metadata |= stream.on_written(report)
-        context.add_output_metadata(metadata_of_database(self.instance, context.asset_key, metadata))
+        return metadata
 
     def _observe_what_was_written(self, context: dg.OutputContext, stream: ResultStream[PipelineOutputMixin]) -> None:
         """Leave an observation of what a run wrote that doesn't come to its end, as when it is terminated."""

@@ -20,6 +20,7 @@ from astra_models.line_forest import LineForest
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
+from astra_models.upsert import UpsertReport
 from astra_orchestration.resources import DatabaseResource, resources_for
 from astra_orchestration.resources.io_manager import MODEL_METADATA, PipelineResultIOManager
 
@@ -117,6 +118,24 @@ def test_batches_before_a_failure_stay(database: peewee.Database, target: dict[s
     assert observed is not None
     assert observed.metadata["inserted"].value == 2
     assert observed.description == "the run ended before all was done; written and kept: 2 inserted"
+
+
+def test_a_run_that_is_ended_while_it_looks_at_its_table_says_what_it_wrote(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    def look(_: UpsertReport) -> dict[str, object]:
+        raise dg.DagsterExecutionInterruptedError
+
+    stream = ResultStream([rockets(make_spectra(3))], [Rocket])
+    stream.on_written = look
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = resources_for(target)
+        with pytest.raises(dg.DagsterExecutionInterruptedError):
+            dg.materialize([returning(stream)], instance=instance, resources=resources, raise_on_error=False)
+        [record] = instance.fetch_observations(dg.AssetKey("rocket"), limit=9).records
+
+    assert record.asset_observation is not None
+    assert record.asset_observation.metadata["inserted"].value == Rocket.select().count() == 3
 
 
 def test_rejected_results_are_kept_under_the_run(
