@@ -583,7 +583,7 @@ def test_what_is_truncated(
     assert header == "it is truncated in the header of HDU 0: no END in 1500 bytes; fetch it again"
     pixels = only_reason(broken["truncated-pixels.fits"])
     assert pixels == (
-        "the file is truncated in the pixels of HDU 1: with axes of 36 x 4586 that ends at byte 170856, and the file "
+        "the file is truncated in the pixels of HDU 1: with axes of 36 x 4586 that ends at byte 173736, and the file "
         "at 60000; fetch it again"
     )
     assert only_reason(cut).startswith("the file is truncated in the data of HDU")

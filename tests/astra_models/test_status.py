@@ -93,6 +93,7 @@ def test_the_pipelines_of_the_registry_are_those_that_are_computed(database: pee
     assert {(status.pipeline, status.computed) for status in survey_status().pipelines} == {
         ("corv", True),
         ("rocket", True),
+        ("snow_white", True),
     }
 
 

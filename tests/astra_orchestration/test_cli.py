@@ -150,7 +150,7 @@ def test_a_run_can_be_narrowed(database: peewee.Database, make_visits: Visits) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run", "rockett"], 2, "no pipeline 'rockett' (known: corv, rocket); did you mean rocket?"),
+        (["run", "rockett"], 2, "no pipeline 'rockett' (known: corv, rocket, snow_white); did you mean rocket?"),
         (["run", "rocket", "--sdss-id", "17"], 1, "none of the 1 sdss_ids is in the table of sources: 17"),
         (["ingest", "spectra", "nowhere/*.fits"], 1, "no file matches 'nowhere/*.fits'"),
     ],
@@ -259,7 +259,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert rows_of(failed.stdout)["corv"][-1] == "failed"
     assert int(rows_of(failed.stdout)["rocket"][1]) > 0
-    assert "failed: corv" in failed.stderr
+    assert "failed: snow_white, corv" in failed.stderr
 
 
 def rows_of(table: str) -> dict[str, list[str]]:

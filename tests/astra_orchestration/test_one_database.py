@@ -195,7 +195,7 @@ def test_two_runs_at_once_share_what_is_due(place: Place, make_spectra: Any) -> 
     make_spectra(160)
     runs = [place.nap(batch_size=4) for _ in range(2)]
     wait_until(lambda: all(place.status(run_id) == "STARTED" for run_id in runs), SECONDS, place.said)
-    wait_until(lambda: len(holders()) == 2, SECONDS, place.said)
+    wait_until(lambda: holders() == set(runs), SECONDS, place.said)
     for run_id in runs:
         place.wait_for(run_id, "SUCCESS")
     shares = [place.rows(run_id) for run_id in runs]
