@@ -245,7 +245,7 @@ def test_a_run_that_is_ended_takes_its_workers_along_and_the_next_one_finishes(
     assert int(run.stdout.readline()) >= 1
     group = processes_of_session(run.pid)
     run.send_signal(how)
-    run.wait(30)
+    run.wait(90)
     run.stdout.close()
     ended_within(20, group)
     done = Rocket.select().count()
