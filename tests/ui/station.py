@@ -88,7 +88,8 @@ class Station:
         stars = {"ops": {"sample_survey": {"config": {"stars": STARS}}}}
         of_files = ("--select", "group:sample or group:catalogue", "-m", LOCATION)
         self.python("-m", "dagster", "asset", "materialize", *of_files, "--config-json", json.dumps(stars))
-        self.python("-m", "dagster", "asset", "materialize", "--select", "snow_white", "-m", LOCATION)  # Corv takes its DAs
+        # Corv takes what it calls DA.
+        self.python("-m", "dagster", "asset", "materialize", "--select", "snow_white", "-m", LOCATION)
         self.python("-m", "dagster", "sensor", "stop", "astra_version_sensor", "-m", LOCATION)
         own = self.folder / "postgresql.yml"
         names = ("dbname", "user", "host", "port", "password")
