@@ -26,7 +26,7 @@ ASTRA = Path(sys.executable).with_name("astra")
 NIGHTS, NIGHTS_IN_SHORT, TO_WARM_UP = 72, 6, 3
 MOST_MEGABYTES_A_NIGHT = 0.2
 MOST_KILOBYTES_A_NIGHT = 750
-"""A run's events with those of three pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
+"""Events of three pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
 MOST_EVENTS = 120
 
 
