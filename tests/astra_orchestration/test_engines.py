@@ -238,6 +238,7 @@ def test_a_run_that_is_ended_takes_its_workers_along_and_the_next_one_finishes(
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     assert run.stdin is not None and run.stdout is not None
     run.stdin.write(pickle.dumps(job))
