@@ -25,6 +25,7 @@ import yaml
 from typer.testing import CliRunner
 
 from astra_orchestration.cli.main import app
+from astra_orchestration.cli.serve import PATIENT
 from tests.astra_orchestration.deployed import DEPLOY, ROOT, SERVICES, UNITS, Deployment, setting, unit
 
 NAME = "astra.example.org"
@@ -167,6 +168,12 @@ DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required h
 LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+
+
+def test_services_give_sensors_as_long_as_the_ui_does() -> None:
+    lines = (DEPLOY / "astra.env").read_text().splitlines()
+    variables = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert PATIENT.items() <= variables.items()
 
 
 def test_the_commands_of_the_units_make_a_deployment_that_runs_pipelines(deployment: Deployment) -> None:

@@ -109,11 +109,12 @@ class BalmerFit:
 
     def values(self) -> dict[str, float]:
         """Give the numbers by their names."""
-        return {name: float(getattr(self, name)) for name in self._names("float")}
+        return {name: float(getattr(self, name)) for name in self._names(float)}
 
     def flags(self) -> dict[str, bool]:
         """Give the flags by their names."""
-        return {name: bool(getattr(self, name)) for name in self._names("bool")}
+        return {name: bool(getattr(self, name)) for name in self._names(bool)}
 
-    def _names(self, kind: str) -> list[str]:
-        return [field.name for field in fields(self) if field.type == kind]
+    def _names(self, kind: type) -> list[str]:
+        """Name the fields by what they are declared as, whatever kind of number NumPy put into them."""
+        return [field.name for field in fields(self) if isinstance(field.default, kind)]
