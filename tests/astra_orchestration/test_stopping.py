@@ -17,7 +17,7 @@ from dagster._core.events import DagsterEvent
 from astra_orchestration.launching import stopping
 from astra_orchestration.launching.local_runs import PROCESS_TAG
 from astra_orchestration.launching.stopping import end_runs
-from tests.astra_orchestration.test_local_runs import process_of
+from tests.astra_orchestration.test_local_runs import process_of, runs_still
 from tests.astra_orchestration.test_serve import LAUNCH, ask
 from tests.launched import Runs, open_runs
 from tests.slurm.cluster import wait_until
@@ -71,7 +71,9 @@ def test_a_run_that_hears_nothing_is_named_as_such(runs: Runs, monkeypatch: pyte
     wait_until(lambda: "hears nothing" in runs.messages(run_id), 60, "it doesn't start")
     end_runs(runs.instance, 0, said.append)
     assert said[-1] == f"deaf ({run_id[:8]}) doesn't end in 2 s, and is killed"
-    os.kill(process_of(runs, run_id), signal.SIGKILL)  # as the service does now, with all that its code server started
+    number = process_of(runs, run_id)
+    os.kill(number, signal.SIGKILL)  # as the service does now, with all that its code server started
+    wait_until(lambda: not runs_still(number), 10, "it lives")
     runs.look_after()
     assert runs.status(run_id) == STATUS.CANCELED
 
