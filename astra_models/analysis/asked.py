@@ -32,8 +32,10 @@ AnySpectrum = SpectrumMixin | Spectrum
 Versions = Literal["installed", "older"]
 Output = TypeVar("Output", bound=PipelineOutputMixin)
 _FILLED_IN = ("spectrum_pk", "source_pk", "v_astra", "spectrum_revision", "upstream_revision")
-Slot = tuple[int, int]
-"""The number of a model, and the major.minor version where results may be of several; else 0."""
+Slot = tuple[object, ...]
+"""Number of the model, major.minor version (0 unless results may be of several), and what more is in the key."""
+
+PLAIN_KEY = ("spectrum_pk", "source_pk", "v_astra", "v_astra_major_minor")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Taken:
         taken.revision, taken.upstream = revision, upstream
         taken.times = times
         taken._source = ... if unknown else source
-        taken.answered = {(model, version): count for model, version, count in answered}
+        taken.answered = {tuple(slot): count for *slot, count in answered}
         return taken
 
 
@@ -150,6 +152,8 @@ class Asked:
         self._models = list(models)
         self._v_astra = v_astra
         self._versions = versions
+        self._more_of_key = [tuple(name for name in model.upsert_key if name not in PLAIN_KEY) for model in models]
+        self._is_plain = len(self._models) == 1 and versions == "installed" and not any(self._more_of_key)
         self._open: dict[int, Taken] = {}
         self._unsaved: list[Taken] = []
         self._with_pixels: OrderedDict[int, None] = OrderedDict()
@@ -228,7 +232,7 @@ class Asked:
         if taken is None:
             return self._blame(
                 f"not taken, or answered already: spectrum_pk {key}, {type(result).__name__}; a spectrum is answered "
-                "after it was taken, once for each model"
+                f"after it was taken, once for each {' and '.join(('model', *self._more_of_key[self._model(result)]))}"
             )
         problem = problem or self._problem_of_source(taken, row.get("source_pk"))
         if problem is not None:
@@ -255,7 +259,7 @@ class Asked:
 
     def _is_plain_answer(self, key: object, row: dict[str, Any]) -> bool:
         """Take the answer that nearly all are at once: the only one to a spectrum that is open, with all its keys."""
-        if type(key) is not int or len(self._models) > 1 or self._versions != "installed":
+        if type(key) is not int or not self._is_plain:
             return False
         taken = self._open.get(key)
         v_astra, source = row.get("v_astra"), row.get("source_pk")
@@ -280,7 +284,7 @@ class Asked:
             The others, and why they are none.
         """
         own = [many.columns[name].tolist() for name in ("spectrum_pk", "source_pk")]
-        are_plain = "v_astra" not in many.columns and len(self._models) == 1 and self._versions == "installed"
+        are_plain = "v_astra" not in many.columns and self._is_plain
         places: list[int] = []
         filled: list[tuple[object, ...]] = []
         refused: list[tuple[Output, str]] = []
@@ -311,14 +315,18 @@ class Asked:
         if given is None:
             given = row["v_astra"] = self._v_astra
         v_astra = whole(given)
-        model = 0 if len(self._models) == 1 else self._models.index(_model_among(self._models, result))
+        model = self._model(result)
+        more = tuple(safe_text(row.get(name), 100) for name in self._more_of_key[model])
         if self._versions == "installed" and v_astra == self._v_astra:
-            return (model, 0), None
+            return (model, 0, *more), None
         if self._versions == "older" and v_astra is not None and 0 <= v_astra <= self._v_astra:
-            return (model, v_astra // 1000), None
+            return (model, v_astra // 1000, *more), None
         wanted = f"the installed one is {self._v_astra} ({version_integer_to_string(self._v_astra)})"
         remedy = "leave it out" if self._versions == "installed" else "give that or an older one"
-        return (model, 0), f"another version: v_astra is {_shown(given)}, and {wanted}; {remedy}"
+        return (model, 0, *more), f"another version: v_astra is {_shown(given)}, and {wanted}; {remedy}"
+
+    def _model(self, result: PipelineOutputMixin) -> int:
+        return 0 if len(self._models) == 1 else self._models.index(_model_among(self._models, result))
 
     def _problem_of_source(self, taken: Taken, given: object) -> str | None:
         if given is None or taken.source is ... or given is taken.source:
@@ -360,8 +368,11 @@ class Asked:
         if not taken.answered:
             self.n_answered += 1
         taken.answered[slot] = taken.answered.get(slot, 0) + 1
-        is_complete = self._versions == "installed" and all(
-            taken.answered.get((model, 0), 0) == taken.times for model in range(len(self._models))
+        # Of results of older versions, or with more than the spectrum in their key, there may always be another.
+        is_complete = (
+            self._versions == "installed"
+            and not any(self._more_of_key)
+            and all(taken.answered.get((model, 0), 0) == taken.times for model in range(len(self._models)))
         )
         if taken.key is None:
             if is_complete:

@@ -21,6 +21,7 @@ from astra_models.analysis.stream import ResultStream, write_batches
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.errors import PipelineError, TaskError
+from astra_models.ferre import FerreChemicalAbundances
 from astra_models.rejected import RejectedResult, payload_from_json, select_rejected
 from astra_models.rocket import Rocket
 from astra_models.spectrum import Spectrum
@@ -347,6 +348,25 @@ def test_of_each_model_there_is_one(memory_database: peewee.Database, make_spect
     assert len(list(repeating(spectra))) == 20
     assert {row.model for row in RejectedResult.select()} == {"Rocket", "Corv"}
     assert RejectedResult.select().count() == 20
+
+
+def test_of_a_table_with_a_row_per_element_a_spectrum_has_many(
+    memory_database: peewee.Database, make_spectra: Any, little_memory: None
+) -> None:
+    @task
+    def elements(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket | FerreChemicalAbundances]:
+        for spectrum in spectra:
+            for element in ("Al", "Mg", "Al"):
+                yield FerreChemicalAbundances.from_spectrum(spectrum, element=element, m_h=-0.5)
+            yield Rocket.from_spectrum(spectrum, teff=5_000)
+            yield FerreChemicalAbundances.from_spectrum(spectrum, element="Fe", m_h=-0.25)
+
+    some = make_spectra(30)
+    assert len(list(elements(some))) == 30 * 4
+    stored = FerreChemicalAbundances.select(FerreChemicalAbundances.spectrum_pk, FerreChemicalAbundances.element)
+    assert sorted(stored.tuples()) == [(key, element) for key in keys(some) for element in ("Al", "Fe", "Mg")]
+    assert listed() == [(key, "contract") for key in keys(some)]
+    assert "once for each model and element" in RejectedResult.select().first().message
 
 
 def test_the_source_of_a_late_result_is_that_of_its_spectrum(
