@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from astra_models.analysis.parameter_types import TYPES, ParameterType, parameter_type
@@ -51,6 +52,8 @@ class Parameter:
         What the docstring says of it, in one line.
     resolve : callable or None
         Says which value is used where one is given, or none: the file that a name stands for.
+    files : callable or None
+        Says which further files a file names; results depend on them, too.
     """
 
     pipeline: str
@@ -61,6 +64,7 @@ class Parameter:
     has_effect: bool = True
     description: str = ""
     resolve: Callable[[object], object] | None = None
+    files: Callable[[Path], Iterable[Path]] | None = None
 
     @property
     def is_configuration(self) -> bool:
@@ -125,6 +129,23 @@ class Parameter:
         except AstraError as error:
             raise ParameterError(f"{self.pipeline}: the parameter {self.name}: {error}") from error
 
+    def named_by(self, path: Path) -> tuple[Path, ...]:
+        """List the further files that a file names.
+
+        Raises
+        ------
+        ParameterError
+            If that can't be found out.
+        """
+        if self.files is None:
+            return ()
+        try:
+            return tuple(self.files(path))
+        except ParameterError:
+            raise
+        except AstraError as error:
+            raise ParameterError(f"{self.pipeline}: the parameter {self.name}: {error}") from error
+
     def from_text(self, text: str) -> object:
         """Read its value, or one of its list, from text.
 
@@ -170,6 +191,7 @@ def read_parameters(
     environment: Mapping[str, str] | None = None,
     without_effect: Sequence[str] = (),
     resolve: Mapping[str, Callable[[object], object]] | None = None,
+    files: Mapping[str, Callable[[Path], Iterable[Path]]] | None = None,
 ) -> dict[str, Parameter]:
     """Read the parameters of a pipeline from its generator's signature: all but the first, which are the spectra.
 
@@ -187,6 +209,8 @@ def read_parameters(
         Parameters that no result depends on.
     resolve : mapping of str to callable, optional
         For some parameters, the function that says which value is used where one is given, or None.
+    files : mapping of str to callable, optional
+        For some parameters, the function that says which further files the file of its value names.
 
     Returns
     -------
@@ -198,7 +222,7 @@ def read_parameters(
     TaskError
         If a name is taken, a type is none of those that there are, or a default isn't of its parameter's type.
     """
-    environment, resolve = environment or {}, resolve or {}
+    environment, resolve, files = environment or {}, resolve or {}, files or {}
     described = _descriptions(inspect.getdoc(function) or "")
     name = function.__name__
     declared = list(inspect.signature(function).parameters.values())[1:]
@@ -213,6 +237,7 @@ def read_parameters(
             one.name not in without_effect,
             described.get(one.name, ""),
             resolve.get(one.name),
+            files.get(one.name),
         )
         for one in declared
         if one.kind not in _VARIADIC
@@ -220,6 +245,7 @@ def read_parameters(
     _require_known(name, "environment", environment, parameters)
     _require_known(name, "without_effect", without_effect, parameters)
     _require_known(name, "resolve", resolve, parameters)
+    _require_known(name, "files", files, parameters)
     for one in declared:
         if one.kind is inspect.Parameter.POSITIONAL_ONLY and parameters[one.name].is_configuration:
             raise TaskError(f"{name}: its parameter {one.name!r} can't be given by name; write it behind the `/`")

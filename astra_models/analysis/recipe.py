@@ -71,7 +71,7 @@ class Recipe:
 
     @cached_property
     def files(self) -> Mapping[str, str]:
-        """SHA-256 of the files and folders that parameters with an effect name, by path.
+        """SHA-256 of the files and folders that parameters with an effect name, and of those that these name, by path.
 
         They are read when this is first asked for, and again only if they have changed.
 
@@ -80,7 +80,7 @@ class Recipe:
         ParameterError
             If one isn't there, or can't be read.
         """
-        return {path_text(path): _sha256(parameter, path) for parameter, path in self._paths()}
+        return {path_text(path): _sha256(parameter, path) for parameter, path in (*self._paths(), *self._named())}
 
     @cached_property
     def digest(self) -> str:
@@ -98,6 +98,8 @@ class Recipe:
         """
         for parameter, path in self._paths():
             _status(parameter, path)
+        for parameter, path in self._named():
+            _status(parameter, path)
 
     def _has_effect(self, name: str) -> bool:
         return name not in self._parameters or self._parameters[name].has_effect
@@ -109,12 +111,17 @@ class Recipe:
                     if isinstance(item, Path):
                         yield self._parameters[name], item
 
+    def _named(self) -> Iterator[tuple[Parameter, Path]]:
+        for parameter, path in self._paths():
+            yield from ((parameter, named) for named in parameter.named_by(path))
+
     def _content(self, name: str, value: object) -> Json:
         """Give a value as JSON, paths by what they name."""
         if isinstance(value, list | tuple):
             return [self._content(name, item) for item in value]
         if isinstance(value, Path) and name in self._parameters:
-            return {"sha256": self.files[path_text(value)]}
+            named = [self.files[path_text(path)] for path in self._parameters[name].named_by(value)]
+            return {"sha256": self.files[path_text(value)]} | ({"named": named} if named else {})
         return self._plain(name, value)
 
     def _plain(self, name: str, value: object) -> Json:

@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import EllipsisType, GenericAlias, MappingProxyType
 from typing import Generic, TypeVar, cast, get_args, overload
 
@@ -67,6 +68,7 @@ def task(
     rerun_on_patch: bool = True,
     plots: Plots = (),
     resolve: Mapping[str, Callable[[object], object]] | None = None,
+    files: Mapping[str, Callable[[Path], Iterable[Path]]] | None = None,
     warnings: Warnings = None,
     model_spectrum: ModelSpectrumMaker | None = None,
 ) -> "Callable[[PipelineFunction[Output]], Task[Output]]": ...
@@ -85,6 +87,7 @@ def task(
     rerun_on_patch: bool = True,
     plots: Plots = (),
     resolve: Mapping[str, Callable[[object], object]] | None = None,
+    files: Mapping[str, Callable[[Path], Iterable[Path]]] | None = None,
     warnings: Warnings = None,
     model_spectrum: ModelSpectrumMaker | None = None,
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
@@ -119,6 +122,9 @@ def task(
     resolve : mapping of str to callable, optional
         For some parameters, a function that says which value is used where one is given, or None: the file that a name
         stands for, or the one that is there. Its own values stay as they are.
+    files : mapping of str to callable, optional
+        For some parameters, a function that says which further files a file names, such as those of a configuration:
+        they have to be there, are kept with a run by checksum, and another content makes older results due.
     warnings : callable, optional
         Says what to know before a run, of the parameters' values by name: sentences for the run's log, once a run.
     model_spectrum : callable, optional
@@ -148,6 +154,7 @@ def task(
             rerun_on_patch=rerun_on_patch,
             plots=plots,
             resolve=resolve,
+            files=files,
             warnings=warnings,
             model_spectrum=model_spectrum,
         )
@@ -199,6 +206,7 @@ class Task(Generic[Output]):
         rerun_on_patch: bool = True,
         plots: Plots = (),
         resolve: Mapping[str, Callable[[object], object]] | None = None,
+        files: Mapping[str, Callable[[Path], Iterable[Path]]] | None = None,
         warnings: Warnings = None,
         model_spectrum: ModelSpectrumMaker | None = None,
     ):
@@ -233,6 +241,7 @@ class Task(Generic[Output]):
                 environment=environment,
                 without_effect=without_effect,
                 resolve=resolve,
+                files=files,
             )
         )
 

@@ -192,6 +192,7 @@ def test_a_parameter_that_has_no_name_for_callers_is_refused() -> None:
         ({"without_effect": ["valeu"]}, "names 'valeu', which is no parameter of it; did you mean value"),
         ({"without_effect": "value"}, r"is text; write without_effect=\['value'\]"),
         ({"environment": {"valeu": "X"}}, "environment names 'valeu'"),
+        ({"files": {"valeu": list}}, "files names 'valeu'"),
         ({"environment": {"value": "A B"}}, "'A B', for its parameter 'value', is no name of an environment variable"),
         ({"version": 2}, r"version=2 is no version of a pipeline"),
         ({"version": ""}, "version='' is no version"),
@@ -594,6 +595,33 @@ def test_an_unreadable_file_in_a_folder_is_one_sentence(with_grid: Task[Rocket],
     loop.symlink_to(loop)
     with pytest.raises(ParameterError, match=r"thermometer: the parameter value names .* which can't be read: "):
         with_grid.recipe(value=loop)
+
+
+def lines_of(settings: Path) -> list[Path]:
+    return [settings.parent / line for line in settings.read_text().split()]
+
+
+@task(files={"settings": lines_of})
+def with_settings(spectra: Iterable[BossVisitSpectrum], settings: Path) -> Iterable[Rocket]:
+    yield from (Rocket.from_spectrum(spectrum) for spectrum in spectra)
+
+
+def test_files_that_a_file_names_count_and_have_to_be_there(tmp_path: Path) -> None:
+    settings, mask = tmp_path / "settings.txt", tmp_path / "mask"
+    settings.write_text("mask\n")
+    with pytest.raises(ParameterError, match="the parameter settings names .*mask', which isn't there"):
+        with_settings.recipe(settings=settings)
+    mask.write_text("1 0 1")
+    recipe = with_settings.recipe(settings=settings)
+    assert dict(recipe.files) == {str(path): recipes.content_digest(path) for path in (settings, mask)}
+    mask.write_text("1 1 1")
+    assert with_settings.recipe(settings=settings).digest != recipe.digest
+    mask.write_text("1 0 1")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in (settings, mask):
+        path.rename(moved / path.name)
+    assert with_settings.recipe(settings=moved / "settings.txt").digest == recipe.digest
 
 
 def test_a_file_without_effect_is_not_looked_at(tmp_path: Path) -> None:
