@@ -120,8 +120,9 @@ class Recipe:
         if isinstance(value, list | tuple):
             return [self._content(name, item) for item in value]
         if isinstance(value, Path) and name in self._parameters:
-            named = [self.files[path_text(path)] for path in self._parameters[name].named_by(value)]
-            return {"sha256": self.files[path_text(value)]} | ({"named": named} if named else {})
+            content: dict[str, Json] = {"sha256": self.files[path_text(value)]}
+            named: list[Json] = [self.files[path_text(path)] for path in self._parameters[name].named_by(value)]
+            return content | {"named": named} if named else content
         return self._plain(name, value)
 
     def _plain(self, name: str, value: object) -> Json:
