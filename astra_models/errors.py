@@ -147,6 +147,13 @@ class ParameterError(TaskError, ValueError):
     """A value that a pipeline's parameter can't take, or a parameter that the pipeline doesn't have."""
 
 
+class NotSetUpError(ParameterError):
+    """A pipeline that can't run here, because a program, model or configuration that it needs isn't given yet.
+
+    Where several pipelines run, such a one has nothing to do; asked for alone, it says what it needs.
+    """
+
+
 class PipelineError(AstraError, RuntimeError):
     """A pipeline that raised on every call before it gave any result, gave none at all, or ended too early."""
 

@@ -20,11 +20,20 @@ from typing import Protocol, runtime_checkable
 
 from astra_models.analysis.parameter_types import MOST_BITS
 from astra_models.analysis.parameters import REQUIRED, Parameter
-from astra_models.errors import ParameterError, did_you_mean
+from astra_models.errors import NotSetUpError, ParameterError, did_you_mean
 from astra_models.messages import shown
 from astra_models.outputs import Pipeline
 
-__all__ = ["HasParameters", "Recipe", "content_digest", "make_recipe", "recipe_of", "require_known", "warnings_of"]
+__all__ = [
+    "HasParameters",
+    "Recipe",
+    "content_digest",
+    "is_set_up",
+    "make_recipe",
+    "recipe_of",
+    "require_known",
+    "warnings_of",
+]
 
 MOST_CHARACTERS = 100_000
 MOST_FILES = 100_000
@@ -203,6 +212,17 @@ def recipe_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> 
         return pipeline.recipe(**given or {})
     require_known(pipeline.name, given or {}, {})
     return None
+
+
+def is_set_up(pipeline: Pipeline) -> bool:
+    """Tell whether a pipeline has what it needs to run here, as far as it says so by `NotSetUpError`."""
+    try:
+        recipe_of(pipeline)
+    except NotSetUpError:
+        return False
+    except ParameterError:  # something is wrong with what it has
+        return True
+    return True
 
 
 def warnings_of(pipeline: Pipeline, given: Mapping[str, object] | None = None) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from typing import TypeVar, cast
 import peewee
 
 from astra_models.analysis.due import DueCounts, DueOptions, count_due_by_reason, due_options, needs_of, where_of
+from astra_models.analysis.recipe import is_set_up
 from astra_models.base import BaseModel
 from astra_models.database.sql import rows_of
-from astra_models.errors import ParameterError
+from astra_models.errors import NotSetUpError, ParameterError
 from astra_models.ingested import IngestedFile
 from astra_models.outputs import Pipeline, all_models, pipelines
 from astra_models.pipeline import LatestMixin, PipelineOutputMixin
@@ -223,7 +224,8 @@ def due_options_now(pipeline: Pipeline, kind: type[SpectrumMixin]) -> DueOptions
     try:
         return due_options(pipeline, kind)
     except ParameterError as error:  # it can't run: that is told when it does
-        logger.warning("%s: whether parameters have changed can't be told: %s", pipeline.name, error)
+        if not isinstance(error, NotSetUpError):
+            logger.warning("%s: whether parameters have changed can't be told: %s", pipeline.name, error)
         declared = getattr(pipeline, "parameters", {})
         values = {name: parameter.default for name, parameter in declared.items()}
         return DueOptions(needs=needs_of(pipeline), where=where_of(pipeline, kind, values))
@@ -234,7 +236,7 @@ def _count_due(
 ) -> DueCounts | None:
     if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
         return None
-    if not has_needed_tables(maker, there):
+    if not has_needed_tables(maker, there) or not is_set_up(maker):
         return None
     counts = DueCounts(Counter(), 0)
     for kind in existing_models(maker.spectrum_models, there):

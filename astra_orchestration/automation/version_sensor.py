@@ -16,7 +16,7 @@ import dagster as dg
 
 from astra_models.analysis.due import DueCounts, DueReason, newest_version, stored_versions
 from astra_models.analysis.news import State, ask, keeps_marks, rows_of_older_patch, set_mark, state_of
-from astra_models.errors import MissingTableError, ParameterError
+from astra_models.errors import MissingTableError, NotSetUpError, ParameterError
 from astra_models.outputs import Pipeline
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.version import installed_v_astra, version_integer_to_string
@@ -103,6 +103,8 @@ class Tick:
         else:
             try:
                 self._ask(watched, state_of(watched.pipeline))
+            except NotSetUpError:  # its rows are of a file
+                self.n_empty += 1
             except (ParameterError, MissingTableError) as error:  # the other pipelines are asked for
                 self.refusals.append(f"{watched.name}: {error}")
 

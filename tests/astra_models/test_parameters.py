@@ -609,7 +609,7 @@ def with_settings(spectra: Iterable[BossVisitSpectrum], settings: Path) -> Itera
 def test_files_that_a_file_names_count_and_have_to_be_there(tmp_path: Path) -> None:
     settings, mask = tmp_path / "settings.txt", tmp_path / "mask"
     settings.write_text("mask\n")
-    with pytest.raises(ParameterError, match="the parameter settings names .* isn't there"):
+    with pytest.raises(ParameterError, match=r"the parameter settings names .* isn't there"):
         with_settings.recipe(settings=settings)
     mask.write_text("1 0 1")
     recipe = with_settings.recipe(settings=settings)

@@ -1,0 +1,1 @@
+"""ASPCAP: stellar parameters and abundances by fits of model spectra with FERRE."""

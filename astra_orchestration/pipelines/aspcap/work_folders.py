@@ -1,0 +1,129 @@
+"""Where FERRE's files are: a folder for each lot of spectra and stage, which a later run goes on with if it was left.
+
+``ROOT/coarse/20260102-030405-a1b2c3/coarse/GRID/``: the folder with the time is the ``pwd`` of the results. While a run
+works in it, it holds the lock on the folder's note. A note that is there, and isn't locked, is of a run that was killed:
+what FERRE had finished there isn't done again.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+NOTE = "unfinished.json"
+"""The note of a folder that isn't finished: the keys of its spectra."""
+
+MOST_LEFT = 200
+"""So many folders are looked at, the latest first."""
+
+NOT_NEEDED = ("e_flux.input", "*.nml", "ferre.log", "stdout*", "stderr*")
+"""What nothing reads when a fit is good."""
+
+
+@contextmanager
+def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[Path]:
+    """Give a folder for some spectra: one that was left with some of them, or a new one.
+
+    It counts as finished when the block ends without an exception.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of all.
+    stage : str
+        The stage.
+    keys : sequence of int
+        ``spectrum_pk`` of the spectra.
+    """
+    folder = root / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    place, file = _left(folder, keys) or _new(folder)
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps([int(key) for key in keys]).encode(), 0)
+        yield place
+        (place / NOTE).unlink()
+    finally:
+        os.close(file)
+
+
+def _new(folder: Path) -> tuple[Path, int]:
+    place = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    place.mkdir()
+    file = os.open(place / NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return place, file
+
+
+def _left(folder: Path, keys: Sequence[int]) -> tuple[Path, int] | None:
+    """Take the folder that was left with the most of the spectra."""
+    wanted = set(keys)
+    notes = sorted(folder.glob(f"*/{NOTE}"), reverse=True)[:MOST_LEFT]
+    shared = [(len(wanted & _keys_in(note)), note) for note in notes]
+    for n_shared, note in sorted(shared, key=lambda one: one[0], reverse=True):
+        if n_shared and (file := _locked(note)) is not None:
+            return note.parent, file
+    return None
+
+
+def _locked(note: Path) -> int | None:
+    """Take the lock of a note; None if another has it, or it is gone."""
+    try:
+        file = os.open(note, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if note.exists():  # its holder may have finished while the file was opened
+            return file
+    except BlockingIOError:
+        pass
+    os.close(file)
+    return None
+
+
+def _keys_in(note: Path) -> set[int]:
+    with suppress(OSError, ValueError, TypeError):
+        return {int(key) for key in json.loads(note.read_text())}
+    return set()
+
+
+def names_for(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Name spectra for FERRE: ``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``, as in a run that was left if there was one.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the fit.
+    suffixes : sequence of str
+        What follows the index in each name.
+    """
+    earlier = dict(_earlier_names(folder))
+    following = max((int(name.partition("_")[0]) for name in earlier.values()), default=-1) + 1
+    names: list[str] = []
+    for suffix in suffixes:
+        name = earlier.get(suffix)
+        if name is None:
+            name, following = f"{following}_{suffix}", following + 1
+        names.append(name)
+    return names
+
+
+def _earlier_names(folder: Path) -> Iterable[tuple[str, str]]:
+    with suppress(FileNotFoundError), (folder / "parameter.input").open(encoding="ascii", errors="replace") as file:
+        for line in file:
+            name = line.split(maxsplit=1)[0] if line.strip() else ""
+            index, _, suffix = name.partition("_")
+            if index.isdecimal() and suffix:
+                yield suffix, name
+
+
+def tidy(folder: Path) -> None:
+    """Remove what nothing reads of a fit that is good."""
+    for pattern in NOT_NEEDED:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
