@@ -135,8 +135,12 @@ class Limits(_Part):
     seconds_per_abundance: float = Field(default=60.0, gt=0)
     seconds_to_load: float = Field(default=600.0, gt=0)
     processes: int = Field(default=1, ge=1)
+    """Grids that one run, or one worker, fits at once."""
     threads: int = Field(default=1, ge=1)
-    loads_at_once: int = Field(default=4, ge=1)
+    """Threads of each process."""
+    processes_on_a_computer: int | None = Field(default=16, ge=1)
+    threads_on_a_computer: int | None = Field(default=128, ge=1)
+    loads_at_once: int | None = Field(default=4, ge=1)
 
 
 class Configuration(_Part):

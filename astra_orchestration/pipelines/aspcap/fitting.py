@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra_models.ferre import LABELS
-from astra_orchestration.pipelines.ferre.fit import Fit, Program, Settings, Spectra, fit
+from astra_orchestration.pipelines.ferre.control import Settings
+from astra_orchestration.pipelines.ferre.fit import Fit, Program, Request, Spectra, fit, fit_all
 from astra_orchestration.pipelines.ferre.grid import Grid
 
 from .dimensions import DIMENSIONS
 from .flags import Edges, edges
 from .grid_choice import KnownGrid
-from .work_folders import names_for, tidy
+from .work_folders import names_for
 
 Array = NDArray[np.float64]
 
@@ -211,34 +212,64 @@ def _in_turn(grids: Mapping[str, Grid]) -> list[str]:
 def _fit_grid(
     program: Program, known: KnownGrid, jobs: Sequence[Job], settings: Settings, folder: Path
 ) -> list[Fitted]:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = names_for(folder, [job.suffix for job in jobs])
-    spectra = Spectra(
-        names,
+    return _fitted(fit(program, known.grid, _spectra(jobs, folder), settings, folder), jobs, settings)
+
+
+def fit_species(
+    program: Program, jobs: Sequence[Job], settings: Mapping[str, Settings], folder: Path
+) -> dict[str, list[Fitted]]:
+    """Fit spectra of one grid in several ways; FERRE reads the grid once, and the spectra are written once.
+
+    Parameters
+    ----------
+    program : Program
+        FERRE.
+    jobs : sequence of Job
+        The spectra.
+    settings : mapping of str to Settings
+        The ways, by the names of their folders.
+    folder : Path
+        Where those are.
+
+    Returns
+    -------
+    dict of str to list of Fitted
+        By the names, in the order of the jobs.
+    """
+    if not jobs or not settings:
+        return {}
+    spectra = _spectra(jobs, folder)
+    requests = [Request(spectra, one, folder / name) for name, one in settings.items()]
+    given = fit_all(program, jobs[0].known.grid, requests, folder)
+    return {name: _fitted(one, jobs, settings[name]) for name, one in zip(settings, given, strict=True)}
+
+
+def _spectra(jobs: Sequence[Job], folder: Path) -> Spectra:
+    return Spectra(
+        names_for(folder, [job.suffix for job in jobs]),
         np.array([job.start for job in jobs]),
         np.array([job.flux for job in jobs]),
         np.array([job.error for job in jobs]),
     )
-    given = fit(program, known.grid, spectra, settings, folder)
-    fitted = [_of(given, place, job, names, folder, settings) for place, job in enumerate(jobs)]
-    if all(one.is_good for one in fitted):
-        tidy(folder)
-    return fitted
 
 
-def _of(given: Fit, place: int, job: Job, names: Sequence[str], folder: Path, settings: Settings) -> Fitted:
+def _fitted(given: Fit, jobs: Sequence[Job], settings: Settings) -> list[Fitted]:
+    return [_of(given, place, job, settings) for place, job in enumerate(jobs)]
+
+
+def _of(given: Fit, place: int, job: Job, settings: Settings) -> Fitted:
     return Fitted(
         job,
-        names[place],
+        given.names[place],
         place,
-        len(names),
-        folder,
+        len(given.names),
+        given.folder,
         settings,
         given.values[place],
         given.errors[place],
         float(given.rchi2[place]),
         float(given.snr[place]),
         float(given.seconds[place]),
-        float(np.max(given.load_seconds)),
+        given.load_seconds,
         str(given.state[place]),
     )

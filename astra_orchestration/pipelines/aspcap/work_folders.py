@@ -1,27 +1,30 @@
 """Where FERRE's files are: a folder for each lot of spectra and stage, which a later run goes on with if it was left.
 
-``ROOT/coarse/20260102-030405-a1b2c3/coarse/GRID/``: the folder with the time is the ``pwd`` of the results. While a run
-works in it, it holds the lock on the folder's note. A note that is there, and isn't locked, is of a run that was killed:
-what FERRE had finished there isn't done again.
+``ROOT/coarse/20260102-030405-a1b2c3/coarse/GRID/``: the folder with the time is the ``pwd`` of the results. While a
+run works in it, it holds the lock on the folder's note. A note that is there, and isn't locked, is of a run that was
+killed: what FERRE had finished there isn't done again.
 """
 
 import fcntl
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from astra_orchestration.pipelines.ferre.inputs import write_lines
+from astra_orchestration.pipelines.ferre.outputs import read_lines
+
+HEADER, INDEX = "grid.hdr", "flux.index"
 
 NOTE = "unfinished.json"
 """The note of a folder that isn't finished: the keys of its spectra."""
 
 MOST_LEFT = 200
 """So many folders are looked at, the latest first."""
-
-NOT_NEEDED = ("e_flux.input", "*.nml", "ferre.log", "stdout*", "stderr*")
-"""What nothing reads when a fit is good."""
 
 
 @contextmanager
@@ -114,16 +117,48 @@ def names_for(folder: Path, suffixes: Sequence[str]) -> list[str]:
 
 
 def _earlier_names(folder: Path) -> Iterable[tuple[str, str]]:
-    with suppress(FileNotFoundError), (folder / "parameter.input").open(encoding="ascii", errors="replace") as file:
-        for line in file:
-            name = line.split(maxsplit=1)[0] if line.strip() else ""
-            index, _, suffix = name.partition("_")
-            if index.isdecimal() and suffix:
-                yield suffix, name
+    for name in names_in(folder):
+        index, _, suffix = name.partition("_")
+        if index.isdecimal() and suffix:
+            yield suffix, name
 
 
-def tidy(folder: Path) -> None:
-    """Remove what nothing reads of a fit that is good."""
-    for pattern in NOT_NEEDED:
+def names_in(folder: Path) -> list[str]:
+    """List the names of the spectra that a folder's ``flux.input`` has, in its order; none if there is none."""
+    try:
+        lines = (folder / INDEX).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+
+
+def copy_lines(source: Path, names: Sequence[str], target: Path) -> None:
+    """Copy what a fit has of some spectra: their lines of the files that FERRE read and wrote.
+
+    Parameters
+    ----------
+    source, target : Path
+        Folders of a fit.
+    names : sequence of str
+        Names of the spectra: the lines of ``flux.input`` and ``e_flux.input`` are in their order.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    if (source / HEADER).exists():
+        shutil.copyfile(source / HEADER, target / HEADER)
+    for kind in ("model_flux", "rectified_model_flux", "rectified_flux", "parameter"):
+        wanted = set(map(str.encode, names))
+        lines = (line for line in read_lines(source / f"{kind}.output") if line.split(None, 1)[:1])
+        write_lines(target / f"{kind}.output", (line + b"\n" for line in lines if line.split(None, 1)[0] in wanted))
+    place_of = {name: place for place, name in enumerate(names_in(source))}
+    for kind in ("flux", "e_flux"):
+        lines = read_lines(source / f"{kind}.input")
+        there = [place_of.get(name, len(lines)) for name in names]
+        write_lines(target / f"{kind}.input", (lines[p] + b"\n" if p < len(lines) else b"\n" for p in there))
+    (target / INDEX).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def tidy(folder: Path, *patterns: str) -> None:
+    """Remove files that nothing reads any more."""
+    for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -1,19 +1,22 @@
 """What all stages work with: the configuration, its grids, FERRE, and a folder."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from astra_models.errors import NotSetUpError
+from astra_orchestration.pipelines.ferre.control import Settings
 from astra_orchestration.pipelines.ferre.fit import Program
-from astra_orchestration.pipelines.ferre.grid import read_grid
+from astra_orchestration.pipelines.ferre.grid import Grid, read_grid
 
-from .configuration import AspcapError, Configuration, read_configuration
+from .configuration import AspcapError, Configuration, SpeciesEntry, read_configuration
 from .dimensions import DIMENSIONS
 from .grid_choice import KnownGrid
+from .species import ties
 
 T = TypeVar("T")
 
@@ -31,13 +34,16 @@ class Workshop:
         From `configuration.read_configuration`.
     root : Path
         The folder of all work folders.
+    is_tidy : bool, optional
+        Whether files are removed that nothing reads once a stage is good.
     """
 
     configuration: Configuration
     root: Path
+    is_tidy: bool = True
 
     @classmethod
-    def open(cls, configuration: Path | None, folder: Path) -> "Workshop":
+    def open(cls, configuration: Path | None, folder: Path, is_tidy: bool = True) -> "Workshop":
         """Read the configuration.
 
         Raises
@@ -46,8 +52,8 @@ class Workshop:
             If there is none, or it can't be used.
         """
         if configuration is None:
-            raise AspcapError(NO_CONFIGURATION)
-        return cls(read_configuration(configuration), Path(os.path.abspath(folder)))
+            raise NotSetUpError(NO_CONFIGURATION)
+        return cls(read_configuration(configuration), Path(os.path.abspath(folder)), is_tidy)
 
     @cached_property
     def grids(self) -> dict[str, KnownGrid]:
@@ -55,8 +61,49 @@ class Workshop:
         entries = self.configuration.grids
         return {name: KnownGrid(name, read_grid(entry.header), entry) for name, entry in entries.items()}
 
+    def grid(self, name: str) -> KnownGrid:
+        """Give the grid that a result of an earlier stage names.
+
+        Raises
+        ------
+        AspcapError
+            If the configuration has none of that name any more.
+        """
+        if name not in self.grids:
+            raise AspcapError(
+                f"a result of an earlier stage is of the grid {name!r}, which the configuration doesn't have any more: "
+                "run the earlier stages again"
+            )
+        return self.grids[name]
+
+    @property
+    def processes(self) -> int:
+        """How many grids are worked on at once."""
+        return self.configuration.limits.processes
+
     def program(self, *, is_abundance: bool = False) -> Program:
         """Give FERRE with its limits."""
+        limits = self.configuration.limits
+        return Program(
+            Path(self.configuration.ferre),
+            seconds_per_spectrum=limits.seconds_per_abundance if is_abundance else limits.seconds_per_spectrum,
+            seconds_of_silence=limits.seconds_per_spectrum,
+            seconds_to_load=limits.seconds_to_load,
+            most_processes=limits.processes_on_a_computer,
+            most_threads=limits.threads_on_a_computer,
+            most_loads=limits.loads_at_once,
+        )
+
+    def settings(self, free: Sequence[str]) -> Settings:
+        """Say how a stage with continuum is fitted."""
+        rules = self.configuration.continuum
+        threads = self.configuration.limits.threads
+        return Settings(tuple(free), continuum=rules.order, reject=rules.reject, n_threads=threads)
+
+    def settings_of_species(self, grid: Grid, entry: SpeciesEntry) -> Settings:
+        """Say how a species is fitted."""
+        threads = self.configuration.limits.threads
+        return Settings((entry.fit,), ties(grid, entry.fit), None, mask=entry.mask, n_threads=threads)
 
 
 NO_CONFIGURATION = (
@@ -74,7 +121,7 @@ def resolve_configuration(value: object) -> object:
         If there is none; or a grid, a mask or the program isn't there, or they don't fit together.
     """
     if value is None:
-        raise AspcapError(NO_CONFIGURATION)
+        raise NotSetUpError(NO_CONFIGURATION)
     path = Path(os.fspath(value)) if isinstance(value, str | os.PathLike) else None
     if path is None:
         raise AspcapError(f"{value!r} is no path of a configuration of ASPCAP")
@@ -90,9 +137,8 @@ def _require_dimensions(path: Path, name: str, known: KnownGrid) -> None:
             f"{path}: the grid {name} has a dimension {unknown[0]!r}, which none of our columns is for; known are "
             f"{', '.join(DIMENSIONS)}"
         )
-    for label in ("TEFF", "LOGG", "METALS", *known.entry.coarse_fixed):
-        if label not in labels and label in ("TEFF", "LOGG", "METALS"):
-            raise AspcapError(f"{path}: the grid {name} has no dimension {label}, which ASPCAP can't do without")
+    if missing := [label for label in ("TEFF", "LOGG", "METALS") if label not in labels]:
+        raise AspcapError(f"{path}: the grid {name} has no dimension {missing[0]}, which ASPCAP can't do without")
 
 
 def in_lots(items: Iterable[T], size: int) -> Iterator[list[T]]:
