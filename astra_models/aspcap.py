@@ -140,6 +140,7 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     flag_censored_logg_for_metal_poor_m_dwarf = calibrated_flags.flag(
         2**4, "logg removed: an M dwarf with [M/H] below -0.6"
     )
+    calibration = TextField(null=True, help_text="Name of the calibration")
     mass = FloatField(null=True, unit="solMass", help_text="Mass by isochrones")
     radius = FloatField(null=True, unit="solRad", help_text="Radius by isochrones")
 

@@ -121,6 +121,7 @@ class FerreCoarse(FerreOutputMixin):
     flag_affected_by_timeout = ferre_flags.flag(2**22, "In a run of FERRE that was stopped")
     flag_multiple_equally_good_coarse_results = ferre_flags.flag(2**23, "Another coarse result is as good")
     flag_no_good_coarse_result = ferre_flags.flag(2**24, "No coarse result is good")
+    flag_too_many_bad_pixels = ferre_flags.flag(2**25, "Not fitted, for too many bad pixels")
 
 
 class FerreStellarParameters(FerreOutputMixin):

@@ -307,11 +307,11 @@ class PipelineCalls(Generic[Output]):
             if not taken.is_blamed:
                 yield from self._failure(taken, one_error)
 
-    def _once_more(self, taken: Taken) -> Generator[AnySpectrum, None, None]:
+    def _once_more(self, taken: Taken) -> Generator[object, None, None]:
         """Hand out a spectrum that was taken before."""
         if taken.spectrum is not None:
             self.asked.ask_again(taken)
-            yield taken.spectrum
+            yield taken.item
 
     def _failure(self, taken: Taken, error: BaseException | None) -> Iterator[RejectedResult]:
         if not self._any_result:

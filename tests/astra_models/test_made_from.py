@@ -117,6 +117,21 @@ def test_a_spectrum_that_changes_while_it_is_analysed_is_due_again(keys: list[in
     assert run(slow) == 0
 
 
+def test_what_is_tried_again_after_another_failed_has_its_results_too(keys: list[int]) -> None:
+    @task
+    def ahead(spectra: Iterable[tuple[BossVisitSpectrum, SnowWhite]]) -> Iterable[Rocket]:
+        for spectrum, result in list(spectra):
+            if spectrum.spectrum_pk == keys[1]:
+                raise ValueError("bad")
+            yield Rocket.from_spectrum(spectrum, teff=1000 * result.p_da)
+
+    measured(keys, p_da=0.5)
+    assert run(ahead) == 5
+    assert {row.spectrum_pk for row in Rocket.select().where(Rocket.teff == 500)} == {*keys} - {keys[1]}
+    [listed] = RejectedResult.select()
+    assert (listed.spectrum_pk, listed.message) == (keys[1], "ValueError: bad")
+
+
 def test_results_of_another_pipeline_come_with_their_spectra(keys: list[int]) -> None:
     assert run(both) == 0
     measured(keys[:3], p_da=0.5)
