@@ -97,7 +97,8 @@ class Grid:
     @cached_property
     def wavelength(self) -> NDArray[np.float64]:
         """Vacuum wavelengths of the pixels in Angstrom, (n_pixels,) float64."""
-        return np.concatenate([10 ** (chip.start + chip.step * np.arange(chip.n_pixels)) for chip in self.chips])
+        log10 = [chip.start + chip.step * np.arange(chip.n_pixels, dtype=np.float64) for chip in self.chips]
+        return np.asarray(10 ** np.concatenate(log10), dtype=np.float64)
 
     @cached_property
     def chip_slices(self) -> tuple[slice, ...]:
@@ -120,7 +121,7 @@ class Grid:
     def nodes(self, label: str) -> NDArray[np.float64]:
         """Give the nodes of a dimension, float64."""
         axis = self.axis(label)
-        return self.lower[axis] + self.steps[axis] * np.arange(self.n_points[axis])
+        return self.lower[axis] + self.steps[axis] * np.arange(self.n_points[axis], dtype=np.float64)
 
     def models(self) -> NDArray[np.float32]:
         """Open the models: (n1, ..., nd, n_pixels) float32, read from disk where they are looked at."""

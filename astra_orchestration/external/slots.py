@@ -1,0 +1,100 @@
+"""How many processes there may be at once on a computer, whoever starts them.
+
+A slot is a file with a lock on it: the system gives the lock back when its holder is gone, however it ended. The folder
+has to be on a disk of this computer, because a bound per node is what is wanted.
+"""
+
+import fcntl
+import getpass
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from astra_orchestration.external.errors import ProgramError
+
+_WAIT = 0.05
+
+
+def _default_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"astra-slots-{getpass.getuser()}"
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A number of places that processes of this user share on this computer.
+
+    Parameters
+    ----------
+    name : str
+        What they are places for; part of the files' names.
+    limit : int, optional
+        How many there are. None: as many as are asked for.
+    folder : Path, optional
+        Where the locks are; by default in the folder for temporary files.
+    """
+
+    name: str
+    limit: int | None = None
+    folder: Path | None = None
+
+    @contextmanager
+    def hold(self, count: int = 1, stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Wait for places, and hold them.
+
+        Parameters
+        ----------
+        count : int, optional
+            How many are taken, all together. More than there are counts as all.
+        stopped : callable, optional
+            Asked while waiting; True ends it without a place.
+
+        Raises
+        ------
+        ProgramError
+            If the folder of the locks can't be written to.
+        """
+        if self.limit is None:
+            yield
+            return
+        count = min(count, self.limit)
+        with ExitStack() as held:
+            while not (stopped() or self._take(count, held)):
+                time.sleep(_WAIT)
+            yield
+
+    def _take(self, count: int, held: ExitStack) -> bool:
+        """Take all places or none: one process at a time tries, so that two don't wait for each other's halves."""
+        assert self.limit is not None
+        folder = self.folder or _default_folder()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with ExitStack() as taken, ExitStack() as turn:
+                if not _lock(folder / f"{self.name}.turn", turn):
+                    return False
+                n_taken = 0
+                for number in range(self.limit):
+                    n_taken += _lock(folder / f"{self.name}.{number}", taken)
+                    if n_taken == count:
+                        held.enter_context(taken.pop_all())
+                        return True
+        except OSError as error:
+            raise ProgramError(
+                f"the folder {folder}, which bounds how many programs run at once, can't be used: "
+                f"{error.strerror or error}; give another one, on a disk of this computer"
+            ) from error
+        return False
+
+
+def _lock(path: Path, held: ExitStack) -> bool:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    held.callback(os.close, file)
+    return True
