@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,8 +61,8 @@ class Limits:
         Without anything new in its log or its outputs.
     loading : float, optional
         Before it begins with the first item.
-    running : Slots, optional
-        Bound of processes, or of their threads.
+    running : tuple of Slots, optional
+        Bounds of what runs: of processes, of their threads.
     loads : Slots, optional
         Bound of processes that are loading at once.
     """
@@ -70,7 +70,7 @@ class Limits:
     item: float = 600.0
     silence: float = 600.0
     loading: float = 600.0
-    running: Slots = field(default_factory=partial(Slots, "running"))
+    running: tuple[Slots, ...] = ()
     loads: Slots = field(default_factory=partial(Slots, "loading"))
 
 
@@ -143,7 +143,7 @@ def run_process(
     look: Callable[[], Progress],
     limits: Limits,
     *,
-    n_slots: int = 1,
+    n_slots: Sequence[int] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> Ending:
     """Run a program to its end, or until a limit is over.
@@ -156,8 +156,8 @@ def run_process(
         Says how far it is; called again and again.
     limits : Limits
         When it is ended, and how many run at once.
-    n_slots : int, optional
-        How many places it takes of those for running processes.
+    n_slots : sequence of int, optional
+        How many places it takes of each of `Limits.running`; one if it isn't said.
     stopped : callable, optional
         Asked again and again; True ends the program.
 
@@ -168,7 +168,10 @@ def run_process(
     InterruptedRunError
         If `stopped` said so.
     """
-    with ExitStack() as loading, limits.running.hold(n_slots, stopped):
+    with ExitStack() as running, ExitStack() as loading:
+        for number, slots in enumerate(limits.running):
+            count = n_slots[number] if number < len(n_slots) else 1
+            running.enter_context(slots.hold(count, stopped))
         loading.enter_context(limits.loads.hold(1, stopped))
         if stopped():
             raise InterruptedRunError(f"{command.arguments[0]} wasn't started: the run was asked to end")

@@ -70,15 +70,15 @@ class Worker(Generic[Item]):
         Prepares an attempt for some items.
     limits : Limits
         Limits of each process.
-    n_slots : int, optional
-        How many places each process takes of those for running processes.
+    n_slots : sequence of int, optional
+        How many places each process takes of each of `Limits.running`; one if it isn't said.
     patience : int, optional
         After so many processes in a row without a finished item the program is given up.
     """
 
     begin: Callable[[Sequence[Item]], Attempt[Item]]
     limits: Limits
-    n_slots: int = 1
+    n_slots: Sequence[int] = ()
     patience: int = 20
 
     def __post_init__(self) -> None:

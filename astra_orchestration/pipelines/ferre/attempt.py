@@ -1,0 +1,151 @@
+"""One process of FERRE: its folder, what it says while it runs, and what it has finished."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from astra_orchestration.external.process import Command, Progress
+from astra_orchestration.pipelines.ferre.control import MOST_CONTROL_FILES
+from astra_orchestration.pipelines.ferre.folders import FitPart, Part
+from astra_orchestration.pipelines.ferre.outputs import Tail, split_row
+
+UNBUFFERED = {"GFORTRAN_UNBUFFERED_ALL": "y"}
+"""Without it, FERRE's finished rows stay in its memory, and are lost when it is killed."""
+
+Item = tuple[int, str]
+"""Number of a part, and name of a spectrum."""
+
+_NEXT = re.compile(rb"next object #\s*(\d+)")
+_CONTROL_FILE = re.compile(rb"\s*(\d+)\s+\S+\.nml\s*")
+
+
+class FerreAttempt:
+    """A process that works through spectra of one part or of several with the same grid.
+
+    Its folder is that of the first part's attempt. Everything in it has a short name, links lead to the rest: whatever
+    the root of the project is called, no path that FERRE is given is long.
+
+    Parameters
+    ----------
+    program : Path
+        ``ferre.x``.
+    parts : sequence of Part
+        All parts.
+    items : sequence of tuple
+        What is tried: number of the part, name of the spectrum.
+    token : str
+        Name of the attempt, new in each part's folder.
+    """
+
+    def __init__(self, program: Path, parts: Sequence[Part], items: Sequence[Item], token: str) -> None:
+        self.parts: dict[int, Part] = {}
+        self.names: dict[int, list[str]] = {}
+        for number, name in items:
+            self.parts[number] = parts[number]
+            self.names.setdefault(number, []).append(name)
+        if len(self.parts) > MOST_CONTROL_FILES:
+            raise ValueError(f"{len(self.parts)} control files in one process of FERRE; it takes {MOST_CONTROL_FILES}")
+        self.token = token
+        self.numbers = list(self.parts)
+        self._write()
+        first = self.parts[self.numbers[0]]
+        logs = first.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        one = len(self.numbers) == 1
+        arguments = (str(program), "0.nml") if one else (str(program), "-l", "list.nml")
+        self.command = Command(arguments, self.folder_of(self.numbers[0]), logs / f"{token}.log", UNBUFFERED)
+        self._log = Tail(self.command.log)
+        self._tails = {number: Tail(self._tell_tale(number)) for number in self.numbers}
+        self._arrived: dict[Item, float] = {}
+        self._begun_at = time.monotonic()
+        self._loaded_at: float | None = None
+        self._control_file = 0
+        self._begun: set[int] = set()
+        self._n_bytes = 0
+
+    def folder_of(self, number: int) -> Path:
+        """Give the folder of this attempt's files of one part."""
+        return self.parts[number].attempts / self.token
+
+    def _tell_tale(self, number: int) -> Path:
+        return self.folder_of(number) / self.parts[number].tell_tale
+
+    def _write(self) -> None:
+        for number, part in self.parts.items():
+            part.begin(self.folder_of(number), [part.places[name] for name in self.names[number]])
+        work = self.folder_of(self.numbers[0])
+        grid = self.parts[self.numbers[0]].grid
+        (work / "grid.hdr").symlink_to(grid.path.absolute())
+        (work / "grid.unf").symlink_to(grid.models_path.absolute())
+        for place, number in enumerate(self.numbers):
+            (work / str(place)).symlink_to(self.folder_of(number).absolute() if place else ".")
+            (work / f"{place}.nml").write_text(self.parts[number].control(str(place)), encoding="ascii")
+        (work / "list.nml").write_text("".join(f"{i}.nml\n" for i in range(len(self.numbers))), encoding="ascii")
+
+    def look(self) -> Progress:
+        """Say how far it is, while it runs."""
+        for line in self._log.lines():
+            self._n_bytes += len(line)
+            if begun := _NEXT.search(line):
+                self._begun.add(int(begun[1]))
+            elif control_file := _CONTROL_FILE.fullmatch(line):
+                self._control_file = int(control_file[1]) - 1
+                self._begun.clear()
+        now = time.monotonic()
+        for number in self.numbers:
+            self._look_at(number, now)
+        has_loaded = bool(self._begun or self._arrived or self._control_file > 0)
+        if has_loaded and self._loaded_at is None:
+            self._loaded_at = now
+        return Progress(has_loaded, len(self._arrived), self._n_bytes)
+
+    def _look_at(self, number: int, now: float) -> None:
+        part, lines = self.parts[number], self._tails[number].lines()
+        self._n_bytes += sum(map(len, lines))
+        if isinstance(part, FitPart):
+            wanted = {name.encode(): name for name in self.names[number]} if lines else {}
+            rows = [split_row(line, part.grid.n_dim, wanted) for line in lines]
+            for row in rows:
+                if row is not None:
+                    self._arrived.setdefault((number, wanted[row[0]]), now)
+        else:
+            n_arrived = sum(key[0] == number for key in self._arrived)
+            for name in self.names[number][n_arrived : n_arrived + len(lines)]:
+                self._arrived[number, name] = now
+
+    def in_hand(self) -> Sequence[Item]:
+        """Say which spectra it was working on, as far as its log says so."""
+        self.look()
+        if self._control_file >= len(self.numbers):
+            return []
+        number = self.numbers[self._control_file]
+        names = self.names[number]
+        begun = [(number, names[place - 1]) for place in sorted(self._begun) if place <= len(names)]
+        return [item for item in begun if item not in self._arrived]
+
+    def collect(self) -> Mapping[Item, float]:
+        """Keep what was finished, after its end; give those items and the seconds that each took."""
+        self.look()
+        seconds = self._seconds()
+        load = (self._loaded_at or self._begun_at) - self._begun_at
+        collected: dict[Item, float] = {}
+        # The first part's folder is the one that the process ran in: it goes last.
+        for number in reversed(self.numbers):
+            part = self.parts[number]
+            names = part.collect_and_remove(self.folder_of(number)) & set(self.names[number])
+            collected |= {(number, name): seconds.get((number, name), 0.0) for name in names}
+            part.add_times({name: (seconds.get((number, name), 0.0), load) for name in names})
+        return collected
+
+    def _seconds(self) -> dict[Item, float]:
+        """Share the time between two looks among the spectra that arrived in it."""
+        seconds: dict[Item, float] = {}
+        last = self._loaded_at or self._begun_at
+        moments: dict[float, list[Item]] = {}
+        for item, moment in self._arrived.items():
+            moments.setdefault(moment, []).append(item)
+        for moment, items in sorted(moments.items()):
+            seconds |= dict.fromkeys(items, (moment - last) / len(items))
+            last = moment
+        return seconds
