@@ -59,6 +59,7 @@ class FerreAttempt:
         self._tails = {number: Tail(self._tell_tale(number)) for number in self.numbers}
         self._arrived: dict[Item, float] = {}
         self._begun_at = time.monotonic()
+        self._looked_at = self._begun_at
         self._loaded_at: float | None = None
         self._control_file = 0
         self._begun: set[int] = set()
@@ -97,7 +98,9 @@ class FerreAttempt:
             self._look_at(number, now)
         has_loaded = bool(self._begun or self._arrived or self._control_file > 0)
         if has_loaded and self._loaded_at is None:
-            self._loaded_at = now
+            # What has arrived already took its time before this look, and after the last one.
+            self._loaded_at = self._looked_at if self._arrived else now
+        self._looked_at = now
         return Progress(has_loaded, len(self._arrived), self._n_bytes)
 
     def _look_at(self, number: int, now: float) -> None:
