@@ -129,7 +129,7 @@ def find_program(path: str | os.PathLike[str]) -> Path:
         found = shutil.which(given)
         if found is None:
             raise ProgramError(f"there is no program {given!r} on the path; install it, or configure where it is")
-        return Path(found).resolve()
+        return Path(found).absolute()
     program = Path(given).expanduser().absolute()
     if not program.is_file():
         raise ProgramError(f"there is no program {program}; configure where it is")

@@ -60,24 +60,22 @@ class Slots:
         if self.limit is None:
             yield
             return
-        count = min(count, self.limit)
         with ExitStack() as held:
-            while not (stopped() or self._take(count, held)):
+            while not (stopped() or self._take(min(count, self.limit), self.limit, held)):
                 time.sleep(_WAIT)
             yield
 
-    def _take(self, count: int, held: ExitStack) -> bool:
+    def _take(self, count: int, limit: int, held: ExitStack) -> bool:
         """Take all places or none: one process at a time tries, so that two don't wait for each other's halves."""
-        assert self.limit is not None
         folder = self.folder or _default_folder()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with ExitStack() as taken, ExitStack() as turn:
-                if not _lock(folder / f"{self.name}.turn", turn):
+                if not lock_file(folder / f"{self.name}.turn", turn):
                     return False
                 n_taken = 0
-                for number in range(self.limit):
-                    n_taken += _lock(folder / f"{self.name}.{number}", taken)
+                for number in range(limit):
+                    n_taken += lock_file(folder / f"{self.name}.{number}", taken)
                     if n_taken == count:
                         held.enter_context(taken.pop_all())
                         return True
@@ -89,7 +87,16 @@ class Slots:
         return False
 
 
-def _lock(path: Path, held: ExitStack) -> bool:
+def lock_file(path: Path, held: ExitStack) -> bool:
+    """Lock a file until a stack is closed, or this process ends; False if another holds it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is made if it isn't there.
+    held : ExitStack
+        What gives the lock back.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

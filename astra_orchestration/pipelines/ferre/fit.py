@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from astra_orchestration.external.errors import ProgramError
 from astra_orchestration.external.process import Command, Limits, Progress, find_program, last_lines, run_process
-from astra_orchestration.external.slots import Slots
+from astra_orchestration.external.slots import Slots, lock_file
 from astra_orchestration.external.work import Outcome, Worker
 from astra_orchestration.pipelines.ferre.attempt import FerreAttempt, Item
 from astra_orchestration.pipelines.ferre.control import MOST_CONTROL_FILES, Settings, check_settings
@@ -315,6 +316,19 @@ def _fit_part(program: Program, grid: Grid, request: Request, flux_folder: Path 
 
 def _work(program: Program, parts: Sequence[Part], hopeless: set[Item]) -> dict[Item, Outcome]:
     """Do what isn't done yet, at most as many control files in a process as FERRE takes."""
+    with ExitStack() as locks:
+        for part in parts:
+            _lock(part.folder, locks)
+        return _work_alone(program, parts, hopeless)
+
+
+def _lock(folder: Path, locks: ExitStack) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not lock_file(folder / ".lock", locks):
+        raise ProgramError(f"{folder} is in use: another fit is running there; wait for its end, or use another folder")
+
+
+def _work_alone(program: Program, parts: Sequence[Part], hopeless: set[Item]) -> dict[Item, Outcome]:
     done = {(number, name) for number, part in enumerate(parts) for name in part.resume()}
     outcomes: dict[Item, Outcome] = {}
     for first in range(0, len(parts), MOST_CONTROL_FILES):

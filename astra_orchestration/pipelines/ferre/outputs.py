@@ -95,7 +95,7 @@ def split_row(line: bytes, n_dim: int, names: Collection[bytes]) -> tuple[bytes,
 
 def read_row(numbers: Sequence[bytes], n_dim: int) -> Row:
     """Read the numbers of a row, as `split_row` gives them."""
-    found = np.array([_number(text) for text in numbers])
+    found = _numbers(numbers)
     values, errors = found[:n_dim].copy(), found[n_dim : 2 * n_dim].copy()
     with np.errstate(invalid="ignore"):
         values[~(values > FAILED) | ~np.isfinite(values)] = np.nan
@@ -115,6 +115,13 @@ def _covariance_of(covariance: NDArray[np.float64], errors: NDArray[np.float64])
             if np.isfinite(covariance).all() and agree.all() and close.all():
                 return (covariance + covariance.T) / 2
     return np.full((len(errors), len(errors)), np.nan)
+
+
+def _numbers(words: Sequence[bytes]) -> NDArray[np.float64]:
+    try:
+        return np.array(words).astype(np.float64)
+    except ValueError:
+        return np.array([_number(word) for word in words])
 
 
 def _number(text: bytes) -> float:
@@ -161,7 +168,7 @@ def parse_fluxes(line: bytes, n_pixels: int) -> NDArray[np.float64] | None:
     words = line.split()
     if len(words) != n_pixels:
         return None
-    return np.array([_number(word) for word in words])
+    return _numbers(words)
 
 
 def _parse_columns(line: bytes, n_pixels: int) -> NDArray[np.float64] | None:
