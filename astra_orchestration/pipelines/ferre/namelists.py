@@ -91,4 +91,6 @@ def _spelled_out(match: re.Match[str]) -> Iterator[str]:
 def fortran_number(text: str) -> float:
     """Read a number as Fortran writes it, with E or D before the exponent, or with none of them (``1.0-100``)."""
     plain = re.sub(r"[dD]", "e", text.strip())
+    if "_" in plain:
+        raise ValueError(f"{text!r} is no number")
     return float(re.sub(r"(?<=[\d.])([+-]\d+)$", r"e\1", plain))

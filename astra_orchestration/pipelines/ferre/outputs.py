@@ -6,6 +6,7 @@ the order of rows; several threads write as they finish.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -118,10 +119,10 @@ def _covariance_of(covariance: NDArray[np.float64], errors: NDArray[np.float64])
 
 
 def _numbers(words: Sequence[bytes]) -> NDArray[np.float64]:
-    try:
-        return np.array(words).astype(np.float64)
-    except ValueError:
-        return np.array([_number(word) for word in words])
+    if not any(b"_" in word for word in words):  # which Python takes for a part of a number
+        with suppress(ValueError):
+            return np.array(words).astype(np.float64)
+    return np.array([_number(word) for word in words])
 
 
 def _number(text: bytes) -> float:
