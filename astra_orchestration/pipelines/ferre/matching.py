@@ -95,7 +95,8 @@ def match_lines(
     found = _match_rectified(waiting, flux, inputs, layout) if flux else {}
     named_flux |= {name: flux[place] for name, place in found.items()}
     waiting = [name for name in rows if name not in named_models]
-    if model and layout.n_threads == 1 and all(found.get(name, i) == i for i, name in enumerate(waiting)):
+    in_order = layout.n_threads == 1 and all(found.get(name, i) == i for i, name in enumerate(waiting))
+    if model and in_order and _last_fits(waiting, model, rows, named_flux, inputs, layout):
         named_models |= dict(zip(waiting, model, strict=False))
     elif model:
         matched = _match_models(waiting, model, rows, named_flux, inputs, layout)
@@ -176,6 +177,28 @@ def _is_smooth(
     terms = np.polynomial.chebyshev.chebvander(2 * x - 1, order)
     smooth = terms @ np.linalg.lstsq(terms, ratio, rcond=None)[0]
     return bool(np.abs(ratio - smooth).max() < _TOLERANCE * np.abs(smooth).max())
+
+
+def _last_fits(
+    names: Sequence[str],
+    lines: Sequence[bytes],
+    rows: Mapping[str, Row],
+    rectified: Lines,
+    inputs: Callable[[str], Input],
+    layout: Layout,
+) -> bool:
+    """Whether the last model is where it should be: had one been lost before, it would have moved up."""
+    if len(lines) < len(names):
+        return False
+    usable = [place for place, name in enumerate(names) if name in rectified and rows[name].is_good]
+    if not usable:
+        return True
+    place = usable[-1]
+    flux = parse_fluxes(rectified[names[place]], layout.n_pixels)
+    model = parse_fluxes(lines[place], layout.n_pixels)
+    if flux is None or layout.weighted:
+        return True
+    return _nearest_model(flux, inputs(names[place]), rows[names[place]], [model], [0], layout) is not None
 
 
 def _match_models(
