@@ -52,7 +52,8 @@ def test_a_header_in_all_the_freedom_of_a_namelist(tmp_path):
     (tmp_path / "g.hdr").write_text(
         "made on a Tuesday, it's said\n"
         "&synth\n\tn_of_dim=3, Label(3)\t=\"TEFF\"\n LABEL(1)='METALS' , ! don't / stop\n label(2) = 'LOGG'\n"
-        " N_P = 2\n   3,\n  4\n LLIMITS=-1.d0 1. 4.0D+03 STEPS = 5.0e-1\n1.5 250\n ID='a/b ''c''' MULTI=2 NPIX=12 LOGW=1\n/\n"
+        " N_P = 2\n   3,\n  4\n LLIMITS=-1.d0 1. 4.0D+03 STEPS = 5.0e-1\n1.5 250\n ID='a/b ''c'''\n"
+        " MULTI=2 NPIX=12 LOGW=1\n/\n"
         "$Synth WAVE=4.180476,6.e-6, npix=5 LOGW = 1 $END\n"
         "&SYNTH\r\n npix = 7\r\n wave = 4.200510 6e-6\r\n logw=1 resolution = 2*22500.\r\n/\r\n"
     )
