@@ -1,15 +1,16 @@
 """Pixel arrays of an ASPCAP result, from the text files that FERRE read and wrote.
 
 Below the folder of a result (``pwd``) are ``params/GRID`` and ``abundances/GRID/ELEMENT``. In each file a spectrum has
-a line of 7514 numbers, the pixels of the three chips. Lines that FERRE wrote start with a name,
-``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``. They are found by it, because they are not in the order of the input.
-``INDEX`` is the number of the spectrum's line in ``flux.input``, whose lines have no names.
+a line of numbers, the pixels of the grid's chips: those that the copy of the grid's header says, ``grid.hdr``; without
+one they are the survey's 7514. Lines that FERRE wrote start with a name, ``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``. They
+are found by it, because they are not in the order of the input. ``INDEX`` is the number of the spectrum's line in
+``flux.input``, whose lines have no names.
 """
 
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TextIO
 
 import numpy as np
@@ -18,13 +19,19 @@ from astra_models.configuration import expand_path
 from astra_models.errors import MissingPixelsError, UnrecognizedFileError
 from astra_models.fits import door
 from astra_models.pixels.arrays import Array
+from astra_models.pixels.ferre_chips import Chip, chips_of
+from astra_models.pixels.namelists import read_namelists
 
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
-"""Where the pixels that FERRE fits are in those of an apStar."""
+"""Where the pixels that FERRE fits are in those of an apStar, in the survey's grids."""
+
+_START, _STEP = 4.179, 6e-6
+"""log10 of the wavelength of an apStar's first pixel, and the step to the next."""
 
 _LONGEST_LINE = 1 << 20
-_N_FITTED = sum(chip.stop - chip.start for chip in CHIPS)
+_LONGEST_HEADER = 1 << 22
+_PLACES = np.r_[CHIPS]
 
 
 class FerreRow(Protocol):
@@ -48,16 +55,18 @@ class FerreParametersAccessor:
             If a file isn't there, is damaged, or has no line of the row's spectrum.
         """
         folder = _folder(row, "params", name)
+        places = _places(folder, name)
         model, rectified_model, rectified = (
-            _find_line(os.path.join(folder, f"{kind}.output"), row.spectrum_pk, name)
+            _find_line(os.path.join(folder, f"{kind}.output"), row.spectrum_pk, len(places), name)
             for kind in ("model_flux", "rectified_model_flux", "rectified_flux")
         )
         if model is None or rectified_model is None or rectified is None:
             raise MissingPixelsError(f"{name}: the files in {folder!r} have no line of spectrum_pk {row.spectrum_pk}")
-        flux = _read_line(os.path.join(folder, "flux.input"), model[0], name)
+        flux = _read_line(os.path.join(folder, "flux.input"), model[0], len(places), name)
         with np.errstate(divide="ignore", invalid="ignore"):
             continuum = (rectified_model[1] / model[1]) / (rectified[1] / flux)
-        row._pixels_read.update({"model_flux": on_all_pixels(model[1]), "continuum": on_all_pixels(continuum)})
+        arrays = {"model_flux": on_all_pixels(model[1], places), "continuum": on_all_pixels(continuum, places)}
+        row._pixels_read.update(arrays)
 
 
 class FerreAbundanceAccessor:
@@ -80,21 +89,48 @@ class FerreAbundanceAccessor:
         MissingPixelsError
             If the row doesn't say where its files are, or the file is damaged.
         """
-        path = os.path.join(_folder(row, "abundances", name), self.element, "rectified_model_flux.output")
-        found = _find_line(path, row.spectrum_pk, name) if os.path.exists(path) else None
-        row._pixels_read[name] = on_all_pixels(np.nan if found is None else found[1])
+        folder = os.path.join(_folder(row, "abundances", name), self.element)
+        path = os.path.join(folder, "rectified_model_flux.output")
+        if not os.path.exists(path):
+            row._pixels_read[name] = np.full(N_PIXELS, np.nan)
+            return
+        places = _places(folder, name)
+        found = _find_line(path, row.spectrum_pk, len(places), name)
+        row._pixels_read[name] = on_all_pixels(np.nan if found is None else found[1], places)
 
 
-def on_all_pixels(values: Array | float) -> Array:
-    """Put FERRE's pixels where they are in an apStar; NaN between the chips."""
-    fitted = np.broadcast_to(values, (_N_FITTED,))
+def on_all_pixels(values: Array | float, places: Array = _PLACES) -> Array:
+    """Put FERRE's pixels where they are in an apStar; NaN elsewhere.
+
+    Parameters
+    ----------
+    values : array or float
+        The grid's pixels, or what all of them have.
+    places : array, optional
+        Number of the apStar's pixel that each is nearest to; those outside of it are left out.
+    """
     pixels = np.full(N_PIXELS, np.nan)
-    start = 0
-    for chip in CHIPS:
-        stop = start + chip.stop - chip.start
-        pixels[chip] = fitted[start:stop]
-        start = stop
+    on_it = (places >= 0) & (places < N_PIXELS)
+    pixels[places[on_it]] = np.broadcast_to(values, places.shape)[on_it]
     return pixels
+
+
+def places_of(chips: Iterable[Chip]) -> Array:
+    """Give the pixel of an apStar that each pixel of a grid is nearest to, int64."""
+    log10 = [chip.start + chip.step * np.arange(chip.n_pixels) for chip in chips]
+    return np.rint((np.concatenate(log10) - _START) / _STEP).astype(np.int64)
+
+
+def _places(folder: str, wanted: str) -> Array:
+    path = os.path.join(folder, "grid.hdr")
+    if not os.path.exists(path):
+        return _PLACES
+    with _open(path, wanted) as file:
+        text = file.read(_LONGEST_HEADER)
+    try:
+        return places_of(chips_of(read_namelists(text, "synth")))
+    except ValueError as error:
+        raise MissingPixelsError(f"{wanted}: {path!r} isn't the header of a grid: {error}") from error
 
 
 def _folder(row: FerreRow, kind: str, wanted: str) -> str:
@@ -106,7 +142,7 @@ def _folder(row: FerreRow, kind: str, wanted: str) -> str:
     return os.path.join(expand_path(row.pwd), kind, row.short_grid_name)
 
 
-def _find_line(path: str, spectrum_pk: int, wanted: str) -> tuple[int, Array] | None:
+def _find_line(path: str, spectrum_pk: int, n_pixels: int, wanted: str) -> tuple[int, Array] | None:
     """Give the index in the input and the pixels of a spectrum, of one of FERRE's own files."""
     with _open(path, wanted) as file:
         for line in _lines(file, path, wanted):
@@ -115,14 +151,14 @@ def _find_line(path: str, spectrum_pk: int, wanted: str) -> tuple[int, Array] | 
             if len(parts) > 2 and parts[2] == str(spectrum_pk):
                 if not parts[0].isdecimal():
                     raise MissingPixelsError(f"{wanted}: {path!r} has {parts[0][:20]!r} where a line's number belongs")
-                return int(parts[0]), _parse(numbers, path, wanted)
+                return int(parts[0]), _parse(numbers, path, n_pixels, wanted)
     return None
 
 
-def _read_line(path: str, index: int, wanted: str) -> Array:
+def _read_line(path: str, index: int, n_pixels: int, wanted: str) -> Array:
     with _open(path, wanted) as file:
         line = next(itertools.islice(_lines(file, path, wanted), index, None), "")
-    return _parse(line, path, wanted)
+    return _parse(line, path, n_pixels, wanted)
 
 
 def _open(path: str, wanted: str) -> TextIO:
@@ -141,11 +177,11 @@ def _lines(file: TextIO, path: str, wanted: str) -> Iterator[str]:
         yield line
 
 
-def _parse(numbers: str, path: str, wanted: str) -> Array:
+def _parse(numbers: str, path: str, n_pixels: int, wanted: str) -> Array:
     try:
         pixels = np.array(numbers.split(), dtype=np.float64)
     except ValueError as error:
         raise MissingPixelsError(f"{wanted}: {path!r} has a line that isn't all numbers: {error}") from error
-    if len(pixels) != _N_FITTED:
-        raise MissingPixelsError(f"{wanted}: {path!r} has a line of {len(pixels)} pixels instead of {_N_FITTED}")
+    if len(pixels) != n_pixels:
+        raise MissingPixelsError(f"{wanted}: {path!r} has a line of {len(pixels)} pixels instead of {n_pixels}")
     return pixels

@@ -74,6 +74,50 @@ def test_pixels_are_where_the_chips_are() -> None:
     assert pixels[CHIPS[2].stop - 1] == N_FITTED - 1
 
 
+HEADER = """&SYNTH
+ MULTI = 2  NPIX = 5  N_OF_DIM = 1  LOGW = 1
+/
+&SYNTH NPIX = 2  WAVE = 4.180476 1.2e-5 /
+&SYNTH
+ npix = 3, wave = 4.2005101 1.2E-05
+/
+"""
+
+
+def test_pixels_are_those_of_the_grids_header(folder: Path) -> None:
+    params = folder / "params" / GRID
+    for kind, values in {
+        "model_flux": [1, 2, 3, 4, 5],
+        "rectified_model_flux": [1] * 5,
+        "rectified_flux": [1] * 5,
+    }.items():
+        write(params / f"{kind}.output", [line_of(np.array(values), "1_9_17_0_NULL")])
+    write(params / "flux.input", [line_of(np.full(5, 9.0)), line_of(np.full(5, 10.0))])
+    (params / "grid.hdr").write_text(HEADER)
+    row = result(folder)
+    assert np.flatnonzero(np.isfinite(row.model_flux)).tolist() == [246, 248, 3585, 3587, 3589]
+    assert row.model_flux[[246, 248, 3585, 3587, 3589]].tolist() == [1, 2, 3, 4, 5]
+    assert row.continuum[[246, 3589]].tolist() == [10, 2]
+    element = folder / "abundances" / GRID / "Al"
+    write(element / "rectified_model_flux.output", [line_of(np.arange(5), "1_9_17_0_NULL")])
+    (element / "grid.hdr").write_text(HEADER)
+    assert result(folder).model_flux_al_h[3589] == 4
+
+
+def test_pixels_beyond_those_of_an_apstar_are_left_out() -> None:
+    pixels = on_all_pixels(np.array([1.0, 2.0, 3.0]), np.array([-1, 8574, 8575]))
+    assert np.flatnonzero(np.isfinite(pixels)).tolist() == [8574]
+
+
+def test_a_damaged_header_of_the_grid_is_named(folder: Path) -> None:
+    (folder / "params" / GRID / "grid.hdr").write_text("&SYNTH NPIX = 5 WAVE = 4.18 6e-6 /")
+    with pytest.raises(MissingPixelsError, match=r"grid.hdr' isn't the header of a grid: LOGW = 0, linear"):
+        _ = result(folder).model_flux
+    (folder / "params" / GRID / "grid.hdr").write_text("")
+    with pytest.raises(MissingPixelsError, match="it has no block &SYNTH"):
+        _ = result(folder).model_flux
+
+
 def test_model_fluxes_of_abundances(folder: Path) -> None:
     row = result(folder)
     assert np.nanmax(row.model_flux_al_h) == np.nanmin(row.model_flux_al_h) == 17

@@ -12,38 +12,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import AstraError, MissingFileError
-from astra_orchestration.pipelines.ferre.namelists import Group, fortran_number, read_namelists
+from astra_models.pixels.ferre_chips import Chip, chips_of, numbers, whole, whole_numbers
+from astra_models.pixels.namelists import Group, read_namelists
+
+__all__ = ["Chip", "Grid", "GridError", "read_grid", "write_grid"]
 
 _LONGEST_HEADER = 1 << 22
-_T = TypeVar("_T", int, float)
 
 
 class GridError(AstraError, ValueError):
     """A grid of models that can't be read or written."""
-
-
-class Chip(NamedTuple):
-    """Pixels at equal steps of log10 of the vacuum wavelength.
-
-    Parameters
-    ----------
-    start : float
-        log10 of the first pixel's vacuum wavelength in Angstrom.
-    step : float
-        Step in it from pixel to pixel.
-    n_pixels : int
-        Number of pixels.
-    """
-
-    start: float
-    step: float
-    n_pixels: int
 
 
 @dataclass(frozen=True)
@@ -145,15 +128,15 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     """
     header = _header_path(Path(path))
     blocks = _blocks(header)
-    labels, n_points, lower, steps = _box(header, blocks[0])
-    grid = Grid(header, labels, n_points, lower, steps, _chips(header, blocks), _resolution(header, blocks))
-    compressed = bool(blocks[0].get("npca"))
-    n_values = _whole(header, blocks[0], "npix")
+    try:
+        grid = Grid(header, *_box(blocks[0]), chips_of(blocks), _resolution(blocks))
+        n_values = whole(blocks[0], "npix")
+        compressed = bool(blocks[0].get("npca"))
+    except ValueError as error:
+        raise GridError(f"{header}: {error}") from error
     if not compressed and n_values != grid.n_pixels:
-        raise GridError(
-            f"{header}: NPIX of the first block is {n_values}, and its chips have {grid.n_pixels} pixels together"
-        )
-    _check_size(grid, None if compressed else 4 * math.prod(n_points) * n_values)
+        raise GridError(f"{header}: NPIX of the first block is {n_values}, and its chips have {grid.n_pixels} pixels")
+    _check_size(grid, None if compressed else 4 * math.prod(grid.n_points) * n_values)
     return grid
 
 
@@ -232,66 +215,20 @@ def _blocks(header: Path) -> list[Group]:
     return blocks
 
 
-def _box(header: Path, block: Group) -> tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
-    n_dim = _whole(header, block, "n_of_dim")
-    n_points = _numbers(header, block, "n_p", n_dim, int)
-    lower = _numbers(header, block, "llimits", n_dim, float)
-    steps = _numbers(header, block, "steps", n_dim, float)
+def _box(block: Group) -> tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+    n_dim = whole(block, "n_of_dim")
+    n_points = whole_numbers(block, "n_p", n_dim)
+    lower, steps = numbers(block, "llimits", n_dim), numbers(block, "steps", n_dim)
     labels = tuple(label.strip() for label in block.get("label", []))
     if len(labels) != n_dim or not all(labels) or len(set(labels)) != n_dim:
-        raise GridError(
-            f"{header}: LABEL has to name each of {n_dim} dimensions, and has {', '.join(labels) or 'none'}"
-        )
+        raise ValueError(f"LABEL has to name each of {n_dim} dimensions, and has {', '.join(labels) or 'none'}")
     if min(n_points) < 1 or min(steps) <= 0:
-        raise GridError(f"{header}: N_P has to be 1 or more and STEPS over 0, and are {n_points} and {steps}")
+        raise ValueError(f"N_P has to be 1 or more and STEPS over 0, and are {n_points} and {steps}")
     return labels, n_points, lower, steps
 
 
-def _chips(header: Path, blocks: list[Group]) -> tuple[Chip, ...]:
-    n_further = _whole(header, blocks[0], "multi") if blocks[0].get("multi") else 0
-    if n_further > len(blocks) - 1:
-        raise GridError(f"{header}: MULTI = {n_further}, and {len(blocks) - 1} further blocks follow")
-    of_chips = blocks[1 : n_further + 1] if n_further > 0 else blocks[:1]
-    return tuple(_chip(header, blocks[0] | block) for block in of_chips)
-
-
-def _chip(header: Path, block: Group) -> Chip:
-    start, step = _numbers(header, block, "wave", 2, float)
-    kind = _whole(header, block, "logw") if block.get("logw") else 0
-    if kind not in (1, 2):
-        raise GridError(
-            f"{header}: LOGW = {kind}, linear wavelengths; only log10 (LOGW = 1) and ln (LOGW = 2) are supported"
-        )
-    n_pixels = _whole(header, block, "npix")
-    if n_pixels < 1 or step <= 0:
-        raise GridError(f"{header}: a chip of {n_pixels} pixels with steps of {step}")
-    scale = 1.0 if kind == 1 else 1 / math.log(10)
-    return Chip(start * scale, step * scale, n_pixels)
-
-
-def _resolution(header: Path, blocks: list[Group]) -> float | None:
-    return next((_numbers(header, b, "resolution", 1, float)[0] for b in blocks if b.get("resolution")), None)
-
-
-def _whole(header: Path, block: Group, name: str) -> int:
-    return _numbers(header, block, name, 1, int)[0]
-
-
-def _numbers(header: Path, block: Group, name: str, n: int, kind: type[_T]) -> tuple[_T, ...]:
-    words = block.get(name, [])
-    if n < 1 or len(words) < n:
-        raise GridError(
-            f"{header}: {name.upper()} should have {max(n, 1)} numbers, and has {' '.join(words) or 'none'}"
-        )
-    try:
-        numbers = [fortran_number(word) for word in words[:n]]
-    except ValueError:
-        raise GridError(f"{header}: {name.upper()} = {' '.join(words[:n])[:100]} aren't all numbers") from None
-    if not all(map(math.isfinite, numbers)) or (kind is int and any(number % 1 for number in numbers)):
-        raise GridError(
-            f"{header}: {name.upper()} = {' '.join(words[:n])[:100]}; finite numbers are needed, whole for counts"
-        )
-    return tuple(map(kind, numbers))
+def _resolution(blocks: list[Group]) -> float | None:
+    return next((numbers(block, "resolution", 1)[0] for block in blocks if block.get("resolution")), None)
 
 
 def _check_size(grid: Grid, n_bytes: int | None) -> None:
@@ -316,7 +253,7 @@ def _header_text(
     chips: Sequence[Chip],
     resolution: float | None,
 ) -> str:
-    def numbers(values: Sequence[float]) -> str:
+    def written(values: Sequence[float]) -> str:
         return " ".join(f"{value:.10g}" for value in values)
 
     def pixels(n_pixels: int) -> list[str]:
@@ -324,9 +261,9 @@ def _header_text(
         return lines + ([] if resolution is None else [f"RESOLUTION = {resolution:.10g}"])
 
     box = [f"MULTI = {len(chips)}"] if len(chips) > 1 else []
-    box += [f"N_OF_DIM = {len(labels)}", f"N_P = {numbers(n_points)}"]
+    box += [f"N_OF_DIM = {len(labels)}", f"N_P = {written(n_points)}"]
     box += [f"LABEL({i}) = '{_quoted(label)}'" for i, label in enumerate(labels, 1)]
-    box += [f"LLIMITS = {numbers(lower)}", f"STEPS = {numbers(steps)}", *pixels(sum(chip.n_pixels for chip in chips))]
+    box += [f"LLIMITS = {written(lower)}", f"STEPS = {written(steps)}", *pixels(sum(chip.n_pixels for chip in chips))]
     blocks = [box]
     if len(chips) > 1:
         for chip in chips:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astra_orchestration.pipelines.ferre.namelists import fortran_number
+from astra_models.pixels.namelists import fortran_number
 
 FAILED = -999.0
 """FERRE writes -999.999 for what it couldn't fit, which is -1.0000E+03 with exponents."""

@@ -121,7 +121,7 @@ def test_a_program_that_finishes_nothing_is_given_up(begin, tmp_path):
 
 
 def test_good_items_behind_many_bad_ones_are_reached(begin):
-    items = [f"die{i}" for i in range(15)] + ["good"] * 0 + [f"good{i}" for i in range(15)]
+    items = [f"die{i}" for i in range(15)] + [f"good{i}" for i in range(15)]
     found = states(Worker(begin, QUICK, patience=6), items)
     assert [found[item] for item in items if item.startswith("good")] == ["finished"] * 15
 
@@ -320,9 +320,9 @@ def test_several_places_are_taken_together_or_not_at_all(tmp_path):
 
 def test_a_folder_for_locks_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProgramError, match=r"file, which bounds how many programs run at once, can't be used"):
-        with Slots("s", 1, tmp_path / "file").hold():
-            pass
+    message = r"file, which bounds how many programs run at once, can't be used"
+    with pytest.raises(ProgramError, match=message), Slots("s", 1, tmp_path / "file").hold():
+        pass
 
 
 def test_no_more_processes_than_there_are_places(begin, tmp_path):

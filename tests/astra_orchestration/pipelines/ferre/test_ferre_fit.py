@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from astra_models.aspcap import ASPCAP
 from astra_orchestration.external.errors import ProgramError
 from astra_orchestration.pipelines.ferre.control import Settings, SettingsError, fit_control, model_control
 from astra_orchestration.pipelines.ferre.fit import Program, Request, Spectra, fit, fit_all, model_fluxes
@@ -424,6 +425,24 @@ def test_no_spectra_need_no_program(survey, tmp_path):
     grid, _, _, _ = survey
     none = Spectra([], np.empty((0, 4)), np.empty((0, 300)), np.empty((0, 300)))
     assert fit(Program(install_fake(tmp_path)), grid, none, ALL_FREE, tmp_path / "fit").values.shape == (0, 4)
+
+
+@pytest.mark.parametrize("names", [0, 1])
+def test_pixels_are_read_from_the_row_of_a_result(survey, tmp_path, names):
+    grid, _, spectra, _ = survey
+    program = Program(install_fake(tmp_path, names=names))
+    folder = tmp_path / "params" / "small"
+    found = fit(program, grid, spectra, ALL_FREE, folder)
+    model_fluxes(program, grid, spectra.names, found.values, folder)
+    fit(program, grid, spectra, Settings(LABELS[:1]), tmp_path / "abundances" / "small" / "Mg", folder)
+    row = ASPCAP(spectrum_pk=2007, pwd=str(tmp_path), short_grid_name="small")
+    fitted = np.isfinite(row.model_flux)
+    inside = slice(0, 290)  # the last chip is longer than an apStar
+    assert np.abs(np.log10(row.wavelength[fitted] / grid.wavelength[inside])).max() <= 3.01e-6
+    np.testing.assert_allclose(row.model_flux[fitted], line_flux(CHIPS, found.values[7:8])[0][inside], atol=3e-3)
+    scatter = spectra.flux[7][inside] / (row.model_flux * row.continuum)[fitted] - 1
+    assert np.sqrt(np.mean(scatter**2)) == pytest.approx(0.01, rel=0.15)
+    assert np.count_nonzero(np.isfinite(row.model_flux_mg_h)) == 290
 
 
 FILES = {"SYNTHFILE(1)": "grid.hdr", "PFILE": "0/it's"}

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra_models.errors import MissingFileError
+from astra_models.pixels.namelists import fortran_number, read_namelists
 from astra_orchestration.pipelines.ferre.grid import Chip, GridError, read_grid, write_grid
-from astra_orchestration.pipelines.ferre.namelists import fortran_number, read_namelists
 
 LABELS = ("METALS", "LOGG", "TEFF")
 LOWER, STEPS, N_POINTS = (-1.0, 1.0, 4000.0), (0.5, 1.5, 250.0), (2, 3, 4)
@@ -82,7 +82,7 @@ def test_a_compressed_grid_has_the_pixels_of_its_chips(tmp_path):
         ((" /\n", "\n"), r"block &SYNTH has no end"),
         (("N_P = 2 3 4", "N_P = 2 3"), r"N_P should have 3 numbers, and has 2 3"),
         (("N_P = 2 3 4", "N_P = 2 3 many"), r"N_P = 2 3 many aren't all numbers"),
-        (("N_P = 2 3 4", "N_P = 2 3 4.5"), r"whole for counts"),
+        (("N_P = 2 3 4", "N_P = 2 3 4.5"), r"whole numbers are needed for counts"),
         (("N_P = 2 3 4", "N_P = 2 3 0"), r"N_P has to be 1 or more"),
         (("STEPS = 0.5", "STEPS = NaN"), r"STEPS = NaN.*finite numbers"),
         (("STEPS = 0.5", "STEPS = -0.5"), r"STEPS over 0"),
