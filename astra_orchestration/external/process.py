@@ -5,6 +5,7 @@ waits on a pipe that this process holds open: when this process is gone, killed 
 ends the group.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -25,6 +26,10 @@ _WITH_ITS_PARENT = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) >/dev/nu
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
 _END_OF_LOG = 4096
+_DYING = 30.0
+"""So many seconds a killed process may take to end."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,10 @@ def _started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         os.close(write_end)
-        process.wait()
+        try:
+            process.wait(_DYING)
+        except subprocess.TimeoutExpired:
+            _log.warning("%s was killed and doesn't end: process %d is left", command.arguments[0], process.pid)
 
 
 @dataclass
@@ -260,7 +268,7 @@ class _Watch:
         if why:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        status = _status(self.process)
+        status = _status(self.process) if _is_over(self.process) or _ends_soon(self.process) else -signal.SIGKILL
         seconds = time.monotonic() - self.begun if self.load_seconds is None else self.load_seconds
         return Ending(why, status, self.load_seconds is not None, seconds, last_lines(self.command.log))
 
@@ -268,6 +276,16 @@ class _Watch:
 def _is_over(process: subprocess.Popen[bytes]) -> bool:
     """Whether a process has ended; it stays a zombie, so that its number and its group's aren't given away."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _ends_soon(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end of a process that was killed: one that hangs on a disk doesn't end."""
+    until = time.monotonic() + _DYING
+    while time.monotonic() < until:
+        if _is_over(process):
+            return True
+        time.sleep(_FIRST_PAUSE)
+    return False
 
 
 def _status(process: subprocess.Popen[bytes]) -> int:

@@ -74,15 +74,21 @@ class Worker(Generic[Item]):
         How many places each process takes of each of `Limits.running`; one if it isn't said.
     patience : int, optional
         After so many processes in a row without a finished item the program is given up.
+    stopped : callable, optional
+        Asked again and again, by several threads; True ends all.
     """
 
     begin: Callable[[Sequence[Item]], Attempt[Item]]
     limits: Limits
     n_slots: Sequence[int] = ()
     patience: int = 20
+    stopped: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        self._stopped = threading.Event()
+        self._ended = threading.Event()
+
+    def _is_stopped(self) -> bool:
+        return self._ended.is_set() or self.stopped()
 
     def work_through(self, items: Sequence[Item], n_processes: int = 1) -> dict[Item, Outcome]:
         """Try all items; give what became of each.
@@ -98,16 +104,18 @@ class Worker(Generic[Item]):
         ------
         ProgramError
             If the program can't be started, or ended without beginning with the items, and none is finished.
+        InterruptedRunError
+            If `stopped` said so; what was finished is kept.
         """
         shares = [list(items[number::n_processes]) for number in range(n_processes)]
         shares = [share for share in shares if share]
         if len(shares) < 2:
-            return _Share(self, shares[0], self._stopped.is_set).work() if shares else {}
+            return _Share(self, shares[0], self._is_stopped).work() if shares else {}
         outcomes: dict[Item, Outcome] = {}
         errors: list[ProgramError] = []
         with ThreadPoolExecutor(len(shares)) as pool:
             try:
-                futures = [pool.submit(_Share(self, share, self._stopped.is_set).work) for share in shares]
+                futures = [pool.submit(_Share(self, share, self._is_stopped).work) for share in shares]
                 for share, future in zip(shares, futures, strict=True):
                     try:
                         outcomes |= future.result()
@@ -115,7 +123,7 @@ class Worker(Generic[Item]):
                         errors.append(error)
                         outcomes |= dict.fromkeys(share, Outcome("not_run", 0.0, 0.0, str(error)))
             finally:
-                self._stopped.set()
+                self._ended.set()
         if len(errors) == len(shares):
             raise errors[0]
         return outcomes

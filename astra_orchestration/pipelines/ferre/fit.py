@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -55,6 +55,10 @@ class Spectra:
     error: NDArray[np.floating]
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Program:
     """FERRE, and what it may use.
@@ -76,6 +80,9 @@ class Program:
         of this user together. None: no bound.
     slots : Path, optional
         Folder of the locks that say so, on a disk of this computer.
+    stopped : callable, optional
+        Asked again and again, by several threads; True ends all that runs: fits in threads have no other way to learn
+        that their run was asked to end.
     """
 
     path: Path
@@ -87,6 +94,7 @@ class Program:
     most_threads: int | None = None
     most_loads: int | None = None
     slots: Path | None = None
+    stopped: Callable[[], bool] = _never
 
     @cached_property
     def executable(self) -> Path:
@@ -226,7 +234,8 @@ def fit(
     Raises
     ------
     AstraError
-        If settings and grid don't fit together, the program can't be started, or it ends before it begins.
+        If settings and grid don't fit together, the program can't be started, it ends before it begins, or the run was
+        asked to end.
     """
     return fit_all(program, grid, [Request(spectra, settings, folder)], flux_folder)[0]
 
@@ -337,7 +346,7 @@ def _work_alone(program: Program, parts: Sequence[Part], hopeless: set[Item]) ->
         items = [item for item in items if item not in done and item not in hopeless]
         if items:
             n_threads = max(part.settings.n_threads if isinstance(part, FitPart) else 1 for part in parts)
-            worker = Worker(partial(_begin, program, parts), program.limits, (1, n_threads))
+            worker = Worker(partial(_begin, program, parts), program.limits, (1, n_threads), stopped=program.stopped)
             outcomes |= worker.work_through(items, program.processes)
     return outcomes
 

@@ -28,6 +28,7 @@ from astra_orchestration.pipelines.ferre.outputs import (
     read_row,
     split_flux_line,
     split_row,
+    whole_lines,
 )
 from astra_orchestration.pipelines.ferre.version import Version
 
@@ -222,13 +223,13 @@ class FitPart(Part):
         order = _names_of(attempt)
         lines = rows_of(attempt / PARAMETERS, self.grid.n_dim, order)
         rows = {name: read_row(numbers, self.grid.n_dim) for name, (_, numbers) in lines.items()}
-        if rows:
-            rectified, models = (read_lines(attempt / kind) for kind in (RECTIFIED, RECTIFIED_MODEL))
-            matched = match_lines(rows, rectified, models, _inputs(attempt, order, self.grid.n_pixels), self.layout)
-            for kind, found in zip((RECTIFIED, RECTIFIED_MODEL), matched, strict=True):
-                self.append(kind, [named(name, found[name]) for name in rows if name in found])
-            # Last: a name that is here is in the other files, as far as it ever will be.
-            self.append(PARAMETERS, [line.strip() + b"\n" for line, _ in lines.values()])
+        inputs = _inputs(attempt, order, self.grid.n_pixels)
+        rectified, models = whole_lines(attempt / RECTIFIED), whole_lines(attempt / RECTIFIED_MODEL)
+        for found in match_lines(rows, rectified, models, inputs, self.layout):
+            self.append(RECTIFIED, (named(name, numbers) for name, numbers in found.rectified.items()))
+            self.append(RECTIFIED_MODEL, (named(name, numbers) for name, numbers in found.models.items()))
+        # Last: a name that is here is in the other files, as far as it ever will be.
+        self.append(PARAMETERS, [line.strip() + b"\n" for line, _ in lines.values()])
         return set(rows)
 
     @property
@@ -291,19 +292,21 @@ class ModelPart(Part):
         """
         order = _names_of(attempt)
         wanted = {name.encode(): name for name in order}
-        found: dict[str, bytes] = {}
-        for place, line in enumerate(read_lines(attempt / MODEL)):
-            name, numbers = split_flux_line(line, wanted)
-            owner = wanted.get(name) if name else order[place] if place < len(order) else None
-            if owner is not None and is_spectrum(numbers, self.grid.n_pixels):
-                found[owner] = numbers
-        self.append(MODEL, [named(name, numbers) for name, numbers in found.items()])
-        return set(found)
+        found: set[str] = set()
+        with (self.folder / MODEL).open("ab") as file:
+            for place, line in enumerate(whole_lines(attempt / MODEL)):
+                name, numbers = split_flux_line(line, wanted)
+                owner = wanted.get(name) if name else order[place] if place < len(order) else None
+                if owner is not None and is_spectrum(numbers, self.grid.n_pixels):
+                    file.write(named(owner, numbers))
+                    found.add(owner)
+        return found
 
     def finished(self) -> set[str]:
         """Give the names that the folder's outputs have."""
         names = set(self.names)
-        return {line.split(b" ", 1)[0].decode("ascii", "replace") for line in read_lines(self.folder / MODEL)} & names
+        found = (line.split(b" ", 1)[0].decode("ascii", "replace") for line in whole_lines(self.folder / MODEL))
+        return names.intersection(found)
 
     def add_times(self, times: Mapping[str, tuple[float, float]]) -> None:
         """Keep nothing: models take no time."""

@@ -7,14 +7,16 @@ don't fit are looked for among the others. A line that fits nowhere is left out:
 than one with another's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astra_orchestration.pipelines.ferre.outputs import Row, parse_fluxes, split_flux_line
 
+_AT_ONCE = 64
 _PER_CHIP = 20
 _TOLERANCE = 1e-3
 _TOLERANCE_OF_CHI = 0.01
@@ -64,84 +66,135 @@ class Layout:
         return self.chips[-1].stop
 
 
-Lines = dict[str, bytes]
-"""The numbers of a line by the name of the spectrum."""
+@dataclass(frozen=True)
+class Found:
+    """Lines of some rows, by the name of the spectrum: the numbers in them."""
+
+    rectified: dict[str, bytes]
+    models: dict[str, bytes]
+
+
+@dataclass
+class Lines:
+    """Some lines of a file of fluxes, and which of them have found their spectrum.
+
+    Parameters
+    ----------
+    n_pixels : int
+        How many numbers a line has to have; others are left out.
+    """
+
+    n_pixels: int
+
+    def __post_init__(self) -> None:
+        self.named: dict[bytes, bytes] = {}
+        self.others: list[bytes] = []
+        self.taken: set[int] = set()
+        self._parsed: dict[int, NDArray[np.float64] | None] = {}
+
+    def add(self, lines: Iterable[bytes], names: Collection[bytes]) -> None:
+        """Add lines, and forget those that found their spectrum."""
+        self.others = [line for place, line in enumerate(self.others) if place not in self.taken]
+        self.taken.clear()
+        self._parsed.clear()
+        for line in lines:
+            name, numbers = split_flux_line(line, names)
+            if numbers.count(b".") != self.n_pixels and len(numbers.split()) != self.n_pixels:
+                continue
+            if name is None:
+                self.others.append(numbers)
+            elif name in names:
+                self.named[name] = numbers
+
+    def parsed(self, place: int) -> NDArray[np.float64] | None:
+        """Give the numbers of a line that has no name; None if there is no such line."""
+        if not 0 <= place < len(self.others):
+            return None
+        if place not in self._parsed:
+            self._parsed[place] = parse_fluxes(self.others[place], self.n_pixels)
+        return self._parsed[place]
+
+    def free(self, near: int) -> list[int]:
+        """Give the lines without a name that no spectrum has yet, the nearest first."""
+        places = [place for place in range(len(self.others)) if place not in self.taken]
+        return sorted(places, key=lambda place: abs(place - near))
 
 
 def match_lines(
     rows: Mapping[str, Row],
-    rectified: Sequence[bytes],
-    models: Sequence[bytes],
+    rectified: Iterable[bytes],
+    models: Iterable[bytes],
     inputs: Callable[[str], Input],
     layout: Layout,
-) -> tuple[Lines, Lines]:
+) -> Iterator[Found]:
     """Find the lines of rectified fluxes and of models of each row.
+
+    The files are gone through some lines at a time. What hasn't found its counterpart waits for the next lines, so that
+    no more is in memory than the order of the rows makes necessary.
 
     Parameters
     ----------
     rows : mapping
         Rows of parameters by name, in the order of the file.
-    rectified, models : sequence of bytes
+    rectified, models : iterable of bytes
         Lines of the two files.
     inputs : callable
         Gives what went in, by name.
     layout : Layout
         How fluxes are arranged.
     """
-    names = {name.encode(): name for name in rows}
-    named_flux, flux = _split(rectified, names, layout.n_pixels)
-    named_models, model = _split(models, names, layout.n_pixels)
-    waiting = [name for name in rows if name not in named_flux]
-    found = _match_rectified(waiting, flux, inputs, layout) if flux else {}
-    named_flux |= {name: flux[place] for name, place in found.items()}
-    waiting = [name for name in rows if name not in named_models]
-    in_order = layout.n_threads == 1 and all(found.get(name, i) == i for i, name in enumerate(waiting))
-    if model and in_order and _last_fits(waiting, model, rows, named_flux, inputs, layout):
-        named_models |= dict(zip(waiting, model, strict=False))
-    elif model:
-        matched = _match_models(waiting, model, rows, named_flux, inputs, layout)
-        named_models |= {name: model[place] for name, place in matched.items()}
-    return named_flux, named_models
+    names = {name.encode() for name in rows}
+    flux, model = Lines(layout.n_pixels), Lines(layout.n_pixels)
+    flux_lines, model_lines, waiting = iter(rectified), iter(models), {}
+    for start in range(0, len(rows), _AT_ONCE):
+        is_last = start + _AT_ONCE >= len(rows)
+        at_once = None if is_last else _AT_ONCE
+        flux.add(islice(flux_lines, at_once), names)
+        model.add(islice(model_lines, at_once), names)
+        block = dict(islice(rows.items(), start, start + _AT_ONCE)) | waiting
+        found = _match_block(block, flux, model, inputs, layout)
+        waiting = {name: row for name, row in block.items() if name not in found.models or name not in found.rectified}
+        yield found
 
 
-def _split(lines: Sequence[bytes], names: Mapping[bytes, str], n_pixels: int) -> tuple[Lines, list[bytes]]:
-    """Tell lines with names from those without; leave out what isn't a spectrum."""
-    named: Lines = {}
-    others: list[bytes] = []
-    for line in lines:
-        name, numbers = split_flux_line(line, names)
-        if numbers.count(b".") != n_pixels and len(numbers.split()) != n_pixels:
-            continue
-        if name is None:
-            others.append(numbers)
-        elif name in names:
-            named[names[name]] = numbers
-    return named, others
+def _match_block(
+    rows: Mapping[str, Row], flux: Lines, model: Lines, inputs: Callable[[str], Input], layout: Layout
+) -> Found:
+    rectified = {name: flux.named.pop(name.encode()) for name in rows if name.encode() in flux.named}
+    models = {name: model.named.pop(name.encode()) for name in rows if name.encode() in model.named}
+    places = {}
+    if flux.others:
+        places = _match_rectified([name for name in rows if name not in rectified], flux, inputs, layout)
+        rectified |= {name: flux.others[place] for name, place in places.items()}
+    if model.others:
+        without = {name: places.get(name, number) for number, name in enumerate(rows) if name not in models}
+        found = _match_models(without, model, rows, rectified, inputs, layout)
+        models |= {name: model.others[place] for name, place in found.items()}
+    return Found(rectified, models)
 
 
 def _match_rectified(
-    names: Sequence[str], lines: Sequence[bytes], inputs: Callable[[str], Input], layout: Layout
+    names: Sequence[str], lines: Lines, inputs: Callable[[str], Input], layout: Layout
 ) -> dict[str, int]:
-    parsed = [parse_fluxes(line, layout.n_pixels) for line in lines]
     found: dict[str, int] = {}
-    unsure: list[tuple[str, int]] = []
-    lost: list[tuple[str, Input]] = []
-    for place, name in enumerate(names):
+    unsure: dict[str, int] = {}
+    shift = 0
+    for number, name in enumerate(names):
         spectrum = inputs(name)
-        fits = _fits(spectrum, parsed[place] if place < len(parsed) else None, layout)
-        if fits:
-            found[name] = place
-        elif fits is None and place < len(parsed):
-            unsure.append((name, place))
-        else:
-            lost.append((name, spectrum))
-    for name, spectrum in lost:
-        free = [place for place in range(len(parsed)) if place not in found.values()]
-        place = next((place for place in free if _fits(spectrum, parsed[place], layout)), None)
+        fits = _fits(spectrum, lines.parsed(number + shift), layout)
+        place: int | None = number + shift
+        if fits is None:
+            unsure[name] = number + shift
+            continue
+        if not fits or place in lines.taken:
+            place = next((p for p in lines.free(number + shift) if _fits(spectrum, lines.parsed(p), layout)), None)
         if place is not None:
             found[name] = place
-    if not lost:
-        found |= dict(unsure)
+            lines.taken.add(place)
+            shift = place - number
+    if len(found) + len(unsure) == len(names) and shift == 0:
+        found |= {name: place for name, place in unsure.items() if place not in lines.taken}
+        lines.taken.update(unsure.values())
     return found
 
 
@@ -179,64 +232,56 @@ def _is_smooth(
     return bool(np.abs(ratio - smooth).max() < _TOLERANCE * np.abs(smooth).max())
 
 
-def _last_fits(
-    names: Sequence[str],
-    lines: Sequence[bytes],
-    rows: Mapping[str, Row],
-    rectified: Lines,
-    inputs: Callable[[str], Input],
-    layout: Layout,
-) -> bool:
-    """Whether the last model is where it should be: had one been lost before, it would have moved up."""
-    if len(lines) < len(names):
-        return False
-    usable = [place for place, name in enumerate(names) if name in rectified and rows[name].is_good]
-    if not usable:
-        return True
-    place = usable[-1]
-    flux = parse_fluxes(rectified[names[place]], layout.n_pixels)
-    model = parse_fluxes(lines[place], layout.n_pixels)
-    if flux is None or layout.weighted:
-        return True
-    return _nearest_model(flux, inputs(names[place]), rows[names[place]], [model], [0], layout) is not None
-
-
 def _match_models(
-    names: Sequence[str],
-    lines: Sequence[bytes],
+    places: Mapping[str, int],
+    lines: Lines,
     rows: Mapping[str, Row],
-    rectified: Lines,
+    rectified: Mapping[str, bytes],
     inputs: Callable[[str], Input],
     layout: Layout,
 ) -> dict[str, int]:
     """Give each row the model whose chi squared is that of the row; if a mask hides it, the one with the smallest."""
-    models = [parse_fluxes(line, layout.n_pixels) for line in lines]
-    free = set(range(len(lines)))
+    if layout.n_threads == 1 and _last_fits(places, lines, rows, rectified, inputs, layout):
+        # One thread writes line by line: had a model been lost, the last one would have moved up.
+        lines.taken.update(places.values())
+        return dict(places)
     found: dict[str, int] = {}
-    for number, name in enumerate(names):
+    for name, near in places.items():
         flux = parse_fluxes(rectified[name], layout.n_pixels) if name in rectified else None
         if flux is None or not rows[name].is_good:
             continue
-        spectrum = inputs(name)
-        near = sorted(free, key=lambda place: abs(place - number))
-        place = _nearest_model(flux, spectrum, rows[name], models, near, layout)
+        place = _nearest_model(flux, inputs(name), rows[name], lines, lines.free(near), layout)
         if place is not None:
             found[name] = place
-            free.discard(place)
+            lines.taken.add(place)
     return found
 
 
-def _nearest_model(
-    flux: NDArray[np.float64],
-    spectrum: Input,
-    row: Row,
-    models: Sequence[NDArray[np.float64] | None],
-    places: Sequence[int],
+def _last_fits(
+    places: Mapping[str, int],
+    lines: Lines,
+    rows: Mapping[str, Row],
+    rectified: Mapping[str, bytes],
+    inputs: Callable[[str], Input],
     layout: Layout,
+) -> bool:
+    distinct = len(set(places.values())) == len(places) and all(0 <= p < len(lines.others) for p in places.values())
+    if not distinct or not all(name in rectified for name in places):
+        return False
+    usable = [name for name in places if rows[name].is_good]
+    if not usable or layout.weighted:
+        return True
+    name = max(usable, key=places.__getitem__)
+    flux = parse_fluxes(rectified[name], layout.n_pixels)
+    return flux is None or _nearest_model(flux, inputs(name), rows[name], lines, [places[name]], layout) is not None
+
+
+def _nearest_model(
+    flux: NDArray[np.float64], spectrum: Input, row: Row, lines: Lines, places: Sequence[int], layout: Layout
 ) -> int | None:
     best: tuple[float, int] | None = None
     for place in places:
-        rchi2 = _rchi2(flux, models[place], spectrum, layout)
+        rchi2 = _rchi2(flux, lines.parsed(place), spectrum, layout)
         if rchi2 is None:
             continue
         if not layout.weighted and abs(np.log10(rchi2 / row.rchi2)) < _TOLERANCE_OF_CHI:

@@ -86,6 +86,15 @@ def read_lines(path: Path) -> list[bytes]:
     return Tail(path).lines()
 
 
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """Go through the whole lines of a file, without their ends; none if it isn't there."""
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
+
 def split_row(line: bytes, n_dim: int, names: Collection[bytes]) -> tuple[bytes, list[bytes]] | None:
     """Split a row of ``parameter.output`` into its name and its numbers, as text; None if it isn't a whole one."""
     name, *numbers = line.split() or [b""]
@@ -218,7 +227,7 @@ _POWERS = np.array([float(f"1e{power}") for power in range(-_OFFSET, _OFFSET + 1
 def named_lines(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Give name and numbers of each line of a file of ours, whose lines start with names."""
     wanted = {name.encode(): name for name in names}
-    for line in read_lines(path):
+    for line in whole_lines(path):
         first, _, rest = line.strip().partition(b" ")
         if first in wanted:
             yield wanted[first], rest

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from astra_models.aspcap import ASPCAP
-from astra_orchestration.external.errors import ProgramError
+from astra_orchestration.external.errors import InterruptedRunError, ProgramError
 from astra_orchestration.pipelines.ferre.control import Settings, SettingsError, fit_control, model_control
 from astra_orchestration.pipelines.ferre.fit import Program, Request, Spectra, fit, fit_all, model_fluxes
 from astra_orchestration.pipelines.ferre.folders import rows_of
@@ -271,6 +273,26 @@ def test_only_what_changed_is_done_again(survey, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     other = fit(program, grid, changed, replace(ALL_FREE, continuum=3), tmp_path / "fit")
     assert not np.array_equal(other.values, found.values)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_fit_in_a_thread_ends_when_it_is_asked_to_and_keeps_what_is_finished(survey, tmp_path, processes):
+    grid, _, spectra, expected = survey
+    stop = threading.Event()
+    slow = Program(install_fake(tmp_path, sleep=0.15), processes=processes, stopped=stop.is_set)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fit, slow, grid, spectra, ALL_FREE, tmp_path / "fit")
+        until = time.monotonic() + 60
+        while not any(path.stat().st_size for path in (tmp_path / "fit").glob("attempts/*/parameter.output")):
+            assert time.monotonic() < until and not running.done()
+            time.sleep(0.02)
+        stop.set()
+        with pytest.raises(InterruptedRunError, match=r"the run was asked to end"):
+            running.result(10)
+    kept = len(rows_of(tmp_path / "fit" / "parameter.output", 4, spectra.names))
+    assert 1 <= kept < N
+    found = fit(Program(install_fake(tmp_path)), grid, spectra, ALL_FREE, tmp_path / "fit")
+    np.testing.assert_array_equal(found.values, expected.values)
 
 
 RUN = """

@@ -204,8 +204,17 @@ def a_case(n=12, layout=LAYOUT, seed=0):
     return inputs, rows, rectified, models
 
 
+def match(*arguments):
+    """Match lines, and put what is found piece by piece together."""
+    rectified, models = {}, {}
+    for found in match_lines(*arguments):
+        rectified |= found.rectified
+        models |= found.models
+    return rectified, models
+
+
 def matched(inputs, rows, rectified, models, layout=LAYOUT):
-    flux, model = match_lines(rows, rectified, models, inputs.__getitem__, layout)
+    flux, model = match(rows, rectified, models, inputs.__getitem__, layout)
     return {n: rectified.index(line) for n, line in flux.items()}, {n: models.index(line) for n, line in model.items()}
 
 
@@ -246,7 +255,7 @@ def test_one_lost_line_does_not_shift_the_rest():
     inputs, rows, rectified, models = a_case()
     del rectified[2], models[2]
     layout = Layout(LAYOUT.chips, 4, 2, False, 1)
-    flux, model = match_lines(rows, rectified, models, inputs.__getitem__, layout)
+    flux, model = match(rows, rectified, models, inputs.__getitem__, layout)
     whole = a_case()
     assert "n2" not in flux and "n2" not in model
     assert flux == {n: whole[2][i] for n, i in RIGHT.items() if n != "n2"}
@@ -257,14 +266,41 @@ def test_one_lost_model_does_not_shift_the_rest():
     inputs, rows, rectified, models = a_case()
     models = [*models[:2], *models[3:], models[0]]
     layout = Layout(LAYOUT.chips, 4, 2, False, 1)
-    _, model = match_lines(rows, rectified, models, inputs.__getitem__, layout)
+    _, model = match(rows, rectified, models, inputs.__getitem__, layout)
     assert model == {n: a_case()[3][i] for n, i in RIGHT.items() if n != "n2"}
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_thousands_of_lines_need_few_at_once(n_threads):
+    inputs, rows, rectified, models = a_case(300)
+    order = np.arange(300)
+    if n_threads > 1:
+        order = np.argsort(order + np.random.default_rng(0).uniform(0, 6, 300))
+    lost = {70, 71, 200}
+    served = []
+
+    def serve(lines):
+        for number, i in enumerate(order):
+            if i not in lost:
+                served.append(number)
+                yield lines[i]
+
+    layout = Layout(LAYOUT.chips, 4, 2, False, n_threads)
+    flux, model, most = {}, {}, 0
+    for found in match_lines(rows, serve(rectified), serve(models), inputs.__getitem__, layout):
+        flux |= found.rectified
+        model |= found.models
+        most = max(most, len(served) // 2 - len(model))
+    expected = {f"n{i}": rectified[i] for i in range(300) if i not in lost}
+    assert flux == expected and set(model) == set(expected)
+    assert all(model[name] == models[int(name[1:])] for name in model)
+    assert most < 12
 
 
 def test_names_are_believed():
     inputs, rows, rectified, models = a_case()
     lines = [b"n%d " % i + line for i, line in enumerate(rectified)]
-    flux, _ = match_lines(rows, lines[::-1], models, inputs.__getitem__, LAYOUT)
+    flux, _ = match(rows, lines[::-1], models, inputs.__getitem__, LAYOUT)
     assert flux == {n: rectified[i] for n, i in RIGHT.items()}
 
 
@@ -279,7 +315,7 @@ def test_recorded_lines_find_their_spectra(real_data, version, case):
     layout = Layout((slice(0, 100), slice(100, 200), slice(200, 300)), 4, 4, False, 2)
     place = lambda name: int(name.split("_")[0])  # noqa: E731
     rectified, models = (read_lines(folder / f"rectified_{kind}.output") for kind in ("flux", "model_flux"))
-    lines, model_lines = match_lines(found, rectified, models, lambda n: Input(flux[place(n)], error[place(n)]), layout)
+    lines, model_lines = match(found, rectified, models, lambda n: Input(flux[place(n)], error[place(n)]), layout)
     # The runs with one thread say what belongs to whom.
     one = real_data / "ferre_recorded" / version / ("bad_spectra_covprint1" if "bad" in case else "params_covprint1")
     right = np.loadtxt(one / "rectified_flux.output"), np.loadtxt(one / "rectified_model_flux.output")
