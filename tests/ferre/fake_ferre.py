@@ -35,6 +35,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,9 @@ KEYWORDS = {
 }
 if VERSION.startswith("4"):
     KEYWORDS.add("f_sort")
+KEY = r"[A-Za-z_]\w*\s*(?:\([\d\s,]+\))?\s*="
 ASSIGNED = re.compile(
-    r"([A-Za-z_]\w*)\s*(?:\(([\d\s,]+)\))?\s*=\s*('(?:[^']|'')*'|[^=]*?)(?=\s+[A-Za-z_]\w*\s*(?:\([\d\s,]+\))?\s*=|\s*$)"
+    rf"([A-Za-z_]\w*)\s*(?:\(([\d\s,]+)\))?\s*=\s*('(?:[^']|'')*'|[^=]*?)(?=\s+{KEY}|\s*$)",
 )
 
 
@@ -79,7 +81,8 @@ def read_control(name):
     for key, index, value in read_namelist(Path(name).read_text(), "LISTA")[0]:
         if key.lower() not in KEYWORDS:
             refuse(
-                f"At line 35 of file load_control.f90\nFortran runtime error: Cannot match namelist object name {key.lower()}"
+                "At line 35 of file load_control.f90\n"
+                f"Fortran runtime error: Cannot match namelist object name {key.lower()}"
             )
         value = value.strip().rstrip(",").strip()
         value = (
@@ -102,12 +105,11 @@ class Grid:
                 break
             blocks.append({(key.lower(), index): value.strip().strip("'") for key, index, value in block})
         first = blocks[0]
-        numbers = lambda key: np.array(first[key, ""].split(), float)
-        self.n_points = tuple(numbers("n_p").astype(int))
-        self.lower, self.steps = numbers("llimits"), numbers("steps")
+        box, self.lower, self.steps = (np.array(first[key, ""].split(), float) for key in ("n_p", "llimits", "steps"))
+        self.n_points = tuple(box.astype(int))
         n_pixels = [int(block["npix", ""]) for block in blocks]
         ends = np.cumsum(n_pixels[1:] or n_pixels)
-        self.chips = [slice(end - n, end) for end, n in zip(ends, n_pixels[1:] or n_pixels)]
+        self.chips = [slice(end - n, end) for end, n in zip(ends, n_pixels[1:] or n_pixels, strict=True)]
         self.n_pixels = n_pixels[0]
         unf = Path(header).with_suffix(".unf")
         self.models = np.memmap(unf, "<f4", "r", shape=(*self.n_points, self.n_pixels))
@@ -143,12 +145,14 @@ class Grid:
         for axis in moving:
             place, weights, slopes = self.nodes(axis, (values[axis] - self.lower[axis]) / self.steps[axis], inter)
             pair = np.array([weights, slopes / self.steps[axis]], np.float32)
-            contract = lambda array, rows: (rows @ array[place].reshape(len(weights), -1)).reshape(
-                len(rows), *array.shape[1:]
-            )
-            both = contract(branches[0], pair)
-            branches = [both[0], *(contract(b, pair[:1])[0] for b in branches[1:]), both[1]]
-        return branches[0].astype(float), [b.astype(float) for b in branches[1:]]
+            value, slope = contract(pair, branches[0][place])
+            branches = [value, *(contract(pair[:1], branch[place])[0] for branch in branches[1:]), slope]
+        return branches[0].astype(float), [branch.astype(float) for branch in branches[1:]]
+
+
+def contract(rows, array):
+    """Weigh an array along its first axis with each row of weights."""
+    return (rows @ array.reshape(rows.shape[1], -1)).reshape(len(rows), *array.shape[1:])
 
 
 class Fitter:
@@ -194,73 +198,96 @@ class Fitter:
 
     def fit(self, start, flux, error):
         """Give values, errors, covariance, log10 of the reduced chi squared, and rectified spectrum and model."""
-        n = self.n_dim
-        chips = list(self.projectors(flux, error)) if self.number("cont", 0) else []
-
-        def continuum(spectrum):
-            result = np.ones_like(spectrum)
-            for chip, terms, inverse, good in chips:
-                if inverse is not None:
-                    result[chip] = terms @ (inverse @ spectrum[chip][good])
-            return result
-
-        observed = flux / continuum(flux)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            root = np.sqrt(self.weights) * flux / (error * observed) if chips else np.sqrt(self.weights) / error
-        root = np.where(np.isfinite(root), root, 0)
-        part = self.grid.box(start, self.inter, self.moving)
-
-        def model_at(free_values):
-            values = self.at(start, free_values)
-            model, slopes = self.grid.interpolate(part, values, self.inter, self.moving)
-            by_axis = dict(zip(self.moving, slopes))
-            columns = []
-            for axis in self.free:
-                total = by_axis[axis].copy()
-                for tied, leaders in self.ties.items():
-                    total += leaders.get(axis, 0) * by_axis[tied]
-                columns.append(total)
-            if chips:
-                below = continuum(model)
-                columns = [(c - model / below * continuum(c)) / below for c in columns]
-                model = model / below
-            residual = (observed - model) * root
-            return values, model, np.array(columns).T * root[:, None], residual, residual @ residual
-
-        low, high = self.grid.lower[self.free], self.upper[self.free]
-        scale = self.grid.steps[self.free]
+        problem = Problem(self, start, flux, error)
+        low, high, scale = self.grid.lower[self.free], self.upper[self.free], self.grid.steps[self.free]
         best = start[self.free].copy()
-        values, model, slopes, residual, chi2 = model_at(best)
+        now = problem.at(best)
         for _ in range(25):
-            active = ~(((best <= low) & (slopes.T @ residual < 0)) | ((best >= high) & (slopes.T @ residual > 0)))
-            step = np.zeros_like(best)
-            if active.any():
-                scaled = slopes[:, active] * scale[active]
-                step[active] = np.linalg.lstsq(scaled, residual, rcond=1e-10)[0] * scale[active]
-            step = np.clip(step, -1.5 * scale, 1.5 * scale)
+            step = problem.step(best, now, low, high, scale)
             for _ in range(8):
                 trial = np.clip(best + step, low, high)
-                found = model_at(trial)
-                if found[-1] <= chi2:
+                found = problem.at(trial)
+                if found.chi2 <= now.chi2:
                     break
                 step /= 2
             else:
                 break
-            gain, moved = chi2 - found[-1], np.abs((trial - best) / scale).max()
-            best, (values, model, slopes, residual, chi2) = trial, found
-            if moved < 1e-4 or gain < 1e-6 * max(chi2, 1):
+            gain, moved = now.chi2 - found.chi2, np.abs((trial - best) / scale).max()
+            best, now = trial, found
+            if moved < 1e-4 or gain < 1e-6 * max(now.chi2, 1):
                 break
-        covariance = np.zeros((n, n))
-        inner = [i for i in range(len(best)) if low[i] < best[i] < high[i]]
-        if inner:
-            with np.errstate(all="ignore"):
-                information = slopes[:, inner].T @ slopes[:, inner]
-                axes = [self.free[i] for i in inner]
-                covariance[np.ix_(axes, axes)] = np.linalg.pinv(information, rcond=1e-14, hermitian=True)
-        errors = np.sqrt(np.diag(covariance))
+        covariance = self.covariance(now.slopes, [i for i in range(len(best)) if low[i] < best[i] < high[i]])
         with np.errstate(divide="ignore"):
-            log_rchi2 = np.log10(chi2 / (self.grid.n_pixels - len(best) + 1))
-        return values, errors, covariance, log_rchi2, observed, model
+            log_rchi2 = np.log10(now.chi2 / (self.grid.n_pixels - len(best) + 1))
+        return now.values, np.sqrt(np.diag(covariance)), covariance, log_rchi2, problem.observed, now.model
+
+    def covariance(self, slopes, inner):
+        """Give the covariances of what isn't on an edge."""
+        covariance = np.zeros((self.n_dim, self.n_dim))
+        if inner:
+            axes = [self.free[i] for i in inner]
+            information = slopes[:, inner].T @ slopes[:, inner]
+            with np.errstate(all="ignore"):
+                covariance[np.ix_(axes, axes)] = np.linalg.pinv(information, rcond=1e-14, hermitian=True)
+        return covariance
+
+
+class State(NamedTuple):
+    """Where a fit is: all values, the model, weighted slopes and residuals."""
+
+    values: np.ndarray
+    model: np.ndarray
+    slopes: np.ndarray
+    residual: np.ndarray
+    chi2: float
+
+
+class Problem:
+    """One spectrum, and how far models are from it."""
+
+    def __init__(self, fitter, start, flux, error):
+        self.fitter, self.start = fitter, start
+        self.chips = list(fitter.projectors(flux, error)) if fitter.number("cont", 0) else []
+        self.observed = flux / self.continuum(flux)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            root = (
+                np.sqrt(fitter.weights) * flux / (error * self.observed) if self.chips else fitter.weights**0.5 / error
+            )
+        self.root = np.where(np.isfinite(root), root, 0)
+        self.part = fitter.grid.box(start, fitter.inter, fitter.moving)
+
+    def continuum(self, spectrum):
+        result = np.ones_like(spectrum)
+        for chip, terms, inverse, good in self.chips:
+            if inverse is not None:
+                result[chip] = terms @ (inverse @ spectrum[chip][good])
+        return result
+
+    def at(self, free_values):
+        fitter = self.fitter
+        values = fitter.at(self.start, free_values)
+        model, slopes = fitter.grid.interpolate(self.part, values, fitter.inter, fitter.moving)
+        by_axis = dict(zip(fitter.moving, slopes, strict=True))
+        columns = []
+        for axis in fitter.free:
+            tied = (leaders.get(axis, 0) * by_axis[other] for other, leaders in fitter.ties.items())
+            columns.append(sum(tied, by_axis[axis]))
+        if self.chips:
+            below = self.continuum(model)
+            columns = [(column - model / below * self.continuum(column)) / below for column in columns]
+            model = model / below
+        residual = (self.observed - model) * self.root
+        return State(values, model, np.array(columns).T * self.root[:, None], residual, residual @ residual)
+
+    def step(self, best, now, low, high, scale):
+        """Give the step of Gauss and Newton, without what would leave the box."""
+        downhill = now.slopes.T @ now.residual
+        active = ~(((best <= low) & (downhill < 0)) | ((best >= high) & (downhill > 0)))
+        step = np.zeros_like(best)
+        if active.any():
+            scaled = now.slopes[:, active] * scale[active]
+            step[active] = np.linalg.lstsq(scaled, now.residual, rcond=1e-10)[0] * scale[active]
+        return np.clip(step, -1.5 * scale, 1.5 * scale)
 
 
 class Output:
@@ -268,7 +295,7 @@ class Output:
 
     def __init__(self, path):
         unbuffered = ENVIRONMENT.get("GFORTRAN_UNBUFFERED_ALL", "").lower().startswith(("y", "t", "1"))
-        self.file = open(path, "w", buffering=1 if unbuffered else 8192) if path else None
+        self.file = Path(path).open("w", buffering=1 if unbuffered else 8192) if path else None  # noqa: SIM115
         self.later = []
 
     def write(self, line, later=False):
@@ -367,6 +394,11 @@ def answer(name, start, flux, error, fitter, outputs, fixed):
     row_file.write(row_text(name, numbers, fixed), apart)
 
 
+def lines_of(path):
+    with Path(path).open() as file:
+        yield from file
+
+
 def load(control, grids):
     header = control["synthfile"]
     if header not in grids:
@@ -401,17 +433,15 @@ def run(name, number, grids):
         starts.append(np.array(words[1:], float))
     outputs = [Output(control.get(key)) for key in ("offile", "sffile", "opfile")]
     fixed = not fitter.number("covprint", 0) or ENVIRONMENT.get("FAKE_FERRE_FIXED") == "1"
-    files = [open(control[key]) for key in ("ffile", "erfile")] if n_free else []
-    pixels = (
-        [[np.array(next(file).split(), float) for file in files] for _ in names]
-        if ENVIRONMENT.get("FAKE_FERRE_ORDER")
-        else None
-    )
+    texts = zip(*(lines_of(control[key]) for key in ("ffile", "erfile")), strict=True) if n_free else None
+    if n_free and ENVIRONMENT.get("FAKE_FERRE_ORDER"):
+        texts = list(texts)
     for place in ordered(len(names)):
         say(f" next object #{place + 1:12d}")
         time.sleep(float(ENVIRONMENT.get("FAKE_FERRE_SLEEP", "0")))
         if n_free:
-            flux, error = pixels[place] if pixels else (np.array(next(file).split(), float) for file in files)
+            pair = texts[place] if isinstance(texts, list) else next(texts)
+            flux, error = (np.array(text.split(), float) for text in pair)
             answer(names[place], starts[place], flux, error, fitter, outputs, fixed)
         else:
             misbehave(names[place])
