@@ -79,18 +79,28 @@ def sample(
     stars: Annotated[int, typer.Option(min=1, help="Number of stars.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed gives the same survey.")] = 1,
     folder: Annotated[str, typer.Option(help="Where the files go.")] = "var/sample",
+    apogee_stars: Annotated[
+        int | None,
+        typer.Option(min=0, help="Number of APOGEE stars besides: three for ten stars, but 60 at most, if not given."),
+    ] = None,
 ) -> None:
     """Write a small survey of one's own: FITS files of the real formats, with known truth."""
-    from astra_orchestration.sample import make_sample
+    from astra_orchestration.sample import make_sample, usual_apogee_stars
 
-    with progress_bar("stars", stars) as advance:
-        summary = make_sample(folder, stars=stars, seed=seed, progress=advance)
+    n_apogee = usual_apogee_stars(stars) if apogee_stars is None else apogee_stars
+    with progress_bar("stars", stars + n_apogee) as advance:
+        summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee)
     say(
         f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
         f"{len(summary.broken)} files that are broken on purpose "
         f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
     )
     say(f"the truth is in {summary.truth}")
+    if summary.apogee_stars:
+        say(
+            f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in {summary.apogee_truth}; "
+            f"labels of {summary.labeled} are in {summary.labels}"
+        )
 
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")

@@ -59,13 +59,13 @@ def mwm_star(star: Star, visits: Sequence[tuple[Visit, Observation]], random: np
     """
     content = header(primary_cards([*_star_cards(star, [visit for visit, _ in visits]), SAMPLE_CARD]))
     for observatory in TELESCOPES:
-        rows = _empty_table(BOSS_COLUMNS)
+        rows = empty_table(BOSS_COLUMNS)
         if observatory == star.observatory:
-            rows = _filled_table(BOSS_COLUMNS, _co_add(star, visits, random))
-        content += table_hdu(f"BOSS/{observatory}", rows, entries=_grid_cards("BOSS", observatory))
+            rows = filled_table(BOSS_COLUMNS, _co_add(star, visits, random), N_PIXELS)
+        content += table_hdu(f"BOSS/{observatory}", rows, entries=grid_cards("BOSS", observatory))
     for observatory in TELESCOPES:
         content += table_hdu(
-            f"APOGEE/{observatory}", _empty_table(APOGEE_COLUMNS), entries=_grid_cards("APOGEE", observatory)
+            f"APOGEE/{observatory}", empty_table(APOGEE_COLUMNS), entries=grid_cards("APOGEE", observatory)
         )
     return content
 
@@ -115,7 +115,8 @@ def _star_cards(star: Star, visits: Sequence[Visit]) -> list[tuple[str, CardValu
     ]
 
 
-def _grid_cards(instrument: str, observatory: str) -> list[tuple[str, CardValue]]:
+def grid_cards(instrument: str, observatory: str) -> list[tuple[str, CardValue]]:
+    """Give the cards of a table's header that say what its pixels are."""
     grid = BOSS_GRID if instrument == "BOSS" else APOGEE_GRID
     return [
         ("INSTRMNT", instrument),
@@ -215,12 +216,14 @@ def _columns(described: str, n_pixels: int, filled: bool) -> list[tuple[Any, ...
     return columns
 
 
-def _empty_table(described: str) -> np.ndarray:
+def empty_table(described: str) -> np.ndarray:
+    """Make a table without rows of columns such as `BOSS_COLUMNS`."""
     return np.zeros(0, _columns(described, 0, filled=False))
 
 
-def _filled_table(described: str, values: dict[str, Any]) -> np.ndarray:
-    rows = np.zeros(1, _columns(described, N_PIXELS, filled=True))
+def filled_table(described: str, values: dict[str, Any], n_pixels: int) -> np.ndarray:
+    """Make a table of one row: `values` by column; what isn't given is NaN, 0 or empty."""
+    rows = np.zeros(1, _columns(described, n_pixels, filled=True))
     for name in rows.dtype.names or ():
         missing = np.nan if rows.dtype[name].kind == "f" else 0
         rows[name] = values.get(name, missing)

@@ -141,7 +141,12 @@ def write_result_file(
             blocks = _blocks(made, number, first, look, change)
             _write_table(file, [column for column, _ in made], number, blocks, checksums)
     if plain != path:
-        with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=1) as target:
+        # Without a name and a time in it, the same rows give the same bytes.
+        with (
+            plain.open("rb") as source,
+            path.open("wb") as file,
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
         plain.unlink()
     return path

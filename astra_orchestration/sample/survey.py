@@ -1,4 +1,4 @@
-"""The sample survey as a folder of files: visits, co-adds, a few broken files, and the truth.
+"""The sample survey as a folder of files: visits, co-adds, a few broken files, APOGEE stars, and the truth.
 
 What a folder holds is said by its manifest. It is written first as unfinished and last as finished, so that a
 survey that was interrupted is made again, and a folder of anything else is never touched.
@@ -14,12 +14,19 @@ from typing import Any
 
 from astra_models.errors import SampleError
 from astra_orchestration.pipelines.white_dwarfs.choosing import TRUTH
+from astra_orchestration.sample.apogee.survey import (
+    APOGEE_LABELS,
+    APOGEE_TRUTH,
+    apogee_spectra,
+    make_apogee_stars,
+    usual_apogee_stars,
+)
 from astra_orchestration.sample.light import Observation, observe
 from astra_orchestration.sample.star_file import V_ASTRA, mwm_star
 from astra_orchestration.sample.stars import Star, Visit, draw_star, random_numbers
 from astra_orchestration.sample.visit_file import spec_full
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "sample.json"
 VISITS, STARS, BROKEN = "visits", "stars", "broken"
 
@@ -59,6 +66,8 @@ class SampleSummary:
         How many.
     visits, co_adds : int
         How many specFull and mwmStar files are as they should be.
+    apogee_stars, labeled : int
+        How many APOGEE stars there are, each with an apStar and an mwmStar file, and how many have labels.
     broken : tuple of BrokenFile
         Files that are not.
     truth : str
@@ -78,6 +87,8 @@ class SampleSummary:
     binaries: int
     visits: int
     co_adds: int
+    apogee_stars: int
+    labeled: int
     broken: tuple[BrokenFile, ...]
     truth: str
     size: int
@@ -85,8 +96,18 @@ class SampleSummary:
     seconds: float
 
     @property
+    def apogee_truth(self) -> str | None:
+        """Table of what was put into the APOGEE stars; None if there are none."""
+        return str(Path(self.folder) / APOGEE_TRUTH) if self.apogee_stars else None
+
+    @property
+    def labels(self) -> str | None:
+        """File of results with the true labels of two of every three APOGEE stars; None if there are none."""
+        return str(Path(self.folder) / APOGEE_LABELS) if self.labeled else None
+
+    @property
     def files(self) -> list[str]:
-        """All FITS files, broken ones too, sorted."""
+        """All FITS files of spectra, broken ones too, sorted."""
         return _fits_files(Path(self.folder))
 
 
@@ -95,6 +116,8 @@ def make_sample(
     stars: int = 200,
     seed: int = 1,
     progress: Callable[[int], None] | None = None,
+    *,
+    apogee_stars: int | None = None,
 ) -> SampleSummary:
     """Make a sample survey, unless the same one is there.
 
@@ -107,7 +130,10 @@ def make_sample(
     seed : int, optional
         The same seed gives the same files, to the byte; a survey of more stars begins with the same ones.
     progress : callable, optional
-        Called after each star with the number of stars done so far.
+        Called after each star with the number of stars done so far, APOGEE stars after the others.
+    apogee_stars : int, optional
+        How many APOGEE stars there are besides; three for ten stars, but 60 at most, if not given. They don't
+        change the files of the others.
 
     Returns
     -------
@@ -117,30 +143,43 @@ def make_sample(
     Raises
     ------
     SampleError
-        If there are to be no stars, or more than a million, the seed is negative, or the folder holds
-        something else.
+        If there are to be no stars, or more than a million (of either kind), the seed is negative, or the folder
+        holds something else.
     """
     start = time.monotonic()
+    if apogee_stars is None:
+        apogee_stars = usual_apogee_stars(stars)
     if not 1 <= stars <= 1_000_000:
         raise SampleError(f"a sample of {stars} stars can't be made; ask for 1 to 1000000")
+    if not 0 <= apogee_stars <= 1_000_000:
+        raise SampleError(f"a sample of {apogee_stars} APOGEE stars can't be made; ask for 0 to 1000000")
     if seed < 0:
         raise SampleError(f"seed {seed} is negative; give 0 or more")
     path = Path(os.path.abspath(folder))
-    wanted = {"format": FORMAT, "stars": stars, "seed": seed}
+    wanted = {"format": FORMAT, "stars": stars, "seed": seed, "apogee_stars": apogee_stars}
     manifest = _read_manifest(path)
     if manifest is not None and manifest.get("finished") and wanted.items() <= manifest.items():
         found = _summary(path, manifest, was_there=True, start=start)
-        if len(found.files) == found.visits + found.co_adds + len(found.broken):
+        if _is_whole(found):
             return found
     _clear(path, manifest)
     _write_json(path / MANIFEST, wanted | {"finished": False})
-    counts = _make(path, stars, seed, progress)
+    counts = _make(path, stars, seed, apogee_stars, progress)
     manifest = wanted | counts | {"finished": True}
     _write_json(path / MANIFEST, manifest)
     return _summary(path, manifest, was_there=False, start=start)
 
 
-def _make(folder: Path, stars: int, seed: int, progress: Callable[[int], None] | None) -> dict[str, Any]:
+def _is_whole(found: SampleSummary) -> bool:
+    """Tell whether no file has gone since the survey was made."""
+    n_spectra = found.visits + found.co_adds + len(found.broken) + 2 * found.apogee_stars
+    others = (found.truth, found.apogee_truth, found.labels)
+    return len(found.files) == n_spectra and all(os.path.exists(path) for path in others if path is not None)
+
+
+def _make(
+    folder: Path, stars: int, seed: int, apogee_stars: int, progress: Callable[[int], None] | None
+) -> dict[str, Any]:
     for name in (VISITS, STARS, BROKEN):
         (folder / name).mkdir(exist_ok=True)
     truth: list[dict[str, Any]] = []
@@ -154,7 +193,10 @@ def _make(folder: Path, stars: int, seed: int, progress: Callable[[int], None] |
             progress(number + 1)
     broken = [asdict(file) for file in _make_broken(folder, seed)]
     _write_truth(folder / TRUTH, truth)
+    after = None if progress is None else lambda done: progress(stars + done)
+    labeled = make_apogee_stars(folder, apogee_stars, seed, after)
     return {
+        "labeled": labeled,
         "white_dwarfs": n_white_dwarfs,
         "binaries": n_binaries,
         "visits": len(truth),
@@ -257,11 +299,13 @@ def _clear(folder: Path, manifest: dict[str, Any] | None) -> None:
         )
     for path in _fits_files(folder):
         os.remove(path)
-    (folder / TRUTH).unlink(missing_ok=True)
+    for name in (TRUTH, APOGEE_TRUTH, APOGEE_LABELS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _fits_files(folder: Path) -> list[str]:
-    return sorted(str(path) for name in (VISITS, STARS, BROKEN) for path in (folder / name).glob("*.fits"))
+    own = [str(path) for name in (VISITS, STARS, BROKEN) for path in (folder / name).glob("*.fits")]
+    return sorted([*own, *apogee_spectra(folder)])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -271,7 +315,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _summary(folder: Path, manifest: dict[str, Any], *, was_there: bool, start: float) -> SampleSummary:
-    names = ("seed", "stars", "white_dwarfs", "binaries", "visits", "co_adds", "size")
+    names = ("seed", "stars", "white_dwarfs", "binaries", "visits", "co_adds", "apogee_stars", "labeled", "size")
     counted = {name: manifest[name] for name in names}
     broken = tuple(BrokenFile(str(folder / file["path"]), file["what"], file["ingests"]) for file in manifest["broken"])
     return SampleSummary(
