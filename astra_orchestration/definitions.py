@@ -31,6 +31,7 @@ with without_collection():
     from astra_orchestration.assets.pipelines import all_pipeline_assets, is_pipeline_asset
     from astra_orchestration.assets.products import product_assets
     from astra_orchestration.assets.result_files import result_file
+    from astra_orchestration.assets.sample_labels import made_up_labels
     from astra_orchestration.assets.spectra import catalogue, made_up
     from astra_orchestration.assets.training import snow_white_classifier
     from astra_orchestration.automation.failure_alerts import failure_alert_sensor
@@ -53,7 +54,7 @@ with without_collection():
     replaced = {key for asset in declared_in_yaml for key in asset.keys}
 
     made = [
-        *(*made_up(), catalogue, result_file, snow_white_classifier),
+        *(*made_up(), catalogue, *made_up_labels(), result_file, snow_white_classifier),
         *(asset for asset in all_pipeline_assets() if asset.key not in replaced),
     ]
 

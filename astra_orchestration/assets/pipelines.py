@@ -46,7 +46,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-OTHER_ASSETS = ("sample_survey", "catalogue", "result_file")
+OTHER_ASSETS = ("sample_survey", "sample_labels", "catalogue", "result_file")
 """Our assets that are neither tables nor files of results. No pipeline can have their names."""
 
 

@@ -82,10 +82,12 @@ def result_file(
     except (UnrecognizedFileError, MappingError) as error:
         context.instance.add_run_tags(context.run.run_id, {VERDICT_TAG: "refused"})
         raise dg.Failure(str(error), {"path": dg.MetadataValue.path(path)}) from None
-    context.log.info("it was ingested before: nothing is written" if report.known else _in_words(report))
-    for event in _events_of_tables(report, context.partition_key, context.instance):
+    context.log.info("it was ingested before: nothing is written" if report.known else in_words(report))
+    for event in events_of_tables(report, context.partition_key, context.instance):
         context.log_event(event)
-    return dg.MaterializeResult(metadata=metadata_of_database(context.instance, context.asset_key, _metadata(report)))
+    return dg.MaterializeResult(
+        metadata=metadata_of_database(context.instance, context.asset_key, report_metadata(report))
+    )
 
 
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> "ResultFileReport":
@@ -127,13 +129,14 @@ def _ingest_spectra(path: str, again: bool) -> "ResultFileReport":
     return ResultFileReport(path, "spectra", n_rows, "", tables=tables, known=bool(found.known), seconds=found.seconds)
 
 
-def _in_words(report: "ResultFileReport") -> str:
+def in_words(report: "ResultFileReport") -> str:
+    """Say what became of a file's rows."""
     counts = report.counts()
     done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
     return f"{report.kind}, {report.rows} rows: {done}, {report.rejected} rejected in {report.seconds:.1f} s"
 
 
-def _events_of_tables(
+def events_of_tables(
     report: "ResultFileReport", name: str, instance: dg.DagsterInstance
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Tell of the tables that the file has changed; where it isn't the only thing that fills one, as an observation."""
@@ -155,7 +158,8 @@ def _filled_here() -> dict[str, dg.AssetKey]:
     return keys_by_table((catalogue, *all_pipeline_assets()))
 
 
-def _metadata(report: "ResultFileReport") -> dict[str, Any]:
+def report_metadata(report: "ResultFileReport") -> dict[str, Any]:
+    """Give what Dagster shows of an ingested file: counts, reasons of refusals, what is kept of it."""
     counts = report.counts()
     metadata: dict[str, Any] = {
         "path": dg.MetadataValue.path(report.path),

@@ -37,6 +37,12 @@ class SampleSurveyConfig(dg.Config):
 
     folder: str = Field(default=SAMPLE_FOLDER, description="Where the files are written")
     stars: int = Field(default=200, ge=1, description="Number of stars")
+    apogee_stars: int | None = Field(
+        default=None,
+        ge=0,
+        description="Number of APOGEE stars besides; if not given, three for ten stars, but 60 at most, and none for "
+        "fewer than 20 stars",
+    )
     seed: int = Field(default=1, description="Seed of the random numbers: the same seed, the same survey")
 
 
@@ -62,14 +68,17 @@ class CatalogueConfig(dg.Config):
 )
 def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig) -> dg.MaterializeResult:
     """Make the sample survey, unless the same one is there."""
-    from astra_orchestration.sample import make_sample
+    from astra_orchestration.sample import make_sample, usual_apogee_stars
 
+    n_apogee = usual_apogee_stars(config.stars) if config.apogee_stars is None else config.apogee_stars
+    n_stars = config.stars + n_apogee
     pace = Pace()
     summary = make_sample(
         config.folder,
         stars=config.stars,
         seed=config.seed,
-        progress=lambda done: context.log.info(f"{done} of {config.stars} stars") if pace.is_due() else None,
+        progress=lambda done: context.log.info(f"{done} of {n_stars} stars") if pace.is_due() else None,
+        apogee_stars=n_apogee,
     )
     context.log.info(f"{len(summary.files)} files {'are' if summary.was_there else 'written'} in {summary.folder}")
     return dg.MaterializeResult(
@@ -81,6 +90,8 @@ def sample_survey(context: dg.AssetExecutionContext, config: SampleSurveyConfig)
             "binaries": summary.binaries,
             "visits": summary.visits,
             "co-adds": summary.co_adds,
+            "APOGEE stars": summary.apogee_stars,
+            "with labels": summary.labeled,
             "broken on purpose": len(summary.broken),
             "megabytes": round(summary.size / 1e6, 1),
             "seed": summary.seed,

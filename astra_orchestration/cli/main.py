@@ -81,7 +81,9 @@ def sample(
     folder: Annotated[str, typer.Option(help="Where the files go.")] = "var/sample",
     apogee_stars: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of APOGEE stars besides: three for ten stars, but 60 at most, if not given."),
+        typer.Option(
+            min=0, help="APOGEE stars besides; if not given, three for ten stars, at most 60, none for under 20."
+        ),
     ] = None,
 ) -> None:
     """Write a small survey of one's own: FITS files of the real formats, with known truth."""
@@ -200,13 +202,14 @@ def materialize(
         list[str] | None, typer.Option(envvar="ASTRA_SPECTRA", help="Files or patterns, instead of the sample survey.")
     ] = None,
     stars: Annotated[int | None, typer.Option(min=1, help="Size of the sample survey.")] = None,
+    apogee_stars: Annotated[int | None, typer.Option(min=0, help="APOGEE stars of the sample survey.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if something was refused or rejected.")] = False,
 ) -> None:
     """Make the tables, and materialize every asset once, in this process; the Dagster UI shows the run."""
     make_tables()
     from astra_orchestration.cli.materialize import count_outcomes, materialize_everything
 
-    outcomes = materialize_everything(paths=spectra or (), stars=stars, say=_say)
+    outcomes = materialize_everything(paths=spectra or (), stars=stars, apogee_stars=apogee_stars, say=_say)
     _show(outcomes)
     if failed := [outcome.asset for outcome in outcomes if outcome.failed]:
         complain(

@@ -43,7 +43,11 @@ class Outcome:
 
 
 def materialize_everything(
-    *, paths: Sequence[str] = (), stars: int | None = None, say: Callable[[str, str], None] = lambda asset, text: None
+    *,
+    paths: Sequence[str] = (),
+    stars: int | None = None,
+    apogee_stars: int | None = None,
+    say: Callable[[str, str], None] = lambda asset, text: None,
 ) -> list[Outcome]:
     """Materialize all assets but the summary products, and record that in the Dagster instance of ``DAGSTER_HOME``.
 
@@ -51,7 +55,7 @@ def materialize_everything(
     ----------
     paths : sequence of str, optional
         Files and patterns to ingest instead of the sample survey, which is then not made.
-    stars : int, optional
+    stars, apogee_stars : int, optional
         Size of the sample survey.
     say : callable, optional
         Called with an asset's name and what it has to say.
@@ -78,8 +82,8 @@ def materialize_everything(
     if paths:
         selection -= dg.AssetSelection.groups("sample")
         config["ops"]["catalogue"] = {"config": {"paths": list(paths)}}
-    elif stars is not None:
-        config["ops"]["sample_survey"] = {"config": {"stars": stars}}
+    elif sizes := {name: n for name, n in (("stars", stars), ("apogee_stars", apogee_stars)) if n is not None}:
+        config["ops"]["sample_survey"] = {"config": sizes}
     job = loud.resolve_implicit_global_asset_job_def()
     graph = loud.resolve_asset_graph()
     # A partition is a file or a part of something, and none was asked for.

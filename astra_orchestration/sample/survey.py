@@ -132,8 +132,8 @@ def make_sample(
     progress : callable, optional
         Called after each star with the number of stars done so far, APOGEE stars after the others.
     apogee_stars : int, optional
-        How many APOGEE stars there are besides; three for ten stars, but 60 at most, if not given. They don't
-        change the files of the others.
+        How many APOGEE stars there are besides. If not given, three for ten stars, but 60 at most, and none for
+        fewer than 20 stars. They don't change the files of the others.
 
     Returns
     -------

@@ -30,8 +30,11 @@ _UNITS = {
 
 
 def usual_apogee_stars(stars: int) -> int:
-    """Give how many APOGEE stars a survey has if nobody says it: three for ten others, but 60 at most."""
-    return min(60, 3 * stars // 10)
+    """Give how many APOGEE stars a survey has if nobody says it: three for ten others, but 60 at most.
+
+    A survey of fewer than 20 stars has none: a few would be too few to learn from.
+    """
+    return 0 if stars < 20 else min(60, 3 * stars // 10)
 
 
 def make_apogee_stars(
