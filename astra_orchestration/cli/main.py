@@ -1,5 +1,6 @@
 """``astra``: the project from a terminal."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -85,13 +86,14 @@ def sample(
             min=0, help="APOGEE stars besides; if not given, three for ten stars, at most 60, none for under 20."
         ),
     ] = None,
+    aspcap: Annotated[bool, typer.Option("--aspcap", help="Also small grids of models and masks for FERRE.")] = False,
 ) -> None:
     """Write a small survey of one's own: FITS files of the real formats, with known truth."""
     from astra_orchestration.sample import make_sample, usual_apogee_stars
 
     n_apogee = usual_apogee_stars(stars) if apogee_stars is None else apogee_stars
     with progress_bar("stars", stars + n_apogee) as advance:
-        summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee)
+        summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee, aspcap=aspcap)
     say(
         f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
         f"{len(summary.broken)} files that are broken on purpose "
@@ -103,6 +105,8 @@ def sample(
             f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in {summary.apogee_truth}; "
             f"labels of {summary.labeled} are in {summary.labels}"
         )
+    if aspcap:
+        say(f"{len(summary.grids)} grids for FERRE are in {os.path.join(summary.folder, 'aspcap')}")
 
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")

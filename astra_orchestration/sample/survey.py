@@ -29,6 +29,7 @@ from astra_orchestration.sample.visit_file import spec_full
 FORMAT = 3
 MANIFEST = "sample.json"
 VISITS, STARS, BROKEN = "visits", "stars", "broken"
+ASPCAP_FOLDER = "aspcap"
 
 _OBSERVING, _VISIT_FILE, _STAR_FILE, _BROKEN_FILE = range(4)
 
@@ -106,6 +107,11 @@ class SampleSummary:
         return str(Path(self.folder) / APOGEE_LABELS) if self.labeled else None
 
     @property
+    def grids(self) -> list[str]:
+        """Headers of FERRE's grids, sorted; none unless they were asked for."""
+        return sorted(map(str, (Path(self.folder) / ASPCAP_FOLDER).glob("*/*.hdr")))
+
+    @property
     def files(self) -> list[str]:
         """All FITS files of spectra, broken ones too, sorted."""
         return _fits_files(Path(self.folder))
@@ -118,6 +124,7 @@ def make_sample(
     progress: Callable[[int], None] | None = None,
     *,
     apogee_stars: int | None = None,
+    aspcap: bool = False,
 ) -> SampleSummary:
     """Make a sample survey, unless the same one is there.
 
@@ -134,6 +141,9 @@ def make_sample(
     apogee_stars : int, optional
         How many APOGEE stars there are besides. If not given, three for ten stars, but 60 at most, and none for
         fewer than 20 stars. They don't change the files of the others.
+    aspcap : bool, optional
+        Whether to make FERRE's grids, too (some 60 MB, in ``aspcap``). They are the same for every survey; what is
+        there stays.
 
     Returns
     -------
@@ -158,16 +168,26 @@ def make_sample(
     path = Path(os.path.abspath(folder))
     wanted = {"format": FORMAT, "stars": stars, "seed": seed, "apogee_stars": apogee_stars}
     manifest = _read_manifest(path)
+    summary = _found(path, manifest, wanted, start)
+    if summary is None:
+        _clear(path, manifest)
+        _write_json(path / MANIFEST, wanted | {"finished": False})
+        manifest = wanted | _make(path, stars, seed, apogee_stars, progress) | {"finished": True}
+        _write_json(path / MANIFEST, manifest)
+        summary = _summary(path, manifest, was_there=False, start=start)
+    if aspcap:
+        from astra_orchestration.sample.apogee.grids import make_grids
+
+        make_grids(path / ASPCAP_FOLDER)
+    return summary
+
+
+def _found(folder: Path, manifest: dict[str, Any] | None, wanted: dict[str, Any], start: float) -> SampleSummary | None:
+    """Give what is there, if that is what is wanted, and whole."""
     if manifest is not None and manifest.get("finished") and wanted.items() <= manifest.items():
-        found = _summary(path, manifest, was_there=True, start=start)
-        if _is_whole(found):
-            return found
-    _clear(path, manifest)
-    _write_json(path / MANIFEST, wanted | {"finished": False})
-    counts = _make(path, stars, seed, apogee_stars, progress)
-    manifest = wanted | counts | {"finished": True}
-    _write_json(path / MANIFEST, manifest)
-    return _summary(path, manifest, was_there=False, start=start)
+        found = _summary(folder, manifest, was_there=True, start=start)
+        return found if _is_whole(found) else None
+    return None
 
 
 def _is_whole(found: SampleSummary) -> bool:

@@ -226,25 +226,31 @@ def _profiles(wavelength: bytes, resolution: float) -> "csr_array":
     return csr_array((values, (rows, columns)), shape=(len(centres), len(pixels)))
 
 
-def species_share(log_wavelength: ArrayLike, element: str, resolution: float = RESOLUTION) -> Array:
-    """Give which share of the absorption in each pixel responds to an element's abundance.
+def pixels_of_element(log_wavelength: ArrayLike, element: str, resolution: float = RESOLUTION) -> NDArray[np.bool_]:
+    """Tell which pixels respond to an element's abundance, and to no other line.
 
     Parameters
     ----------
     log_wavelength : array_like of float, shape (n_pixels,)
         log10 of the pixels' vacuum wavelengths (Angstrom).
     element : str
-        One of `ELEMENTS`; N is seen by CN, C also by CO and CN, O by CO and OH.
+        One of `ELEMENTS`. C is also seen by CO and CN, N by CN alone, O by CO and OH.
     resolution : float, optional
         The instrument's.
 
     Returns
     -------
-    ndarray of float, shape (n_pixels,)
-        0 to 1; 0 where there is no line of which more than a hundredth of its core is seen.
+    ndarray of bool, shape (n_pixels,)
+        Where a third or more of the depth of a line is seen.
+
+    Raises
+    ------
+    ValueError
+        If the model has no lines of the element.
     """
+    _known({element: 0.0})
     wavelength = np.ascontiguousarray(log_wavelength, dtype=np.float64)
     profiles = _profiles(wavelength.tobytes(), float(resolution))
     responds = np.array([element in RESPONSES[str(species)] for species in line_list().species], dtype=np.float64)
     total = np.ones(len(responds)) @ profiles
-    return np.where(total > 0.01, (responds @ profiles) / np.maximum(total, 0.01), 0.0)
+    return (total > 1 / 3) & (responds @ profiles > 0.98 * total)
