@@ -29,8 +29,8 @@ FLUX_OF_VEGA = 1.133e7
 BEND = 0.15
 """Height from the lowest to the highest point of what bends the continuum of a chip."""
 
-RESOLUTIONS = {"a": 23_400.0, "b": 22_900.0, "c": 22_200.0, "d": 21_500.0}
-SOUTHERN = 0.98
+RESOLUTIONS = {"a": 22_900.0, "b": 22_700.0, "c": 22_500.0, "d": 22_300.0}
+SOUTHERN = 0.995
 _MARGIN = 35
 _N_SKY_LINES = 110
 _SKY_NOISE = 4.0
@@ -90,7 +90,7 @@ def resolution_of(telescope: str, lsf: str) -> float:
     Parameters
     ----------
     telescope : str
-        "apo25m" or "lco25m", whose resolution is 2 % less.
+        "apo25m" or "lco25m", whose resolution is 0.5 % less.
     lsf : str
         "a", "b", "c" or "d".
     """

@@ -2,12 +2,12 @@
 
 A line of a species X has the optical depth
 
-    log10 tau = t + a . [X/H] - chi (5040 K / Teff - 1) + g (logg - 3),
+    log10 tau = t + a . [X/H] + c (Teff / 5000 K - 1) + g (logg - 3),
 
-with its own t (strength), chi (eV, its response to temperature) and g (its response to gravity). A molecule responds to
-the abundances of its atoms: CO to C and O, CN to C and N, OH to O; `RESPONSES` has the weights a. A line saturates
-as b v ln(1 + tau / v), where v is the microturbulence in km/s over 1.5 and b is `DEPTH`. The flux is exp(-depth), and
-each depth is a Gaussian of the instrument's width, whose area doesn't depend on the width.
+with its own t (strength), c (its response to temperature) and g (its response to gravity). A molecule
+responds to the abundances of its atoms: CO to C and O, CN to C and N, OH to O; `RESPONSES` has the weights a. A line
+saturates as b v ln(1 + tau / v), where b is `DEPTH` and v is the microturbulence over 1.5 km/s, to the power of 0.3.
+The flux is exp(-depth), and each depth is a Gaussian of the instrument's width, whose area doesn't depend on the width.
 
 [X/H] is [M/H], plus [alpha/M] for O, Mg, Si, S, Ca, Ti, plus [C/M] for C and [N/M] for N, plus what is asked for.
 
@@ -37,7 +37,7 @@ CHIPS = ((246, 3028), (3585, 2495), (6344, 1991))
 
 RESOLUTION = 22_500.0
 FWHM_OF_SIGMA = 2.354820045
-DEPTH = 0.25
+DEPTH = 0.15
 MODELS_AT_ONCE = 1024
 
 ALPHA_ELEMENTS = ("O", "Mg", "Si", "S", "Ca", "Ti")
@@ -69,14 +69,14 @@ class Lines(NamedTuple):
         A key of `RESPONSES`.
     log_wavelength : ndarray of float
         log10 of the vacuum wavelength (Angstrom).
-    strength, chi, gravity : ndarray of float
-        t, chi (eV) and g of the formula above.
+    strength, temperature, gravity : ndarray of float
+        t, c and g of the formula above.
     """
 
     species: NDArray[np.str_]
     log_wavelength: Array
     strength: Array
-    chi: Array
+    temperature: Array
     gravity: Array
 
 
@@ -96,11 +96,13 @@ def line_list() -> Lines:
         species[some] = random.permutation(_dealt(int(np.count_nonzero(some))))
     pixels += random.uniform(-0.6, 0.6, len(pixels))
     is_molecule = np.isin(species, ["CO", "CN", "OH"])
-    strength = random.uniform(-0.8, 0.4, len(pixels))
-    chi = np.where(is_molecule, random.uniform(-2.2, -1.2, len(pixels)), random.uniform(-2.0, 2.0, len(pixels)))
+    strength = random.uniform(0.5, 1.5, len(pixels))
+    temperature = np.where(is_molecule, random.uniform(-2.2, -1.2, len(pixels)), random.uniform(-2.0, 2.0, len(pixels)))
     gravity = np.where(is_molecule, random.uniform(-0.1, 0.15, len(pixels)), random.uniform(-0.25, 0.2, len(pixels)))
     there = species != ""
-    return Lines(species[there], LOG_START + LOG_STEP * pixels[there], strength[there], chi[there], gravity[there])
+    return Lines(
+        species[there], LOG_START + LOG_STEP * pixels[there], strength[there], temperature[there], gravity[there]
+    )
 
 
 def _dealt(number: int) -> list[str]:
@@ -200,11 +202,11 @@ def model_flux(
 def _depths(labels: Array, v_micro: Array, abundances: Mapping[str, Array]) -> Array:
     """Give the depths of lines at their centres at the resolution of `RESOLUTION`, shape (n_models, n_lines)."""
     lines = line_list()
-    log_tau = lines.strength - lines.chi * (5040 / labels[:, :1] - 1) + lines.gravity * (labels[:, 1:2] - 3)
+    log_tau = lines.strength + lines.temperature * (labels[:, :1] / 5000 - 1) + lines.gravity * (labels[:, 1:2] - 3)
     for species, response in RESPONSES.items():
         of_species = sum(weight * abundances[element] for element, weight in response.items())
         log_tau[:, lines.species == species] += np.asarray(of_species)[:, None]
-    relative = (v_micro / 1.5)[:, None]
+    relative = ((v_micro / 1.5) ** 0.3)[:, None]
     return DEPTH * relative * np.log1p(10**log_tau / relative)
 
 
