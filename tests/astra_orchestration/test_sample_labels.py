@@ -12,7 +12,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_orchestration.assets.sample_labels import sample_labels
 from astra_orchestration.assets.spectra import catalogue, sample_survey
-from astra_orchestration.cli import app
+from astra_orchestration.cli.main import app
 from astra_orchestration.resources import resources_for
 
 
