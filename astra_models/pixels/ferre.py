@@ -3,8 +3,10 @@
 Below the folder of a result (``pwd``) are ``params/GRID`` and ``abundances/GRID/ELEMENT``. In each file a spectrum has
 a line of numbers, the pixels of the grid's chips: those that the copy of the grid's header says, ``grid.hdr``; without
 one they are the survey's 7514. Lines that FERRE wrote start with a name, ``INDEX_SOURCE_SPECTRUM_GUESS_UPSTREAM``. They
-are found by it, because they are not in the order of the input. ``INDEX`` is the number of the spectrum's line in
-``flux.input``, whose lines have no names.
+are found by it, because they are not in the order of the input.
+
+The continuum is in ``continuum.output``. Where that isn't there, it follows from what FERRE read and wrote: ``INDEX``
+is the number of the spectrum's line in ``flux.input``, whose lines have no names.
 """
 
 import io
@@ -25,6 +27,9 @@ from astra_models.pixels.namelists import read_namelists
 N_PIXELS = 8575
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))
 """Where the pixels that FERRE fits are in those of an apStar, in the survey's grids."""
+
+CONTINUUM = "continuum.output"
+"""What the model is multiplied by to fit the spectrum; its lines start with names."""
 
 _START, _STEP = 4.179, 6e-6
 """log10 of the wavelength of an apStar's first pixel, and the step to the next."""
@@ -56,16 +61,22 @@ class FerreParametersAccessor:
         """
         folder = _folder(row, "params", name)
         places = _places(folder, name)
-        model, rectified_model, rectified = (
-            _find_line(os.path.join(folder, f"{kind}.output"), row.spectrum_pk, len(places), name)
-            for kind in ("model_flux", "rectified_model_flux", "rectified_flux")
-        )
-        if model is None or rectified_model is None or rectified is None:
+        kinds = ("model_flux", "rectified_model_flux", "rectified_flux")
+        is_there = os.path.exists(os.path.join(folder, CONTINUUM))
+        files = ("model_flux.output", CONTINUUM) if is_there else tuple(f"{kind}.output" for kind in kinds)
+        found = [_find_line(os.path.join(folder, file), row.spectrum_pk, len(places), name) for file in files]
+        lines = [line for line in found if line is not None]
+        if len(lines) < len(files):
             raise MissingPixelsError(f"{name}: the files in {folder!r} have no line of spectrum_pk {row.spectrum_pk}")
-        flux = _read_line(os.path.join(folder, "flux.input"), model[0], len(places), name)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            continuum = (rectified_model[1] / model[1]) / (rectified[1] / flux)
-        arrays = {"model_flux": on_all_pixels(model[1], places), "continuum": on_all_pixels(continuum, places)}
+        (index, model), *others = lines
+        if is_there:
+            [(_, continuum)] = others
+        else:
+            (_, rectified_model), (_, rectified) = others
+            flux = _read_line(os.path.join(folder, "flux.input"), index, len(places), name)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                continuum = (rectified_model / model) / (rectified / flux)
+        arrays = {"model_flux": on_all_pixels(model, places), "continuum": on_all_pixels(continuum, places)}
         row._pixels_read.update(arrays)
 
 

@@ -14,22 +14,27 @@ from numpy.typing import NDArray
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.pixels.ferre import CONTINUUM
+from astra_orchestration.pipelines.ferre.folders import PARAMETERS as PARAMETERS_OUT
+from astra_orchestration.pipelines.ferre.folders import rows_of
 from astra_orchestration.pipelines.ferre.grid import Grid
-from astra_orchestration.pipelines.ferre.outputs import parse_fluxes, read_fluxes, read_lines
+from astra_orchestration.pipelines.ferre.inputs import write_lines
+from astra_orchestration.pipelines.ferre.outputs import parse_fluxes, read_fluxes, read_lines, read_row
 
 from .configuration import SpeciesEntry
 from .dimensions import DIMENSIONS
 from .fitting import Fitted, Job, fit_species
+from .parameters import DIVIDED_BY
+from .parameters import STAGE as PARAMETERS
 from .pixels import BAD_ERROR, BAD_FLUX
 from .result import parameters_of, result_columns
-from .species import abundance, as_model, column_of
-from .work_folders import copy_lines, tidy, work_folder
+from .species import abundance, as_model, column_of, error_by_others
+from .work_folders import copy_lines, named_line, tidy, work_folder
 from .workshop import Workshop
 
 Array = NDArray[np.float64]
 
 STAGE = "abundances"
-PARAMETERS = "params"
 
 WithParameters = tuple[ApogeeCoaddedSpectrumInApStar, FerreCoarse, FerreStellarParameters]
 """A spectrum with the results of the stages before."""
@@ -42,6 +47,7 @@ class Asked(NamedTuple):
     coarse: FerreCoarse
     parameters: FerreStellarParameters
     job: Job | None = None
+    by_others: Array | None = None
 
 
 def abundance_results(workshop: Workshop, lot: Sequence[WithParameters]) -> Iterator[FerreChemicalAbundances | ASPCAP]:
@@ -52,16 +58,12 @@ def abundance_results(workshop: Workshop, lot: Sequence[WithParameters]) -> Iter
     FerreChemicalAbundances or ASPCAP
         For each spectrum a row for each species that was fitted, then the result.
     """
-    with work_folder(workshop.root, STAGE, [spectrum.spectrum_pk for spectrum, *_ in lot]) as folder:
-        asked = _ask(workshop, folder, lot)
-        fitted = _fit(workshop, folder, asked)
-        for one in asked:
-            fits = fitted.get(one.spectrum.spectrum_pk, {})
-            yield from (_row(one, species, fit, folder) for species, fit in fits.items())
-            yield _result(workshop, one, fits, folder)
+    with work_folder(workshop.root, STAGE, [spectrum.spectrum_pk for spectrum, *_ in lot]) as work:
+        asked = _ask(workshop, work.path, lot)
+        fitted = _fit(workshop, work.path, asked)
         if workshop.is_tidy:
-            for names in {one.job.known.name for one in asked if one.job is not None}:
-                _tidy(folder / STAGE / names, fitted)
+            _tidy(work.path, fitted)
+        yield from work.give(_rows(workshop, asked, fitted, work.path))
 
 
 def is_usable(parameters: FerreStellarParameters) -> bool:
@@ -75,19 +77,25 @@ def _ask(workshop: Workshop, folder: Path, lot: Sequence[WithParameters]) -> lis
         if is_usable(row) and str(row.short_grid_name) in workshop.grids:
             by_folder.setdefault((str(row.pwd), str(row.short_grid_name)), []).append(str(row.ferre_name))
     pixels: dict[str, tuple[Array, Array]] = {}
+    by_others: dict[str, Array] = {}
     for (pwd, name), names in by_folder.items():
         target = folder / PARAMETERS / name
-        copy_lines(Path(pwd) / PARAMETERS / name, names, target)
-        pixels |= _pixels(workshop.grid(name).grid, target, names)
-    return [Asked(*one, _job(workshop, *one, pixels)) for one in lot]
+        grid = workshop.grid(name).grid
+        source = Path(pwd) / PARAMETERS / name
+        copy_lines(source, names, target)
+        rows = rows_of(source / PARAMETERS_OUT, grid.n_dim, names)
+        by_others |= {name: error_by_others(read_row(row, grid.n_dim).covariance) for name, (_, row) in rows.items()}
+        pixels |= _pixels(grid, target, names)
+    return [Asked(*one, _job(workshop, *one, pixels), by_others.get(str(one[2].ferre_name))) for one in lot]
 
 
 def _pixels(grid: Grid, folder: Path, names: Sequence[str]) -> dict[str, tuple[Array, Array]]:
     """Give flux and error of spectra as they compare with models that aren't divided by their continuum, by name."""
-    kinds = ("model_flux", "rectified_model_flux", "rectified_flux")
-    model, rectified_model, rectified = (read_fluxes(folder / f"{k}.output", names, grid.n_pixels) for k in kinds)
+    kinds = ("model_flux.output", "rectified_model_flux.output", "rectified_flux.output", DIVIDED_BY)
+    model, rectified_model, rectified, divided_by = (read_fluxes(folder / k, names, grid.n_pixels) for k in kinds)
     inputs = [_inputs(grid, folder / f"{kind}.input", names) for kind in ("flux", "e_flux")]
     found: dict[str, tuple[Array, Array]] = {}
+    continua: list[bytes] = []
     for place, name in enumerate(names):
         flux, error = (one.get(name) for one in inputs)
         if flux is None or error is None:
@@ -95,6 +103,8 @@ def _pixels(grid: Grid, folder: Path, names: Sequence[str]) -> dict[str, tuple[A
         factor = as_model(flux, model[place], rectified_model[place], rectified[place])
         bad = (error >= BAD_ERROR) | np.isnan(factor)
         found[name] = np.where(bad, BAD_FLUX, flux * factor), np.where(bad, BAD_ERROR, error * factor)
+        continua.append(named_line(name, divided_by[place] / factor))
+    write_lines(folder / CONTINUUM, continua)
     return found
 
 
@@ -140,6 +150,15 @@ def _fit(workshop: Workshop, folder: Path, asked: Sequence[Asked]) -> dict[int, 
     return found
 
 
+def _rows(
+    workshop: Workshop, asked: Sequence[Asked], fitted: Mapping[int, Mapping[str, Fitted]], folder: Path
+) -> Iterator[FerreChemicalAbundances | ASPCAP]:
+    for one in asked:
+        fits = fitted.get(one.spectrum.spectrum_pk, {})
+        yield from (_row(one, species, fit, folder) for species, fit in fits.items())
+        yield _result(workshop, one, fits, folder)
+
+
 def _row(one: Asked, species: str, fit: Fitted, folder: Path) -> FerreChemicalAbundances:
     columns = fit.columns() | {"pwd": str(folder), "element": species, "snr": one.spectrum.snr}
     return FerreChemicalAbundances.from_spectrum(one.spectrum, upstream_pk=one.parameters.task_pk, **columns)
@@ -148,7 +167,7 @@ def _row(one: Asked, species: str, fit: Fitted, folder: Path) -> FerreChemicalAb
 def _result(workshop: Workshop, one: Asked, fits: Mapping[str, Fitted], folder: Path) -> ASPCAP:
     raw = parameters_of(one.parameters)
     found = {
-        column: _abundance(species, workshop.configuration.species[species], fit, raw["m_h_atm"], raw["e_m_h_atm"])
+        column: _abundance(species, workshop.configuration.species[species], fit, one.by_others, raw)
         for species, fit in fits.items()
         if (column := column_of(species)) is not None
     }
@@ -158,9 +177,12 @@ def _result(workshop: Workshop, one: Asked, fits: Mapping[str, Fitted], folder: 
     return ASPCAP.from_spectrum(one.spectrum, ferre_time_abundances=sum(seconds) if seconds else None, **columns)
 
 
-def _abundance(species: str, entry: SpeciesEntry, fit: Fitted, m_h: float, e_m_h: float) -> dict[str, Any]:
-    near = fit.edges
-    value, error = abundance(species, entry.fit, fit.value(entry.fit), fit.error(entry.fit), m_h, e_m_h)
+def _abundance(
+    species: str, entry: SpeciesEntry, fit: Fitted, by_others: Array | None, raw: Mapping[str, float]
+) -> dict[str, Any]:
+    near, metals = fit.edges, (raw["m_h_atm"], raw["e_m_h_atm"])
+    off_by = np.nan if by_others is None else float(by_others[fit.job.known.grid.axis(entry.fit)])
+    value, error = abundance(species, entry.fit, (fit.value(entry.fit), fit.error(entry.fit)), off_by, metals)
     failed = not fit.is_good or entry.fit in near.failed
     return {
         "value": np.nan if failed else value,
@@ -172,5 +194,8 @@ def _abundance(species: str, entry: SpeciesEntry, fit: Fitted, m_h: float, e_m_h
 
 
 def _tidy(folder: Path, fitted: Mapping[int, Mapping[str, Fitted]]) -> None:
+    """Remove what no reader of a result's pixels needs, unless something went wrong."""
     if all(fit.is_good for fits in fitted.values() for fit in fits.values()):
-        tidy(folder, "flux.input", "e_flux.input", "flux.index", "*/rectified_flux.output")
+        of_pixels = ("flux.input", "e_flux.input", "flux.index", "rectified_flux.output")
+        tidy(folder, *(f"{PARAMETERS}/*/{name}" for name in (*of_pixels, "rectified_model_flux.output", DIVIDED_BY)))
+        tidy(folder, *(f"{STAGE}/*/{name}" for name in of_pixels), f"{STAGE}/*/*/rectified_flux.output")

@@ -47,11 +47,9 @@ def coarse_results(workshop: Workshop, lot: Sequence[WithNet]) -> Iterator[Ferre
     """
     asked, unreadable = _ask(workshop, lot)
     jobs = [job for one in asked for job in one.jobs]
-    with work_folder(workshop.root, STAGE, [job.key for job in jobs]) as folder:
-        fitted = iter(_fit(workshop, folder, jobs))
-        for one in asked:
-            fits = [next(fitted) for _ in one.jobs]
-            yield _row(one, fits, folder)
+    with work_folder(workshop.root, STAGE, [job.key for job in jobs]) as work:
+        fitted = iter(_fit(workshop, work.path, jobs))
+        yield from work.give(_row(one, [next(fitted) for _ in one.jobs], work.path) for one in asked)
     if unreadable:
         raise unreadable[0]
 

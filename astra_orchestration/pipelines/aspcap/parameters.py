@@ -1,6 +1,6 @@
 """Step 7: all parameters, from the best coarse fit on, after what that left over of the continuum is divided out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.errors import MissingPixelsError
 from astra_models.ferre import FerreCoarse, FerreStellarParameters
 from astra_orchestration.pipelines.ferre.fit import model_fluxes
+from astra_orchestration.pipelines.ferre.inputs import write_lines
 from astra_orchestration.pipelines.ferre.outputs import read_fluxes
 
 from .continuum import residual_continuum
@@ -17,10 +18,11 @@ from .dimensions import DIMENSIONS
 from .fitting import Fitted, Job, fit_jobs
 from .grid_choice import KnownGrid
 from .pixels import BAD_ERROR, pixels_for
-from .work_folders import work_folder
+from .work_folders import named_line, work_folder
 from .workshop import Workshop
 
 STAGE = "params"
+DIVIDED_BY = "continuum.input"
 COARSE = "coarse"
 
 INSIDE = 0.001
@@ -44,6 +46,7 @@ class Asked(NamedTuple):
     spectrum: ApogeeCoaddedSpectrumInApStar
     coarse: FerreCoarse
     job: Job | None
+    continuum: np.ndarray | None = None
 
 
 def parameter_results(workshop: Workshop, lot: Sequence[WithCoarse]) -> Iterator[FerreStellarParameters]:
@@ -61,10 +64,11 @@ def parameter_results(workshop: Workshop, lot: Sequence[WithCoarse]) -> Iterator
     """
     asked, unreadable = _ask(workshop, lot)
     jobs = [one.job for one in asked if one.job is not None]
-    with work_folder(workshop.root, STAGE, [job.key for job in jobs]) as folder:
-        fitted = iter(_fit(workshop, folder, jobs))
-        for one in asked:
-            yield _row(one, None if one.job is None else next(fitted), folder)
+    with work_folder(workshop.root, STAGE, [job.key for job in jobs]) as work:
+        found = _fit(workshop, work.path, jobs)
+        _write_continua(work.path, found, {one.spectrum.spectrum_pk: one.continuum for one in asked})
+        fitted = iter(found)
+        yield from work.give(_row(one, None if one.job is None else next(fitted), work.path) for one in asked)
     if unreadable:
         raise unreadable[0]
 
@@ -81,7 +85,7 @@ def _ask(workshop: Workshop, lot: Sequence[WithCoarse]) -> tuple[list[Asked], li
     for spectrum, coarse in lot:
         try:
             job = _job(workshop, spectrum, coarse, continua) if is_usable(coarse) else None
-            asked.append(Asked(spectrum, coarse, job))
+            asked.append(Asked(spectrum, coarse, job, continua.get(str(coarse.ferre_name))))
         except MissingPixelsError as error:  # the others go on; it is told in the end
             unreadable.append(error)
         finally:
@@ -147,6 +151,17 @@ def _fit(workshop: Workshop, folder: Path, jobs: Sequence[Job]) -> list[Fitted]:
         inside = np.array([known.clipped(one.values, INSIDE) for one in some])
         model_fluxes(workshop.program(), known.grid, [one.name for one in some], inside, folder_of(known))
     return fitted
+
+
+def _write_continua(folder: Path, fitted: Sequence[Fitted], continua: Mapping[int, np.ndarray | None]) -> None:
+    """Write what the spectra were divided by, for the next stage; lines with names."""
+    by_grid: dict[str, list[bytes]] = {}
+    for fit in fitted:
+        continuum = continua[fit.job.key]
+        if continuum is not None:
+            by_grid.setdefault(fit.job.known.name, []).append(named_line(fit.name, continuum))
+    for name, lines in by_grid.items():
+        write_lines(folder / STAGE / name / DIVIDED_BY, lines)
 
 
 def _row(one: Asked, fit: Fitted | None, folder: Path) -> FerreStellarParameters:

@@ -69,18 +69,22 @@ def pixels_for(grid: Grid, flux: ArrayLike, ivar: ArrayLike, pixel_flags: ArrayL
     error = np.maximum(error, rules.error_floor)
     bright = np.zeros(grid.n_pixels, bool)
     for chip in grid.chip_slices:
-        bright[chip] = _too_bright(spectrum[chip], ~bad[chip], rules.bright_sigmas)
+        bright[chip] = _too_bright(spectrum[chip], error[chip], ~bad[chip], rules.bright_sigmas)
     error[bright] = BAD_ERROR
     return Pixels(np.where(bad, BAD_FLUX, spectrum), np.where(bad, BAD_ERROR, error), float(np.mean(bad)))
 
 
-def _too_bright(flux: Array, good: NDArray[np.bool_], sigmas: float) -> NDArray[np.bool_]:
-    """Tell which pixels are far above the others, clipping again without those that were found."""
+def _too_bright(flux: Array, error: Array, good: NDArray[np.bool_], sigmas: float) -> NDArray[np.bool_]:
+    """Tell which pixels are far above the others, clipping again without those that were found.
+
+    The pixel's own error is added to their scatter. Without it, the brightest noise of the continuum would be cut off
+    where lines are weak, and nothing below it: metallicities come out 0.3 of their errors too low then.
+    """
     kept = good.copy()
     for _ in range(CLIPPINGS):
         if kept.sum() < 2:
             break
-        kept &= flux <= np.median(flux[kept]) + sigmas * np.std(flux[kept])
+        kept &= flux <= np.median(flux[kept]) + sigmas * np.hypot(np.std(flux[kept]), error)
     return good & ~kept
 
 

@@ -13,10 +13,17 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from astra_orchestration.pipelines.ferre.inputs import write_lines
+import numpy as np
+from numpy.typing import NDArray
+
+from astra_orchestration.pipelines.ferre.inputs import format_lines, write_lines
 from astra_orchestration.pipelines.ferre.outputs import read_lines
+
+T = TypeVar("T")
 
 HEADER, INDEX = "grid.hdr", "flux.index"
 
@@ -27,11 +34,36 @@ MOST_LEFT = 200
 """So many folders are looked at, the latest first."""
 
 
+@dataclass
+class WorkFolder:
+    """A folder that is worked in.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    is_finished : bool
+        Whether all results were given.
+    """
+
+    path: Path
+    is_finished: bool = False
+
+    def give(self, results: Iterable[T]) -> Iterator[T]:
+        """Give results; with the last one, the folder is finished: who takes results needn't ask for another."""
+        iterator = iter(results)
+        following = next(iterator, None)
+        while (result := following) is not None:
+            following = next(iterator, None)
+            self.is_finished = following is None
+            yield result
+
+
 @contextmanager
-def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[Path]:
+def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[WorkFolder]:
     """Give a folder for some spectra: one that was left with some of them, or a new one.
 
-    It counts as finished when the block ends without an exception.
+    It counts as finished when the block ends without an exception, or all results were given.
 
     Parameters
     ----------
@@ -48,8 +80,15 @@ def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[Path]:
     try:
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps([int(key) for key in keys]).encode(), 0)
-        yield place
-        (place / NOTE).unlink()
+        work = WorkFolder(place)
+        try:
+            yield work
+            work.is_finished = True
+        finally:
+            if work.is_finished:
+                (place / NOTE).unlink()
+                with suppress(OSError):  # nothing was fitted
+                    place.rmdir()
     finally:
         os.close(file)
 
@@ -145,16 +184,21 @@ def copy_lines(source: Path, names: Sequence[str], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     if (source / HEADER).exists():
         shutil.copyfile(source / HEADER, target / HEADER)
-    for kind in ("model_flux", "rectified_model_flux", "rectified_flux", "parameter"):
-        wanted = set(map(str.encode, names))
-        lines = (line for line in read_lines(source / f"{kind}.output") if line.split(None, 1)[:1])
-        write_lines(target / f"{kind}.output", (line + b"\n" for line in lines if line.split(None, 1)[0] in wanted))
+    wanted = set(map(str.encode, names))
+    for file in ("model_flux.output", "rectified_model_flux.output", "rectified_flux.output", "continuum.input"):
+        lines = read_lines(source / file)
+        write_lines(target / file, (line + b"\n" for line in lines if line.partition(b" ")[0] in wanted))
     place_of = {name: place for place, name in enumerate(names_in(source))}
     for kind in ("flux", "e_flux"):
         lines = read_lines(source / f"{kind}.input")
         there = [place_of.get(name, len(lines)) for name in names]
         write_lines(target / f"{kind}.input", (lines[p] + b"\n" if p < len(lines) else b"\n" for p in there))
     (target / INDEX).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def named_line(name: str, pixels: NDArray[np.float64]) -> bytes:
+    """Write pixels, (n_pixels,), as a line that starts with the name of a spectrum; NaN becomes 0."""
+    return name.encode() + b" " + format_lines(np.nan_to_num(pixels)[None])[0]
 
 
 def tidy(folder: Path, *patterns: str) -> None:

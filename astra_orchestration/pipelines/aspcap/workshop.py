@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -125,9 +125,21 @@ def resolve_configuration(value: object) -> object:
     path = Path(os.fspath(value)) if isinstance(value, str | os.PathLike) else None
     if path is None:
         raise AspcapError(f"{value!r} is no path of a configuration of ASPCAP")
-    for name, known in Workshop.open(path, FOLDER).grids.items():
+    workshop = Workshop.open(path, FOLDER)
+    for name, known in workshop.grids.items():
         _require_dimensions(path, name, known)
+        _require_masks(path, name, known, workshop.configuration)
     return path
+
+
+def _require_masks(path: Path, name: str, known: KnownGrid, configuration: Configuration) -> None:
+    for entry in configuration.species.values() if known.entry.abundances else ():
+        n_weights = count_weights(entry.mask)
+        if n_weights not in (None, known.grid.n_pixels):
+            raise AspcapError(
+                f"{path}: the mask {entry.mask.name} has {n_weights} weights, and the grid {name} has "
+                f"{known.grid.n_pixels} pixels: give a mask of as many lines"
+            )
 
 
 def _require_dimensions(path: Path, name: str, known: KnownGrid) -> None:
@@ -139,6 +151,20 @@ def _require_dimensions(path: Path, name: str, known: KnownGrid) -> None:
         )
     if missing := [label for label in ("TEFF", "LOGG", "METALS") if label not in labels]:
         raise AspcapError(f"{path}: the grid {name} has no dimension {missing[0]}, which ASPCAP can't do without")
+
+
+def count_weights(mask: Path) -> int | None:
+    """Count the weights of a mask; None if it can't be read, which is told where its checksum is made."""
+    try:
+        status = mask.stat()
+        return _count_weights(mask, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _count_weights(mask: Path, *_: int) -> int:
+    return len(mask.read_bytes().split())
 
 
 def in_lots(items: Iterable[T], size: int) -> Iterator[list[T]]:
