@@ -1,5 +1,6 @@
 """Whatever makes something due leads to a run of exactly that; nothing due leads to none."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from astra_models import base, task
 from astra_models.analysis import news
+from astra_models.analysis.stream import analyse, write
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -106,13 +108,25 @@ class Night:
 NOTHING = "all tables are at version 0.9.0"
 
 
+@pytest.fixture(scope="module")
+def empty_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of an instance that has seen nothing, to copy."""
+    folder = tmp_path_factory.mktemp("records")
+    with dg.DagsterInstance.local_temp(str(folder)):
+        return folder
+
+
 @pytest.fixture
-def night(database: peewee.Database, target: dict[str, Any], make_spectra: Visits, tmp_path: Path) -> Iterator[Night]:
+def night(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits, empty_records: Path, tmp_path: Path
+) -> Iterator[Night]:
     """Give an evening on which nothing is due: three spectra have results of Snow White, Rocket and Corv."""
+    shutil.copytree(empty_records, tmp_path, dirs_exist_ok=True)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         found = Night(target, instance)
         white(make_spectra(3))
-        assert found.run("rocket", "corv").success
+        for one in (make_rocket(), corv):
+            assert write(analyse(one)).inserted == 3
         assert found.tick() == NOTHING
         assert found.tick() == NOTHING
         yield found
