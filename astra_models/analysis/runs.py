@@ -179,8 +179,15 @@ def _git_revision(folder: Path | None) -> str | None:
 def _packages() -> str:
     """Give the versions of the packages that are imported, as JSON."""
     imported = {name.partition(".")[0] for name in sys.modules}
-    found = {package.name: package.version for modules, package in _installed() if not imported.isdisjoint(modules)}
+    found = dict(_name_and_version(package) for modules, package in _installed() if not imported.isdisjoint(modules))
     return json.dumps(dict(sorted(found.items())))
+
+
+@functools.cache
+def _name_and_version(package: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Read what a package says of itself, once: for a hundred packages that takes 0.1 s."""
+    said = package.metadata
+    return said["Name"], said["Version"]
 
 
 @functools.cache
