@@ -19,6 +19,19 @@ from typing import Any
 os.environ["ASTRA_DATABASE_PATH"] = ":memory:"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile our modules again
+
+
+def _memory() -> str | None:
+    """Give a folder in memory, where the system has a roomy one; disks make the tests wait."""
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    return folder if shutil.disk_usage(folder).free > 4 * 2**30 else None
+
+
+if memory := _memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)  # where pytest puts `tmp_path`
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # leaves files open when it is imported
@@ -163,12 +176,6 @@ def postgresql(postgresql_server: dict[str, str]) -> Iterator[dict[str, str]]:
     """Give the connection parameters of a database of this session's own, in a time zone that is not UTC."""
     with _own_database(postgresql_server) as parameters:
         yield parameters
-
-
-def _memory() -> str | None:
-    """Give a folder in memory, where the system has a roomy one; disks make the tests wait."""
-    folder = "/dev/shm"
-    return folder if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2**30 else None
 
 
 @contextmanager
