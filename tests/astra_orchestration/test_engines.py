@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -288,9 +289,16 @@ def test_the_workers_of_a_scheduler_that_runs_already(database: peewee.Database,
         assert write(stream).inserted == 300
         run = PipelineRun.select().order_by(PipelineRun.pk.desc()).get()
         assert (run.engine, run.workers) == ("address", 2)
+
+
+@pytest.mark.sqlite_only(reason="nothing is written, and it is waited for")
+def test_that_there_is_no_scheduler_is_said(database: peewee.Database, make_spectra: Any) -> None:
     make_spectra(1)
-    with pytest.raises(WorkerError, match="there is no scheduler of Dask at tcp://"):
-        write(analyse(fragile.naps, engine=engine))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # nobody listens
+        engine = configured_engine("address", address=f"tcp://127.0.0.1:{held.getsockname()[1]}")
+        with pytest.raises(WorkerError, match="there is no scheduler of Dask at tcp://"):
+            write(analyse(fragile.naps, engine=engine))
 
 
 # ---- what workers are
