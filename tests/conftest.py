@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -21,17 +22,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile our modules again
 
-
-def _memory() -> str | None:
-    """Give a folder in memory, where the system has a roomy one; disks make the tests wait."""
-    folder = "/dev/shm"
-    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
-        return None
-    return folder if shutil.disk_usage(folder).free > 4 * 2**30 else None
-
-
-if memory := _memory():
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)  # where pytest puts `tmp_path`
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # leaves files open when it is imported
@@ -81,12 +71,24 @@ USER_SETTINGS = (
 )
 
 
+def _memory() -> str | None:
+    """Give a folder in memory, where the system has a roomy one that may hold programs; disks make the tests wait."""
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    return folder if shutil.disk_usage(folder).free > 4 * 2**30 else None
+
+
+if memory := _memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)  # where pytest puts `tmp_path`
+
+
 # ---- which tests run, and when
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave campaigns to ``make soak``, and begin with real processes: several test runners end together then."""
+    """Leave campaigns to ``make soak``, and end with files of few and quick tests: test runners end together then."""
     campaigns = [item for item in items if item.get_closest_marker("campaign")]
     for item in campaigns:
         if not item.get_closest_marker("campaign").kwargs.get("quick"):
@@ -94,8 +96,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("ASTRA_SOAK") != "1":
         config.hook.pytest_deselected(items=campaigns)
         items[:] = [item for item in items if item not in set(campaigns)]
-    slow = ("tests/faults", "tests/astra_orchestration")
-    items.sort(key=lambda item: not item.nodeid.startswith(slow))
+    slow = ("tests/faults", "tests/astra_orchestration", "tests/test_benchmarks")  # they start processes
+    tests_in = Counter(item.path for item in items)
+    items.sort(key=lambda item: 0 if item.nodeid.startswith(slow) else 1 / tests_in[item.path])
 
 
 # ---- which back ends a test runs on
