@@ -26,6 +26,8 @@ from astra_models.spectrum import Spectrum
 from astra_models.the_payne import ThePayne
 from astra_orchestration.sample.summary_file import write_result_file
 
+pytestmark = pytest.mark.long_on_each
+
 N_ROWS = 250
 
 

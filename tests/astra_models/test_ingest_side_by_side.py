@@ -22,6 +22,8 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.sample.summary_file import write_result_file
 
+pytestmark = pytest.mark.long_on_each
+
 N_ROWS = 450  # four chunks and a half
 SPECTRA = (ApogeeVisitSpectrumInApStar, ApogeeVisitSpectrum)
 LINKS = {"pk", "source_pk", "spectrum_pk", "task_pk", "drp_spectrum_pk", "pipeline_run_pk"}

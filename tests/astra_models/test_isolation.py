@@ -24,6 +24,8 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rejected import RejectedResult
 from tests import fragile
 
+pytestmark = pytest.mark.long_on_each
+
 
 def job(pipeline: Any = fragile.fragile, **parameters: Any) -> Job:
     made = job_of(pipeline, parameters)

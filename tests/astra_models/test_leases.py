@@ -22,6 +22,8 @@ from astra_models.rocket import Rocket
 from astra_models.version import installed_v_astra
 from tests import fragile
 
+pytestmark = pytest.mark.long_on_each
+
 
 @pytest.fixture
 def spectra(database: peewee.Database, make_spectra: Any) -> list[BossVisitSpectrum]:

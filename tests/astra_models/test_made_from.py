@@ -26,6 +26,8 @@ from astra_models.upsert import upsert
 from astra_models.version import installed_v_astra
 from astra_orchestration.sample import make_sample
 
+pytestmark = pytest.mark.long_on_each
+
 
 @task(version="2")
 def level(

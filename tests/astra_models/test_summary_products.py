@@ -26,6 +26,8 @@ from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 from tests.fits_readers import fitsverify, needs_fitsverify, opened, rows_of
 
+pytestmark = pytest.mark.long_on_each
+
 SHARED = {"release": "dr19", "telescope": "apo25m"}
 VISIT = {"plate": "1", "mjd": 59_000, "fiber": 3, "field": "f", "prefix": "ap", "apred": "1.3", "obj": "2M"}
 STAR = {"apred": "1.3", "obj": "2M"}

@@ -19,6 +19,8 @@ from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 EVERYTHING = Thresholds()
 

@@ -13,6 +13,8 @@ from astra_models.rejected import RejectedResult
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
 
+pytestmark = pytest.mark.long_on_each
+
 N_ROWS = 1024
 
 

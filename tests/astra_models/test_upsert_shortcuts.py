@@ -15,6 +15,8 @@ from astra_models.rocket import Rocket
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 
+pytestmark = pytest.mark.long_on_each
+
 N_ROWS = 300
 ODD_ONE = 3  # not among the keys that are looked up
 

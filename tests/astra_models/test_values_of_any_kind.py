@@ -42,6 +42,8 @@ from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
 from tests.astra_models.hostile import BrokenMapping, LoudText, cyclic, deep, odd_values, raising
 
+pytestmark = pytest.mark.long_on_each
+
 ODD = odd_values()
 
 

@@ -15,6 +15,8 @@ from astra_orchestration.automation import nightly_summary as module
 from astra_orchestration.resources import DatabaseResource
 from tests.astra_orchestration.alert_servers import HookServer, served
 
+pytestmark = pytest.mark.long_on_each
+
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[HookServer]:

@@ -24,6 +24,8 @@ from astra_orchestration.pipelines.corv import corv
 from astra_orchestration.resources import resources_for
 from tests.other_packages import MODELS
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 IN_MEMORY = {"sqlite": {"path": ":memory:"}}
 

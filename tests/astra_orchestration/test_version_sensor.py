@@ -19,6 +19,8 @@ from astra_orchestration.automation.version_sensor import version_sensor
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import DatabaseResource, resources_for
 
+pytestmark = pytest.mark.long_on_each
+
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 one_database = pytest.mark.sqlite_only(reason="what is decided from does not depend on the database")

@@ -30,6 +30,8 @@ from astra_orchestration.pipelines.white_dwarfs.registry import add_grid, find_g
 from astra_orchestration.resources import resources_for
 from astra_orchestration.sample import make_sample
 
+pytestmark = pytest.mark.long_on_each
+
 CARD = re.compile(rb"ORIGIN  = 'astra sample survey'.{49}")
 
 

@@ -13,6 +13,8 @@ from science import truth
 from science.corv import fitted, pulls, trials
 from science.frame import robust_width
 
+pytestmark = pytest.mark.long_on_each
+
 
 @pytest.fixture(scope="module")
 def family():

@@ -22,6 +22,8 @@ from astra_orchestration.pipelines.corv.pictures import (
 )
 from astra_orchestration.sample import make_sample
 
+pytestmark = pytest.mark.long_on_each
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
