@@ -224,7 +224,8 @@ class CleanTables:
         else:
             self._make_schema()
         with _bound(postgresql_database(**self.parameters), self.schema, create=not unchanged) as database:
-            self.made = self._relations()
+            if not unchanged:
+                self.made = self._relations()
             yield database
 
     def _emptying(self) -> Iterator[str]:
