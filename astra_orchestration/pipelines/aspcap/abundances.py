@@ -15,11 +15,9 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 from astra_models.pixels.ferre import CONTINUUM
-from astra_orchestration.pipelines.ferre.folders import PARAMETERS as PARAMETERS_OUT
-from astra_orchestration.pipelines.ferre.folders import rows_of
 from astra_orchestration.pipelines.ferre.grid import Grid
 from astra_orchestration.pipelines.ferre.inputs import write_lines
-from astra_orchestration.pipelines.ferre.outputs import parse_fluxes, read_fluxes, read_lines, read_row
+from astra_orchestration.pipelines.ferre.outputs import parse_fluxes, read_fluxes, read_lines
 
 from .configuration import SpeciesEntry
 from .dimensions import DIMENSIONS
@@ -28,7 +26,7 @@ from .parameters import DIVIDED_BY
 from .parameters import STAGE as PARAMETERS
 from .pixels import BAD_ERROR, BAD_FLUX
 from .result import parameters_of, result_columns
-from .species import abundance, as_model, column_of, error_by_others
+from .species import abundance, as_model, column_of
 from .work_folders import copy_lines, named_line, tidy, work_folder
 from .workshop import Workshop
 
@@ -47,7 +45,6 @@ class Asked(NamedTuple):
     coarse: FerreCoarse
     parameters: FerreStellarParameters
     job: Job | None = None
-    by_others: Array | None = None
 
 
 def abundance_results(workshop: Workshop, lot: Sequence[WithParameters]) -> Iterator[FerreChemicalAbundances | ASPCAP]:
@@ -77,16 +74,13 @@ def _ask(workshop: Workshop, folder: Path, lot: Sequence[WithParameters]) -> lis
         if is_usable(row) and str(row.short_grid_name) in workshop.grids:
             by_folder.setdefault((str(row.pwd), str(row.short_grid_name)), []).append(str(row.ferre_name))
     pixels: dict[str, tuple[Array, Array]] = {}
-    by_others: dict[str, Array] = {}
     for (pwd, name), names in by_folder.items():
         target = folder / PARAMETERS / name
         grid = workshop.grid(name).grid
         source = Path(pwd) / PARAMETERS / name
         copy_lines(source, names, target)
-        rows = rows_of(source / PARAMETERS_OUT, grid.n_dim, names)
-        by_others |= {name: error_by_others(read_row(row, grid.n_dim).covariance) for name, (_, row) in rows.items()}
         pixels |= _pixels(grid, target, names)
-    return [Asked(*one, _job(workshop, *one, pixels), by_others.get(str(one[2].ferre_name))) for one in lot]
+    return [Asked(*one, _job(workshop, *one, pixels)) for one in lot]
 
 
 def _pixels(grid: Grid, folder: Path, names: Sequence[str]) -> dict[str, tuple[Array, Array]]:
@@ -167,7 +161,7 @@ def _row(one: Asked, species: str, fit: Fitted, folder: Path) -> FerreChemicalAb
 def _result(workshop: Workshop, one: Asked, fits: Mapping[str, Fitted], folder: Path) -> ASPCAP:
     raw = parameters_of(one.parameters)
     found = {
-        column: _abundance(species, workshop.configuration.species[species], fit, one.by_others, raw)
+        column: _abundance(species, workshop.configuration.species[species], fit, raw)
         for species, fit in fits.items()
         if (column := column_of(species)) is not None
     }
@@ -177,12 +171,9 @@ def _result(workshop: Workshop, one: Asked, fits: Mapping[str, Fitted], folder: 
     return ASPCAP.from_spectrum(one.spectrum, ferre_time_abundances=sum(seconds) if seconds else None, **columns)
 
 
-def _abundance(
-    species: str, entry: SpeciesEntry, fit: Fitted, by_others: Array | None, raw: Mapping[str, float]
-) -> dict[str, Any]:
-    near, metals = fit.edges, (raw["m_h_atm"], raw["e_m_h_atm"])
-    off_by = np.nan if by_others is None else float(by_others[fit.job.known.grid.axis(entry.fit)])
-    value, error = abundance(species, entry.fit, (fit.value(entry.fit), fit.error(entry.fit)), off_by, metals)
+def _abundance(species: str, entry: SpeciesEntry, fit: Fitted, raw: Mapping[str, float]) -> dict[str, Any]:
+    near, e_known = fit.edges, raw[f"e_{DIMENSIONS[entry.fit].parameter}"]
+    value, error = abundance(species, entry.fit, (fit.value(entry.fit), fit.error(entry.fit)), e_known, raw["m_h_atm"])
     failed = not fit.is_good or entry.fit in near.failed
     return {
         "value": np.nan if failed else value,

@@ -78,6 +78,7 @@ class PixelRules(_Part):
     sky_bits: int = 4096
     sky_factor: float = 100.0
     bright_sigmas: float = 3.0
+    """How far above the continuum, in standard deviations of the chip's fluxes, a pixel isn't trusted."""
     error_floor: float = 0.05
     error_floor_after_continuum: float = 0.005
     most_bad: float = Field(default=2000 / 7514, gt=0, le=1)

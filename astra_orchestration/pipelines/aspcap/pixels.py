@@ -26,6 +26,8 @@ SAME_PIXEL = 0.02
 """Pixels within this share of one are the same: a header has seven digits of the first wavelength."""
 
 CLIPPINGS = 3
+CONTINUUM = 95.0
+"""Percentile of a chip's fluxes that stands for its continuum."""
 
 
 class Pixels(NamedTuple):
@@ -75,16 +77,16 @@ def pixels_for(grid: Grid, flux: ArrayLike, ivar: ArrayLike, pixel_flags: ArrayL
 
 
 def _too_bright(flux: Array, error: Array, good: NDArray[np.bool_], sigmas: float) -> NDArray[np.bool_]:
-    """Tell which pixels are far above the others, clipping again without those that were found.
+    """Tell which pixels are far above the continuum, clipping again without those that were found.
 
-    The pixel's own error is added to their scatter. Without it, the brightest noise of the continuum would be cut off
-    where lines are weak, and nothing below it: metallicities come out 0.3 of their errors too low then.
+    The survey compares with the median. Where lines are crowded that is far below the continuum, whose brighter pixels
+    would be cut off and not the fainter ones: metallicities then come out 0.3 of their errors too low.
     """
     kept = good.copy()
     for _ in range(CLIPPINGS):
         if kept.sum() < 2:
             break
-        kept &= flux <= np.median(flux[kept]) + sigmas * np.hypot(np.std(flux[kept]), error)
+        kept &= flux <= np.percentile(flux[kept], CONTINUUM) + sigmas * np.hypot(np.std(flux[kept]), error)
     return good & ~kept
 
 

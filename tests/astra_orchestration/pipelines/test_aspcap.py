@@ -112,12 +112,13 @@ def test_truth_comes_back_from_end_to_end(database: peewee.Database, survey: Sur
         found = pulls(survey, spectra, name, names.get(name, name))
         assert abs(np.mean(found)) < 0.4, name
         assert 0.7 < np.std(found) < 1.3, name  # of 60 stars: sigmas of 1 come out as 0.82 to 1.18
-    assert {row.spectrum_pk for row in FerreStellarParameters.select()} == {s.spectrum_pk for s in spectra}
-    chain = FerreChemicalAbundances.select(FerreChemicalAbundances, FerreStellarParameters, FerreCoarse)
-    chain = chain.join(FerreStellarParameters).join(FerreCoarse)
-    assert len(chain) == 60 * N_SPECIES
-    for row in chain:
-        assert row.spectrum_pk == row.upstream.spectrum_pk == row.upstream.upstream.spectrum_pk
+    coarse = {row.task_pk: row.spectrum_pk for row in FerreCoarse.select()}
+    parameters = {row.task_pk: row for row in FerreStellarParameters.select()}
+    assert set(coarse.values()) == {row.spectrum_pk for row in parameters.values()} == {s.spectrum_pk for s in spectra}
+    assert all(coarse[row.__data__["upstream_pk"]] == row.spectrum_pk for row in parameters.values())
+    abundances = list(FerreChemicalAbundances.select())
+    assert len(abundances) == 60 * N_SPECIES
+    assert all(parameters[row.__data__["upstream_pk"]].spectrum_pk == row.spectrum_pk for row in abundances)
     # The best model, and what it is multiplied by, are those of the spectrum.
     scatter = [_residuals(spectrum) for spectrum in spectra[:10]]
     assert 0.8 < np.median(scatter) < 1.2 and max(scatter) < 1.6
