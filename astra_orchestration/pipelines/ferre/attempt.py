@@ -63,7 +63,7 @@ class FerreAttempt:
         self._loaded_at: float | None = None
         self._control_file = 0
         self._begun: set[int] = set()
-        self._n_bytes = 0
+        self._n_arrived: dict[int, int] = {}
 
     def folder_of(self, number: int) -> Path:
         """Give the folder of this attempt's files of one part."""
@@ -87,7 +87,6 @@ class FerreAttempt:
     def look(self) -> Progress:
         """Say how far it is, while it runs."""
         for line in self._log.lines():
-            self._n_bytes += len(line)
             if begun := _NEXT.search(line):
                 self._begun.add(int(begun[1]))
             elif control_file := _CONTROL_FILE.fullmatch(line):
@@ -101,21 +100,22 @@ class FerreAttempt:
             # What has arrived already took its time before this look, and after the last one.
             self._loaded_at = self._looked_at if self._arrived else now
         self._looked_at = now
-        return Progress(has_loaded, len(self._arrived), self._n_bytes)
+        n_bytes = self._log.n_bytes + sum(tail.n_bytes for tail in self._tails.values())
+        return Progress(has_loaded, len(self._arrived), n_bytes)
 
     def _look_at(self, number: int, now: float) -> None:
-        part, lines = self.parts[number], self._tails[number].lines()
-        self._n_bytes += sum(map(len, lines))
+        part, tail = self.parts[number], self._tails[number]
         if isinstance(part, FitPart):
+            lines = tail.lines()
             wanted = {name.encode(): name for name in self.names[number]} if lines else {}
             rows = [split_row(line, part.grid.n_dim, wanted) for line in lines]
-            for row in rows:
-                if row is not None:
-                    self._arrived.setdefault((number, wanted[row[0]]), now)
+            arrived = [wanted[row[0]] for row in rows if row is not None]
         else:
-            n_arrived = sum(key[0] == number for key in self._arrived)
-            for name in self.names[number][n_arrived : n_arrived + len(lines)]:
-                self._arrived[number, name] = now
+            n_arrived = self._n_arrived.get(number, 0)
+            arrived = self.names[number][n_arrived : n_arrived + tail.count()]
+            self._n_arrived[number] = n_arrived + len(arrived)
+        for name in arrived:
+            self._arrived.setdefault((number, name), now)
 
     def in_hand(self) -> Sequence[Item]:
         """Say which spectra it was working on, as far as its log says so."""

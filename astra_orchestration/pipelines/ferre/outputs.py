@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from astra_models.pixels.namelists import fortran_number
 
+_CHUNK = 1 << 20
+
 FAILED = -999.0
 """FERRE writes -999.999 for what it couldn't fit, which is -1.0000E+03 with exponents."""
 
@@ -79,6 +81,26 @@ class Tail:
         self._offset += len(new)
         *lines, self._rest = (self._rest + new).split(b"\n")
         return lines
+
+    def count(self) -> int:
+        """Give how many lines were finished since the last call, without keeping them."""
+        n_lines = 0
+        try:
+            with self.path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    self._offset = 0
+                file.seek(self._offset)
+                while new := file.read(_CHUNK):
+                    self._offset += len(new)
+                    n_lines += new.count(b"\n")
+        except FileNotFoundError:
+            return 0
+        return n_lines
+
+    @property
+    def n_bytes(self) -> int:
+        """How far the file was read."""
+        return self._offset
 
 
 def read_lines(path: Path) -> list[bytes]:
