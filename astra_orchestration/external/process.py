@@ -24,7 +24,7 @@ from astra_orchestration.external.slots import Slots
 _WITH_ITS_PARENT = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 & exec "$@" 3<&-'
 """The program's arguments are not part of it: they follow as "$@", which no shell looks into."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
+_FIRST_PAUSE, _PAUSE_AFTER_NEWS, _LONGEST_PAUSE = 0.005, 0.04, 0.2
 _END_OF_LOG = 4096
 _DYING = 30.0
 """So many seconds a killed process may take to end."""
@@ -239,8 +239,8 @@ class _Watch:
                 return self._ending(why)
             if stopped():
                 raise InterruptedRunError(f"{self.command.arguments[0]} was ended: the run was asked to end")
-            pause = _FIRST_PAUSE if news else min(pause * 1.5, _LONGEST_PAUSE)
             time.sleep(pause)
+            pause = min(pause, _PAUSE_AFTER_NEWS) if news else min(pause * 1.5, _LONGEST_PAUSE)
 
     def _take(self, new: Progress) -> bool:
         now = time.monotonic()

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,9 @@ from astra_orchestration.external.errors import ProgramError
 from astra_orchestration.external.process import Command, Ending, Limits, Progress, run_process
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_OF_LOADS = 10
+"""So many times as long as before may it take to load: disks are busy at times."""
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -139,6 +142,7 @@ class _Share(Generic[Item]):
         self.outcomes: dict[Item, Outcome] = {}
         self.fruitless = 0
         self.not_loaded = 0
+        self.usual_load: float | None = None
         self.program = ""
         self.log = Path()
 
@@ -148,7 +152,7 @@ class _Share(Generic[Item]):
             ending, suspects = self._try(self.rest)
             if not self.rest:
                 break
-            if self.fruitless and not ending.has_loaded:
+            if self.fruitless and not self._had_begun(ending):
                 self._expect_better(ending)
             else:
                 for item in suspects:
@@ -165,7 +169,7 @@ class _Share(Generic[Item]):
         self.program, self.log = attempt.command.arguments[0], attempt.command.log
         try:
             ending = run_process(
-                attempt.command, attempt.look, self.worker.limits, n_slots=self.worker.n_slots, stopped=self.stopped
+                attempt.command, attempt.look, self._limits(), n_slots=self.worker.n_slots, stopped=self.stopped
             )
         except BaseException:
             # An interrupted run keeps what is finished, too.
@@ -176,6 +180,9 @@ class _Share(Generic[Item]):
         for item, seconds in finished.items():
             self.outcomes[item] = Outcome("finished", seconds, ending.load_seconds, "")
         self.rest = [item for item in self.rest if item not in self.outcomes]
+        if ending.has_loaded:
+            self.usual_load = max(self.usual_load or 0.0, ending.load_seconds)
+            self.not_loaded = 0
         self.fruitless = 0 if finished else self.fruitless + 1
         left = [item for item in items if item not in self.outcomes]
         if left:
@@ -190,16 +197,30 @@ class _Share(Generic[Item]):
             )
         return ending, [item for item in in_hand if item in left] or left[:1]
 
+    def _limits(self) -> Limits:
+        """Give the limits; a program that prints nothing until its first item is known by how it began before."""
+        limits = self.worker.limits
+        if self.usual_load is None:
+            return limits
+        return replace(limits, loading=min(limits.loading, _PATIENCE_OF_LOADS * self.usual_load + limits.item))
+
     def _try_alone(self, item: Item) -> None:
         ending, left = self._try([item])
         if left:
             self._settle(item, ending)
 
     def _settle(self, item: Item, ending: Ending) -> None:
-        state = ("timed_out" if ending.why else "died") if ending.has_loaded else "not_run"
+        state = "timed_out" if ending.why else "died"
+        if not self._had_begun(ending):
+            state = "not_run"
         seconds = self.worker.limits.item if ending.why == "item" else 0.0
         self.outcomes[item] = Outcome(state, seconds, ending.load_seconds, ending.last_lines)
         self.rest.remove(item)
+
+    def _had_begun(self, ending: Ending) -> bool:
+        """Whether the end had to do with an item: also if the program says nothing before it has finished one."""
+        is_known_to_begin = self.usual_load is not None
+        return ending.has_loaded or (is_known_to_begin and (ending.why != "" or ending.status < 0))
 
     def _expect_better(self, ending: Ending) -> None:
         """Allow one process that ends before it begins: not two, and none if no other did better."""

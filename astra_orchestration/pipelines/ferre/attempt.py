@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astra_orchestration.external.process import Command, Progress
 from astra_orchestration.pipelines.ferre.control import MOST_CONTROL_FILES
+from astra_orchestration.pipelines.ferre.fluxes import Written
 from astra_orchestration.pipelines.ferre.folders import FitPart, Part
 from astra_orchestration.pipelines.ferre.outputs import Tail, split_row
 
@@ -64,6 +65,7 @@ class FerreAttempt:
         self._control_file = 0
         self._begun: set[int] = set()
         self._n_arrived: dict[int, int] = {}
+        self._wanted = {number: {name.encode(): name for name in names} for number, names in self.names.items()}
 
     def folder_of(self, number: int) -> Path:
         """Give the folder of this attempt's files of one part."""
@@ -73,8 +75,9 @@ class FerreAttempt:
         return self.folder_of(number) / self.parts[number].tell_tale
 
     def _write(self) -> None:
+        written: Written = {}
         for number, part in self.parts.items():
-            part.begin(self.folder_of(number), [part.places[name] for name in self.names[number]])
+            part.begin(self.folder_of(number), [part.places[name] for name in self.names[number]], written)
         work = self.folder_of(self.numbers[0])
         grid = self.parts[self.numbers[0]].grid
         (work / "grid.hdr").symlink_to(grid.path.absolute())
@@ -107,7 +110,7 @@ class FerreAttempt:
         part, tail = self.parts[number], self._tails[number]
         if isinstance(part, FitPart):
             lines = tail.lines()
-            wanted = {name.encode(): name for name in self.names[number]} if lines else {}
+            wanted = self._wanted[number]
             rows = [split_row(line, part.grid.n_dim, wanted) for line in lines]
             arrived = [wanted[row[0]] for row in rows if row is not None]
         else:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra_orchestration.external.errors import ProgramError
-from astra_orchestration.external.process import Command, Limits, Progress, find_program, last_lines, run_process
+from astra_orchestration.external.process import Command, Limits, Progress, find_program, run_process
 from astra_orchestration.external.slots import Slots, lock_file
 from astra_orchestration.external.work import Outcome, Worker
 from astra_orchestration.pipelines.ferre.attempt import FerreAttempt, Item
@@ -30,9 +30,11 @@ from astra_orchestration.pipelines.ferre.folders import MODEL, PARAMETERS, FitPa
 from astra_orchestration.pipelines.ferre.grid import Grid
 from astra_orchestration.pipelines.ferre.inputs import SpectraError, check_names
 from astra_orchestration.pipelines.ferre.outputs import read_fluxes, read_row
-from astra_orchestration.pipelines.ferre.version import Version, version_in
+from astra_orchestration.pipelines.ferre.version import UNKNOWN, Version, version_in
 
 _token = itertools.count(1)
+_CANNOT_RUN = (126, 127)
+"""Exit statuses of what can't be executed, or lacks a library."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +111,25 @@ class Program:
 
     @cached_property
     def version(self) -> Version:
-        """Which version it is: it is started, and says so.
+        """Which version it is: it is started, and says so; `UNKNOWN` if it doesn't.
 
         Raises
         ------
         ProgramError
-            If it says nothing of the kind.
+            If it can't be run, such as for a library that isn't there.
         """
         with tempfile.TemporaryDirectory(prefix="ferre-") as folder:
             log = Path(folder) / "log"
             (Path(folder) / "version.nml").write_text(" &LISTA\n NO_FIT = 1\n /\n", encoding="ascii")
             command = Command((str(self.executable), "version.nml"), Path(folder), log)
-            run_process(command, partial(_size_of, log), Limits(loading=60.0))
+            ending = run_process(command, partial(_size_of, log), Limits(loading=30.0))
             version = version_in(log.read_bytes())
-            if version is None:
-                raise ProgramError(
-                    f"{self.executable} isn't FERRE: it doesn't say which version it is, only: "
-                    f"{last_lines(log) or 'nothing'}; configure another program"
-                )
-        return version
+        if version is None and (ending.why or ending.status in _CANNOT_RUN):
+            raise ProgramError(
+                f"{self.executable} doesn't run as FERRE: it ended with status {ending.status} and printed "
+                f"{ending.last_lines or 'nothing'}; see what it lacks, or configure another program"
+            )
+        return version or UNKNOWN
 
     @property
     def limits(self) -> Limits:
@@ -298,6 +300,7 @@ def model_fluxes(
         (n, n_pixels) float64; NaN where a parameter is NaN, or FERRE gave no model.
     """
     check_names(names)
+    folder = Path(folder)
     values = np.asarray(parameters, dtype=np.float64).reshape(len(names), grid.n_dim)
     part = ModelPart(folder, grid, program.version, tuple(names), inside(grid, values), interpolation=interpolation)
     unknown = {(0, name) for name, row in zip(names, values, strict=True) if not np.isfinite(row).all()}
@@ -308,7 +311,7 @@ def model_fluxes(
 
 
 def _fit_part(program: Program, grid: Grid, request: Request, flux_folder: Path | None) -> FitPart:
-    spectra, settings, folder = request
+    spectra, settings, folder = request.spectra, request.settings, Path(request.folder)
     start = np.asarray(spectra.start, dtype=np.float64)
     flux, error = np.asarray(spectra.flux), np.asarray(spectra.error)
     if start.shape != (len(spectra.names), grid.n_dim) or flux.shape[1:] != (grid.n_pixels,):
@@ -317,7 +320,7 @@ def _fit_part(program: Program, grid: Grid, request: Request, flux_folder: Path 
             f"{start.shape} and fluxes of shape {flux.shape} don't fit to it and {len(spectra.names)} names"
         )
     names = tuple(spectra.names)
-    fluxes: FluxFiles = write_fluxes(flux_folder or folder, names, flux, error)
+    fluxes: FluxFiles = write_fluxes(Path(flux_folder or folder), names, flux, error)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(grid.path, folder / "grid.hdr")
     return FitPart(folder, grid, program.version, names, inside(grid, start), settings=settings, fluxes=fluxes)

@@ -20,6 +20,10 @@ _BLOCK = 32
 """So many spectra are turned into text at once: what bounds the memory."""
 
 
+Written = dict[tuple[Path, tuple[int, ...]], Path]
+"""Where the lines of some spectra were copied to, by their files and their numbers."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A spectrum's place in the files.
@@ -56,8 +60,24 @@ class FluxFiles:
     folder: Path
     entries: tuple[Entry, ...]
 
-    def copy_lines(self, numbers: Sequence[int], target: Path) -> None:
-        """Give FERRE the lines of some spectra: all by a link, fewer by a copy."""
+    def copy_lines(self, numbers: Sequence[int], target: Path, written: Written | None = None) -> None:
+        """Give FERRE the lines of some spectra: all by a link, fewer by a copy.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Numbers of the spectra, in the order of the lines.
+        target : Path
+            The folder that gets the two files.
+        written : dict, optional
+            Copies that there are already, and that will do; this one is added.
+        """
+        copies = written if written is not None else {}
+        copied = copies.setdefault((self.folder, tuple(numbers)), target)
+        if copied != target:
+            for kind in (FLUX, ERROR):
+                _link(copied / kind, target / kind)
+            return
         everything = list(numbers) == list(range(len(self.entries)))
         for kind, places in ((FLUX, [e.flux for e in self.entries]), (ERROR, [e.error for e in self.entries])):
             source = self.folder / kind

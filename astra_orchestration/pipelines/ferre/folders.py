@@ -7,6 +7,7 @@ finished rows are taken over first.
 
 import hashlib
 import shutil
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra_orchestration.pipelines.ferre.control import Settings, fit_control, model_control
-from astra_orchestration.pipelines.ferre.fluxes import ERROR, FLUX, FluxFiles, replace_text
+from astra_orchestration.pipelines.ferre.fluxes import ERROR, FLUX, FluxFiles, Written, replace_text
 from astra_orchestration.pipelines.ferre.grid import Grid
 from astra_orchestration.pipelines.ferre.inputs import format_parameters, write_lines
 from astra_orchestration.pipelines.ferre.matching import Input, Layout, match_lines
@@ -35,6 +36,7 @@ from astra_orchestration.pipelines.ferre.version import Version
 PARAMETERS_IN, PARAMETERS = "parameter.input", "parameter.output"
 RECTIFIED_MODEL, RECTIFIED, MODEL = "rectified_model_flux.output", "rectified_flux.output", "model_flux.output"
 TIMES = "times.output"
+_collecting = threading.Lock()
 INSIDE = 1e-3
 """Parameters stay this part of a step inside the grid's box."""
 
@@ -87,7 +89,7 @@ class Part(ABC):
         """Write the control file; `prefix` is the folder of an attempt's files."""
 
     @abstractmethod
-    def prepare(self, attempt: Path, numbers: Sequence[int]) -> None:
+    def prepare(self, attempt: Path, numbers: Sequence[int], written: Written) -> None:
         """Write what FERRE reads of some of the spectra, but for their parameters."""
 
     @abstractmethod
@@ -117,10 +119,10 @@ class Part(ABC):
         """Where the files of running processes are."""
         return self.folder / "attempts"
 
-    def begin(self, attempt: Path, numbers: Sequence[int]) -> None:
+    def begin(self, attempt: Path, numbers: Sequence[int], written: Written) -> None:
         """Write the inputs of an attempt at some of the spectra."""
         attempt.mkdir(parents=True)
-        self.prepare(attempt, numbers)
+        self.prepare(attempt, numbers, written)
         lines = format_parameters([self.names[i] for i in numbers], self.values[list(numbers)])
         write_lines(attempt / PARAMETERS_IN, lines)
 
@@ -142,7 +144,8 @@ class Part(ABC):
 
     def collect_and_remove(self, attempt: Path) -> set[str]:
         """Add what an attempt finished to the folder's outputs, and remove its files."""
-        names = self.collect(attempt)
+        with _collecting:  # processes side by side add to the same files
+            names = self.collect(attempt)
         shutil.rmtree(attempt)
         return names
 
@@ -153,7 +156,8 @@ class Part(ABC):
 
     def add_times(self, times: Mapping[str, tuple[float, float]]) -> None:
         """Keep how long spectra took, and how long the grid was loaded for them, in seconds."""
-        self.append(TIMES, [f"{name} {own:.3f} {load:.3f}\n".encode() for name, (own, load) in times.items()])
+        with _collecting:
+            self.append(TIMES, [f"{name} {own:.3f} {load:.3f}\n".encode() for name, (own, load) in times.items()])
 
     def times(self) -> dict[str, tuple[float, float]]:
         """Read how long spectra took, and how long the grid was loaded for them, in seconds."""
@@ -198,9 +202,9 @@ class FitPart(Part):
         }
         return fit_control(self.grid, self.settings, self.version, files)
 
-    def prepare(self, attempt: Path, numbers: Sequence[int]) -> None:
+    def prepare(self, attempt: Path, numbers: Sequence[int], written: Written) -> None:
         """Write what FERRE reads of some of the spectra, but for their parameters."""
-        self.fluxes.copy_lines(numbers, attempt)
+        self.fluxes.copy_lines(numbers, attempt, written)
         if self.settings.mask is not None:
             (attempt / "mask").symlink_to(self.settings.mask.absolute())
 
@@ -273,7 +277,7 @@ class ModelPart(Part):
         files = {"SYNTHFILE(1)": "grid.hdr", "PFILE": f"{prefix}/{PARAMETERS_IN}", "OFFILE": f"{prefix}/{MODEL}"}
         return model_control(self.grid, self.interpolation, files)
 
-    def prepare(self, attempt: Path, numbers: Sequence[int]) -> None:
+    def prepare(self, attempt: Path, numbers: Sequence[int], written: Written) -> None:
         """Write what FERRE reads of some of the spectra, but for their parameters: nothing."""
 
     @cached_property

@@ -26,7 +26,7 @@ LONGEST_NAME = 100
 _SMALLEST = 1e-35
 _LARGEST = 1e35
 _LOWEST_POWER, _HIGHEST_POWER = -36, 36
-_NAME = re.compile(r"[!-~]+")
+_NAME = re.compile(r"[\w.:+@#=()-]+", re.ASCII)
 
 
 class SpectraError(AstraError, ValueError):
@@ -39,13 +39,14 @@ def check_names(names: Sequence[str]) -> None:
     Raises
     ------
     SpectraError
-        If a name has blanks, isn't ASCII, is longer than 100 characters, or is there twice.
+        If a name has blanks or what Fortran reads as the end of a word, isn't ASCII, is longer than 100 characters, or
+        is there twice.
     """
     unfit = [name for name in names if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME]
     if unfit:
         raise SpectraError(
             f"{len(unfit)} names can't be given to FERRE, such as {unfit[0][:120]!r}: they need 1 to {LONGEST_NAME} "
-            f"ASCII characters without blanks"
+            f"ASCII characters without blanks, commas, slashes and quotes"
         )
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -206,7 +206,8 @@ def _fits(spectrum: Input, rectified: NDArray[np.float64] | None, layout: Layout
     n_terms = 0 if layout.order is None else layout.order + 1
     for chip in layout.chips:
         flux, rect, error = spectrum.flux[chip], rectified[chip], spectrum.error[chip]
-        good = np.flatnonzero((error < 1e9) & (flux > 1e-3 * np.abs(flux).max()))
+        has_weight = error < 1e9
+        good = np.flatnonzero(has_weight & (flux > 1e-3 * np.abs(flux[has_weight]).max(initial=0)))
         if len(good) < n_terms + 3:
             continue
         if not np.isfinite(rect[good]).all() or (rect[good] == 0).all():

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from astra_models.pixels.namelists import fortran_number
 
 _CHUNK = 1 << 20
+_MOST = 1 << 24
+"""So much is read at once of what a program prints: it may print junk without end."""
 
 FAILED = -999.0
 """FERRE writes -999.999 for what it couldn't fit, which is -1.0000E+03 with exponents."""
@@ -75,11 +77,12 @@ class Tail:
                 if file.seek(0, 2) < self._offset:
                     self._offset, self._rest = 0, b""
                 file.seek(self._offset)
-                new = file.read()
+                new = file.read(_MOST)
         except FileNotFoundError:
             return []
         self._offset += len(new)
-        *lines, self._rest = (self._rest + new).split(b"\n")
+        *lines, rest = (self._rest + new).split(b"\n")
+        self._rest = rest[-_MOST:]
         return lines
 
     def count(self) -> int:
@@ -105,7 +108,7 @@ class Tail:
 
 def read_lines(path: Path) -> list[bytes]:
     """Read the whole lines of a file, without their ends; none if it isn't there."""
-    return Tail(path).lines()
+    return list(whole_lines(path))
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:

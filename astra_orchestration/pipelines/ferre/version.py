@@ -14,12 +14,21 @@ class Version(NamedTuple):
     patch: int
 
     def __str__(self) -> str:
+        if self == UNKNOWN:
+            return "unknown"
         return f"{self.major}.{self.minor}.{self.patch}"
 
     @property
     def wants_all_tied(self) -> bool:
-        """Whether each dimension has to be free or tied: version 5 ends without a fit otherwise, with status 0."""
-        return self.major >= 5
+        """Whether each dimension has to be free or tied: version 5 ends without a fit otherwise, with status 0.
+
+        Version 4 doesn't want it, and takes it: so it is done for an unknown version, too.
+        """
+        return self.major >= 5 or self == UNKNOWN
+
+
+UNKNOWN = Version(0, 0, 0)
+"""A build that doesn't print its version."""
 
 
 def version_in(printed: bytes) -> Version | None:

@@ -153,6 +153,22 @@ def test_a_program_that_never_begins_is_tried_twice(begin, tmp_path):
     assert n_calls(tmp_path) == 2
 
 
+def test_a_program_that_is_silent_until_its_first_item(begin):
+    class Silent(Lines):
+        def look(self) -> Progress:
+            n_finished = len(self.read("out"))
+            return Progress(n_finished > 0, n_finished, n_finished)
+
+        def in_hand(self) -> Sequence[str]:
+            return []
+
+    program = Path(begin(["x"]).command.arguments[0])
+    worker = Worker(lambda items: Silent(program.parent, program, items), QUICK)
+    found = states(worker, ["a", "hang1", "die1", "die2", "hang2", "b", "c"])
+    expected = {"a": "finished", "hang1": "timed_out", "die1": "died", "die2": "died", "hang2": "timed_out"}
+    assert found == {**expected, "b": "finished", "c": "finished"}
+
+
 def test_silence_has_a_limit_of_its_own(begin):
     found = states(Worker(begin, Limits(item=60.0, silence=0.4)), ["a", "hang", "b"])
     assert found == {"a": "finished", "hang": "timed_out", "b": "finished"}

@@ -388,10 +388,43 @@ def test_what_is_no_ferre_is_said_so(survey, tmp_path):
     grid, _, spectra, _ = survey
     (tmp_path / "ferre.x").write_text("#!/bin/sh\necho 'cannot open shared object file: libgfortran.so.5'\nexit 127\n")
     (tmp_path / "ferre.x").chmod(0o755)
-    with pytest.raises(ProgramError, match=r"isn't FERRE: .*only: cannot open shared object file: libgfortran.so.5"):
+    lacks = r"ferre.x doesn't run as FERRE: it ended with status 127 and printed cannot open shared.*libgfortran.so.5"
+    with pytest.raises(ProgramError, match=lacks):
         fit(Program(tmp_path / "ferre.x"), grid, spectra, ALL_FREE, tmp_path / "fit")
     with pytest.raises(ProgramError, match=r"there is no program .*none.x; configure where it is"):
         fit(Program(tmp_path / "none.x"), grid, spectra, ALL_FREE, tmp_path / "fit")
+
+
+def test_a_build_that_prints_no_version_gets_a_control_file_that_both_take(survey, tmp_path):
+    grid, _, spectra, _ = survey
+    fake = install_fake(tmp_path / "inner")
+    (tmp_path / "ferre.x").write_text(f"#!/bin/sh\n'{fake}' \"$@\" > /dev/null 2>&1\n")
+    (tmp_path / "ferre.x").chmod(0o755)
+    program = Program(tmp_path / "ferre.x")
+    assert str(program.version) == "unknown"
+    found = fit(program, grid, spectra, Settings(LABELS[:1]), tmp_path / "fit")
+    assert set(found.state) == {"good"}
+
+
+def test_a_program_that_says_nothing_is_watched_by_its_outputs(survey, tmp_path):
+    grid, _, spectra, expected = survey
+    fake = install_fake(tmp_path / "inner", hang="^3_", sleep=0.05)
+    (tmp_path / "ferre.x").write_text(f"#!/bin/sh\nexec '{fake}' \"$@\" > /dev/null 2>&1\n")
+    (tmp_path / "ferre.x").chmod(0o755)
+    found = fit(Program(tmp_path / "ferre.x", seconds_per_spectrum=1.0), grid, spectra, ALL_FREE, tmp_path / "fit")
+    assert found.state.tolist() == ["timed_out" if i == 3 else "good" for i in range(N)]
+    np.testing.assert_array_equal(np.delete(found.values, 3, axis=0), np.delete(expected.values, 3, axis=0))
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e8])
+def test_fluxes_of_any_unit(survey, tmp_path, scale):
+    grid, _, spectra, expected = survey
+    flux, error = spectra.flux * scale, spectra.error * scale
+    flux[:, 5] = np.nan
+    other = replace(spectra, flux=flux, error=error)
+    found = fit(Program(install_fake(tmp_path)), grid, other, ALL_FREE, tmp_path / "fit")
+    assert np.abs((found.values - expected.values) / expected.errors).max() < 1
+    assert all(np.isfinite(lines).any(axis=1).all() for lines in fluxes(found.folder))
 
 
 def test_a_grid_that_is_never_read_is_given_up(survey, tmp_path):

@@ -95,7 +95,9 @@ def test_what_came_in_is_not_changed():
         (["é"], r"such as 'é'"),
         (["x" * 101], r"1 to 100"),
         (["a", "b", "a"], r"the name 'a' is there twice"),
-        (["a\n"], r"without blanks"),
+        (["a\n"], r"without blanks, commas, slashes and quotes"),
+        (["a/b"], r"such as 'a/b'"),
+        (["a,b"], r"such as 'a,b'"),
     ],
 )
 def test_names_that_ferre_would_mix_up(names, says):
@@ -155,6 +157,17 @@ def test_some_of_the_lines_can_be_had_in_any_order(tmp_path):
     files.copy_lines([39, 7, 0], tmp_path / "some")
     np.testing.assert_allclose(np.loadtxt(tmp_path / "some" / "flux.input"), flux[[39, 7, 0]], rtol=5.1e-5)
     np.testing.assert_allclose(np.loadtxt(tmp_path / "some" / "e_flux.input"), error[[39, 7, 0]], rtol=5.1e-5)
+
+
+def test_the_same_lines_are_copied_once(tmp_path):
+    names, flux, error = spectra()
+    files = write_fluxes(tmp_path, names, flux, error)
+    written = {}
+    for folder in ("one", "two", "other"):
+        (tmp_path / folder).mkdir()
+        files.copy_lines([1, 2] if folder == "other" else [0, 3], tmp_path / folder, written)
+    inodes = [(tmp_path / folder / "flux.input").stat().st_ino for folder in ("one", "two", "other")]
+    assert inodes[0] == inodes[1] != inodes[2]
 
 
 def test_a_run_that_reads_the_old_fluxes_goes_on_reading_them(tmp_path):

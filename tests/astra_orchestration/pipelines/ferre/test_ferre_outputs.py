@@ -174,6 +174,14 @@ def test_a_file_is_read_as_it_grows_in_whole_lines(tmp_path):
     assert tail.lines() == [b"new"]
 
 
+def test_junk_without_end_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("astra_orchestration.pipelines.ferre.outputs._MOST", 100)
+    (tmp_path / "log").write_bytes(b"x" * 950 + b"\nnext\n")
+    tail = Tail(tmp_path / "log")
+    found = [tail.lines() for _ in range(12)]
+    assert found[-2:] == [[], []] and found[9][1:] == [b"next"] and len(found[9][0]) <= 200
+
+
 def test_fluxes_are_found_by_name_and_missing_ones_are_nan(tmp_path):
     (tmp_path / "f").write_bytes(
         b"b " + fortran([3, 4]) + b"\nx 1 2\na " + fortran([1, 2]) + b"\nc 1\nd " + fortran([5, 6])
