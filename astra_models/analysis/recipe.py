@@ -131,7 +131,9 @@ class Recipe:
         if isinstance(value, Path) and name in self._parameters:
             content: dict[str, Json] = {"sha256": self.files[path_text(value)]}
             named: list[Json] = [self.files[path_text(path)] for path in self._parameters[name].named_by(value)]
-            return content | {"named": named} if named else content
+            if named:
+                content["named"] = named
+            return content
         return self._plain(name, value)
 
     def _plain(self, name: str, value: object) -> Json:

@@ -106,7 +106,8 @@ def sample(
             f"labels of {summary.labeled} are in {summary.labels}"
         )
     if aspcap:
-        say(f"{len(summary.grids)} grids for FERRE are in {os.path.join(summary.folder, 'aspcap')}")
+        configuration = os.path.join(summary.folder, "aspcap", "aspcap.yml")
+        say(f"{len(summary.grids)} grids for FERRE are there, and {configuration}: export ASTRA_ASPCAP={configuration}")
 
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")

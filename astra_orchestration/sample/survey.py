@@ -176,9 +176,12 @@ def make_sample(
         _write_json(path / MANIFEST, manifest)
         summary = _summary(path, manifest, was_there=False, start=start)
     if aspcap:
+        from astra_orchestration.sample.apogee.configuration import CONFIGURATION, write_configuration
         from astra_orchestration.sample.apogee.grids import make_grids
 
         make_grids(path / ASPCAP_FOLDER)
+        if not (path / ASPCAP_FOLDER / CONFIGURATION).exists():  # it is there to be edited
+            write_configuration(path / ASPCAP_FOLDER)
     return summary
 
 
