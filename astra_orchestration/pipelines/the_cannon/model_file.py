@@ -1,0 +1,165 @@
+"""The file of a model: arrays in an npz, without objects, the same bytes for the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from astra_models.errors import UnrecognizedFileError
+from astra_models.fits import door
+
+from .model import CannonModel
+from .polynomial import CannonError, Polynomial
+from .training import Coefficients
+
+FORMAT = 1
+"""Of the file."""
+
+LARGEST = 2_000_000_000
+"""Bytes that the arrays of a file may take; 20 labels at 8,575 pixels take 16 million."""
+
+_SHAPES = {
+    "theta": ("n_pixels", "n_terms"),
+    "scatter": ("n_pixels",),
+    "wavelength": ("n_pixels",),
+    "powers": ("n_terms", "n_labels"),
+    "offsets": ("n_labels",),
+    "scales": ("n_labels",),
+    "factors": ("n_labels",),
+    "stars": ("n_stars", "n_labels"),
+    "starts": ("n_starts", "n_labels"),
+    "labels": ("n_labels",),
+    "units": ("n_labels",),
+    "continuum": (),
+    "provenance": (),
+    "format": (),
+}
+"""Arrays of the file. `stars` and `starts` are scaled labels."""
+
+
+def save_model(model: CannonModel, path: str | Path) -> str:
+    """Write a model, and give the SHA-256 of the file."""
+    content = model_bytes(model)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def model_bytes(model: CannonModel) -> bytes:
+    """Give the content of a model's file."""
+    values: dict[str, ArrayLike] = {
+        "theta": model.coefficients.theta,
+        "scatter": model.coefficients.scatter,
+        "wavelength": model.wavelength,
+        "powers": model.polynomial.powers,
+        "offsets": model.polynomial.offsets,
+        "scales": model.polynomial.scales,
+        "factors": model.factors,
+        "stars": np.asarray(model.stars, dtype=np.float64),
+        "starts": model.starts,
+        "labels": np.array(model.labels),
+        "units": np.array(model.units),
+        "continuum": model.continuum,
+        "provenance": json.dumps(dict(model.provenance), sort_keys=True),
+        "format": FORMAT,
+    }
+    made = io.BytesIO()
+    with ZipFile(made, "w", ZIP_DEFLATED) as archive:
+        for name, value in values.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+            # numpy.savez would write the time of day into the file.
+            info = ZipInfo(f"{name}.npy")
+            info.compress_type = ZIP_DEFLATED
+            archive.writestr(info, member.getvalue())
+    return made.getvalue()
+
+
+def load_model(path: str | Path) -> CannonModel:
+    """Read a model.
+
+    Parameters
+    ----------
+    path : str or Path
+        An npz file that `save_model` wrote. Nothing in it is unpickled.
+
+    Raises
+    ------
+    CannonError
+        If it can't be read, is of another format, or its arrays don't fit together.
+    """
+    path = Path(path).expanduser()
+    try:
+        with door.refusing(), door.open_file(str(path)) as file:
+            content = file.read()
+            values = _arrays(content)
+    except UnrecognizedFileError as error:
+        raise CannonError(
+            f"no model of The Cannon can be read from {str(path)!r}: {error}; `astra train the_cannon` writes one"
+        ) from error
+    _require_fitting(path, values)
+    polynomial = Polynomial(
+        tuple(map(str, values["labels"])), values["powers"].astype(np.int64), values["offsets"], values["scales"]
+    )
+    return CannonModel(
+        polynomial,
+        Coefficients(values["theta"], values["scatter"]),
+        values["wavelength"],
+        tuple(map(str, values["units"])),
+        values["factors"],
+        values["stars"],
+        values["starts"],
+        str(values["continuum"]),
+        _provenance(path, values["provenance"]),
+        name=path.name,
+        checksum=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    with ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST:
+            raise ValueError(f"its arrays take more than {LARGEST:,} bytes")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in _SHAPES if name in archive.files}
+
+
+def _require_fitting(path: Path, values: Mapping[str, NDArray[Any]]) -> None:
+    if missing := _SHAPES.keys() - values.keys():
+        raise CannonError(f"{str(path)!r} is no model of The Cannon: it has no {', '.join(sorted(missing))}")
+    if int(values["format"]) != FORMAT:
+        raise CannonError(
+            f"{str(path)!r} is a model of format {values['format']}; this version reads {FORMAT}: train it again"
+        )
+    sizes: dict[str, int] = {}
+    for name, axes in _SHAPES.items():
+        shape = values[name].shape
+        is_text = name in ("labels", "units", "continuum", "provenance")
+        wrong_kind = values[name].dtype.kind not in ("U" if is_text else "fiu")
+        fits = len(shape) == len(axes) and all(
+            sizes.setdefault(axis, n) == n for axis, n in zip(axes, shape, strict=True)
+        )
+        if wrong_kind or not fits:
+            raise CannonError(f"{str(path)!r}: its array {name} has shape {shape}, which doesn't fit the others")
+    finite = all(np.isfinite(values[name]).all() for name in ("theta", "offsets", "scales", "factors", "starts"))
+    if not finite or not (values["scales"] > 0).all() or values["powers"].min(initial=0) < 0:
+        raise CannonError(f"{str(path)!r} has values that no model of The Cannon has; train it again")
+
+
+def _provenance(path: Path, text: NDArray[Any]) -> dict[str, Any]:
+    try:
+        found = json.loads(str(text))
+    except ValueError as error:
+        raise CannonError(f"{str(path)!r}: its provenance can't be read: {error}") from error
+    return found if isinstance(found, dict) else {}

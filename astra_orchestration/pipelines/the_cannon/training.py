@@ -1,0 +1,201 @@
+"""The training step: what each pixel's flux does with the labels, of stars whose labels are known.
+
+Each pixel has a weighted linear fit of its own, with weights ``1 / (error^2 + scatter^2)``; the scatter is the spread
+that the errors don't account for, and maximises the likelihood (Ness et al. 2015, ApJ 808, 16, equations 4 to 6). All
+pixels of a block are fitted at once, and blocks are read one after the other, so that memory doesn't grow with their
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .polynomial import Array
+
+Mask = NDArray[np.bool_]
+
+BLOCK_BYTES = 16_000_000
+"""Of one array of a block of pixels; some eight of them are in memory."""
+
+MOST_ITERATIONS = 30
+"""Of the scatter; half of this is enough for nearly all pixels."""
+
+PRECISION = 1e-4
+"""Relative change of the scatter's square at which a pixel has converged."""
+
+RIDGE = 1e-10
+"""What is added to the scaled normal matrix: terms that stars don't tell apart share what they explain."""
+
+
+class Pixels(Protocol):
+    """Normalised spectra of stars, which are read in blocks of pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of stars, and of pixels."""
+        ...
+
+    def block(self, pixels: slice) -> tuple[Array, Array]:
+        """Give normalised flux and inverse variance of some pixels, both of shape (n_pixels, n_stars), float64."""
+        ...
+
+
+class InMemory:
+    """Normalised spectra as arrays, which may be `numpy.memmap`.
+
+    Parameters
+    ----------
+    flux : ndarray of float, shape (n_stars, n_pixels)
+        Normalised flux.
+    ivar : ndarray of float, shape (n_stars, n_pixels), optional
+        Its inverse variance, 0 where a pixel isn't to be used. If not given, all errors are zero beside the scatter.
+    """
+
+    def __init__(self, flux: NDArray[Any], ivar: NDArray[Any] | None = None):
+        self._flux, self._ivar = flux, ivar
+        self.shape = (len(flux), flux.shape[1])
+
+    def block(self, pixels: slice) -> tuple[Array, Array]:
+        """Give normalised flux and inverse variance of some pixels, both of shape (n_pixels, n_stars)."""
+        flux = np.array(self._flux[:, pixels].T, dtype=np.float64, order="C")
+        if self._ivar is None:
+            return flux, np.full(flux.shape, np.inf)
+        return flux, np.array(self._ivar[:, pixels].T, dtype=np.float64, order="C")
+
+
+class Coefficients(NamedTuple):
+    """What training finds.
+
+    Attributes
+    ----------
+    theta : ndarray of float64, shape (n_pixels, n_terms)
+        Coefficient of each term; 0 where it is censored.
+    scatter : ndarray of float64, shape (n_pixels,)
+        Spread of the stars that their errors don't explain; infinite at pixels that too few stars have.
+    """
+
+    theta: Array
+    scatter: Array
+
+
+def train(
+    terms: Array,
+    pixels: Pixels,
+    *,
+    allowed: Mask | None = None,
+    stars: NDArray[np.intp] | None = None,
+    start: Array | None = None,
+) -> Coefficients:
+    """Fit all pixels.
+
+    Parameters
+    ----------
+    terms : ndarray of float64, shape (n_stars, n_terms)
+        Terms of the stars' labels, from `Polynomial.terms`.
+    pixels : Pixels
+        Their spectra.
+    allowed : ndarray of bool, shape (n_pixels, n_terms), optional
+        Where a term may be used; by default everywhere. See `censored`.
+    stars : ndarray of int, optional
+        Which of the stars are used; by default all.
+    start : ndarray of float64, shape (n_pixels,), optional
+        Scatter to begin with: saves time where it is nearly known.
+    """
+    n_stars, n_pixels = pixels.shape
+    theta, scatter = np.zeros((n_pixels, terms.shape[1])), np.full(n_pixels, np.inf)
+    chosen = np.arange(n_stars) if stars is None else stars
+    for part in blocks(n_pixels, n_stars):
+        flux, ivar = pixels.block(part)
+        if stars is not None:
+            flux, ivar = flux[:, stars], ivar[:, stars]
+        where = None if allowed is None else allowed[part]
+        begin = None if start is None else start[part]
+        theta[part], scatter[part] = fit_block(terms[chosen], flux, ivar, where, begin)
+    return Coefficients(theta, scatter)
+
+
+def blocks(n_pixels: int, n_stars: int) -> Iterator[slice]:
+    """Give slices of pixels, of which an array of all stars has at most `BLOCK_BYTES`."""
+    size = max(1, BLOCK_BYTES // (8 * max(1, n_stars)))
+    for first in range(0, n_pixels, size):
+        yield slice(first, min(first + size, n_pixels))
+
+
+def fit_block(
+    terms: Array, flux: Array, ivar: Array, allowed: Mask | None = None, start: Array | None = None
+) -> Coefficients:
+    """Fit some pixels that are in memory.
+
+    Parameters
+    ----------
+    terms : ndarray of float64, shape (n_stars, n_terms)
+        Terms of the stars' labels.
+    flux, ivar : ndarray of float64, shape (n_pixels, n_stars)
+        Normalised flux and inverse variance; infinite if the error is zero.
+    allowed, start
+        See `train`.
+    """
+    n_terms = terms.shape[1]
+    good = (ivar > 0) & np.isfinite(flux)
+    n_good = good.sum(axis=1)
+    n_used = np.full(len(flux), n_terms) if allowed is None else allowed.sum(axis=1)
+    fitted = n_good > n_used
+    flux = np.where(good, flux, 0)
+    variance = _inverse(ivar, good)
+    enlarged = n_good / np.maximum(n_good - n_used, 1)  # the fit follows part of the noise
+    # Errors of zero need a scatter to begin with; its size matters to none of the weights then.
+    square = np.full(len(flux), 1e-4) if start is None else np.where(np.isfinite(start), start, 0.01) ** 2
+    square = np.where(fitted, np.maximum(square, 1e-12), 1)
+    no_error = variance.min(axis=1, where=good, initial=1) == 0
+    theta = np.zeros((len(flux), n_terms))
+    moving = fitted.copy()
+    for _ in range(MOST_ITERATIONS):
+        if not moving.any():
+            break
+        # Most pixels converge soon; indexing the others out pays when they are few.
+        some = np.flatnonzero(moving) if moving.mean() < 0.7 else slice(None)
+        weight = _inverse(variance[some] + square[some, None], good[some])
+        theta[some] = _solve(terms, flux[some], weight, None if allowed is None else allowed[some])
+        residual = flux[some] - theta[some] @ terms.T
+        new = _better_scatter(residual, variance[some], weight, enlarged[some])
+        new = np.maximum(new, np.where(no_error[some], 1e-20, 0))
+        still = np.abs(new - square[some]) > PRECISION * (new + 1e-10)
+        square[some] = new
+        moving[some] = still & fitted[some]
+    return Coefficients(np.where(fitted[:, None], theta, 0), np.where(fitted, np.sqrt(square), np.inf))
+
+
+def _inverse(values: Array, good: Mask) -> Array:
+    return np.divide(1, values, out=np.zeros_like(values), where=good)
+
+
+def _better_scatter(residual: Array, variance: Array, weight: Array, enlarged: Array) -> Array:
+    """Give the square of the scatter at which the likelihood's derivative is zero, if the weights were right."""
+    squared = weight * weight
+    excess = enlarged[:, None] * residual * residual - variance
+    found = np.einsum("ps,ps->p", squared, excess) / np.maximum(squared.sum(axis=1), 1e-300)
+    return np.maximum(found, 0)
+
+
+def _solve(terms: Array, flux: Array, weight: Array, allowed: Mask | None) -> Array:
+    """Solve the normal equations of each pixel; terms that aren't allowed get a coefficient of zero."""
+    n_terms = terms.shape[1]
+    matrix = np.empty((len(flux), n_terms, n_terms))
+    for i in range(n_terms):
+        matrix[:, i, i:] = weight @ (terms[:, i, None] * terms[:, i:])
+        matrix[:, i:, i] = matrix[:, i, i:]
+    right = (weight * flux) @ terms
+    if allowed is not None:
+        matrix *= allowed[:, :, None] & allowed[:, None, :]
+        right *= allowed
+    size = np.sqrt(np.einsum("pii->pi", matrix))
+    size[size == 0] = 1
+    matrix /= size[:, :, None] * size[:, None, :]
+    diagonal = np.einsum("pii->pi", matrix)
+    diagonal[diagonal == 0] = 1
+    diagonal += RIDGE
+    return np.linalg.solve(matrix, (right / size)[..., None])[..., 0] / size
