@@ -2,11 +2,13 @@
 
 The file's place follows from the row: below the root of Astra's products (``$MWM_ASTRA``), by version, pipeline and
 the last digits of ``spectrum_pk``. Pickles are read for their arrays alone: one that asks for anything else is refused.
+What we write ourselves is an npz file, in which nothing can be but arrays.
 """
 
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -14,7 +16,8 @@ from numpy.typing import ArrayLike
 
 from astra_models.boss import FLUX_UNIT
 from astra_models.configuration import expand_path
-from astra_models.errors import MissingPixelsError
+from astra_models.errors import MissingPixelsError, UnrecognizedFileError
+from astra_models.fits import door
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pixels.arrays import Array, PixelArray, PixelsMixin
 from astra_models.pixels.paths import ROOTS, product_root
@@ -97,6 +100,54 @@ class PickledArrayAccessor:
             raise MissingPixelsError(
                 f"{name}: {path!r} doesn't hold what {type(row).__name__} writes: {error}"
             ) from error
+
+
+class NpzArrayAccessor:
+    """Reads arrays from the npz file that `write_arrays` left; it holds them by their names."""
+
+    def load(self, row: IntermediateOutputMixin, name: str) -> None:
+        """Read all arrays of the row's file into its cache.
+
+        Raises
+        ------
+        MissingPixelsError
+            If there is no file, it is damaged, or it has no such array.
+        """
+        path = row.absolute_path
+        try:
+            with door.refusing(), door.open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+                found = {one: arrays[one] for one in arrays.files}
+        except UnrecognizedFileError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
+            raise MissingPixelsError(f"{name}: can't read arrays from {path!r}: {error}") from error
+        if name not in found:
+            raise MissingPixelsError(f"{name}: {path!r} doesn't hold it; it has {', '.join(found) or 'nothing'}")
+        row._pixels_read.update(found)
+
+
+def write_arrays(path: str | Path, **arrays: ArrayLike) -> None:
+    """Write arrays into an npz file, in folders that are made; it has its name only when it is whole.
+
+    Raises
+    ------
+    ValueError
+        If one holds objects.
+    OSError
+        If the file can't be written.
+    """
+    path, values = Path(path), {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in values.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{name}: an array of objects can't go into {str(path)!r}; give numbers or text")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, **values)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def model_flux_and_continuum(content: Iterable[ArrayLike]) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""ASPCAP: its flags, and model fluxes from the text files of FERRE. The Cannon's and The Payne's files beside them."""
+"""ASPCAP: its flags, and model fluxes from the text files of FERRE. The Payne's files beside them."""
 
 import pickle
 from pathlib import Path
@@ -14,7 +14,6 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import ConfigurationError, MissingPixelsError
 from astra_models.pixels import pixel_arrays
 from astra_models.pixels.ferre import CHIPS, on_all_pixels
-from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import ThePayne
 
 N_FITTED = 7514
@@ -198,23 +197,16 @@ def test_flags_of_an_abundance(spectrum: BossVisitSpectrum) -> None:
     assert not hasattr(ASPCAP, "flag_al_h_upper_limit_t1")
 
 
-# ---- The Cannon and The Payne
+# ---- The Payne
 
 
-@pytest.mark.parametrize(
-    ("model", "place"),
-    [
-        (TheCannon, "pipelines/TheCannon/43/21/54321-1234567.pkl"),
-        (ThePayne, "pipelines/ThePayne/intermediate/45/67/1234567.pkl"),
-    ],
-)
-def test_models_of_the_other_pipelines(model: Any, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_the_payne(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MWM_ASTRA", str(tmp_path))
-    file = tmp_path / "0.8.1" / place
+    file = tmp_path / "0.8.1" / "pipelines/ThePayne/intermediate/45/67/1234567.pkl"
     file.parent.mkdir(parents=True)
     continuum, rectified = np.full((1, N_PIXELS), 100.0), np.linspace(0, 1, N_PIXELS).reshape(1, -1)
     file.write_bytes(pickle.dumps((continuum, rectified)))
-    row = model(spectrum_pk=1_234_567, source_pk=54_321, v_astra=8_001)
+    row = ThePayne(spectrum_pk=1_234_567, source_pk=54_321, v_astra=8_001)
     np.testing.assert_array_equal(row.model_flux, 100 * np.linspace(0, 1, N_PIXELS))
     np.testing.assert_array_equal(row.continuum, continuum[0])
     assert row.wavelength[0] == pytest.approx(10**4.179)
