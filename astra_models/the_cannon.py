@@ -68,7 +68,7 @@ class TheCannon(WithFamilies, IntermediateOutputMixin):
         accessor_class=NpzArrayAccessor,
         accessor_kwargs={},
         unit="",
-        help_text="Correlation of the errors of the labels, (24, 24) in the order of ALL_LABELS; NaN without a value",
+        help_text="Correlation of the labels' errors, (24, 24) in the order of ALL_LABELS",
     )
 
     @property

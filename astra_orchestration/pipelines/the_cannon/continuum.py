@@ -78,9 +78,7 @@ def normalise(wavelength: ArrayLike, flux: NDArray[Any], ivar: NDArray[Any], ord
             basis = np.polynomial.chebyshev.chebvander(place, order)
             continuum[:, chip], good[:, chip] = _of_chip(basis, flux[:, chip], ivar[:, chip])
     with np.errstate(invalid="ignore"):
-        return Normalised(
-            np.where(good, flux / continuum, 0), np.where(good, ivar * continuum**2, 0), continuum
-        )
+        return Normalised(np.where(good, flux / continuum, 0), np.where(good, ivar * continuum**2, 0), continuum)
 
 
 def _of_chip(basis: Array, flux: Array, ivar: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     found : Labelled
         Labels, formal covariance, chi-squared and how the search went.
     errors : ndarray of float64, shape (n_spectra, n_labels)
-        Formal errors times the model's factors.
+        As cross-validation found them: formal errors times the model's factors, with its floors.
     outside : ndarray of bool, shape (n_spectra,)
         Whether the labels are outside the convex hull of the training set.
     """
@@ -54,8 +54,8 @@ class CannonModel:
         Vacuum wavelength in Angstrom.
     units : tuple of str
         Units of the labels.
-    factors : ndarray of float64, shape (n_labels,)
-        What formal errors are multiplied by.
+    factors, floors : ndarray of float64, shape (n_labels,)
+        What formal errors are multiplied by, and what is added in quadrature.
     stars : ndarray of float, shape (n_stars, n_labels)
         Scaled labels of the training set.
     starts : ndarray of float64, shape (n_starts, n_labels)
@@ -75,6 +75,7 @@ class CannonModel:
     wavelength: Array
     units: tuple[str, ...]
     factors: Array
+    floors: Array
     stars: Array
     starts: Array
     continuum: str
@@ -116,7 +117,7 @@ class CannonModel:
         ]
         found = joined(parts, len(self.labels))
         outside = ~self.hull.holds(self.polynomial.scaled(found.labels))
-        return Answer(found, found.errors * self.factors, outside)
+        return Answer(found, np.hypot(found.errors * self.factors, self.floors), outside)
 
     def model_flux(self, labels: Array) -> Array:
         """Give the model's normalised flux at labels of shape (n_spectra, n_labels): shape (n_spectra, n_pixels).

@@ -34,6 +34,7 @@ _SHAPES = {
     "offsets": ("n_labels",),
     "scales": ("n_labels",),
     "factors": ("n_labels",),
+    "floors": ("n_labels",),
     "stars": ("n_stars", "n_labels"),
     "starts": ("n_starts", "n_labels"),
     "labels": ("n_labels",),
@@ -66,6 +67,7 @@ def model_bytes(model: CannonModel) -> bytes:
         "offsets": model.polynomial.offsets,
         "scales": model.polynomial.scales,
         "factors": model.factors,
+        "floors": model.floors,
         "stars": np.asarray(model.stars, dtype=np.float64),
         "starts": model.starts,
         "labels": np.array(model.labels),
@@ -118,6 +120,7 @@ def load_model(path: str | Path) -> CannonModel:
         values["wavelength"],
         tuple(map(str, values["units"])),
         values["factors"],
+        values["floors"],
         values["stars"],
         values["starts"],
         str(values["continuum"]),
@@ -152,7 +155,9 @@ def _require_fitting(path: Path, values: Mapping[str, NDArray[Any]]) -> None:
         )
         if wrong_kind or not fits:
             raise CannonError(f"{str(path)!r}: its array {name} has shape {shape}, which doesn't fit the others")
-    finite = all(np.isfinite(values[name]).all() for name in ("theta", "offsets", "scales", "factors", "starts"))
+    finite = all(
+        np.isfinite(values[name]).all() for name in ("theta", "offsets", "scales", "factors", "floors", "starts")
+    )
     if not finite or not (values["scales"] > 0).all() or values["powers"].min(initial=0) < 0:
         raise CannonError(f"{str(path)!r} has values that no model of The Cannon has; train it again")
 

@@ -15,8 +15,11 @@ from .training import Coefficients, Mask, Pixels, blocks, train
 FOLDS = 10
 """Parts of the training set; each is labelled by a model of the others."""
 
-FACTORS = (0.2, 20.0)
-"""Smallest and largest factor of the errors that is believed."""
+SMALLEST_FACTOR, LARGEST_FACTOR = 0.2, 3.0
+"""Factors of the formal errors that are believed."""
+
+LEAST_STARS = 5
+"""Stars without which nothing can be said of errors."""
 
 
 class CrossValidation(NamedTuple):
@@ -30,8 +33,9 @@ class CrossValidation(NamedTuple):
         What they are said to have.
     bias, spread : ndarray of float64, shape (n_labels,)
         Median of the differences, and their robust standard deviation.
-    factors : ndarray of float64, shape (n_labels,)
-        What formal errors have to be multiplied by, for the differences to be of their size.
+    factors, floors : ndarray of float64, shape (n_labels,)
+        What formal errors have to be multiplied by, and what has to be added to them in quadrature, for the differences
+        to be of their size; see `error_model`.
     """
 
     found: Labelled
@@ -39,17 +43,18 @@ class CrossValidation(NamedTuple):
     bias: Array
     spread: Array
     factors: Array
+    floors: Array
 
 
 def cross_validate(
     polynomial: Polynomial,
     labels: Array,
-    label_errors: Array | None,
     pixels: Pixels,
     whole: Coefficients,
     starts: Array,
     *,
     allowed: Mask | None = None,
+    prior: Array | None = None,
     folds: int = FOLDS,
     seed: int = 0,
 ) -> CrossValidation:
@@ -61,15 +66,13 @@ def cross_validate(
         Terms of the model.
     labels : ndarray of float64, shape (n_stars, n_labels)
         Labels of the training set.
-    label_errors : ndarray of float64, shape (n_stars, n_labels), optional
-        Their errors, which the differences hold as well; NaN counts as zero.
     pixels : Pixels
         The spectra.
     whole : Coefficients
         Of the model of all stars: its scatter is where the others begin.
     starts : ndarray of float64, shape (n_starts, n_labels)
         See `find_labels`.
-    allowed
+    allowed, prior
         See `train`.
     folds : int
         Number of parts, at least two.
@@ -83,15 +86,14 @@ def cross_validate(
     parts, order = [], []
     for part in range(min(folds, n_stars)):
         held_out, others = np.flatnonzero(part_of == part), np.flatnonzero(part_of != part)
-        model = train(terms, pixels, allowed=allowed, stars=others, start=whole.scatter)
+        model = train(terms, pixels, allowed=allowed, stars=others, start=whole.scatter, prior=prior)
         parts.append(find_labels(polynomial, _sums(model, pixels, held_out), starts))
         order.append(held_out)
     found = joined(parts, len(polynomial.labels)).of(np.argsort(np.concatenate(order)))
     difference = found.labels - labels
-    errors = np.zeros_like(labels) if label_errors is None else np.nan_to_num(label_errors)
-    factors = [factor(*column) for column in zip(difference.T, found.errors.T, errors.T, strict=True)]
-    bias = np.nanmedian(difference, axis=0)
-    return CrossValidation(found, labels, bias, robust_sd(difference), np.array(factors))
+    pairs = [error_model(*column) for column in zip(difference.T, found.errors.T, strict=True)]
+    factors, floors = np.array(pairs).T
+    return CrossValidation(found, labels, np.nanmedian(difference, axis=0), robust_sd(difference), factors, floors)
 
 
 def robust_sd(values: Array) -> Array:
@@ -99,28 +101,34 @@ def robust_sd(values: Array) -> Array:
     return 1.4826 * np.nanmedian(np.abs(values - np.nanmedian(values, axis=0)), axis=0)
 
 
-def factor(difference: Array, formal: Array, of_labels: Array) -> float:
-    """Find what formal errors have to be multiplied by.
+def error_model(difference: Array, formal: Array) -> tuple[float, float]:
+    """Find what formal errors have to be multiplied by, and what has to be added to them in quadrature.
 
-    Differences divided by ``sqrt((factor * formal)^2 + of_labels^2)`` then have a robust standard deviation of one.
+    Differences divided by their errors then have a robust standard deviation of one. Up to `LARGEST_FACTOR` the factor
+    alone does it. Where that isn't enough, it isn't the noise by which labels are off, but the model: a floor, which is
+    the same for bright and faint stars, has the rest.
 
     Parameters
     ----------
     difference : ndarray of float64, shape (n_stars,)
         Labels found, less those that the stars are said to have.
-    formal, of_labels : ndarray of float64, shape (n_stars,)
-        Formal errors, and those of the training set's labels.
+    formal : ndarray of float64, shape (n_stars,)
+        Formal errors.
     """
     good = np.isfinite(difference) & np.isfinite(formal) & (formal > 0)
-    if good.sum() < 5:
-        return 1.0
-    difference, formal, of_labels = difference[good], formal[good], of_labels[good]
-    low, high = np.log(FACTORS)
-    for _ in range(40):
+    if good.sum() < LEAST_STARS:
+        return 1.0, 0.0
+    difference, formal = difference[good], formal[good]
+    factor = float(robust_sd(difference / formal))
+    if factor <= LARGEST_FACTOR:
+        return max(factor, SMALLEST_FACTOR), 0.0
+    low, high = 0.0, float(np.abs(difference).max())
+    for _ in range(60):
         middle = (low + high) / 2
-        width = robust_sd(difference / np.hypot(np.exp(middle) * formal, of_labels))
+        # A model errs a lot where it errs: four of five stars tell more of that than the median.
+        width = np.percentile(np.abs(difference) / np.hypot(LARGEST_FACTOR * formal, middle), 80) / 1.2816
         low, high = (middle, high) if width > 1 else (low, middle)
-    return float(np.exp((low + high) / 2))
+    return LARGEST_FACTOR, (low + high) / 2
 
 
 def _sums(model: Coefficients, pixels: Pixels, stars: NDArray[np.intp]) -> Sums:

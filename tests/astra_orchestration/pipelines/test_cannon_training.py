@@ -11,8 +11,8 @@ from astra_orchestration.pipelines.the_cannon.labelling import find_labels, sums
 from astra_orchestration.pipelines.the_cannon.model import CannonModel, starts_among
 from astra_orchestration.pipelines.the_cannon.model_file import load_model, save_model
 from astra_orchestration.pipelines.the_cannon.polynomial import CannonError, Polynomial, polynomial_for, powers_of
-from astra_orchestration.pipelines.the_cannon.training import Coefficients, InMemory, train
-from astra_orchestration.pipelines.the_cannon.validation import cross_validate, factor
+from astra_orchestration.pipelines.the_cannon.training import Coefficients, InMemory, find_prior, train
+from astra_orchestration.pipelines.the_cannon.validation import cross_validate, error_model
 
 NAMES = ("teff", "logg", "fe_h")
 UNITS = ("K", "dex", "dex")
@@ -44,7 +44,16 @@ class Stars:
         wavelength = np.linspace(15150, 16950, N_PIXELS)
         starts = starts_among(self.scaled)
         return CannonModel(
-            self.polynomial, found, wavelength, UNITS, np.array([1, 1.5, 2]), self.scaled, starts, "as given", {"a": 1}
+            self.polynomial,
+            found,
+            wavelength,
+            UNITS,
+            np.array([1, 1.5, 2]),
+            np.array([0, 0, 0.1]),
+            self.scaled,
+            starts,
+            "as given",
+            {"a": 1},
         )
 
 
@@ -133,7 +142,7 @@ def test_labels_that_were_put_in_come_back_with_the_errors_that_they_have(stars)
     assert answer.found.converged.all()
     assert pulls.std(axis=0) == pytest.approx(1, abs=0.05)
     assert np.median(answer.found.rchi2) == pytest.approx(1, abs=0.03)
-    assert answer.errors == pytest.approx(answer.found.errors * [1, 1.5, 2])
+    assert answer.errors == pytest.approx(np.hypot(answer.found.errors * [1, 1.5, 2], [0, 0, 0.1]))
     of_pairs = np.einsum(
         "si,sij,sj->s", pulls * answer.found.errors, np.linalg.inv(answer.found.covariance), pulls * answer.found.errors
     )
@@ -200,7 +209,7 @@ def test_cross_validation_finds_by_how_much_errors_are_too_small():
     pixels = InMemory(stars.flux + shared, 1 / (1 / stars.ivar + 0.01**2))
     whole = train(stars.polynomial.terms(stars.scaled), pixels)
 
-    found = cross_validate(stars.polynomial, stars.labels, None, pixels, whole, starts_among(stars.scaled))
+    found = cross_validate(stars.polynomial, stars.labels, pixels, whole, starts_among(stars.scaled))
 
     assert found.factors == pytest.approx(2, abs=0.4)
     pulls = (found.found.labels - stars.labels) / (found.found.errors * found.factors)
@@ -208,13 +217,29 @@ def test_cross_validation_finds_by_how_much_errors_are_too_small():
     assert not np.array_equal(found.found.labels, stars.labels)
 
 
-def test_errors_of_the_training_sets_labels_arent_held_against_the_model():
+def test_what_noise_doesnt_account_for_is_a_floor_of_the_errors():
     rng = np.random.default_rng(1)
-    formal, of_labels = np.full(5000, 1.0), np.full(5000, 2.0)
-    difference = rng.normal(size=5000) * np.hypot(1.5 * formal, of_labels)
+    formal, normal = rng.uniform(0.5, 2, 5000), rng.normal(size=5000)
 
-    assert factor(difference, formal, of_labels) == pytest.approx(1.5, abs=0.1)
-    assert factor(difference, formal, 0 * of_labels) == pytest.approx(2.5, abs=0.1)
+    assert error_model(1.6 * formal * normal, formal) == (pytest.approx(1.6, abs=0.05), 0)
+    assert error_model(np.hypot(3 * formal, 20) * normal, formal) == (3, pytest.approx(20, abs=0.8))
+    assert error_model(normal[:4], formal[:4]) == (1, 0)
+
+
+def test_a_prior_keeps_many_terms_from_following_few_stars():
+    """Forty stars and ten terms: without a prior, theirs is a worse model of others."""
+    stars, others = Stars(40, noise=0.02), Stars(500, noise=0.001, seed=9, scatter=0)
+    terms, pixels = stars.polynomial.terms(stars.scaled), InMemory(stars.flux, stars.ivar)
+    prior = find_prior(terms, pixels)
+
+    off = [
+        np.std(found.theta @ others.polynomial.terms(others.scaled).T - others.flux.T)
+        for found in (train(terms, pixels, prior=prior), train(terms, pixels))
+    ]
+
+    assert off[0] < 0.85 * off[1]
+    assert np.sqrt(prior[1:]) == pytest.approx([0.02] * 3 + [0.004] * 6, rel=0.35)
+    assert find_prior(np.ones((2000, 10)), InMemory(np.ones((2000, 3)))) is None
 
 
 def test_a_model_comes_back_from_its_file(stars, tmp_path):
@@ -296,7 +321,7 @@ def test_real_stars_cross_validated(oracle):
     scaled = polynomial.scaled(labels)
     whole = train(polynomial.terms(scaled), pixels)
 
-    found = cross_validate(polynomial, labels, None, pixels, whole, starts_among(scaled))
+    found = cross_validate(polynomial, labels, pixels, whole, starts_among(scaled))
 
     assert (found.spread <= [155, 0.35, 0.145]).all()
     assert ((found.factors > 1.5) & (found.factors < 1.9)).all()
