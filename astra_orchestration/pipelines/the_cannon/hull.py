@@ -3,6 +3,10 @@
 With few labels the hull is a list of planes. With many it has too many of them; a point is then inside if the training
 set's stars can be weighted so that their mean is there, which non-negative least squares finds out (Lawson and Hanson
 1974, chapter 23).
+
+The hull of few stars in many labels is next to nothing: of 40 stars and six labels, nine of ten stars of the same kind
+are outside. So the hull is that of the leading labels, as many as the training set can fill; the others have to be in
+its range.
 """
 
 from __future__ import annotations
@@ -28,10 +32,14 @@ class Hull:
     ----------
     points : ndarray of float64, shape (n_points, n_labels)
         Scaled labels of the training set.
+    n_leading : int, optional
+        How many of the labels, from the first on, the hull is of; by default `leading_labels`.
     """
 
-    def __init__(self, points: Array):
+    def __init__(self, points: Array, n_leading: int | None = None):
         self._points = np.asarray(points, dtype=np.float64)
+        n_labels = self._points.shape[1]
+        self.n_leading = min(leading_labels(len(self._points)) if n_leading is None else n_leading, n_labels)
 
     def holds(self, scaled: Array) -> NDArray[np.bool_]:
         """Tell which points are inside.
@@ -44,21 +52,22 @@ class Hull:
         low, high = self._points.min(axis=0) - TOLERANCE, self._points.max(axis=0) + TOLERANCE
         inside = ((scaled >= low) & (scaled <= high)).all(axis=1)
         some = np.flatnonzero(inside)
+        leading = scaled[some, : self.n_leading]
         if self._planes is not None:
             normals, offsets = self._planes
-            inside[some] = (scaled[some] @ normals.T + offsets <= TOLERANCE).all(axis=1)
-        elif scaled.shape[1] > 1:
-            inside[some] = [self._is_mean_of_stars(point) for point in scaled[some]]
+            inside[some] = (leading @ normals.T + offsets <= TOLERANCE).all(axis=1)
+        elif self.n_leading > 1:
+            inside[some] = [self._is_mean_of_stars(point) for point in leading]
         return inside
 
     @cached_property
     def _planes(self) -> tuple[Array, Array] | None:
         from scipy.spatial import ConvexHull, QhullError
 
-        if not 1 < self._points.shape[1] <= MOST_LABELS:
+        if not 1 < self.n_leading <= MOST_LABELS:
             return None
         try:
-            equations = ConvexHull(self._points).equations
+            equations = ConvexHull(self._points[:, : self.n_leading]).equations
         except QhullError:  # too few points, or all in one plane
             return None
         return equations[:, :-1], equations[:, -1]
@@ -67,6 +76,11 @@ class Hull:
         from scipy.optimize import nnls
 
         # The last row asks for weights that add up to one.
-        matrix = np.concatenate([self._points.T, np.ones((1, len(self._points)))])
+        matrix = np.concatenate([self._points[:, : self.n_leading].T, np.ones((1, len(self._points)))])
         _, residual = nnls(matrix, np.append(point, 1.0))
         return bool(residual < 10 * TOLERANCE)
+
+
+def leading_labels(n_stars: int) -> int:
+    """Give in how many labels stars fill a hull: five stars for each corner of a box, and two labels at least."""
+    return max(2, int(np.log2(max(n_stars, 1) / 5)))

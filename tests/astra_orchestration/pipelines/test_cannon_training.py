@@ -185,13 +185,25 @@ def test_stars_outside_of_the_training_sets_hull_are_told(stars):
 @pytest.mark.parametrize("n_labels", [1, 2, 3, 7])
 def test_the_hull_of_few_and_of_many_labels(n_labels):
     points = np.random.default_rng(1).normal(size=(60, n_labels))
-    hull = Hull(points)
+    hull = Hull(points, n_labels)
     weights = np.random.default_rng(2).dirichlet(np.ones(60), 20)
 
     assert hull.holds(points).all()
     assert hull.holds(weights @ points).all()
     assert not hull.holds(points[[np.argmax(points[:, 0])]] * 1.01).any()
     assert not hull.holds(np.full((1, n_labels), np.nan)).any()
+
+
+def test_few_stars_have_a_hull_of_their_leading_labels_alone():
+    """In six labels, hardly any star would be inside of the hull of forty others of its kind."""
+    known, others = np.random.default_rng(1).normal(size=(2, 40, 6))
+    hull = Hull(known)
+    beyond = others.copy()
+    beyond[:, 5] = known[:, 5].max() + 0.1
+
+    assert hull.n_leading == 3
+    assert hull.holds(others).mean() > 0.3 > 0.1 > Hull(known, 6).holds(others).mean()
+    assert not hull.holds(beyond).any()
 
 
 def test_the_hull_of_stars_in_one_plane():

@@ -1,0 +1,38 @@
+"""Which model is used: the one that is named, or the one that training left where it is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from astra_models.errors import ParameterError
+from astra_orchestration.pipelines.white_dwarfs.registry import grids_folder
+
+MODEL_VARIABLE = "ASTRA_THE_CANNON_MODEL"
+"""Environment variable with the file of the model that is used where none is given."""
+
+
+def default_model() -> Path:
+    """Give the file that training writes and runs look for, if nothing else is said.
+
+    It is in the folder that ``ASTRA_DATA`` names; without that variable, in the user's folder of Astra's data.
+    """
+    return grids_folder().parent / "the_cannon" / "model.npz"
+
+
+def find_model(given: object) -> Path:
+    """Give the file of the model of a run.
+
+    Raises
+    ------
+    ParameterError
+        If none is given, and none has been trained.
+    """
+    if isinstance(given, Path):
+        return given
+    path = default_model()
+    if not path.is_file():
+        raise ParameterError(
+            f"the_cannon: no model has been trained ({path} isn't there): train one by "
+            f"`astra train the_cannon --labels aspcap`, or name one with --model or {MODEL_VARIABLE}"
+        )
+    return path
