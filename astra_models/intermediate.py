@@ -136,7 +136,8 @@ def write_arrays(path: str | Path, **arrays: ArrayLike) -> None:
     OSError
         If the file can't be written.
     """
-    path, values = Path(path), {name: np.asarray(array) for name, array in arrays.items()}
+    path = Path(path)
+    values: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in values.items():
         if array.dtype.hasobject:
             raise ValueError(f"{name}: an array of objects can't go into {str(path)!r}; give numbers or text")

@@ -33,7 +33,7 @@ with without_collection():
     from astra_orchestration.assets.result_files import result_file
     from astra_orchestration.assets.sample_labels import made_up_labels
     from astra_orchestration.assets.spectra import catalogue, made_up
-    from astra_orchestration.assets.training import snow_white_classifier
+    from astra_orchestration.assets.training import snow_white_classifier, the_cannon_model
     from astra_orchestration.automation.failure_alerts import failure_alert_sensor
     from astra_orchestration.automation.file_sensor import result_file_sensor
     from astra_orchestration.automation.nightly_summary import nightly_summary_sensor
@@ -54,7 +54,7 @@ with without_collection():
     replaced = {key for asset in declared_in_yaml for key in asset.keys}
 
     made = [
-        *(*made_up(), catalogue, *made_up_labels(), result_file, snow_white_classifier),
+        *(*made_up(), catalogue, *made_up_labels(), result_file, snow_white_classifier, the_cannon_model),
         *(asset for asset in all_pipeline_assets() if asset.key not in replaced),
     ]
 

@@ -4,8 +4,8 @@ matplotlib is imported when one is drawn. Nothing here can lose a run: what isn'
 """
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
@@ -14,7 +14,10 @@ from astra_models.messages import said
 from astra_models.outputs import Pipeline
 from astra_models.quality import TableNumbers, Thresholds
 
-__all__ = ["Log", "picture_metadata", "sky_metadata"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Log", "figure_metadata", "picture_metadata", "sky_metadata"]
 
 
 class Log(Protocol):
@@ -37,6 +40,20 @@ def sky_metadata(log: Log) -> dict[str, Any]:
     from astra_models.quality.pictures import sky
 
     return _metadata(lambda: filter(None, [sky()]), "source", log)
+
+
+def figure_metadata(name: str, draw: "Callable[[Figure], object]", log: Log) -> dict[str, Any]:
+    """Draw one picture into an empty figure, for the metadata of a materialization."""
+
+    def drawn() -> "Iterator[Any]":
+        from astra_models.quality.drawing import new_figure, png_of
+        from astra_models.quality.pictures import Picture
+
+        figure = new_figure()
+        draw(figure)
+        yield Picture(name, png_of(figure), (draw.__doc__ or "").strip())
+
+    return _metadata(drawn, name, log)
 
 
 def _metadata(draw: "Callable[[], Iterable[Any]]", name: str, log: Log) -> dict[str, Any]:

@@ -90,15 +90,15 @@ def read_training_set(
     best = max(rows, key=lambda found: len(found.keys))
     names, left_out = _chosen(best, asked, required=labels is not None)
     columns = [asked.index(name) for name in names]
-    complete = np.isfinite(best.labels[:, columns]).all(axis=1)
-    if n_without := np.count_nonzero(~complete):
-        left_out.append(f"{n_without} of {len(complete)} stars lack a label")
-    pixels, kept, wavelength = _read_spectra(folder, best, np.flatnonzero(complete), left_out)
+    complete = np.flatnonzero(np.isfinite(best.labels[:, columns]).all(axis=1))
+    if n_without := len(best.keys) - len(complete):
+        left_out.append(f"{n_without} of {len(best.keys)} stars lack a label")
+    pixels, kept, wavelength = _read_spectra(folder, best, complete, left_out)
     if not len(kept):
-        raise CannonError(f"none of {len(complete)} stars can be learnt from: {'; '.join(left_out)}")
+        raise CannonError(f"none of {len(best.keys)} stars can be learnt from: {'; '.join(left_out)}")
     source = {"labels": str(model._meta.table_name), "spectra": str(best.kind._meta.table_name), "where": where or ""}
     units = tuple(TheCannon._meta.fields[name].unit or "" for name in names)
-    values = best.labels[np.ix_(kept, columns)]
+    values = best.labels[kept][:, columns]
     return TrainingSet(tuple(names), units, values, pixels, wavelength, VERSION, source, tuple(left_out))
 
 

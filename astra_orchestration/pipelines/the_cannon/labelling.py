@@ -51,7 +51,7 @@ class Sums(NamedTuple):
 
     def of(self, some: Any) -> Sums:
         """Give those of some spectra."""
-        return Sums(*(part[some] for part in self))
+        return Sums._make(part[some] for part in self)
 
     def add(self, other: Sums) -> None:
         """Add the sums over other pixels of the same spectra."""
@@ -95,7 +95,7 @@ class Labelled(NamedTuple):
 
     def of(self, some: Any) -> Labelled:
         """Give those of some spectra."""
-        return Labelled(*(column[some] for column in self))
+        return Labelled._make(column[some] for column in self)
 
     @property
     def errors(self) -> Array:

@@ -139,7 +139,7 @@ def chunks(n_spectra: int, n_terms: int) -> Iterator[slice]:
 def joined(parts: list[Labelled], n_labels: int) -> Labelled:
     """Put labels of several batches of spectra one after the other."""
     if parts:
-        return Labelled(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return Labelled._make(np.concatenate(column) for column in zip(*parts, strict=True))
     none, number, yes = np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
     return Labelled(np.empty((0, n_labels)), np.empty((0, n_labels, n_labels)), none, number, number, number, yes)
 

@@ -20,7 +20,9 @@ from .continuum import CHIPS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "alpha_against_metallicity", "kiel_diagram_by_metallicity", "worst_fits"]
+    from .training_run import Trained
+
+__all__ = ["PICTURES", "alpha_against_metallicity", "cross_validation", "kiel_diagram_by_metallicity", "worst_fits"]
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -30,6 +32,7 @@ ALPHAS = (("alpha_m_atm", "[alpha/M] (dex)"), ("mg_fe", "[Mg/Fe] (dex)"), ("o_fe
 
 DATA, MODEL = "black", "#c2410c"
 MOST_SHOWN, MOST_TRIED = 3, 8
+PANELS = 3
 
 
 def kiel_diagram_by_metallicity(figure: Figure, rows: Columns) -> None:
@@ -74,6 +77,27 @@ def worst_fits(figure: Figure, rows: Columns) -> None:
             axes.set_ylim(0.4, 1.3)
             axes.tick_params(labelsize="x-small")
             axes.locator_params(nbins=3)
+
+
+def cross_validation(figure: Figure, found: Trained) -> None:
+    """Draw what stars were given by models that hadn't seen them, against their labels."""
+    names, validation = found.model.labels, found.validation
+    n_rows = -(-len(names) // PANELS)
+    figure.set_figheight(2.6 * n_rows)
+    panels = figure.subplots(n_rows, min(PANELS, len(names)), squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for i, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        truth, label = validation.truth[:, i], validation.found.labels[:, i]
+        ends = [truth.min(), truth.max()]
+        axes.plot(ends, ends, color="0.7", linewidth=0.8)
+        axes.scatter(truth, label, s=5, color=DATA, linewidths=0)
+        unit = found.model.units[i]
+        style(axes, f"{name}: {validation.bias[i]:+.3g}, spread {validation.spread[i]:.3g} {unit}", "known", "found")
+        margin = 0.3 * (ends[1] - ends[0])
+        axes.set_ylim(ends[0] - margin, ends[1] + margin)
+        axes.title.set_fontsize("small")
+    figure.tight_layout()
 
 
 def _over_continuum(result: TheCannon) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

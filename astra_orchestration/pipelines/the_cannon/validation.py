@@ -141,5 +141,5 @@ def _sums(model: Coefficients, pixels: Pixels, stars: NDArray[np.intp]) -> Sums:
     )
     for part in blocks(n_pixels, n_stars):
         flux, ivar = pixels.block(part)
-        total.add(sums_of(Coefficients(*(values[part] for values in model)), flux[:, stars].T, ivar[:, stars].T))
+        total.add(sums_of(Coefficients(model.theta[part], model.scatter[part]), flux[:, stars].T, ivar[:, stars].T))
     return total
