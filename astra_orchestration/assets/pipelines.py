@@ -50,6 +50,9 @@ OTHER_ASSETS = ("sample_survey", "sample_labels", "catalogue", "result_file")
 """Our assets that are neither tables nor files of results. No pipeline can have their names."""
 
 
+TRAINED_BY = {"the_cannon": ("the_cannon_model",)}
+"""Assets of models that pipelines use, if they have been trained on the survey's own stars."""
+
 NO_LIMIT = 1_000_000_000
 """More than all spectra. The launchpad leaves out what is None, and the limit is to be seen there."""
 _pipelines: "WeakKeyDictionary[object, Pipeline]" = WeakKeyDictionary()
@@ -258,5 +261,5 @@ def all_pipeline_assets() -> tuple[dg.AssetsDefinition, ...]:
         if pipeline.name in taken:
             logger.error("the pipeline %r has no asset: one of ours has that name; rename it", pipeline.name)
         else:
-            assets.append(pipeline_asset(pipeline))
+            assets.append(pipeline_asset(pipeline, deps=TRAINED_BY.get(pipeline.name, ())))
     return tuple(assets)

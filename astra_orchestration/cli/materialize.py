@@ -4,7 +4,7 @@ The run is recorded in the Dagster instance like any other, so that the UI shows
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from astra_orchestration.resources.identity import by_plain_names
 __all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
 OUR_ERRORS = "astra_models.errors."
+CANNON, CANNON_MODEL = dg.AssetKey("the_cannon"), dg.AssetKey("the_cannon_model")
 COUNTS = ("due", "inserted", "updated", "unchanged", "kept", "rejected")
 
 
@@ -88,21 +89,54 @@ def materialize_everything(
     graph = loud.resolve_asset_graph()
     # A partition is a file or a part of something, and none was asked for.
     wanted = {key for key in selection.resolve(graph) if not graph.get(key).is_partitioned}
-    with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
-            run_config=config,
-            instance=instance,
-            asset_selection=list(wanted),
-            raise_on_error=False,
-            tags=process_tags(),
-        )
-    if any(map(_is_interrupt, result.all_events)):
-        raise KeyboardInterrupt
-    done = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-    for event in result.get_asset_observation_events():  # of an empty table of spectra there is nothing else
-        if event.asset_key in catalogue.keys:
-            done.setdefault(event.asset_key, event.asset_observation_data.asset_observation.metadata)
+    learning = CANNON in wanted
+    wanted -= {CANNON}
+    done: dict[dg.AssetKey, Mapping[str, dg.MetadataValue]] = {}
+
+    def run(keys: Iterable[dg.AssetKey], run_config: Mapping[str, Any]) -> None:
+        with dg.DagsterInstance.get() as instance:
+            result = job.execute_in_process(
+                run_config=run_config,
+                instance=instance,
+                asset_selection=list(keys),
+                raise_on_error=False,
+                tags=process_tags(),
+            )
+        if any(map(_is_interrupt, result.all_events)):
+            raise KeyboardInterrupt
+        for event in result.get_asset_materialization_events():
+            if event.asset_key is not None:
+                done[event.asset_key] = event.materialization.metadata
+        for event in result.get_asset_observation_events():  # of an empty table of spectra there is nothing else
+            if event.asset_key is not None and event.asset_key in catalogue.keys:
+                done.setdefault(event.asset_key, event.asset_observation_data.asset_observation.metadata)
+
+    run(wanted, config)
+    # What there is to learn from is known when the files have been read.
+    if learning and (more := _cannon_assets(say)):
+        wanted |= more
+        run(more, {name: values for name, values in config.items() if name != "ops"})
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
+
+
+def _cannon_assets(say: Callable[[str, str], None]) -> set[dg.AssetKey]:
+    """Choose what is made of The Cannon: its model, if there is none and there are labels; and its results."""
+    from astra_models.errors import AstraError
+    from astra_models.outputs import load_pipeline
+    from astra_orchestration.pipelines.the_cannon.finding import is_trained
+    from astra_orchestration.pipelines.the_cannon.labelled import why_too_few
+
+    try:
+        load_pipeline(CANNON.to_user_string())
+        if is_trained():
+            return {CANNON}
+        reason = why_too_few()
+    except AstraError as error:
+        reason = str(error)
+    if reason is None:
+        return {CANNON_MODEL, CANNON}
+    say(CANNON.to_user_string(), f"left out: no model has been trained, and there is nothing to learn from: {reason}")
+    return set()
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:

@@ -23,7 +23,7 @@ from astra_models.the_cannon import ALL_LABELS, TheCannon
 from .conditions import read_conditions
 from .continuum import VERSION, normalise
 from .making import TrainingSet, Windows
-from .polynomial import Array, CannonError
+from .polynomial import Array, CannonError, powers_of
 from .stored import StoredPixels
 
 KINDS = (ApogeeCoaddedSpectrumInApStar, ApogeeCombinedSpectrum)
@@ -100,6 +100,18 @@ def read_training_set(
     units = tuple(TheCannon._meta.fields[name].unit or "" for name in names)
     values = best.labels[kept][:, columns]
     return TrainingSet(tuple(names), units, values, pixels, wavelength, VERSION, source, tuple(left_out))
+
+
+def why_too_few(table: str = "aspcap") -> str | None:
+    """Say why a quadratic model of the usual labels can't be trained; None if there are stars enough."""
+    model = output_model_named(table)
+    asked = usual_labels(model)
+    if not model.table_exists():
+        return f"there is no table {model._meta.table_name}"
+    there = [_rows(model, kind, asked, None) for kind in KINDS if kind.table_exists()]
+    n_stars = max((int(np.isfinite(found.labels).all(axis=1).sum()) for found in there), default=0)
+    least = len(powers_of(len(asked))) + 2
+    return None if n_stars >= least else f"{n_stars} stars have labels, and {least} are needed"
 
 
 def usual_labels(model: type[PipelineOutputMixin]) -> tuple[str, ...]:

@@ -97,7 +97,6 @@ def cross_validation(figure: Figure, found: Trained) -> None:
         margin = 0.3 * (ends[1] - ends[0])
         axes.set_ylim(ends[0] - margin, ends[1] + margin)
         axes.title.set_fontsize("small")
-    figure.tight_layout()
 
 
 def _over_continuum(result: TheCannon) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -38,6 +38,9 @@ PRIOR_PIXELS = 512
 
 PRIOR_ITERATIONS = 25
 
+COUNTED = (0, 3)
+"""Iterations in which the terms are counted that stars determine, and not the prior: it takes most of the time."""
+
 RIDGE = 1e-10
 """What is added to the scaled normal matrix: terms that stars don't tell apart share what they explain."""
 
@@ -172,17 +175,19 @@ def fit_block(
     no_error = variance.min(axis=1, where=good, initial=1) == 0
     theta = np.zeros((len(flux), n_terms))
     moving = fitted.copy()
-    for _ in range(MOST_ITERATIONS):
+    for iteration in range(MOST_ITERATIONS):
         if not moving.any():
             break
         # Most pixels converge soon; indexing the others out pays when they are few.
         some = np.flatnonzero(moving) if moving.mean() < 0.7 else slice(None)
         weight = _inverse(variance[some] + square[some, None], good[some])
         where = None if allowed is None else allowed[some]
-        theta[some], n_free = _solve(terms, flux[some], weight, where, prior)
+        theta[some], n_free = _solve(terms, flux[some], weight, where, prior, count=iteration in COUNTED)
+        if n_free is not None:
+            n_used[some] = n_free
         residual = flux[some] - theta[some] @ terms.T
         # The fit follows part of the noise.
-        enlarged = n_good[some] / np.maximum(n_good[some] - (n_used[some] if n_free is None else n_free), 1)
+        enlarged = n_good[some] / np.maximum(n_good[some] - n_used[some], 1)
         new = _better_scatter(residual, variance[some], weight, enlarged)
         new = np.maximum(new, np.where(no_error[some], 1e-20, 0))
         still = np.abs(new - square[some]) > PRECISION * (new + noise[some] + 1e-12)
@@ -204,11 +209,11 @@ def _better_scatter(residual: Array, variance: Array, weight: Array, enlarged: A
 
 
 def _solve(
-    terms: Array, flux: Array, weight: Array, allowed: Mask | None, prior: Array | None
+    terms: Array, flux: Array, weight: Array, allowed: Mask | None, prior: Array | None, *, count: bool
 ) -> tuple[Array, Array | None]:
     """Solve the normal equations of each pixel; terms that aren't allowed get a coefficient of zero.
 
-    Gives the coefficients and, if there is a prior, the number of terms that the stars determine.
+    Gives the coefficients and, if there is a prior and they are to be counted, how many terms the stars determine.
     """
     matrix, right = _normal_equations(terms, flux, weight, allowed)
     if prior is not None:
@@ -218,7 +223,7 @@ def _solve(
     matrix /= size[:, :, None] * size[:, None, :]
     _diagonal(matrix)[_diagonal(matrix) == 0] = 1
     _diagonal(matrix)[...] += RIDGE
-    if prior is None:
+    if prior is None or not count:
         return np.linalg.solve(matrix, (right / size)[..., None])[..., 0] / size, None
     inverse = np.linalg.inv(matrix)
     n_free = terms.shape[1] - (_diagonal(inverse) / size**2 / prior).sum(axis=1)
