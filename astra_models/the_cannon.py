@@ -46,7 +46,9 @@ class TheCannon(WithFamilies, IntermediateOutputMixin):
     x0_index = IntegerField(default=-1, unit="", help_text="Which of the starting points was best; -1 if not run")
     result_flags = BitField()
     flag_fitting_failure = result_flags.flag(2**0, "The fit failed")
-    flag_outside_training_set = result_flags.flag(2**1, "Labels outside the convex hull of the training set")
+    flag_outside_training_set = result_flags.flag(
+        2**1, "Outside the training set's convex hull by more than the errors"
+    )
     flag_bad_chi2 = result_flags.flag(2**2, "The model doesn't fit: reduced chi-squared is high")
     flag_not_converged = result_flags.flag(2**3, "The search for labels did not converge")
     flag_no_continuum = result_flags.flag(2**4, "Too few good pixels for a continuum in one of the chips")

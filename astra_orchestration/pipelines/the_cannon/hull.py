@@ -41,23 +41,26 @@ class Hull:
         n_labels = self._points.shape[1]
         self.n_leading = min(leading_labels(len(self._points)) if n_leading is None else n_leading, n_labels)
 
-    def holds(self, scaled: Array) -> NDArray[np.bool_]:
-        """Tell which points are inside.
+    def holds(self, scaled: Array, errors: Array | None = None) -> NDArray[np.bool_]:
+        """Tell which points are inside, or outside by no more than their errors.
 
         Parameters
         ----------
         scaled : ndarray of float64, shape (n_spectra, n_labels)
             Scaled labels; one with NaN is outside.
+        errors : ndarray of float64, shape (n_spectra, n_labels), optional
+            Their errors.
         """
-        low, high = self._points.min(axis=0) - TOLERANCE, self._points.max(axis=0) + TOLERANCE
-        inside = ((scaled >= low) & (scaled <= high)).all(axis=1)
+        around = np.full_like(scaled, TOLERANCE) if errors is None else np.maximum(np.nan_to_num(errors), TOLERANCE)
+        low, high = self._points.min(axis=0), self._points.max(axis=0)
+        inside = ((scaled >= low - around) & (scaled <= high + around)).all(axis=1)
         some = np.flatnonzero(inside)
-        leading = scaled[some, : self.n_leading]
+        leading, around = scaled[some, : self.n_leading], around[some, : self.n_leading]
         if self._planes is not None:
             normals, offsets = self._planes
-            inside[some] = (leading @ normals.T + offsets <= TOLERANCE).all(axis=1)
+            inside[some] = (leading @ normals.T + offsets <= np.sqrt(around**2 @ normals.T**2)).all(axis=1)
         elif self.n_leading > 1:
-            inside[some] = [self._is_mean_of_stars(point) for point in leading]
+            inside[some] = [self._is_mean_of_stars(*pair) for pair in zip(leading, around, strict=True)]
         return inside
 
     @cached_property
@@ -72,13 +75,14 @@ class Hull:
             return None
         return equations[:, :-1], equations[:, -1]
 
-    def _is_mean_of_stars(self, point: Array) -> bool:
+    def _is_mean_of_stars(self, point: Array, around: Array) -> bool:
         from scipy.optimize import nnls
 
-        # The last row asks for weights that add up to one.
-        matrix = np.concatenate([self._points[:, : self.n_leading].T, np.ones((1, len(self._points)))])
-        _, residual = nnls(matrix, np.append(point, 1.0))
-        return bool(residual < 10 * TOLERANCE)
+        # In units of the errors. The last row asks for weights that add up to one.
+        rows = self._points[:, : self.n_leading].T / around[:, None]
+        matrix = np.concatenate([rows, np.full((1, len(self._points)), 1 / TOLERANCE)])
+        _, residual = nnls(matrix, np.append(point / around, 1 / TOLERANCE))
+        return bool(residual < 1)
 
 
 def leading_labels(n_stars: int) -> int:

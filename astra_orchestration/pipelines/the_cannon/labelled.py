@@ -138,6 +138,8 @@ def read_windows(path: str | Path) -> Windows:
             f"windows can't be read from {str(path)!r} ({type(error).__name__}: {error}); it is a CSV file with the "
             "columns label, first, last"
         ) from error
+    if not found:
+        raise CannonError(f"{str(path)!r} has no windows; it is a CSV file with the columns label, first, last")
     return found
 
 

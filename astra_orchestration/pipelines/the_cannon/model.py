@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     errors : ndarray of float64, shape (n_spectra, n_labels)
         As cross-validation found them: formal errors times the model's factors, with its floors.
     outside : ndarray of bool, shape (n_spectra,)
-        Whether the labels are outside the convex hull of the training set.
+        Whether the labels are outside the convex hull of the training set by more than their errors.
     """
 
     found: Labelled
@@ -116,8 +116,9 @@ class CannonModel:
             for some in chunks(len(flux), self.polynomial.n_terms)
         ]
         found = joined(parts, len(self.labels))
-        outside = ~self.hull.holds(self.polynomial.scaled(found.labels))
-        return Answer(found, np.hypot(found.errors * self.factors, self.floors), outside)
+        errors = np.hypot(found.errors * self.factors, self.floors)
+        outside = ~self.hull.holds(self.polynomial.scaled(found.labels), errors / self.polynomial.scales)
+        return Answer(found, errors, outside)
 
     def model_flux(self, labels: Array) -> Array:
         """Give the model's normalised flux at labels of shape (n_spectra, n_labels): shape (n_spectra, n_pixels).

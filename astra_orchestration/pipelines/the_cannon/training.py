@@ -24,6 +24,9 @@ Mask = NDArray[np.bool_]
 BLOCK_BYTES = 16_000_000
 """Of one array of a block of pixels; some eight of them are in memory."""
 
+MATRIX_BYTES = 2_000_000
+"""Of the normal matrices of a block: they are worked on in the cache of a core."""
+
 MOST_ITERATIONS = 30
 """Of the scatter; half of this is enough for nearly all pixels."""
 
@@ -125,7 +128,7 @@ def train(
     n_stars, n_pixels = pixels.shape
     theta, scatter = np.zeros((n_pixels, terms.shape[1])), np.full(n_pixels, np.inf)
     chosen = np.arange(n_stars) if stars is None else stars
-    for part in blocks(n_pixels, n_stars):
+    for part in blocks(n_pixels, n_stars, terms.shape[1]):
         flux, ivar = pixels.block(part)
         if stars is not None:
             flux, ivar = flux[:, stars], ivar[:, stars]
@@ -135,9 +138,9 @@ def train(
     return Coefficients(theta, scatter)
 
 
-def blocks(n_pixels: int, n_stars: int) -> Iterator[slice]:
-    """Give slices of pixels, of which an array of all stars has at most `BLOCK_BYTES`."""
-    size = max(1, BLOCK_BYTES // (8 * max(1, n_stars)))
+def blocks(n_pixels: int, n_stars: int, n_terms: int) -> Iterator[slice]:
+    """Give slices of pixels, of which an array of all stars has at most `BLOCK_BYTES`, and their matrices less."""
+    size = max(1, min(BLOCK_BYTES // (8 * max(1, n_stars)), MATRIX_BYTES // (8 * n_terms**2)))
     for first in range(0, n_pixels, size):
         yield slice(first, min(first + size, n_pixels))
 

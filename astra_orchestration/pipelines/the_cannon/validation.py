@@ -139,7 +139,7 @@ def _sums(model: Coefficients, pixels: Pixels, stars: NDArray[np.intp]) -> Sums:
     total = Sums(
         np.zeros(number), np.zeros((number, n_terms)), np.zeros((number, n_terms, n_terms)), np.zeros(number, dtype=int)
     )
-    for part in blocks(n_pixels, n_stars):
+    for part in blocks(n_pixels, n_stars, n_terms):
         flux, ivar = pixels.block(part)
         total.add(sums_of(Coefficients(model.theta[part], model.scatter[part]), flux[:, stars].T, ivar[:, stars].T))
     return total

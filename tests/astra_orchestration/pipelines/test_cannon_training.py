@@ -192,6 +192,9 @@ def test_the_hull_of_few_and_of_many_labels(n_labels):
     assert hull.holds(weights @ points).all()
     assert not hull.holds(points[[np.argmax(points[:, 0])]] * 1.01).any()
     assert not hull.holds(np.full((1, n_labels), np.nan)).any()
+    beyond = points[[np.argmax(points[:, 0])]] + 0.1 * np.eye(n_labels)[:1]
+    assert hull.holds(beyond, np.full((1, n_labels), 0.2)).all()
+    assert not hull.holds(beyond, np.full((1, n_labels), 0.01)).any()
 
 
 def test_few_stars_have_a_hull_of_their_leading_labels_alone():
