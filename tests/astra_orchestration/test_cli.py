@@ -150,7 +150,11 @@ def test_a_run_can_be_narrowed(database: peewee.Database, make_visits: Visits) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run", "rockett"], 2, "no pipeline 'rockett' (known: corv, rocket, snow_white); did you mean rocket?"),
+        (
+            ["run", "rockett"],
+            2,
+            "no pipeline 'rockett' (known: corv, rocket, snow_white, the_cannon); did you mean rocket?",
+        ),
         (["run", "rocket", "--sdss-id", "17"], 1, "none of the 1 sdss_ids is in the table of sources: 17"),
         (["ingest", "spectra", "nowhere/*.fits"], 1, "no file matches 'nowhere/*.fits'"),
     ],

@@ -70,6 +70,14 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "rocket": ("pipelines", ["boss_visit_spectrum"]),
         "snow_white": ("pipelines", ["boss_visit_spectrum"]),
         "snow_white_classifier": ("training", []),
+        "the_cannon": (
+            "pipelines",
+            ["apogee_coadded_spectrum_in_ap_star", "apogee_combined_spectrum", "the_cannon_model"],
+        ),
+        "the_cannon_model": (
+            "training",
+            ["apogee_coadded_spectrum_in_ap_star", "apogee_combined_spectrum", "aspcap"],
+        ),
     }
     assert assets["m_dwarf_type"][0] == "result_files"
     assert declared <= assets.keys()
@@ -118,7 +126,7 @@ def test_writers_are_bounded_by_a_pool() -> None:
     pools = {key.to_user_string(): graph.get(key).pools for key in graph.materializable_asset_keys}
 
     pools = {name: pool for name, pool in pools.items() if graph.get(dg.AssetKey(name)).group_name != "products"}
-    assert pools.pop("sample_survey") == pools.pop("snow_white_classifier") == set()
+    assert pools.pop("sample_survey") == pools.pop("snow_white_classifier") == pools.pop("the_cannon_model") == set()
     assert set(map(frozenset, pools.values())) == {frozenset({"astra_database"})}
 
 

@@ -25,6 +25,9 @@ PRECISION = 1e-3
 FARTHEST = 30.0
 """Scaled labels of this size are the end: far outside of what any training set covers."""
 
+PRODUCT_BYTES = 4_000_000
+"""Of products of coefficients that are summed over at once."""
+
 LEAST_PIXELS = 2
 """Good pixels per label that a spectrum needs."""
 
@@ -127,18 +130,34 @@ def sums_of(coefficients: Coefficients, flux: Array, ivar: Array) -> Sums:
     flux, ivar : ndarray of float, shape (n_spectra, n_pixels)
         Normalised flux, and inverse variance: 0 where a pixel isn't to be used, infinite if the error is zero.
     """
-    good = (ivar > 0) & np.isfinite(flux) & np.isfinite(coefficients.scatter)
-    variance = np.divide(1, ivar, out=np.ones(flux.shape), where=good) + np.where(good, coefficients.scatter**2, 0)
-    good &= variance > 0
-    weight = np.divide(1, variance, out=np.zeros(flux.shape), where=good)
-    weighted = weight * np.where(good, flux, 0)
+    flux, ivar = _usable(np.asarray(flux, dtype=np.float64), np.asarray(ivar, dtype=np.float64), coefficients.scatter)
+    known = np.isfinite(coefficients.scatter)
+    weight = ivar * np.where(known, coefficients.scatter, 0) ** 2
+    weight += 1
+    np.divide(ivar, weight, out=weight)
+    if not known.all():
+        weight[:, ~known] = 0
+    weighted = weight * flux
     theta = coefficients.theta
     n_terms = theta.shape[1]
     matrix = np.empty((len(flux), n_terms, n_terms))
-    for i in range(n_terms):
-        matrix[:, i, i:] = weight @ (theta[:, i, None] * theta[:, i:])
-        matrix[:, i:, i] = matrix[:, i, i:]
-    return Sums(np.einsum("sp,sp->s", weighted, np.where(good, flux, 0)), weighted @ theta, matrix, good.sum(axis=1))
+    rows, columns = np.triu_indices(n_terms)
+    size = max(1, PRODUCT_BYTES // (8 * len(theta)))
+    for first in range(0, len(rows), size):
+        i, j = rows[first : first + size], columns[first : first + size]
+        matrix[:, i, j] = weight @ (theta[:, i] * theta[:, j])
+        matrix[:, j, i] = matrix[:, i, j]
+    square = np.einsum("sp,sp->s", weighted, flux)
+    return Sums(square, weighted @ theta, matrix, np.count_nonzero(weight, axis=1))
+
+
+def _usable(flux: Array, ivar: Array, scatter: Array) -> tuple[Array, Array]:
+    """Give fluxes that are finite, and inverse variances that are finite and not negative."""
+    if ivar.min(initial=0) < 0 or not np.isfinite(ivar).all() or not np.isfinite(flux).all():
+        bad = ~(ivar > 0) | ~np.isfinite(flux) | (np.isinf(ivar) & (scatter == 0))
+        # Beside a scatter, an error of zero and one of next to nothing are the same.
+        return np.where(bad, 0, flux), np.where(bad, 0, np.minimum(ivar, 1e200))
+    return flux, ivar
 
 
 def find_labels(polynomial: Polynomial, sums: Sums, starts: Array) -> Labelled:

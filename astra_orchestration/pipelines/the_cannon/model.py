@@ -15,8 +15,8 @@ from .labelling import Labelled, find_labels, sums_of
 from .polynomial import Array, CannonError, Polynomial
 from .training import Coefficients
 
-CHUNK_BYTES = 32_000_000
-"""Of the sums of spectra that are labelled together."""
+CHUNK_BYTES, PIXEL_BYTES = 32_000_000, 4_000_000
+"""Of the sums, and of an array of pixels, of spectra that are labelled together."""
 
 N_STARTS = 6
 """Points of the training set that the search for labels may begin at."""
@@ -113,7 +113,7 @@ class CannonModel:
             )
         parts = [
             find_labels(self.polynomial, sums_of(self.coefficients, flux[some], ivar[some]), self.starts)
-            for some in chunks(len(flux), self.polynomial.n_terms)
+            for some in chunks(len(flux), self.polynomial.n_terms, self.wavelength.size)
         ]
         found = joined(parts, len(self.labels))
         errors = np.hypot(found.errors * self.factors, self.floors)
@@ -130,9 +130,9 @@ class CannonModel:
         return flux
 
 
-def chunks(n_spectra: int, n_terms: int) -> Iterator[slice]:
-    """Give slices of spectra whose sums take `CHUNK_BYTES` at most."""
-    size = max(1, min(1024, CHUNK_BYTES // (8 * n_terms * n_terms)))
+def chunks(n_spectra: int, n_terms: int, n_pixels: int) -> Iterator[slice]:
+    """Give slices of spectra whose sums take `CHUNK_BYTES` at most, and an array of pixels `PIXEL_BYTES`."""
+    size = max(1, min(1024, CHUNK_BYTES // (8 * n_terms * n_terms), PIXEL_BYTES // (8 * n_pixels)))
     for first in range(0, n_spectra, size):
         yield slice(first, min(first + size, n_spectra))
 
