@@ -43,9 +43,8 @@ import numpy as np
 import thecannon
 labels, flux, n_test = np.load(sys.argv[1]), np.load(sys.argv[2]), int(sys.argv[3])
 names = ["a", "b", "c"]
-table = np.rec.fromarrays(labels.T, names=names)
 ivar = np.full(flux.shape, 1e4)
-model = thecannon.CannonModel(table, flux, ivar, thecannon.vectorizer.PolynomialVectorizer(names, 2))
+model = thecannon.CannonModel(labels, flux, ivar, thecannon.vectorizer.PolynomialVectorizer(names, 2))
 started = time.process_time()
 model.train(threads=1)
 trained = time.process_time() - started
