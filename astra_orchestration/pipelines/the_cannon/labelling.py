@@ -185,18 +185,34 @@ def find_labels(polynomial: Polynomial, sums: Sums, starts: Array) -> Labelled:
     first = order[0]
     best = _descend(polynomial, sums, candidates[first, np.arange(len(first))], usable)
     start = np.where(usable, first, -1)
-    for place in range(1, len(candidates)):
-        again = np.flatnonzero(usable & _doubtful(polynomial, sums, best))
-        if not again.size:
-            break
-        other = _descend(polynomial, sums.of(again), candidates[order[place, again], again], usable[again])
-        better = (other.chi2 < best.chi2[again] - 1e-6) | (other.converged & ~best.converged[again])
-        best.n_steps[again] += other.n_steps
-        start[again[better]] = order[place, again[better]]
-        for mine, theirs in zip(best, other, strict=True):
-            if mine is not best.n_steps:
-                mine[again[better]] = theirs[better]
+    again = np.flatnonzero(usable & _doubtful(polynomial, sums, best))
+    if again.size and len(candidates) > 1:
+        _try_others(polynomial, sums, again, candidates, order[1:], best, start)
     return _labelled(polynomial, sums, best, start, usable)
+
+
+def _try_others(
+    polynomial: Polynomial,
+    sums: Sums,
+    again: NDArray[np.intp],
+    candidates: Array,
+    order: NDArray[np.intp],
+    best: _Found,
+    start: NDArray[np.int64],
+) -> None:
+    """Try some spectra from their other starts, and put what fits better in the place of what was found."""
+    spectra, chosen = np.tile(again, len(order)), order[:, again].ravel()
+    others = _descend(polynomial, sums.of(spectra), candidates[chosen, spectra], np.ones(len(spectra), dtype=bool))
+    # Those that have converged come first, and of these the best fit.
+    cost = np.where(others.converged, others.chi2, np.inf).reshape(len(order), -1)
+    place = np.argmin(cost, axis=0) * len(again) + np.arange(len(again))
+    better = others.converged[place] & ((others.chi2[place] < best.chi2[again] - 1e-6) | ~best.converged[again])
+    best.n_steps[again] += others.n_steps.reshape(len(order), -1).sum(axis=0)
+    taken = place[better]
+    start[again[better]] = chosen[taken]
+    for mine, theirs in zip(best, others, strict=True):
+        if mine is not best.n_steps:
+            mine[again[better]] = theirs[taken]
 
 
 def _doubtful(polynomial: Polynomial, sums: Sums, found: _Found) -> NDArray[np.bool_]:

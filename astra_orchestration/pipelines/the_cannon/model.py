@@ -132,7 +132,7 @@ class CannonModel:
 
 def chunks(n_spectra: int, n_terms: int, n_pixels: int) -> Iterator[slice]:
     """Give slices of spectra whose sums take `CHUNK_BYTES` at most, and an array of pixels `PIXEL_BYTES`."""
-    size = max(1, min(1024, CHUNK_BYTES // (8 * n_terms * n_terms), PIXEL_BYTES // (8 * n_pixels)))
+    size = max(1, min(8192, CHUNK_BYTES // (8 * n_terms * n_terms), PIXEL_BYTES // (8 * n_pixels)))
     for first in range(0, n_spectra, size):
         yield slice(first, min(first + size, n_spectra))
 

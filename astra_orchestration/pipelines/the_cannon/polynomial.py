@@ -83,21 +83,19 @@ class Polynomial:
         ndarray of float64, shape (n_stars, n_terms)
         """
         found = np.ones((len(scaled), self.n_terms))
-        for label, raised in enumerate(self._raised(scaled)):
-            uses = self.powers[:, label] > 0
-            found[:, uses] *= raised[:, self.powers[uses, label]]
+        for (terms, powers), raised in zip(self._uses, self._raised(scaled), strict=True):
+            found[:, terms] *= raised[:, powers]
         return found
 
     def gradient(self, scaled: Array) -> Array:
         """Give the derivatives of the terms by the scaled labels, shape (n_stars, n_terms, n_labels)."""
         found = np.zeros((len(scaled), self.n_terms, len(self.labels)))
         raised = self._raised(scaled)
-        for label in range(len(self.labels)):
-            for term in self._terms_with[label]:
-                value = self.powers[term, label] * raised[label][:, self.powers[term, label] - 1]
-                for other in np.flatnonzero(self.powers[term]):
-                    if other != label:
-                        value = value * raised[other][:, self.powers[term, other]]
+        for label, terms in enumerate(self._slopes):
+            for term, factor, power, others in terms:
+                value = factor * raised[label][:, power]
+                for other, its_power in others:
+                    value *= raised[other][:, its_power]
                 found[:, term, label] = value
         return found
 
@@ -122,16 +120,16 @@ class Polynomial:
             for other in range(one, n_labels):
                 for term, factor, left in self._twice[one, other]:
                     value = factor * weights[:, term]
-                    for label in np.flatnonzero(left):
-                        value = value * raised[label][:, left[label]]
+                    for label, power in left:
+                        value *= raised[label][:, power]
                     found[:, one, other] += value
                 found[:, other, one] = found[:, one, other]
         return found
 
     @cached_property
-    def _twice(self) -> dict[tuple[int, int], list[tuple[int, int, NDArray[np.int64]]]]:
+    def _twice(self) -> dict[tuple[int, int], list[tuple[int, int, list[tuple[int, int]]]]]:
         """For each pair of labels, the terms that have a second derivative: its factor, and the powers in it."""
-        found: dict[tuple[int, int], list[tuple[int, int, NDArray[np.int64]]]] = {}
+        found: dict[tuple[int, int], list[tuple[int, int, list[tuple[int, int]]]]] = {}
         for one, other in combinations_with_replacement(range(len(self.labels)), 2):
             found[one, other] = some = []
             for term, powers in enumerate(self.powers):
@@ -141,15 +139,40 @@ class Polynomial:
                 factor *= int(left[other])
                 left[other] -= 1
                 if factor:
-                    some.append((term, factor, left))
+                    some.append((term, factor, [(label, power) for label, power in enumerate(left.tolist()) if power]))
         return found
 
     def _raised(self, scaled: Array) -> list[Array]:
         """Give, for each label, its powers from 0 to the highest: shape (n_stars, highest + 1)."""
-        return [
-            np.power.outer(scaled[:, label], np.arange(self.powers[:, label].max(initial=0) + 1))
-            for label in range(len(self.labels))
-        ]
+        found = []
+        for label, highest in enumerate(self._highest):
+            powers = np.ones((len(scaled), highest + 1))
+            for power in range(1, highest + 1):
+                powers[:, power] = powers[:, power - 1] * scaled[:, label]
+            found.append(powers)
+        return found
+
+    @cached_property
+    def _highest(self) -> list[int]:
+        return self.powers.max(axis=0, initial=0).tolist()
+
+    @cached_property
+    def _uses(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """For each label, the terms that have it, and its powers there."""
+        return [(terms, self.powers[terms, label]) for label, terms in enumerate(self._terms_with)]
+
+    @cached_property
+    def _slopes(self) -> list[list[tuple[int, int, int, list[tuple[int, int]]]]]:
+        """For each label, the terms that have it: factor and power of its derivative, and the other labels' powers."""
+        found: list[list[tuple[int, int, int, list[tuple[int, int]]]]] = []
+        for label, terms in enumerate(self._terms_with):
+            some = []
+            for term in terms.tolist():
+                powers = self.powers[term].tolist()
+                others = [(other, power) for other, power in enumerate(powers) if power and other != label]
+                some.append((term, powers[label], powers[label] - 1, others))
+            found.append(some)
+        return found
 
     @cached_property
     def _terms_with(self) -> list[NDArray[np.int64]]:
