@@ -45,6 +45,9 @@ _SIGNS: dict[str, Callable[[Any, Any], peewee.Expression]] = {
 }
 
 
+_NUMBERS = (peewee.IntegerField, peewee.FloatField, peewee.ForeignKeyField)
+
+
 class _Token(NamedTuple):
     kind: str
     text: str
@@ -109,6 +112,10 @@ def _value(field: peewee.Field, token: _Token) -> object:
         raise CannonError(f"{field.name} is compared with {shown(token.text)}, and takes {wanted}")
     if token.kind == "text":
         return token.text[1:-1]
+    if isinstance(field, peewee.BooleanField) and token.text in ("0", "1"):
+        return token.text == "1"
+    if not isinstance(field, _NUMBERS):
+        raise CannonError(f"{field.name} can't be compared with {shown(token.text)}: it is no number; {GRAMMAR}")
     is_whole = isinstance(field, peewee.IntegerField) and re.fullmatch(r"[+-]?\d{1,18}", token.text)
     # What is sent is a number of SQL, as the column's own converter would round 0.5 to a whole number.
     return peewee.Value(int(token.text) if is_whole else float(token.text), converter=False)

@@ -74,6 +74,7 @@ def test_conditions_choose_stars(survey, text, expected):
         ("teff in (1)", "can't be read"),
         ("tag = 'x' and", "can't be read"),
         ("tag = 5", "takes text in quotes"),
+        ("created > 5", "it is no number"),
         ("", "can't be read"),
     ],
 )
