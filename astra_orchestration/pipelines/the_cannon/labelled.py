@@ -22,7 +22,7 @@ from astra_models.the_cannon import ALL_LABELS, TheCannon
 
 from .conditions import read_conditions
 from .continuum import VERSION, normalise
-from .making import TrainingSet, Windows
+from .making import TrainingSet, Windows, least_stars
 from .polynomial import Array, CannonError, powers_of
 from .stored import StoredPixels
 
@@ -110,7 +110,7 @@ def why_too_few(table: str = "aspcap") -> str | None:
         return f"there is no table {model._meta.table_name}"
     there = [_rows(model, kind, asked, None) for kind in KINDS if kind.table_exists()]
     n_stars = max((int(np.isfinite(found.labels).all(axis=1).sum()) for found in there), default=0)
-    least = len(powers_of(len(asked))) + 2
+    least = least_stars(len(powers_of(len(asked))))
     return None if n_stars >= least else f"{n_stars} stars have labels, and {least} are needed"
 
 

@@ -97,10 +97,11 @@ def train_model(
     """
     polynomial = polynomial_for(known.names, known.labels, degree)
     n_stars = len(known.labels)
-    if n_stars <= polynomial.n_terms + 1:
+    if n_stars < least_stars(polynomial.n_terms, folds):
         raise CannonError(
-            f"{n_stars} stars can't tell {polynomial.n_terms} terms of {len(known.names)} labels apart; take more "
-            "stars, fewer labels (--label), or --degree linear"
+            f"{n_stars} stars can't tell {polynomial.n_terms} terms of {len(known.names)} labels apart, with "
+            f"cross-validation in {folds} parts: {least_stars(polynomial.n_terms, folds)} are needed; take more stars, "
+            "fewer labels (--label), or --degree linear"
         )
     scaled = polynomial.scaled(known.labels)
     terms = polynomial.terms(scaled)
@@ -124,6 +125,14 @@ def train_model(
         seed=seed,
     )
     return _model(known, polynomial, whole, validation, scaled, starts, windows), validation
+
+
+def least_stars(n_terms: int, folds: int = FOLDS) -> int:
+    """Give how many stars a model needs: those outside of each part have to be more than the terms."""
+    n_stars = n_terms + 1
+    while n_stars - -(-n_stars // folds) <= n_terms:
+        n_stars += 1
+    return n_stars
 
 
 def censored(polynomial: Polynomial, wavelength: Array, windows: Windows) -> Mask:

@@ -33,6 +33,8 @@ ALPHAS = (("alpha_m_atm", "[alpha/M] (dex)"), ("mg_fe", "[Mg/Fe] (dex)"), ("o_fe
 DATA, MODEL = "black", "#c2410c"
 MOST_SHOWN, MOST_TRIED = 3, 8
 PANELS = 3
+WINDOW = 220
+"""Pixels of a chip that are drawn of a bad fit: some 50 Angstrom."""
 
 
 def kiel_diagram_by_metallicity(figure: Figure, rows: Columns) -> None:
@@ -48,7 +50,7 @@ def alpha_against_metallicity(figure: Figure, rows: Columns) -> None:
 
 
 def worst_fits(figure: Figure, rows: Columns) -> None:
-    """Draw the largest rchi2, spectrum black and model orange, over the continuum."""
+    """The largest rchi2, where spectrum (black) and model (orange), over the continuum, differ most in each chip."""
     measured = np.isfinite(rows["rchi2"])
     order = np.flatnonzero(measured)[np.argsort(-rows["rchi2"][measured], kind="stable")]
     found: list[tuple[TheCannon, Any]] = []
@@ -68,12 +70,12 @@ def worst_fits(figure: Figure, rows: Columns) -> None:
         figure.subplots().text(0.5, 0.5, f"none can be drawn: {problem}", ha="center", va="center", wrap=True)
         return
     panels = figure.subplots(len(found), len(CHIPS), squeeze=False, sharey="row")
-    for some, (result, (wavelength, flux, model)) in zip(panels, found, strict=True):
+    for some, (result, (wavelength, flux, model, off)) in zip(panels, found, strict=True):
         some[0].set_title(_caption(result), fontsize="small", loc="left")
         for axes, (low, high) in zip(some, CHIPS, strict=True):
-            inside = (wavelength > low) & (wavelength < high)
-            axes.plot(wavelength[inside], flux[inside], color=DATA, linewidth=0.4)
-            axes.plot(wavelength[inside], model[inside], color=MODEL, linewidth=0.5)
+            inside = _worst_window(off, np.flatnonzero((wavelength > low) & (wavelength < high)))
+            axes.plot(wavelength[inside], flux[inside], color=DATA, linewidth=0.6)
+            axes.plot(wavelength[inside], model[inside], color=MODEL, linewidth=0.8)
             axes.set_ylim(0.4, 1.3)
             axes.tick_params(labelsize="x-small")
             axes.locator_params(nbins=3)
@@ -83,7 +85,7 @@ def cross_validation(figure: Figure, found: Trained) -> None:
     """Draw what stars were given by models that hadn't seen them, against their labels."""
     names, validation = found.model.labels, found.validation
     n_rows = -(-len(names) // PANELS)
-    figure.set_figheight(2.6 * n_rows)
+    figure.set_figheight(2.7 * n_rows)
     panels = figure.subplots(n_rows, min(PANELS, len(names)), squeeze=False).ravel()
     for axes in panels[len(names) :]:
         axes.set_axis_off()
@@ -93,20 +95,30 @@ def cross_validation(figure: Figure, found: Trained) -> None:
         axes.plot(ends, ends, color="0.7", linewidth=0.8)
         axes.scatter(truth, label, s=5, color=DATA, linewidths=0)
         unit = found.model.units[i]
-        style(axes, f"{name}: {validation.bias[i]:+.3g}, spread {validation.spread[i]:.3g} {unit}", "known", "found")
+        style(axes, f"{name} ({unit.replace('dex(cm / s2)', 'dex')})", "known", "found")
+        told = f"spread {validation.spread[i]:.3g}\nmedian {validation.bias[i]:+.2g}"
+        axes.text(0.05, 0.95, told, transform=axes.transAxes, va="top", fontsize="small")
         margin = 0.3 * (ends[1] - ends[0])
         axes.set_ylim(ends[0] - margin, ends[1] + margin)
-        axes.title.set_fontsize("small")
 
 
-def _over_continuum(result: TheCannon) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _worst_window(off: NDArray[Any], chip: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give the pixels of a chip where the squares of the residuals add up to most."""
+    sums = np.cumsum(np.concatenate([[0.0], off[chip] ** 2]))
+    first = int(np.argmax(sums[WINDOW:] - sums[:-WINDOW])) if len(chip) > WINDOW else 0
+    return chip[first : first + WINDOW]
+
+
+def _over_continuum(result: TheCannon) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Give wavelengths, flux and model over the continuum, and the residuals in errors (0 where there are none)."""
     spectrum: Any = Spectrum(pk=result.spectrum_pk).resolve()
     good = (spectrum.ivar > 0) & np.isfinite(result.model_flux)
     with np.errstate(invalid="ignore"):
         flux, model = (
             np.where(good, values / result.continuum, np.nan) for values in (spectrum.flux, result.model_flux)
         )
-    return spectrum.wavelength, flux, model
+        off = np.nan_to_num((spectrum.flux - result.model_flux) * np.sqrt(spectrum.ivar))
+    return spectrum.wavelength, flux, model, np.where(good, off, 0)
 
 
 def _caption(result: TheCannon) -> str:

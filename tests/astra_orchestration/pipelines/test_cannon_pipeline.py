@@ -252,4 +252,4 @@ def test_pictures_are_drawn_of_the_results_and_of_the_cross_validation(memory_da
         assert len(figure.axes) == n_axes, draw
     figure = new_figure()
     cross_validation(figure, trained)
-    assert [axes.get_title().split(":")[0] for axes in figure.axes] == list(TRUTH)
+    assert [axes.get_title().split(" ")[0] for axes in figure.axes] == list(TRUTH)

@@ -8,6 +8,7 @@ import pytest
 from astra_models.errors import AstraError
 from astra_orchestration.pipelines.the_cannon.hull import Hull
 from astra_orchestration.pipelines.the_cannon.labelling import find_labels, sums_of
+from astra_orchestration.pipelines.the_cannon.making import least_stars
 from astra_orchestration.pipelines.the_cannon.model import CannonModel, starts_among
 from astra_orchestration.pipelines.the_cannon.model_file import load_model, save_model
 from astra_orchestration.pipelines.the_cannon.polynomial import CannonError, Polynomial, polynomial_for, powers_of
@@ -230,6 +231,13 @@ def test_cross_validation_finds_by_how_much_errors_are_too_small():
     pulls = (found.found.labels - stars.labels) / (found.found.errors * found.factors)
     assert 1.4826 * np.median(np.abs(pulls - np.median(pulls, axis=0)), axis=0) == pytest.approx(1, abs=1e-6)
     assert not np.array_equal(found.found.labels, stars.labels)
+
+
+@pytest.mark.parametrize(("n_terms", "folds", "least"), [(28, 10, 33), (28, 2, 58), (4, 5, 7)])
+def test_each_part_of_cross_validation_leaves_more_stars_than_terms(n_terms, folds, least):
+    assert least_stars(n_terms, folds) == least
+    assert all((least - size) > n_terms for size in np.bincount(np.arange(least) % folds))
+    assert not all((least - 1 - size) > n_terms for size in np.bincount(np.arange(least - 1) % folds))
 
 
 def test_what_noise_doesnt_account_for_is_a_floor_of_the_errors():

@@ -150,7 +150,7 @@ def test_what_cant_be_learnt_is_one_sentence(survey, tmp_path, options, reason):
 
 
 def test_too_few_stars_are_told_before_anything_is_trained(survey, tmp_path):
-    assert why_too_few() == "20 stars have labels, and 30 are needed"
+    assert why_too_few() == "20 stars have labels, and 33 are needed"
     with pytest.raises(CannonError, match="20 stars can't tell 28 terms of 6 labels apart"):
         train_model(read_training_set(tmp_path))
 
