@@ -433,7 +433,9 @@ def _inputs_of(function: PipelineFunction[Output]) -> Inputs:
 
 def _output_models(function: PipelineFunction[Output]) -> tuple[type[PipelineOutputMixin], ...]:
     """Give the models of a pipeline's results, from its return annotation."""
-    found = tuple(model for model in _models(_hints(function).get("return"), PipelineOutputMixin) if not model.abstract)
+    named = _models(_hints(function).get("return"), PipelineOutputMixin)
+    # `Iterable[Corv | ManyResults[Corv]]` names one model twice.
+    found = tuple(dict.fromkeys(model for model in named if not model.abstract))
     if not found:
         raise TaskError(f"{function.__name__}: its return annotation names no output model; {EXAMPLE}")
     return found
