@@ -251,6 +251,14 @@ def test_rows_and_columns_may_be_mixed_with_what_raises(visits: list[BossVisitSp
     assert [pk for pk, _ in listed()] == [visits[2].spectrum_pk]
 
 
+def test_a_model_that_the_annotation_names_twice_is_one() -> None:
+    @task
+    def both(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket | ManyResults[Rocket]]:
+        yield from ()
+
+    assert both.output_models == (Rocket,)
+
+
 def test_results_of_another_model_are_refused(visits: list[BossVisitSpectrum]) -> None:
     @task
     def wrong(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:

@@ -50,7 +50,7 @@ def alpha_against_metallicity(figure: Figure, rows: Columns) -> None:
 
 
 def worst_fits(figure: Figure, rows: Columns) -> None:
-    """Draw the largest rchi2, over the continuum, where spectrum (black) and model (orange) differ most in each chip."""
+    """Draw the largest rchi2: where spectrum (black) and model (orange), over the continuum, differ most in a chip."""
     measured = np.isfinite(rows["rchi2"])
     order = np.flatnonzero(measured)[np.argsort(-rows["rchi2"][measured], kind="stable")]
     found: list[tuple[TheCannon, Any]] = []
