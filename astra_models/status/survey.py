@@ -195,7 +195,7 @@ def _versions(
 ) -> Iterator[VersionStatus]:
     """Count a model's results and failures by version, newest first; those of no known version come last."""
     stored = _count_results(model)
-    if maker is not None:
+    if maker is not None and is_set_up(maker):
         stored.setdefault(installed_v_astra() // 1000, (installed_v_astra(), 0, None))
     for version in sorted({*stored, *listed, *files}, key=lambda version: (version is None, -(version or 0))):
         v_astra, done, last = stored.get(version, (None, 0, None))

@@ -94,7 +94,6 @@ def test_the_pipelines_of_the_registry_are_those_that_are_computed(database: pee
         ("corv", True),
         ("rocket", True),
         ("snow_white", True),
-        ("the_cannon", True),
     }
 
 

@@ -66,6 +66,12 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "sample_labels": ("sample", ["apogee_coadded_spectrum_in_ap_star", "sample_survey"]),
         "result_file": ("result_files", []),
         **{name: ("catalogue", ["sample_survey"]) for name in catalogue},
+        "aspcap": (
+            "pipelines",
+            ["apogee_coadded_spectrum_in_ap_star", "ferre_coarse", "ferre_stellar_parameters"],
+        ),
+        "ferre_coarse": ("pipelines", ["apogee_coadded_spectrum_in_ap_star", "apogee_net"]),
+        "ferre_stellar_parameters": ("pipelines", ["apogee_coadded_spectrum_in_ap_star", "ferre_coarse"]),
         "corv": ("pipelines", ["boss_visit_spectrum", "snow_white"]),
         "rocket": ("pipelines", ["boss_visit_spectrum"]),
         "snow_white": ("pipelines", ["boss_visit_spectrum"]),

@@ -276,5 +276,13 @@ def test_our_sensor_watches_all_our_pipelines() -> None:
     [target] = sensor.targets
     assert target.resolvable_to_job
     selected = target.job_def.selection.resolve(graph)
-    assert {key.to_user_string() for key in selected} == {"corv", "rocket", "snow_white", "the_cannon"}
+    assert {key.to_user_string() for key in selected} == {
+        "aspcap",
+        "corv",
+        "ferre_coarse",
+        "ferre_stellar_parameters",
+        "rocket",
+        "snow_white",
+        "the_cannon",
+    }
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
