@@ -5,7 +5,6 @@ has to be on a disk of this computer, because a bound per node is what is wanted
 """
 
 import fcntl
-import getpass
 import os
 import tempfile
 import time
@@ -19,8 +18,13 @@ from astra_orchestration.external.errors import ProgramError
 _WAIT = 0.05
 
 
+_OF_THIS_COMPUTER = Path("/dev/shm")
+
+
 def _default_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"astra-slots-{getpass.getuser()}"
+    """Give a folder that all processes of this user on this computer have in common, whatever their TMPDIR."""
+    shared = _OF_THIS_COMPUTER if os.access(_OF_THIS_COMPUTER, os.W_OK) else Path(tempfile.gettempdir())
+    return shared / f"astra-slots-{os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Slots:
     limit : int, optional
         How many there are. None: as many as are asked for.
     folder : Path, optional
-        Where the locks are; by default in the folder for temporary files.
+        Where the locks are; by default in ``/dev/shm``, or in the folder for temporary files.
     """
 
     name: str

@@ -153,7 +153,9 @@ def match_lines(
         model.add(islice(model_lines, at_once), names)
         block = dict(islice(rows.items(), start, start + _AT_ONCE)) | waiting
         found = _match_block(block, flux, model, inputs, layout)
-        waiting = {name: row for name, row in block.items() if name not in found.models or name not in found.rectified}
+        # Of what FERRE gave up on there is nothing to know a line by later on.
+        good = {name: row for name, row in block.items() if row.is_good}
+        waiting = {name: row for name, row in good.items() if name not in found.models or name not in found.rectified}
         yield found
 
 
