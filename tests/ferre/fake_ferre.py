@@ -28,6 +28,7 @@ FAKE_FERRE_FIXED        1: fixed format, although COVPRINT = 1
 FAKE_FERRE_CALLS        a file: each start adds a line to it
 """
 
+import math
 import os
 import random
 import re
@@ -36,6 +37,8 @@ import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices, and others work here, too
 
 import numpy as np
 
@@ -118,15 +121,17 @@ class Grid:
         """Give which nodes a value of a dimension is between, their weights, and the weights' derivatives."""
         n_nodes = 2 if inter == 1 else 4
         n = self.n_points[axis]
-        first = int(min(max(np.floor(x) - (n_nodes // 2 - 1), 0), n - n_nodes)) if n > 1 else 0
-        places = np.arange(first, first + min(n_nodes, n))
-        weights, slopes = np.empty((2, len(places)))
-        for i, node in enumerate(places):
-            others = np.delete(places, i)
-            scale = np.prod(node - others) if len(others) else 1.0
-            weights[i] = np.prod(x - others) / scale
-            slopes[i] = sum(np.prod(x - np.delete(others, j)) for j in range(len(others))) / scale
-        return slice(first, first + len(places)), weights, slopes
+        x = float(x)
+        first = max(min(math.floor(x) - (n_nodes // 2 - 1), n - n_nodes), 0)
+        places = range(first, first + min(n_nodes, n))
+        weights, slopes = [], []
+        for node in places:
+            others = [other for other in places if other != node]
+            scale = math.prod(node - other for other in others)
+            weights.append(math.prod(x - other for other in others) / scale)
+            without = ([x - other for other in others if other != left] for left in others)
+            slopes.append(sum(map(math.prod, without)) / scale)
+        return slice(first, first + len(places)), np.array(weights), np.array(slopes)
 
     def box(self, values, inter, moving):
         """Interpolate in the dimensions that stay; the rest of the box is left, with the pixels last."""
