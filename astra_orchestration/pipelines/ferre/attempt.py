@@ -1,5 +1,6 @@
 """One process of FERRE: its folder, what it says while it runs, and what it has finished."""
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -50,12 +51,9 @@ class FerreAttempt:
         self.token = token
         self.numbers = list(self.parts)
         self._write()
-        first = self.parts[self.numbers[0]]
-        logs = first.folder / "logs"
-        logs.mkdir(exist_ok=True)
         one = len(self.numbers) == 1
         arguments = (str(program), "0.nml") if one else (str(program), "-l", "list.nml")
-        self.command = Command(arguments, self.folder_of(self.numbers[0]), logs / f"{token}.log", UNBUFFERED)
+        self.command = Command(arguments, self.folder_of(self.numbers[0]), self._make_log(), UNBUFFERED)
         self._log = Tail(self.command.log)
         self._tails = {number: Tail(self._tell_tale(number)) for number in self.numbers}
         self._arrived: dict[Item, float] = {}
@@ -86,6 +84,15 @@ class FerreAttempt:
             (work / str(place)).symlink_to(self.folder_of(number).absolute() if place else ".")
             (work / f"{place}.nml").write_text(self.parts[number].control(str(place)), encoding="ascii")
         (work / "list.nml").write_text("".join(f"{i}.nml\n" for i in range(len(self.numbers))), encoding="ascii")
+
+    def _make_log(self) -> Path:
+        """Give the log, which is in the first part's folder, and a link to it in the other ones'."""
+        logs = [self.parts[number].folder / "logs" / f"{self.token}.log" for number in self.numbers]
+        for log in logs:
+            log.parent.mkdir(exist_ok=True)
+        for log in logs[1:]:
+            log.symlink_to(os.path.relpath(logs[0].absolute(), log.parent.absolute()))
+        return logs[0]
 
     def look(self) -> Progress:
         """Say how far it is, while it runs."""

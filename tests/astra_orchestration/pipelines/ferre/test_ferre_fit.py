@@ -220,6 +220,8 @@ def test_many_fits_share_one_process_and_one_file_of_fluxes(survey, tmp_path):
     assert n_started(tmp_path / "calls") == 2  # once for its version
     assert [found.folder for found in together] == [tmp_path / name for name in ("Mg", "Fe", "rest")]
     assert not (tmp_path / "Mg" / "flux.input").exists()
+    logs = list(tmp_path.glob("*/logs/*.log"))
+    assert len(logs) == 3 and all(log.read_text().count("next object") == 3 * N for log in logs)
     for request, found in zip(requests, together, strict=True):
         alone = fit(program, grid, request.spectra, request.settings, tmp_path / f"alone-{request.folder.name}")
         np.testing.assert_array_equal(found.values, alone.values)
