@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ class Program:
         """
         return find_program(self.path)
 
-    @cached_property
+    @property
     def version(self) -> Version:
         """Which version it is: it is started, and says so; `UNKNOWN` if it doesn't.
 
@@ -118,18 +118,8 @@ class Program:
         ProgramError
             If it can't be run, such as for a library that isn't there.
         """
-        with tempfile.TemporaryDirectory(prefix="ferre-") as folder:
-            log = Path(folder) / "log"
-            (Path(folder) / "version.nml").write_text(" &LISTA\n NO_FIT = 1\n /\n", encoding="ascii")
-            command = Command((str(self.executable), "version.nml"), Path(folder), log)
-            ending = run_process(command, partial(_size_of, log), Limits(loading=30.0))
-            version = version_in(log.read_bytes())
-        if version is None and (ending.why or ending.status in _CANNOT_RUN):
-            raise ProgramError(
-                f"{self.executable} doesn't run as FERRE: it ended with status {ending.status} and printed "
-                f"{ending.last_lines or 'nothing'}; see what it lacks, or configure another program"
-            )
-        return version or UNKNOWN
+        status = self.executable.stat()
+        return _version_of(self.executable, status.st_mtime_ns, status.st_size)
 
     @property
     def limits(self) -> Limits:
@@ -144,6 +134,23 @@ class Program:
             ),
             Slots("ferre-loads", self.most_loads, self.slots),
         )
+
+
+@cache
+def _version_of(executable: Path, _changed: int, _size: int) -> Version:
+    """Ask a program for its version, once as long as it isn't replaced."""
+    with tempfile.TemporaryDirectory(prefix="ferre-") as folder:
+        log = Path(folder) / "log"
+        (Path(folder) / "version.nml").write_text(" &LISTA\n NO_FIT = 1\n /\n", encoding="ascii")
+        command = Command((str(executable), "version.nml"), Path(folder), log)
+        ending = run_process(command, partial(_size_of, log), Limits(loading=30.0))
+        version = version_in(log.read_bytes())
+    if version is None and (ending.why or ending.status in _CANNOT_RUN):
+        raise ProgramError(
+            f"{executable} doesn't run as FERRE: it ended with status {ending.status} and printed "
+            f"{ending.last_lines or 'nothing'}; see what it lacks, or configure another program"
+        )
+    return version or UNKNOWN
 
 
 def _size_of(log: Path) -> Progress:
