@@ -25,14 +25,20 @@ def make_identity() -> None:
     run_transaction(database, lambda: DatabaseIdentity.insert(**row).on_conflict_ignore().execute())
 
 
-def database_id() -> str | None:
-    """Give the id of the bound database; None if it keeps none, as schemas that other software made."""
+def database_id(*, may_write: bool = True) -> str | None:
+    """Give the id of the bound database; None if it keeps none, as schemas that other software made.
+
+    Parameters
+    ----------
+    may_write : bool, optional
+        Whether a database whose id somebody has deleted gets another one; else there is none.
+    """
     database.follow_tables()
     if not run_transaction(database, DatabaseIdentity.table_exists):
         return None
     query = DatabaseIdentity.select(DatabaseIdentity.identity).where(DatabaseIdentity.pk == ONLY_ROW)
     found = run_transaction(database, query.scalar)
-    if found is None:  # somebody has emptied the table
+    if found is None and may_write:  # somebody has emptied the table
         make_identity()
         found = run_transaction(database, query.scalar)
     return found

@@ -1,8 +1,9 @@
 """A stage's fits: spectra by their grids, one grid after the other, and what FERRE gave for each."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,18 +187,23 @@ def fit_jobs(
     for place, job in enumerate(jobs):
         by_grid.setdefault(job.known.name, []).append(place)
     found: dict[int, Fitted] = {}
+    is_over = threading.Event()
+    stoppable = replace(program, stopped=is_over.is_set)
 
     def work(name: str) -> None:
         places = by_grid[name]
         known = jobs[places[0]].known
         some = [jobs[place] for place in places]
-        fitted = _fit_grid(program, known, some, settings_for(known), folder_for(known))
+        fitted = _fit_grid(stoppable, known, some, settings_for(known), folder_for(known))
         found.update(zip(places, fitted, strict=True))
 
     names = _in_turn({name: jobs[places[0]].known.grid for name, places in by_grid.items()})
     with ThreadPoolExecutor(max(1, min(processes, len(names)))) as pool:
-        for _ in pool.map(work, names):
-            pass
+        try:
+            for _ in pool.map(work, names):
+                pass
+        finally:
+            is_over.set()  # or an interrupted run would wait until FERRE has finished
     return [found[place] for place in range(len(jobs))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from astra_models.base import database
 from astra_models.database_identity import database_id
 from astra_models.errors import NotSetUpError
 from astra_orchestration.pipelines.white_dwarfs.registry import grids_folder
@@ -22,7 +23,7 @@ def default_model() -> Path:
     It is in the folder that ``ASTRA_DATA`` names; without that variable, in the user's folder of Astra's data. Its name
     is that of the database's identity: what was learnt in one survey doesn't label the stars of another by itself.
     """
-    identity = database_id()
+    identity = database_id(may_write=not database.in_transaction())  # which may be a read-only one
     return grids_folder().parent / "the_cannon" / (f"model-{identity[:DIGITS]}.npz" if identity else "model.npz")
 
 
