@@ -167,6 +167,8 @@ def _result(workshop: Workshop, one: Asked, fits: Mapping[str, Fitted], folder: 
     }
     columns = result_columns(one.spectrum, one.coarse, one.parameters, found, workshop.configuration.calibration)
     columns |= {"pwd": str(folder), "ferre_index": one.parameters.ferre_index}
+    if one.job is None and is_usable(one.parameters) and workshop.fits_abundances(str(one.parameters.short_grid_name)):
+        columns["result_flags"] |= int(FerreCoarse(flag_missing_model_flux=True).ferre_flags)
     seconds = [fit.seconds for fit in fits.values() if np.isfinite(fit.seconds)]
     return ASPCAP.from_spectrum(one.spectrum, ferre_time_abundances=sum(seconds) if seconds else None, **columns)
 

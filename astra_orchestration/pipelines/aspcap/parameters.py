@@ -100,7 +100,12 @@ def _job(
     continua: dict[str, np.ndarray],
 ) -> Job:
     known = workshop.grid(str(coarse.short_grid_name))
-    continuum = continua[str(coarse.ferre_name)]
+    continuum = continua.get(str(coarse.ferre_name))
+    if continuum is None:
+        raise MissingPixelsError(
+            f"the coarse fit of spectrum_pk {spectrum.spectrum_pk} isn't in {coarse.pwd!r} any more: run ferre_coarse "
+            "again for it (rerun: all)"
+        )
     rules = workshop.configuration.pixels
     pixels = pixels_for(known.grid, spectrum.flux, spectrum.ivar, spectrum.pixel_flags, rules)
     bad = pixels.error >= BAD_ERROR
@@ -117,7 +122,7 @@ def _start(known: KnownGrid, coarse: FerreCoarse, label: str) -> float:
 
 
 def _continua(workshop: Workshop, results: Sequence[FerreCoarse]) -> dict[str, np.ndarray]:
-    """Give what each coarse fit left over, by the names of the spectra in FERRE's files."""
+    """Give what each coarse fit left over, by the names of the spectra in FERRE's files; nothing of lost files."""
     by_folder: dict[tuple[str, str], list[str]] = {}
     for row in results:
         by_folder.setdefault((str(row.pwd), str(row.short_grid_name)), []).append(str(row.ferre_name))
@@ -131,7 +136,8 @@ def _continua(workshop: Workshop, results: Sequence[FerreCoarse]) -> dict[str, n
             for kind in ("rectified_flux", "rectified_model_flux")
         )
         for one, of_flux, of_model in zip(names, flux, model, strict=True):
-            found[one] = residual_continuum(grid, of_flux, of_model, rules)
+            if np.isfinite(of_flux).any() and np.isfinite(of_model).any():
+                found[one] = residual_continuum(grid, of_flux, of_model, rules)
     return found
 
 

@@ -76,6 +76,10 @@ class Workshop:
             )
         return self.grids[name]
 
+    def fits_abundances(self, name: str) -> bool:
+        """Tell whether abundances are fitted with a grid."""
+        return bool(self.configuration.species) and name in self.grids and self.grids[name].entry.abundances
+
     @property
     def processes(self) -> int:
         """How many grids are worked on at once."""

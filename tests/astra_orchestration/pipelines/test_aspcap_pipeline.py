@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,27 @@ def test_a_spectrum_with_too_many_bad_pixels_is_left_out_and_flagged(
     strict.configuration.write_text(strict.configuration.read_text() + "pixels:\n  most_bad: 1e-9\n  bad_bits: 65535\n")
     strict.run(ferre_coarse)
     assert all(row.flag_too_many_bad_pixels and row.teff is None for row in FerreCoarse.select())
+
+
+@pytest.mark.sqlite_only(reason="what is on disk does not depend on the database")
+def test_a_folder_that_somebody_has_removed_is_told(database: peewee.Database, survey: Survey, desk: Any) -> None:
+    ingest(survey, 2)
+    ours = desk()
+    ours.run(ferre_coarse)
+    shutil.rmtree(ours.folder)
+    ours.run(ferre_stellar_parameters)
+    assert [row.message.endswith("run ferre_coarse again for it (rerun: all)") for row in RejectedResult.select()] == [
+        True
+    ] * 2
+    parameters = {"configuration": ours.configuration, "folder": ours.folder}
+    write(analyse(ferre_coarse, rerun="all", parameters=parameters))
+    write(analyse(ferre_stellar_parameters, rerun="failed", parameters=parameters))
+    shutil.rmtree(ours.folder)
+    ours.run(aspcap)
+    rows = list(ASPCAP.select())
+    assert [row.raw_teff is None for row in rows] == [False, False]
+    missing = FerreCoarse(flag_missing_model_flux=True).ferre_flags
+    assert all(row.result_flags & missing and row.raw_fe_h is None for row in rows)
 
 
 @pytest.mark.sqlite_only(reason="what is on disk does not depend on the database")
