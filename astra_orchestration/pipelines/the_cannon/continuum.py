@@ -56,7 +56,7 @@ class Normalised(NamedTuple):
     continuum: Array
 
 
-def normalise(wavelength: ArrayLike, flux: NDArray[Any], ivar: NDArray[Any], order: int = ORDER) -> Normalised:
+def normalise(wavelength: ArrayLike, flux: NDArray[Any], ivar: NDArray[Any]) -> Normalised:
     """Divide spectra by their pseudo-continuum.
 
     Parameters
@@ -65,8 +65,6 @@ def normalise(wavelength: ArrayLike, flux: NDArray[Any], ivar: NDArray[Any], ord
         Vacuum wavelength at rest, in Angstrom.
     flux, ivar : ndarray of float, shape (n_spectra, n_pixels)
         Flux and its inverse variance, 0 where a pixel isn't to be used.
-    order : int
-        Of the polynomial of each chip.
     """
     wavelength = np.asarray(wavelength, dtype=np.float64)
     flux, ivar = np.asarray(flux, dtype=np.float64), np.asarray(ivar, dtype=np.float64)
@@ -75,7 +73,7 @@ def normalise(wavelength: ArrayLike, flux: NDArray[Any], ivar: NDArray[Any], ord
         chip = (wavelength >= low) & (wavelength < high)
         if chip.any():
             place = 2 * (wavelength[chip] - low) / (high - low) - 1
-            basis = np.polynomial.chebyshev.chebvander(place, order)
+            basis = np.polynomial.chebyshev.chebvander(place, ORDER)
             continuum[:, chip], good[:, chip] = _of_chip(basis, flux[:, chip], ivar[:, chip])
     with np.errstate(invalid="ignore"):
         return Normalised(np.where(good, flux / continuum, 0), np.where(good, ivar * continuum**2, 0), continuum)

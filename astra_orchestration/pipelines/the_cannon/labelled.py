@@ -65,7 +65,7 @@ def read_training_set(
     folder : Path
         An empty folder, for the normalised spectra.
     table : str
-        A table of results, or its model; of several versions, a spectrum's newest result counts.
+        A table of results, or its model; of several versions, a spectrum's newest result with all labels counts.
     labels : sequence of str, optional
         Labels of `ALL_LABELS` that the table has; abundances relative to iron may also follow from those relative to
         hydrogen. By default `USUAL`.
@@ -78,7 +78,7 @@ def read_training_set(
         If a name is unknown, or there are no such stars.
     """
     model = output_model_named(table)
-    asked = tuple(labels or usual_labels(model))
+    asked = tuple(labels or _usual_labels(model))
     rows = [found for kind in KINDS if kind.table_exists() and len((found := _rows(model, kind, asked, where)).keys)]
     if not rows:
         told = f" where {where}" if where else ""
@@ -105,7 +105,7 @@ def read_training_set(
 def why_too_few(table: str = "aspcap") -> str | None:
     """Say why a quadratic model of the usual labels can't be trained; None if there are stars enough."""
     model = output_model_named(table)
-    asked = usual_labels(model)
+    asked = _usual_labels(model)
     if not model.table_exists():
         return f"there is no table {model._meta.table_name}"
     there = [_rows(model, kind, asked, None) for kind in KINDS if kind.table_exists()]
@@ -114,7 +114,7 @@ def why_too_few(table: str = "aspcap") -> str | None:
     return None if n_stars >= least else f"{n_stars} stars have labels, and {least} are needed"
 
 
-def usual_labels(model: type[PipelineOutputMixin]) -> tuple[str, ...]:
+def _usual_labels(model: type[PipelineOutputMixin]) -> tuple[str, ...]:
     """Give the labels that are learnt where none are named."""
     found = tuple(name for name in USUAL if _has(model, name))
     return found if {"m_h_atm", "fe_h"} & set(found) or not _has(model, "fe_h") else (*found, "fe_h")
@@ -174,14 +174,21 @@ def _rows(model: type[PipelineOutputMixin], kind: type[Any], labels: Sequence[st
         kind.select(kind.spectrum_pk, *columns)
         .join(model, on=(model.spectrum_pk == kind.spectrum_pk))
         .join(Source, peewee.JOIN.LEFT_OUTER, on=(kind.source_pk == Source.pk))
-        .where(model.is_latest())
-        .order_by(kind.spectrum_pk)
+        .order_by(kind.spectrum_pk, model._meta.fields["v_astra"])
     )
     if where:
         query = query.where(read_conditions(where, (model, kind, Source)))
     found = list(query.tuples())
+    keys = np.array([row[0] for row in found], dtype=np.int64)
     values = np.array([row[1:] for row in found], dtype=np.float64).reshape(len(found), len(labels))
-    return Rows(kind, np.array([row[0] for row in found], dtype=np.int64), values)
+    chosen = _newest(keys, np.isfinite(values).all(axis=1))
+    return Rows(kind, keys[chosen], values[chosen])
+
+
+def _newest(keys: NDArray[np.int64], has_labels: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Give the place of each spectrum's newest row with all labels, else of its newest; rows are by key and version."""
+    order = np.lexsort((np.arange(len(keys)), has_labels, keys))
+    return order[np.append(np.diff(keys[order]) != 0, True)] if len(keys) else order
 
 
 def _chosen(rows: Rows, asked: Sequence[str], *, required: bool) -> tuple[list[str], list[str]]:

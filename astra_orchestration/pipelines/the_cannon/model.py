@@ -113,7 +113,7 @@ class CannonModel:
             )
         parts = [
             find_labels(self.polynomial, sums_of(self.coefficients, flux[some], ivar[some]), self.starts)
-            for some in chunks(len(flux), self.polynomial.n_terms, self.wavelength.size)
+            for some in _chunks(len(flux), self.polynomial.n_terms, self.wavelength.size)
         ]
         found = joined(parts, len(self.labels))
         errors = np.hypot(found.errors * self.factors, self.floors)
@@ -130,7 +130,7 @@ class CannonModel:
         return flux
 
 
-def chunks(n_spectra: int, n_terms: int, n_pixels: int) -> Iterator[slice]:
+def _chunks(n_spectra: int, n_terms: int, n_pixels: int) -> Iterator[slice]:
     """Give slices of spectra whose sums take `CHUNK_BYTES` at most, and an array of pixels `PIXEL_BYTES`."""
     size = max(1, min(8192, CHUNK_BYTES // (8 * n_terms * n_terms), PIXEL_BYTES // (8 * n_pixels)))
     for first in range(0, n_spectra, size):

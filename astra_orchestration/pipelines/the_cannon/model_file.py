@@ -48,7 +48,7 @@ _SHAPES = {
 
 def save_model(model: CannonModel, path: str | Path) -> str:
     """Write a model, and give the SHA-256 of the file."""
-    content = model_bytes(model)
+    content = _content(model)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -57,7 +57,7 @@ def save_model(model: CannonModel, path: str | Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def model_bytes(model: CannonModel) -> bytes:
+def _content(model: CannonModel) -> bytes:
     """Give the content of a model's file."""
     values: dict[str, ArrayLike] = {
         "theta": model.coefficients.theta,

@@ -134,7 +134,7 @@ def train(
             flux, ivar = flux[:, stars], ivar[:, stars]
         where = None if allowed is None else allowed[part]
         begin = None if start is None else start[part]
-        theta[part], scatter[part] = fit_block(terms[chosen], flux, ivar, where, begin, prior)
+        theta[part], scatter[part] = _fit_block(terms[chosen], flux, ivar, where, begin, prior)
     return Coefficients(theta, scatter)
 
 
@@ -145,7 +145,7 @@ def blocks(n_pixels: int, n_stars: int, n_terms: int) -> Iterator[slice]:
         yield slice(first, min(first + size, n_pixels))
 
 
-def fit_block(
+def _fit_block(
     terms: Array,
     flux: Array,
     ivar: Array,
@@ -274,7 +274,7 @@ def find_prior(terms: Array, pixels: Pixels, *, allowed: Mask | None = None) -> 
     prior, start = np.full(n_terms, 1e-3), None
     prior[0] = np.inf
     for _ in range(PRIOR_ITERATIONS):
-        found = fit_block(terms, flux, ivar, where, start, prior)
+        found = _fit_block(terms, flux, ivar, where, start, prior)
         start, good = found.scatter, np.isfinite(found.scatter)
         if not good.any():
             return None

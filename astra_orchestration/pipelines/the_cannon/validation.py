@@ -93,10 +93,10 @@ def cross_validate(
     difference = found.labels - labels
     pairs = [error_model(*column) for column in zip(difference.T, found.errors.T, strict=True)]
     factors, floors = np.array(pairs).T
-    return CrossValidation(found, labels, np.nanmedian(difference, axis=0), robust_sd(difference), factors, floors)
+    return CrossValidation(found, labels, np.nanmedian(difference, axis=0), _robust_sd(difference), factors, floors)
 
 
-def robust_sd(values: Array) -> Array:
+def _robust_sd(values: Array) -> Array:
     """Give the standard deviation of each column, by the median of the distances from the median; NaN doesn't count."""
     return 1.4826 * np.nanmedian(np.abs(values - np.nanmedian(values, axis=0)), axis=0)
 
@@ -119,7 +119,7 @@ def error_model(difference: Array, formal: Array) -> tuple[float, float]:
     if good.sum() < LEAST_STARS:
         return 1.0, 0.0
     difference, formal = difference[good], formal[good]
-    factor = float(robust_sd(difference / formal))
+    factor = float(_robust_sd(difference / formal))
     if factor <= LARGEST_FACTOR:
         return max(factor, SMALLEST_FACTOR), 0.0
     low, high = 0.0, float(np.abs(difference).max())

@@ -1,5 +1,6 @@
 """The Cannon as a pipeline: trained on two thirds of the sample survey's stars, it labels the rest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from astropy.table import Table
 
 from astra_models.analysis.stream import analyse, write
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
-from astra_models.errors import MissingPixelsError, NotSetUpError, ParameterError
+from astra_models.errors import MissingPixelsError, NotSetUpError, ParameterError, PipelineError
 from astra_models.ingest import ingest_result_file, ingest_spectra
 from astra_models.mwm import ApogeeCombinedSpectrum
 from astra_models.quality.drawing import new_figure
@@ -182,6 +183,14 @@ def test_a_model_that_cant_be_used_is_one_sentence(memory_database, sample, tmp_
         run(model=tmp_path / "model.npz")
     with pytest.raises(ParameterError, match="isn't there"):
         run(model=tmp_path / "none.npz")
+
+
+def test_a_model_of_another_continuum_is_refused(memory_database, sample, trained, tmp_path):
+    ingest_spectra([str(next(sample.glob("apStar/*.fits")))])
+    save_model(replace(load_model(trained.path), continuum="sines and cosines 1"), tmp_path / "other.npz")
+
+    with pytest.raises(PipelineError, match=r"another continuum \(sines and cosines 1\) .* train it again"):
+        run(model=tmp_path / "other.npz")
 
 
 # ---- bad spectra
