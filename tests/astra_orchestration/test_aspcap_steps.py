@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
+from astra_models.errors import MissingPixelsError
 from astra_models.source import Source
 from astra_orchestration.pipelines.aspcap.calibration import calibrated, calibrated_teff
 from astra_orchestration.pipelines.aspcap.choosing import CoarseFit, choose
@@ -178,6 +179,14 @@ def test_whatever_a_spectrum_has_ferre_gets_finite_numbers(spoilt: list[tuple[in
     found = pixels_for(GIANTS.grid, flux, ivar, flags, PixelRules())
     assert np.isfinite(found.flux).all() and np.isfinite(found.error).all()
     assert (found.flux >= 0).all() and (found.error >= 0.05).all()
+
+
+@pytest.mark.parametrize("array", [0, 1, 2])
+def test_a_spectrum_of_other_pixels_is_refused(array: int) -> None:
+    arrays = list(apstar())
+    arrays[array] = arrays[array][:-1]
+    with pytest.raises(MissingPixelsError, match="pixels, and an apStar 8575"):
+        pixels_for(GIANTS.grid, *arrays, PixelRules())
 
 
 # ---- choice

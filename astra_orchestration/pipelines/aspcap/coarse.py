@@ -8,6 +8,7 @@ from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
 from astra_models.errors import MissingPixelsError
 from astra_models.ferre import FerreCoarse
+from astra_models.source import Source
 from astra_orchestration.pipelines.ferre.control import Settings
 from astra_orchestration.pipelines.ferre.grid import Chip
 
@@ -60,7 +61,8 @@ def _ask(workshop: Workshop, lot: Sequence[WithNet]) -> tuple[list[Asked], list[
     unreadable: list[MissingPixelsError] = []
     for spectrum, net in lot:
         try:
-            asked.append(_ask_one(workshop, spectrum, net, sources))
+            source = None if spectrum.source_pk is None else sources.get(spectrum.source_pk)
+            asked.append(_ask_one(workshop, spectrum, net, source))
         except MissingPixelsError as error:  # the others go on; it is told in the end
             unreadable.append(error)
         finally:
@@ -68,8 +70,10 @@ def _ask(workshop: Workshop, lot: Sequence[WithNet]) -> tuple[list[Asked], list[
     return asked, unreadable
 
 
-def _ask_one(workshop, spectrum, net, sources) -> Asked:
-    guess = initial_guess(spectrum, sources.get(spectrum.source_pk), net)
+def _ask_one(
+    workshop: Workshop, spectrum: ApogeeCoaddedSpectrumInApStar, net: ApogeeNet | None, source: Source | None
+) -> Asked:
+    guess = initial_guess(spectrum, source, net)
     chosen = grids_for(list(workshop.grids.values()), spectrum.telescope, spectrum.mean_fiber, guess)
     if not chosen:
         return Asked(spectrum, [], "flag_no_suitable_initial_guess")

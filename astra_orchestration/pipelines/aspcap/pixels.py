@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astra_models.apogee import APOGEE_GRID
+from astra_models.errors import MissingPixelsError
 from astra_orchestration.pipelines.ferre.grid import Grid
 
 from .configuration import PixelRules
@@ -57,9 +58,16 @@ def pixels_for(grid: Grid, flux: ArrayLike, ivar: ArrayLike, pixel_flags: ArrayL
         Pixels of an apStar, in 1e-17 erg/s/cm2/Angstrom.
     rules : PixelRules
         Which bits are bad, and by how much errors grow.
+
+    Raises
+    ------
+    MissingPixelsError
+        If the spectrum has other pixels than an apStar.
     """
     spectrum = np.asarray(flux, dtype=np.float64)
     weights = np.asarray(ivar, dtype=np.float64)
+    if any(np.shape(array) != (APOGEE_GRID["naxis"],) for array in (spectrum, weights, pixel_flags)):
+        raise MissingPixelsError(f"flux: the spectrum has {spectrum.size} pixels, and an apStar {APOGEE_GRID['naxis']}")
     bits = np.nan_to_num(np.asarray(pixel_flags)).astype(np.int64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         error = np.where(weights > 0, weights**-0.5, np.inf)

@@ -181,7 +181,7 @@ def _rows(model: type[PipelineOutputMixin], kind: type[Any], labels: Sequence[st
     found = list(query.tuples())
     keys = np.array([row[0] for row in found], dtype=np.int64)
     values = np.array([row[1:] for row in found], dtype=np.float64).reshape(len(found), len(labels))
-    chosen = _newest(keys, np.isfinite(values).all(axis=1))
+    chosen = _newest(keys, np.asarray(np.isfinite(values).all(axis=1)))
     return Rows(kind, keys[chosen], values[chosen])
 
 

@@ -109,6 +109,20 @@ def test_a_training_set_has_the_labels_of_the_table(survey, tmp_path):
     }
 
 
+def test_newer_results_without_all_labels_leave_those_that_have_them(survey, tmp_path):
+    before = read_training_set(tmp_path / "before")
+    newer = [ASPCAP(spectrum_pk=row.spectrum_pk, v_astra=9_000, teff=row.teff + 100) for row in ASPCAP.select()]
+    newer[0].logg, newer[0].m_h_atm, newer[0].alpha_m_atm, newer[0].c_m_atm, newer[0].n_m_atm = (1.0, 0, 0, 0, 0)
+    for row in newer:
+        row.save()
+
+    after = read_training_set(tmp_path / "after")
+
+    assert after.labels.shape == before.labels.shape
+    changed = (after.labels != before.labels).any(axis=1)
+    assert changed.sum() == 1 and after.labels[changed, 1] == 1.0
+
+
 def test_abundances_relative_to_iron_follow_from_those_relative_to_hydrogen(survey, tmp_path):
     found = read_training_set(tmp_path, labels=["teff", "fe_h", "mg_fe"])
 
