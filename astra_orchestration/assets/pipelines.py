@@ -28,10 +28,10 @@ from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
 from astra_orchestration.assets.columns import code_of, table_metadata
 from astra_orchestration.assets.parameters import parameters_in, say_if_redone, with_parameters
-from astra_orchestration.checks.looking import Look, check_specs
+from astra_orchestration.checks.looking import Look, check_specs, nothing_to_look_at
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.engine import EngineResource
-from astra_orchestration.resources.io_manager import MODEL_METADATA, output_model
+from astra_orchestration.resources.io_manager import MODEL_METADATA, NOT_SET_UP, WITHOUT_EVENT, output_model
 from astra_orchestration.resources.writers import WRITERS
 
 __all__ = [
@@ -169,8 +169,11 @@ def pipeline_asset(
             if len(context.job_def.asset_layer.selected_asset_keys) == 1:
                 raise
             context.log.info(f"not set up here, so nothing is done: {error}")
-            stream = ResultStream((), task.output_models, due=0)
-            return stream if not made else _checked(stream, Look(task, key, context.log, {}, made, thresholds))
+            seen = {NOT_SET_UP: str(error)}
+            context.log_event(dg.AssetObservation(key, description=f"not set up here: {error}", metadata=seen))
+            # Its output is given all the same, or assets downstream would be skipped.
+            nothing = dg.Output(ResultStream((), task.output_models, due=0), metadata={WITHOUT_EVENT: True})
+            return _unchecked(nothing, key, made) if made else nothing
         say_if_redone(context.log, task, parameters_in(config, task), keep=config.keep)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         for warning in warnings_of(task, parameters_in(config, task)) if stream.due else ():
@@ -227,6 +230,13 @@ def _checked(stream: ResultStream[PipelineOutputMixin], look: Look) -> Iterator[
     stream.on_written = look.metadata
     yield dg.Output(stream)
     yield from look.results()
+
+
+def _unchecked(
+    nothing: dg.Output[Any], key: dg.AssetKey, checks: Sequence[Check]
+) -> Iterator[dg.Output[Any] | dg.AssetCheckResult]:
+    yield nothing
+    yield from nothing_to_look_at(key, checks, "not set up here")
 
 
 def _code_of(task: Pipeline) -> dict[str, Any]:

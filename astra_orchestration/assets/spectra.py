@@ -17,7 +17,7 @@ from astra_orchestration.assets.columns import TABLE_NAME, table_metadata
 from astra_orchestration.checks.pictures import sky_metadata
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.identity import metadata_of_database
-from astra_orchestration.resources.io_manager import qualified_name
+from astra_orchestration.resources.io_manager import WITHOUT_EVENT, qualified_name
 from astra_orchestration.resources.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
 SAMPLE_FOLDER = "var/sample"
 REFUSED_SHOWN = 20
-WITHOUT_EVENT = "__source_asset_observation__"
-"""Metadata of an output that Dagster makes no materialization of; its own assets that are only observed have it."""
 
 
 class SampleSurveyConfig(dg.Config):

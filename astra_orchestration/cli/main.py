@@ -247,6 +247,8 @@ def _say(asset: str, text: str) -> None:
 def _seconds(outcome: "Outcome") -> str:
     if outcome.failed:
         return "[red]failed[/]"
+    if outcome.not_set_up:
+        return "not set up"
     return "" if outcome.seconds is None else f"{outcome.seconds:.1f}"
 
 

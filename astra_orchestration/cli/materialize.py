@@ -13,6 +13,7 @@ import dagster as dg
 from astra_orchestration.cli.serve import require_dagster_home
 from astra_orchestration.launching.local_runs import process_tags
 from astra_orchestration.resources.identity import by_plain_names
+from astra_orchestration.resources.io_manager import NOT_SET_UP
 
 __all__ = ["Outcome", "count_outcomes", "materialize_everything"]
 
@@ -35,12 +36,15 @@ class Outcome:
         How long it took; None if it was not materialized.
     failed : bool
         Whether it was not materialized.
+    not_set_up : bool
+        Whether it lacks what it needs here: then it has nothing to do, and hasn't failed.
     """
 
     asset: str
     counts: Mapping[str, int]
     seconds: float | None
     failed: bool = False
+    not_set_up: bool = False
 
 
 def materialize_everything(
@@ -107,9 +111,11 @@ def materialize_everything(
         for event in result.get_asset_materialization_events():
             if event.asset_key is not None:
                 done[event.asset_key] = event.materialization.metadata
-        for event in result.get_asset_observation_events():  # of an empty table of spectra there is nothing else
-            if event.asset_key is not None and event.asset_key in catalogue.keys:
-                done.setdefault(event.asset_key, event.asset_observation_data.asset_observation.metadata)
+        # Of an empty table of spectra, and of a pipeline that isn't set up, there is nothing else.
+        for event in result.get_asset_observation_events():
+            metadata = event.asset_observation_data.asset_observation.metadata
+            if event.asset_key is not None and (event.asset_key in catalogue.keys or NOT_SET_UP in metadata):
+                done.setdefault(event.asset_key, metadata)
 
     run(wanted, config)
     # What there is to learn from is known when the files have been read.
@@ -151,6 +157,8 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
 def _outcome(key: dg.AssetKey, metadata: Mapping[str, dg.MetadataValue] | None) -> Outcome:
     if metadata is None:
         return Outcome(key.to_user_string(), {}, None, failed=True)
+    if NOT_SET_UP in metadata:
+        return Outcome(key.to_user_string(), {}, None, not_set_up=True)
     values = by_plain_names(metadata)
     counts = {name: values[name] for name in COUNTS if name in values}
     return Outcome(key.to_user_string(), counts, values.get("seconds"))

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["PipelineResultIOManager", "ResultStream", "pipeline_result_io_manager"]
 
 MODEL_METADATA = "astra/model"
+NOT_SET_UP = "not set up"
+"""Metadata of the observation of a pipeline that isn't set up: what it needs."""
+WITHOUT_EVENT = "__source_asset_observation__"
+"""Metadata of an output that Dagster makes no materialization of; its own assets that are only observed have it."""
 REASONS_SHOWN = 5
 SECONDS_TO_OBSERVATION = 60.0
 MOST_OBSERVATIONS = 5
@@ -58,6 +62,8 @@ class PipelineResultIOManager(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Write what an asset returned, and report the counts as metadata of its materialization.
 
+        Of an output that is to be no materialization nothing is written.
+
         Raises
         ------
         ResultTypeError
@@ -65,6 +71,8 @@ class PipelineResultIOManager(dg.IOManager):
         dagster.Failure
             If too few of the spectra that were due have a result.
         """
+        if WITHOUT_EVENT in (context.output_metadata or {}):
+            return
         stream = _as_stream(obj, context)
         self.database.connect(*stream.models, RejectedResult)
         try:

@@ -242,6 +242,11 @@ def test_every_asset_is_materialized_and_then_nothing_is_due(tmp_path: Path) -> 
     due, inserted, _, _, rejected, _ = made["rocket"]
     assert int(due) == int(inserted) + int(rejected) > 0
     assert unchanged["rocket"][:5] == unchanged["corv"][:5] == ["0"] * 5
+    assert made["aspcap"] == unchanged["aspcap"] == [""] * 5 + ["not set up"]
+    assert (
+        "checked" not in first.stderr
+        and "not set up here, so nothing is done: ASPCAP needs" in first.stderr + first.stdout
+    )
     assert "nothing is due" not in first.stdout.splitlines()
     assert again.stdout.splitlines()[-1] == "nothing is due"
 

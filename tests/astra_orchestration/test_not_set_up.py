@@ -1,5 +1,6 @@
 """A pipeline that lacks a program or a model here: alone it says what it needs, among others it has nothing to do."""
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from astra_models import task
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.errors import NotSetUpError
+from astra_models.quality import CHECKS
 from astra_models.rocket import Rocket
 from astra_models.upsert import upsert
 from astra_orchestration.assets.pipelines import pipeline_asset
@@ -41,9 +43,9 @@ def rocket(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
         yield Rocket.from_spectrum(spectrum, teff=5772)
 
 
-def run(target: dict[str, Any], *pipelines: Any) -> dg.ExecuteInProcessResult:
+def run(target: dict[str, Any], *pipelines: Any, **options: Any) -> dg.ExecuteInProcessResult:
     assets = [pipeline_asset(pipeline) for pipeline in pipelines]
-    return dg.materialize(assets, resources=resources_for(target), raise_on_error=False)
+    return dg.materialize(assets, resources=resources_for(target), raise_on_error=False, **options)
 
 
 def test_alone_it_says_what_it_needs(database: peewee.Database, target: dict[str, Any], make_spectra: Visits) -> None:
@@ -63,13 +65,45 @@ def test_among_others_it_has_nothing_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_spectra(2)
-    assert run(target, needy, rocket).success
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(target, needy, rocket, instance=instance)
+        lines = [line for line in instance.all_logs(result.run_id) if line.step_key == "needy"]
+    assert result.success
+    assert [line.user_message for line in lines if line.level > logging.INFO] == []
+    said = [line.user_message for line in lines if line.dagster_event is None and line.level == logging.INFO]
+    assert said == [f"not set up here, so nothing is done: needs a model: set {MODEL_VARIABLE}"]
     assert (Rocket.select().count(), Corv.select().count()) == (2, 0)
+    assert {event.asset_key for event in result.get_asset_materialization_events()} == {dg.AssetKey("rocket")}
+    [event] = result.get_asset_observation_events()
+    observation = event.asset_observation_data.asset_observation
+    assert observation.asset_key == dg.AssetKey("needy")
+    assert observation.description == f"not set up here: needs a model: set {MODEL_VARIABLE}"
+    evaluations = [one for one in result.get_asset_check_evaluations() if one.asset_key == dg.AssetKey("needy")]
+    assert {(one.passed, one.description) for one in evaluations} == {(True, "nothing to look at: not set up here")}
+    assert {one.check_name for one in evaluations} == {check.name for check in CHECKS}
     model = tmp_path / "model"
     model.touch()
     monkeypatch.setenv(MODEL_VARIABLE, str(model))
-    assert run(target, needy, rocket).success
+    result = run(target, needy, rocket)
+    assert result.success and not result.get_asset_observation_events()
+    assert dg.AssetKey("needy") in {event.asset_key for event in result.get_asset_materialization_events()}
     assert Corv.select().count() == 2
+
+
+@pytest.mark.sqlite_only(reason="what is made of nothing does not depend on the database")
+def test_without_checks_and_for_assets_downstream_it_has_nothing_to_do_either(
+    database: peewee.Database, target: dict[str, Any], make_spectra: Visits
+) -> None:
+    make_spectra(2)
+
+    @dg.asset
+    def counted(needy: peewee.ModelSelect) -> int:
+        return needy.count()
+
+    assets = [pipeline_asset(needy, checks=False), counted]
+    result = dg.materialize(assets, resources=resources_for(target))
+    assert result.output_for_node("counted") == 0
+    assert [event.asset_key for event in result.get_asset_materialization_events()] == [counted.key]
 
 
 @pytest.mark.sqlite_only(reason="what is decided from does not depend on the database")
