@@ -24,7 +24,7 @@ ABUNDANCES = (
 WITH_UPPER_LIMITS = ("ce_h", "c_1_h", "c_h", "cu_h", "na_h", "nd_h", "n_h", "o_h", "p_h", "s_h", "v_h")
 """Abundances from lines so weak that they may be upper limits only."""
 
-_BAD_PARAMETERS = sum(2**bit for bit in (0, 1, 2, 3, 4, 6, 8, *range(21, 28)))
+BAD_PARAMETERS = sum(2**bit for bit in (0, 1, 2, 3, 4, 6, 8, *range(21, 28)))
 
 
 def abundance(name: str) -> dict[str, Any]:
@@ -170,11 +170,11 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     @hybrid_property
     def flag_bad(self) -> Condition:
         """Whether not to use the stellar parameters; in queries, the condition of that."""
-        return bool(self.result_flags & _BAD_PARAMETERS)
+        return bool(self.result_flags & BAD_PARAMETERS)
 
     @flag_bad.expression
     def _bad_condition(self) -> Condition:
-        return self.result_flags.bin_and(_BAD_PARAMETERS) != 0
+        return self.result_flags.bin_and(BAD_PARAMETERS) != 0
 
     def _path_for(self, version: str) -> str:
         if not self.pwd:

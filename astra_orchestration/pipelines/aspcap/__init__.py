@@ -17,6 +17,7 @@ from .abundances import abundance_results
 from .coarse import coarse_results
 from .configuration import files_of
 from .parameters import parameter_results
+from .pictures import PICTURES
 from .workshop import CONFIGURATION_VARIABLE, FOLDER, Workshop, in_lots, resolve_configuration
 
 __all__ = ["aspcap", "ferre_coarse", "ferre_stellar_parameters"]
@@ -96,7 +97,7 @@ def ferre_stellar_parameters(
         yield from parameter_results(workshop, lot)
 
 
-@task(**OF_CONFIGURATION)
+@task(**OF_CONFIGURATION, plots=PICTURES)
 def aspcap(
     spectra: Iterable[tuple[ApogeeCoaddedSpectrumInApStar, FerreCoarse, FerreStellarParameters]],
     configuration: Path | None = None,

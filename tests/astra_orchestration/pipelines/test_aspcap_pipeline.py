@@ -23,8 +23,12 @@ from astra_models.errors import AstraError, NotSetUpError
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 from astra_models.ingest import ingest_spectra
 from astra_models.pipeline_run import PipelineRun
+from astra_models.quality import measure, thresholds_for
+from astra_models.quality.drawing import new_figure
+from astra_models.quality.pictures import draw_pictures
 from astra_models.rejected import RejectedResult
 from astra_orchestration.pipelines.aspcap import aspcap, ferre_coarse, ferre_stellar_parameters
+from astra_orchestration.pipelines.aspcap.pictures import PICTURES
 from astra_orchestration.sample import make_sample
 from astra_orchestration.sample.apogee.configuration import write_configuration
 from astra_orchestration.sample.apogee.grids import make_grids
@@ -32,6 +36,8 @@ from tests.ferre.installing import install_fake
 
 pytestmark = pytest.mark.long_on_each
 
+PICTURED = ("task_pk", "rchi2", "result_flags", "teff", "raw_teff", "logg", "raw_logg")
+PICTURED += ("m_h_atm", "raw_m_h_atm", "alpha_m_atm", "raw_alpha_m_atm")
 STAGES = (ferre_coarse, ferre_stellar_parameters, aspcap)
 N_SPECIES = 5
 
@@ -124,12 +130,38 @@ def test_truth_comes_back_from_end_to_end(database: peewee.Database, survey: Sur
     # The best model, and what it is multiplied by, are those of the spectrum.
     scatter = [_residuals(spectrum) for spectrum in spectra[:10]]
     assert 0.8 < np.median(scatter) < 1.2 and max(scatter) < 1.6
+    _see_pictures({"configuration": ours.configuration})
     result = ASPCAP.get(ASPCAP.spectrum_pk == spectra[0].spectrum_pk)
     assert np.isfinite(result.model_flux_al_h).sum() == np.isfinite(result.model_flux).sum() == 314
     assert result.teff == pytest.approx(result.raw_teff, abs=1000) and result.teff != result.raw_teff
     assert (result.logg, result.fe_h, result.calibration) == (None, None, "dr19-irfm")
     ours.run()
     assert PipelineRun.select().where(PipelineRun.answered > 0).count() == len(STAGES)
+
+
+def _see_pictures(parameters: dict[str, Any]) -> None:
+    thresholds = thresholds_for("aspcap", {})
+    numbers = measure(aspcap, thresholds, parameters)
+    drawn = {picture.name: picture for picture in draw_pictures(aspcap, numbers, thresholds)}
+    names = ("kiel diagram by metallicity", "alpha against metallicity", "worst fits")
+    assert not [picture for picture in drawn.values() if picture.problem]
+    assert all(drawn[name].png.startswith(b"\x89PNG") for name in names)
+    if folder := os.environ.get("ASTRA_TEST_PICTURES"):
+        for name in names:
+            Path(folder, f"{name}.png").write_bytes(drawn[name].png)
+    # Raw values stand in for calibrated ones that aren't there; the worst fits have a model in each chip.
+    rows = {name: np.array([getattr(row, name) for row in ASPCAP.select()], dtype=float) for name in PICTURED}
+    for draw in PICTURES:
+        figure = new_figure()
+        draw(figure, rows | {"task_pk": rows["task_pk"].astype(int)})
+        if draw.__name__ == "worst_fits":
+            lines = [axes.get_lines() for axes in figure.axes]
+            assert [len(some) for some in lines] == [2] * 9
+            assert any(np.isfinite(some[1].get_ydata()).sum() > 5 for some in lines)
+        else:
+            [coloured] = [points for points in figure.axes[0].collections if points.get_array() is not None]
+            assert len(coloured.get_offsets()) > 40
+            assert ("raw_logg" in figure.axes[0].get_ylabel()) == ("kiel" in draw.__name__)
 
 
 def _residuals(spectrum: ApogeeCoaddedSpectrumInApStar) -> float:
