@@ -28,7 +28,7 @@ Named = tuple[NDArray[Any], str]
 DATA, MODEL = "black", "#c2410c"
 MOST_SHOWN, MOST_TRIED = 3, 8
 WINDOW = 220
-"""Pixels of a chip that are drawn of a bad fit: some 50 Angstrom."""
+"""Pixels of a chip that are drawn of a bad fit: some 50 Angstrom, more where a model has few pixels."""
 
 
 def first_of(rows: Columns, choices: Sequence[tuple[str, str]]) -> Named:
@@ -100,7 +100,8 @@ def worst_fits_of(
     for some, (result, (wavelength, flux, of_model, off)) in zip(panels, found, strict=True):
         some[0].set_title(_caption(result), fontsize="small", loc="left")
         for axes, chip in zip(some, CHIPS, strict=True):
-            inside = _worst_window(off, np.arange(chip.start, chip.stop))
+            # A coarse grid has a model for few of the pixels: their neighbours are the next that have one.
+            inside = _worst_window(off, chip.start + np.flatnonzero(np.isfinite(of_model[chip])))
             axes.plot(wavelength[inside], flux[inside], color=DATA, linewidth=0.6)
             axes.plot(wavelength[inside], of_model[inside], color=MODEL, linewidth=0.8)
             axes.set_ylim(0.4, 1.3)
@@ -117,7 +118,7 @@ def _over_continuum(
     with np.errstate(invalid="ignore", divide="ignore"):
         flux = np.where(good, spectrum.flux / continuum, np.nan)
         off = np.nan_to_num((spectrum.flux - model * continuum) * np.sqrt(spectrum.ivar))
-    return spectrum.wavelength, flux, np.where(good, model, np.nan), np.where(good, off, 0)
+    return spectrum.wavelength, flux, model, np.where(good, off, 0)
 
 
 def _worst_window(off: NDArray[Any], chip: NDArray[np.intp]) -> NDArray[np.intp]:
