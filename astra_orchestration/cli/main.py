@@ -1,6 +1,7 @@
 """``astra``: the project from a terminal."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -107,7 +108,8 @@ def sample(
         )
     if aspcap:
         configuration = os.path.join(summary.folder, "aspcap", "aspcap.yml")
-        say(f"{len(summary.grids)} grids for FERRE are there, and {configuration}: export ASTRA_ASPCAP={configuration}")
+        say(f"{len(summary.grids)} grids for FERRE are in {summary.folder}; ASPCAP finds them after")
+        say(f"export ASTRA_ASPCAP={escaped(shlex.quote(configuration))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")

@@ -78,5 +78,6 @@ def test_from_a_command_to_labels(database: peewee.Database, tmp_path: Path) -> 
     assert "3 APOGEE stars, as apStar and mwmStar" in said
     assert "labels of 2 are in" in said
     assert "9 grids for FERRE are in" in said
+    assert f"export ASTRA_ASPCAP={folder}/aspcap/aspcap.yml\n" in made.output
     assert ApogeeCoaddedSpectrumInApStar.select().count() == 3
     assert ASPCAP.select().count() == 2
