@@ -10,6 +10,7 @@ import peewee
 import pytest
 from astropy.io import fits
 
+from astra_models.apogeenet import ApogeeNet
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -94,13 +95,14 @@ def test_a_file_lands_once_and_says_what_it_was(
 def test_the_graph_shows_which_tables_have_new_rows(
     database: peewee.Database, target: dict[str, Any], tmp_path: Path
 ) -> None:
-    write_result_file(tmp_path / NAME, ASPCAP, 5)
+    name = "astraAllStarApogeeNet-0.8.1.fits.gz"
+    write_result_file(tmp_path / name, ApogeeNet, 5)
 
-    first, again = (launch(target, NAME, [str(tmp_path)], again=True) for _ in range(2))
+    first, again = (launch(target, name, [str(tmp_path)], again=True) for _ in range(2))
 
-    said = said_of(first, "aspcap")
+    said = said_of(first, "apogee_net")
     counts = {"inserted": 5, "updated": 0, "unchanged": 0, "dagster/row_count": 5}
-    assert said == {"result file": NAME, "database id": database_id()} | counts
+    assert said == {"result file": name, "database id": database_id()} | counts
     assert observed(first)["source"]["inserted"] == 5
     assert [event.asset_key.to_user_string() for event in again.get_asset_materialization_events()] == ["result_file"]
     assert not observed(again)
