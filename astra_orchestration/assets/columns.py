@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,9 @@ from astra_models.fields import BitField
 
 TABLE_NAME = "dagster/table_name"
 CODE = "dagster/code_references"
+
+FILLED_BESIDES = "tables filled besides"
+"""Metadata: tables that the asset's pipeline fills with its results besides the asset's own, separated by spaces."""
 
 
 def column_schema(model: type[peewee.Model]) -> dg.TableSchema:
@@ -43,6 +46,18 @@ def code_of(made_by: type | Callable[..., Any]) -> dict[str, Any]:
         warnings.simplefilter("ignore", dg.BetaWarning)  # our Dagster is of one version
         reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=made_by.__qualname__)
         return {CODE: dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def tables_filled_besides(models: Sequence[type[peewee.Model]]) -> dict[str, str]:
+    """Give the metadata of an asset whose pipeline fills other tables than its own: the first model's."""
+    names = " ".join(str(model._meta.table_name) for model in models[1:])
+    return {FILLED_BESIDES: names} if names else {}
+
+
+def makers_by_table(assets: Iterable[dg.AssetsDefinition]) -> dict[str, dg.AssetKey]:
+    """Give the key of the asset whose pipeline fills a table besides its own."""
+    specs = [spec for asset in assets for spec in asset.specs]
+    return {table: spec.key for spec in specs for table in spec.metadata.get(FILLED_BESIDES, "").split()}
 
 
 def keys_by_table(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> dict[str, dg.AssetKey]:

@@ -26,7 +26,7 @@ from astra_models.products.summary import products
 from astra_models.quality import CHECKS, Check
 from astra_models.rejected import RejectedResult
 from astra_models.version import installed_version
-from astra_orchestration.assets.columns import code_of, table_metadata
+from astra_orchestration.assets.columns import code_of, table_metadata, tables_filled_besides
 from astra_orchestration.assets.parameters import parameters_in, say_if_redone, with_parameters
 from astra_orchestration.checks.looking import Look, check_specs, nothing_to_look_at
 from astra_orchestration.resources.database import DatabaseResource
@@ -149,7 +149,12 @@ def pipeline_asset(
         owners=list(owners),
         description=_description(task),
         code_version=f"{installed_version()}-{pipeline_version}",
-        metadata={**table_metadata(model), **_code_of(task), MODEL_METADATA: model.__name__},
+        metadata={
+            **table_metadata(model),
+            **_code_of(task),
+            **tables_filled_besides(task.output_models),
+            MODEL_METADATA: model.__name__,
+        },
         deps=[*_upstream(task), *deps],
         io_manager_key="pipeline_results",
         pool=WRITERS,

@@ -72,6 +72,12 @@ def test_a_declared_asset_says_what_it_is() -> None:
     assert (teff.type, teff.tags) == ("real", {"unit": "K"})
 
 
+def test_a_table_that_a_pipeline_fills_besides_its_own_is_downstream_of_it() -> None:
+    spec = specs()["ferre_chemical_abundances"]
+    assert {"aspcap", "ferre_stellar_parameters"} < {dep.asset_key.to_user_string() for dep in spec.deps}
+    assert "Filled by `aspcap`, with its own results." in (spec.description or "")
+
+
 def test_a_pipeline_of_another_package_takes_the_place_of_the_declared_asset() -> None:
     @task
     def dwarf_types(spectra: Iterable[BossVisitSpectrum]) -> Iterable[MDwarfType]:
