@@ -50,6 +50,7 @@ def test_all_stages_are_stored_and_the_product_comes_out(tmp_path: Path) -> None
     assert written.returncode == 0, written.stderr
     [product] = (tmp_path / "var" / "products").rglob("astraAllStarASPCAP*.fits*")
     with fits.open(product) as file:
-        tables = [hdu.data for hdu in file[1:] if len(hdu.data)]
+        hdus: list[Any] = list(file[1:])
+        tables = [hdu.data for hdu in hdus if len(hdu.data)]
         rows = {int(row["spectrum_pk"]): float(row["raw_teff"]) for table in tables for row in table}
     assert {key: rows[key] for key in keys} == pytest.approx(keys)
