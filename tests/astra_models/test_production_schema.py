@@ -63,7 +63,7 @@ def open_production(postgresql: dict[str, str]) -> Iterator[Open]:
         finally:
             database.close()
             bind(*before)
-            query(f'DROP SCHEMA "{schema}" CASCADE')
+            query(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
     yield opened
     connection.close()

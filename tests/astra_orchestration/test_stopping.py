@@ -105,7 +105,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "ASTRA_PRODUCTS": str(folder / "products"),
     }
-    for command in (["init"], ["sample", "--stars", "80", "--folder", "s"], ["ingest", "spectra", "s/visits/*.fits"]):
+    for command in (["init"], ["sample", "--stars", "200", "--folder", "s"], ["ingest", "spectra", "s/visits/*.fits"]):
         subprocess.run(
             [ASTRA, *command], cwd=folder, env=os.environ | environment, check=True, capture_output=True, timeout=200
         )

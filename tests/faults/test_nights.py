@@ -18,6 +18,7 @@ from astra_models import base
 from astra_models.base import bind, bound_schema
 from astra_models.corv import Corv
 from astra_models.database.config import sqlite_database
+from astra_models.outputs import pipeline_names
 from astra_orchestration.automation.schedules import nightly_schedule
 from astra_orchestration.definitions import defs
 from astra_orchestration.resources import resources_for
@@ -25,8 +26,8 @@ from astra_orchestration.resources import resources_for
 ASTRA = Path(sys.executable).with_name("astra")
 NIGHTS, NIGHTS_IN_SHORT, TO_WARM_UP = 72, 6, 3
 MOST_MEGABYTES_A_NIGHT = 0.2
-MOST_KILOBYTES_A_NIGHT = 750
-"""Events of three pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
+MOST_KILOBYTES_A_NIGHT = 170 * len(pipeline_names())
+"""Events of each pipeline, and the index of all runs; `prune_runs` deletes them after half a year."""
 MOST_EVENTS = 120
 
 
