@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import peewee
 import pytest
 import yaml
 from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
@@ -21,7 +22,7 @@ from astra_orchestration.automation.schedules import nightly_job, nightly_schedu
 from astra_orchestration.checks.links import LOCATION
 from astra_orchestration.cli import serve
 from astra_orchestration.definitions import defs, made
-from astra_orchestration.resources import EngineResource
+from astra_orchestration.resources import EngineResource, resources_for
 from astra_orchestration.resources.targets import check_target
 from astra_orchestration.web import server
 
@@ -148,12 +149,27 @@ def test_every_night_new_spectra_are_ingested_and_then_analysed() -> None:
     assert nightly_schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_the_nightly_schedule_asks_for_a_run() -> None:
+def test_the_nightly_schedule_asks_for_a_run(database: peewee.Database, target: dict[str, Any]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def())
-        asked = defs.resolve_schedule_def("nightly_schedule").evaluate_tick(context)
+        repository = defs.get_repository_def()
+        resources = {"database": resources_for(target)["database"]}
+        with dg.build_schedule_context(instance, resources=resources, repository_def=repository) as context:
+            asked = defs.resolve_schedule_def("nightly_schedule").evaluate_tick(context)
 
-    assert len(asked.run_requests or ()) == 1
+    [request] = asked.run_requests or ()
+    names = {key.to_user_string() for key in request.asset_selection or ()}
+    assert {"source", "boss_visit_spectrum", "corv", "rocket"} <= names
+    assert not {"ferre_coarse", "aspcap", "the_cannon"} & names  # they aren't set up here
+
+
+def test_a_night_whose_database_is_away_asks_for_all(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        repository = defs.get_repository_def()
+        away = {"database": resources_for({"postgres": {"dbname": "none", "host": str(tmp_path)}})["database"]}
+        with dg.build_schedule_context(instance, resources=away, repository_def=repository) as context:
+            asked = defs.resolve_schedule_def("nightly_schedule").evaluate_tick(context)
+
+    assert [request.asset_selection for request in asked.run_requests or ()] == [None]
 
 
 def test_the_code_location_has_one_name_wherever_it_is_loaded_from() -> None:
