@@ -110,10 +110,10 @@ def worst_fits_of(
 
 
 def _over_continuum(
-    result: Any, continuum: NDArray[Any], model: NDArray[Any]
+    result: PipelineOutputMixin, continuum: NDArray[Any], model: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Give wavelengths, flux and model over the continuum, and the residuals in errors (0 where there are none)."""
-    spectrum: Any = Spectrum(pk=result.spectrum_pk).resolve()
+    spectrum = Spectrum(pk=result.spectrum_pk).resolve()
     good = (spectrum.ivar > 0) & np.isfinite(model) & np.isfinite(continuum)
     with np.errstate(invalid="ignore", divide="ignore"):
         flux = np.where(good, spectrum.flux / continuum, np.nan)
