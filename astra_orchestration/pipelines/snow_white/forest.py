@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import AstraError
 from astra_models.snow_white import CLASSES
+from astra_orchestration.pipelines.npz import npz_bytes
 from astra_orchestration.pipelines.white_dwarfs.registry import DIGITS
 
 from .features import N_FEATURES
@@ -173,22 +174,11 @@ def save_classifier(classifier: Classifier, path: str | Path) -> str:
 
 def classifier_bytes(classifier: Classifier) -> bytes:
     """Give the content of a classifier's npz file."""
-    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
-
     values: dict[str, ArrayLike] = {name: getattr(classifier, name) for name in _ARRAYS}
     values["format"] = FORMAT
     values["name"] = classifier.name
     values["provenance"] = json.dumps(dict(classifier.provenance), sort_keys=True)
-    made = io.BytesIO()
-    with ZipFile(made, "w", ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, value in values.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
-            # numpy.savez would write the time of day into the file.
-            info = ZipInfo(f"{name}.npy")
-            info.compress_type = ZIP_DEFLATED
-            archive.writestr(info, member.getvalue())
-    return made.getvalue()
+    return npz_bytes(values)
 
 
 def load_classifier(path: str | Path) -> Classifier:

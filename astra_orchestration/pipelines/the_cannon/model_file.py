@@ -8,13 +8,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits import door
+from astra_orchestration.pipelines.npz import npz_bytes
 
 from .model import CannonModel
 from .polynomial import CannonError, Polynomial
@@ -76,16 +77,7 @@ def _content(model: CannonModel) -> bytes:
         "provenance": json.dumps(dict(model.provenance), sort_keys=True),
         "format": FORMAT,
     }
-    made = io.BytesIO()
-    with ZipFile(made, "w", ZIP_DEFLATED) as archive:
-        for name, value in values.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
-            # numpy.savez would write the time of day into the file.
-            info = ZipInfo(f"{name}.npy")
-            info.compress_type = ZIP_DEFLATED
-            archive.writestr(info, member.getvalue())
-    return made.getvalue()
+    return npz_bytes(values)
 
 
 def load_model(path: str | Path) -> CannonModel:

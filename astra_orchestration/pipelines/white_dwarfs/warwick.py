@@ -23,6 +23,7 @@ import numpy as np
 
 from astra_models.errors import AstraError
 from astra_models.messages import one_line, printable
+from astra_orchestration.pipelines.npz import npz_bytes
 
 from .grid import TemplateError
 from .registry import Grid, find_grid, grids_folder, write_note, write_whole
@@ -43,8 +44,6 @@ SPEED_OF_LIGHT = 2.99792458e18
 SECONDS_FOR_PIP = 900
 LARGEST_WHEEL = 100_000_000
 LARGEST_TEXT = 20_000_000
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)
-"""The date in our archives, so that their bytes, and checksums, follow from what is in them."""
 
 _MODEL = re.compile(r"Effective temperature =\s*(\S+)\s+gravity =\s*(\S+)[^\n]*")
 _WITHOUT_E = re.compile(r"(?<=\d)([-+]\d{2,3})\b")
@@ -109,7 +108,7 @@ def fetch(wheel: str | Path | None = None, sha256: str = WHEEL_SHA256) -> list[G
             f"{PACKAGE.replace('==', ' ')}: the wheel{'' if wheel is None else f' {wheel}'} has SHA-256 {found}, and "
             f"not {sha256}: it is damaged or another file, and isn't used; download it again"
         )
-    made = [(name, _archive(arrays)) for name, arrays in read_wheel(content).items()]
+    made = [(name, npz_bytes(arrays, level=None)) for name, arrays in read_wheel(content).items()]
     return [_keep(name, content) for name, content in made]
 
 
@@ -290,14 +289,3 @@ def _numbers(name: str, what: str, text: str, count: int) -> Array:
     if len(numbers) != count:
         raise TemplateError(f"{name} has {len(numbers)} {what}, and {count} belong there; download the wheel again")
     return numbers
-
-
-def _archive(arrays: Mapping[str, Array]) -> bytes:
-    """Make an npz file whose bytes follow from its arrays alone, whenever and wherever it is made."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            one = io.BytesIO()
-            np.lib.format.write_array(one, np.ascontiguousarray(array) if array.ndim else array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", FIRST_DATE), one.getvalue())
-    return content.getvalue()

@@ -1,0 +1,38 @@
+"""Files of arrays whose bytes follow from the arrays alone, whenever and wherever they are made."""
+
+import io
+import zlib
+from collections.abc import Mapping
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["npz_bytes"]
+
+
+def npz_bytes(arrays: Mapping[str, ArrayLike], level: int | None = zlib.Z_DEFAULT_COMPRESSION) -> bytes:
+    """Make the content of an npz file, without objects.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array_like
+        Arrays, numbers and texts by their names.
+    level : int, optional
+        How hard to compress, from 0 to 9; None for not at all.
+
+    Raises
+    ------
+    ValueError
+        If an array has objects in it.
+    """
+    made = io.BytesIO()
+    with ZipFile(made, "w", ZIP_STORED if level is None else ZIP_DEFLATED, compresslevel=level) as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            member = io.BytesIO()
+            # A scalar would get a dimension.
+            np.lib.format.write_array(member, np.ascontiguousarray(array) if array.ndim else array, allow_pickle=False)
+            # Without a time: numpy.savez would write that of the day into the file.
+            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue(), archive.compression, level)
+    return made.getvalue()
