@@ -65,6 +65,7 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     """
 
     provenance_columns: ClassVar[frozenset[str]] = IntermediateOutputMixin.provenance_columns | {
+        *("pwd", "ferre_index"),
         "ferre_time_coarse",
         "ferre_time_params",
         "ferre_time_abundances",

@@ -57,7 +57,7 @@ class FerreOutputMixin(WithFamilies, PipelineOutputMixin):
     abstract = True
 
     provenance_columns: ClassVar[frozenset[str]] = PipelineOutputMixin.provenance_columns | {
-        "pwd",
+        *("pwd", "ferre_name", "ferre_index", "ferre_n_obj"),
         "ferre_time_load_grid",
         "ferre_time_elapsed",
     }

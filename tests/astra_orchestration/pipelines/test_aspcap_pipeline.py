@@ -1,5 +1,6 @@
 """ASPCAP from spectra to rows, with a program in FERRE's place that really fits."""
 
+import itertools
 import os
 import re
 import shutil
@@ -233,6 +234,36 @@ def test_a_spectrum_with_too_many_bad_pixels_is_left_out_and_flagged(
     strict.configuration.write_text(strict.configuration.read_text() + "pixels:\n  most_bad: 1e-9\n  bad_bits: 65535\n")
     strict.run(ferre_coarse)
     assert all(row.flag_too_many_bad_pixels and row.teff is None for row in FerreCoarse.select())
+
+
+@pytest.mark.sqlite_only(reason="what a revision is made of does not depend on the database")
+def test_the_same_values_in_another_folder_make_nothing_due(
+    database: peewee.Database, survey: Survey, desk: Any
+) -> None:
+    ingest(survey, 4)
+    ours = desk()
+    ours.run()
+    again = {"configuration": ours.configuration, "folder": ours.folder, "at_once": 2}
+    for stage, following in itertools.pairwise(STAGES):
+        stream = analyse(stage, rerun="all", parameters=again)
+        write(stream)
+        assert (stream.written.unchanged, stream.written.updated) == (4, 0)
+        assert analyse(following, parameters=again).due == 0
+
+
+@pytest.mark.sqlite_only(reason="what is on disk does not depend on the database")
+@pytest.mark.parametrize("tidy", [True, False])
+def test_what_no_reader_needs_is_removed_unless_something_failed(
+    database: peewee.Database, survey: Survey, desk: Any, tidy: bool
+) -> None:
+    spectra = ingest(survey, 3)
+    desk().run(tidy=tidy)
+    [pwd] = {row.pwd for row in ASPCAP.select()}
+    assert bool(list(Path(pwd).rglob("flux.input"))) is not tidy
+    assert _residuals(spectra[0]) < 1.6
+    desk(fail=f"_{spectra[0].spectrum_pk}_").run(aspcap, tidy=tidy)
+    [pwd] = {row.pwd for row in ASPCAP.select()}
+    assert list(Path(pwd).rglob("flux.input"))
 
 
 @pytest.mark.sqlite_only(reason="what is on disk does not depend on the database")
