@@ -173,12 +173,7 @@ def pipeline_asset(
         except NotSetUpError as error:
             if len(context.job_def.asset_layer.selected_asset_keys) == 1:
                 raise
-            context.log.info(f"not set up here, so nothing is done: {error}")
-            seen = {NOT_SET_UP: str(error)}
-            context.log_event(dg.AssetObservation(key, description=f"not set up here: {error}", metadata=seen))
-            # Its output is given all the same, or assets downstream would be skipped.
-            nothing = dg.Output(ResultStream((), task.output_models, due=0), metadata={WITHOUT_EVENT: True})
-            return _unchecked(nothing, key, made) if made else nothing
+            return _left_out(context, task, key, made, str(error))
         say_if_redone(context.log, task, parameters_in(config, task), keep=config.keep)
         context.log.info(f"{stream.due} spectra are due" if stream.due else "nothing is due")
         for warning in warnings_of(task, parameters_in(config, task)) if stream.due else ():
@@ -235,6 +230,16 @@ def _checked(stream: ResultStream[PipelineOutputMixin], look: Look) -> Iterator[
     stream.on_written = look.metadata
     yield dg.Output(stream)
     yield from look.results()
+
+
+def _left_out(
+    context: dg.AssetExecutionContext, task: Pipeline, key: dg.AssetKey, checks: Sequence[Check], why: str
+) -> dg.Output[Any] | Iterator[dg.Output[Any] | dg.AssetCheckResult]:
+    """Say that a pipeline isn't set up. Its output is given all the same, or assets downstream would be skipped."""
+    context.log.info(f"not set up here, so nothing is done: {why}")
+    context.log_event(dg.AssetObservation(key, description=f"not set up here: {why}", metadata={NOT_SET_UP: why}))
+    nothing = dg.Output(ResultStream((), task.output_models, due=0), metadata={WITHOUT_EVENT: True})
+    return _unchecked(nothing, key, checks) if checks else nothing
 
 
 def _unchecked(

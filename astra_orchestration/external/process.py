@@ -230,6 +230,7 @@ class _Watch:
         self.progress = Progress(has_loaded=False, n_finished=0, n_bytes=0)
 
     def until_the_end(self, look: Callable[[], Progress], stopped: Callable[[], bool]) -> Ending:
+        """Watch the process until it ends, is over one of its limits, or is to be stopped."""
         pause = _FIRST_PAUSE
         while True:
             over = _is_over(self.process)

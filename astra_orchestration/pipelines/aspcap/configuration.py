@@ -18,8 +18,6 @@ from astra_models.messages import one_line, shown
 
 from .dimensions import DIMENSIONS
 
-SPLIT = "/"
-
 
 class AspcapError(AstraError, ValueError):
     """A configuration of ASPCAP that can't be used."""
@@ -208,7 +206,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _program(folder: Path, named: str) -> str:
-    if SPLIT in named:
+    if "/" in named:
         return str(folder / Path(named).expanduser())
     found = shutil.which(named)
     if found is None:

@@ -112,8 +112,10 @@ class _Picked:
         self._share = at - np.floor(at)
 
     def values(self, array: Array) -> Array:
+        """Give values at the grid's pixels, (n_pixels,), of those of an apStar, (8575,)."""
         left, right = array[self._left], array[self._right]
         return np.where(self._share == 0, left, left * (1 - self._share) + right * self._share)
 
     def any(self, array: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell of which of the grid's pixels any that it is made of has the property, or isn't there: (n_pixels,)."""
         return array[self._left] | array[self._right] | self._outside
