@@ -456,8 +456,8 @@ def write(
 
     def tell() -> None:
         if on_progress and pace.is_due():
-            # Of several models a spectrum has several rows.
-            done = max(stream.taken, total.rows if len(stream.models) == 1 else 0)
+            # Of several models a spectrum has several rows: they count where spectra aren't.
+            done = max(stream.taken, total.rows) if len(stream.models) == 1 else stream.taken or total.rows
             on_progress(Progress(done, stream.due, done / pace.seconds, stream.usage))
 
     stream.on_taken = tell

@@ -15,6 +15,7 @@ from astropy.time import Time
 from astra_models import base
 from astra_models.analysis.stream import Progress, ResultStream, write
 from astra_models.boss import BossVisitSpectrum
+from astra_models.corv import Corv
 from astra_models.errors import ResultTypeError
 from astra_models.line_forest import LineForest
 from astra_models.pipeline import PipelineOutputMixin
@@ -205,6 +206,18 @@ def test_progress_is_told_as_spectra_are_taken_and_not_only_when_a_batch_is_full
 
     assert [progress.done for progress in told] == [1, 2, 3, 4, 5, 5]
     assert str(told[2]).startswith("3 of 5 done, ")
+
+
+def test_progress_counts_spectra_and_not_their_rows(memory_database: peewee.Database, make_spectra: Visits) -> None:
+    spectra = make_spectra(4)
+    told: list[Progress] = []
+    stream = ResultStream((), [Rocket, Corv], due=4)
+    taken = stream.counted(spectra)
+    stream.batches = ([Rocket.from_spectrum(one), Corv.from_spectrum(one)] for one in taken)
+
+    write(stream, on_progress=told.append, interval=0)
+
+    assert max(progress.done for progress in told) == 4
 
 
 # ---- loading
