@@ -1,4 +1,4 @@
-"""Where FERRE's files are: a folder for each lot of spectra and stage, which a later run goes on with if it was left.
+"""Where FERRE's files are: a folder for each lot of spectra and stage. A later run takes over what a killed one left.
 
 ``ROOT/coarse/20260102-030405-a1b2c3/coarse/GRID/``: the folder with the time is the ``pwd`` of the results. While a
 run works in it, it holds the lock on the folder's note. A note that is there, and isn't locked, is of a run that was
@@ -42,28 +42,33 @@ class WorkFolder:
     ----------
     path : Path
         The folder.
-    is_finished : bool
-        Whether all results were given.
     """
 
     path: Path
-    is_finished: bool = False
 
     def give(self, results: Iterable[T]) -> Iterator[T]:
-        """Give results; with the last one, the folder is finished: who takes results needn't ask for another."""
+        """Give results. The folder is finished before the last one: who takes it may never ask for another."""
         iterator = iter(results)
         following = next(iterator, None)
         while (result := following) is not None:
             following = next(iterator, None)
-            self.is_finished = following is None
+            if following is None:
+                self.finish()
             yield result
+
+    def finish(self) -> None:
+        """Remove the note, and the folder if nothing was fitted in it."""
+        (self.path / NOTE).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
 
 @contextmanager
 def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[WorkFolder]:
-    """Give a folder for some spectra: one that was left with some of them, or a new one.
+    """Give a new folder for some spectra, with what a killed run had finished of them.
 
-    It counts as finished when the block ends without an exception, or all results were given.
+    It is finished when all results were given, or the block ends without an exception. The folder of the killed run
+    stays as it is: rows that it had stored point to it.
 
     Parameters
     ----------
@@ -76,40 +81,41 @@ def work_folder(root: Path, stage: str, keys: Sequence[int]) -> Iterator[WorkFol
     """
     folder = root / stage
     folder.mkdir(parents=True, exist_ok=True)
-    place, file = _left(folder, keys) or _new(folder)
+    work = WorkFolder(folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}")
+    work.path.mkdir()
+    file = os.open(work.path / NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps([int(key) for key in keys]).encode(), 0)
-        work = WorkFolder(place)
-        try:
-            yield work
-            work.is_finished = True
-        finally:
-            if work.is_finished:
-                (place / NOTE).unlink()
-                with suppress(OSError):  # nothing was fitted
-                    place.rmdir()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        wanted = {int(key) for key in keys}
+        _take_over(folder, work.path, wanted)
+        _write_keys(file, wanted)
+        yield work
+        work.finish()
     finally:
         os.close(file)
 
 
-def _new(folder: Path) -> tuple[Path, int]:
-    place = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    place.mkdir()
-    file = os.open(place / NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return place, file
-
-
-def _left(folder: Path, keys: Sequence[int]) -> tuple[Path, int] | None:
-    """Take the folder that was left with the most of the spectra."""
-    wanted = set(keys)
+def _take_over(folder: Path, target: Path, wanted: set[int]) -> None:
+    """Copy what a killed run left of the most of the spectra, and take them off its note."""
     notes = sorted(folder.glob(f"*/{NOTE}"), reverse=True)[:MOST_LEFT]
-    shared = [(len(wanted & _keys_in(note)), note) for note in notes]
-    for n_shared, note in sorted(shared, key=lambda one: one[0], reverse=True):
+    shared = sorted(((len(wanted & _keys_in(note)), note) for note in notes), key=lambda one: one[0], reverse=True)
+    for n_shared, note in shared:
         if n_shared and (file := _locked(note)) is not None:
-            return note.parent, file
-    return None
+            try:
+                ignored = shutil.ignore_patterns(NOTE, ".lock")
+                shutil.copytree(note.parent, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
+                if left := _keys_in(note) - wanted:
+                    _write_keys(file, left)
+                else:
+                    note.unlink()
+            finally:
+                os.close(file)
+            return
+
+
+def _write_keys(file: int, keys: Iterable[int]) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, json.dumps(sorted(keys)).encode(), 0)
 
 
 def _locked(note: Path) -> int | None:
