@@ -89,7 +89,8 @@ class Data:
                 "There is no grid of DA models: run `astra grids fetch da`, or name one by --grid, "
                 f"or the folder that holds warwick_da by --data or {DATA_VARIABLE}."
             )
-        names = [name for name in ("koester_da", "wdtools", "pyhammer") if not self.path(name)]
+        wanted = ("koester_da", "wdtools", "pyhammer", "annieslasso", "apogee_tools")
+        names = [name for name in wanted if not self.path(name)]
         where = f"{self.folder} has" if self.folder else f"without --data or {DATA_VARIABLE} there is"
         return f"{where} no {', '.join(names)}: what needs them was left out." if names else ""
 

@@ -27,11 +27,14 @@ def row(figure: Figure) -> list[str]:
 
 
 def common_table(page: Path, figures: Iterable[Figure]) -> str:
-    """Put figures into the table of a page; rows of pipelines that weren't measured now stay."""
+    """Put figures into the table of a page.
+
+    Rows of pipelines that weren't measured now stay, and rows of a truth that wasn't: its data may not be here.
+    """
     rows = [row(figure) for figure in figures]
-    measured = {cells[0] for cells in rows}
+    measured = {(cells[0], cells[2]) for cells in rows}
     before = [line.strip("| \n").split(" | ") for line in between(page, "science").splitlines()[2:]]
-    stay = [cells for cells in before if cells[0] not in measured]
+    stay = [cells for cells in before if (cells[0], cells[2]) not in measured]
     return table(HEADER, sorted(stay + rows, key=itemgetter(0)))
 
 

@@ -41,7 +41,10 @@ def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     data = find_data(None, None, 10)
     assert data.grid == grid
-    assert data.missing == f"{tmp_path} has no koester_da, wdtools, pyhammer: what needs them was left out."
+    assert (
+        data.missing
+        == f"{tmp_path} has no koester_da, wdtools, pyhammer, annieslasso, apogee_tools: what needs them was left out."
+    )
     assert not Data(tmp_path, grid).path("koester_da")
 
 
@@ -58,6 +61,8 @@ def test_figures_of_other_pipelines_stay(tmp_path):
     assert page.read_text().startswith("a\n")
     assert page.read_text().endswith("\nb\n")
     assert row(other)[-1] == "reported"
+    write(page, "science", common_table(page, [Figure("Corv", "velocity", "a grid that is here", "0.1", "0.2", False)]))
+    assert "| 0.3 | **no** |" in between(page, "science"), "its truth wasn't measured again"
     with pytest.raises(SystemExit, match="figures: else"):
         write(page, "else", "")
 

@@ -6,30 +6,22 @@ from typing import Any
 import peewee
 import pytest
 
-from astra_models.analysis.stream import analyse, write
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
-from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.ferre import FerreChemicalAbundances
 from astra_models.ingest import ingest_spectra
 from astra_models.rejected import RejectedResult
 from astra_orchestration.engines.clusters import Local
 from astra_orchestration.engines.on_workers import OnWorkers
-from astra_orchestration.pipelines.aspcap import aspcap, ferre_coarse, ferre_stellar_parameters
 from astra_orchestration.sample import make_sample
 from astra_orchestration.sample.apogee.configuration import write_configuration
 from astra_orchestration.sample.apogee.grids import make_grids
 from tests.ferre.installing import install_fake
+from tests.ferre.stages import TABLES, forget, run, stored
 
 pytestmark = pytest.mark.long_on_each
 
-STAGES = (ferre_coarse, ferre_stellar_parameters, aspcap)
-TABLES = (FerreCoarse, FerreStellarParameters, FerreChemicalAbundances, ASPCAP)
 N_SPECTRA = 8
-UNLIKE = {"task_pk", "created", "modified", "t_elapsed", "t_overhead", "pipeline_run_pk", "tag", "upstream_pk"}
-UNLIKE |= {"pwd", "ferre_name", "ferre_index", "ferre_n_obj", "ferre_time_load_grid", "ferre_time_elapsed"}
-UNLIKE |= {"ferre_time_coarse", "ferre_time_params", "ferre_time_abundances"}
-UNLIKE |= {"revision", "upstream_revision"}
-"""What isn't the same in two runs: keys, times, where the files are, and what is made of those."""
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +38,9 @@ def configuration(made: Path, tmp_path: Path) -> Path:
     return write_configuration(made / "grids", str(ferre), name=f"{tmp_path.name}.yml")
 
 
-def run(configuration: Path, folder: Path, engine: OnWorkers | None = None) -> None:
-    for stage in STAGES:
-        write(analyse(stage, parameters={"configuration": configuration, "folder": folder}, engine=engine))
-
-
-def stored(table: Any) -> list[dict[str, Any]]:
-    rows = [{name: value for name, value in row.items() if name not in UNLIKE} for row in table.select().dicts()]
-    return sorted(rows, key=lambda row: (row["spectrum_pk"], str(row.get("element"))))
-
-
 def ingest(made: Path) -> None:
     ingest_spectra([str(path) for path in sorted((made / "sample" / "apogee" / "apStar").glob("*.fits"))])
     assert ApogeeCoaddedSpectrumInApStar.select().count() == N_SPECTRA
-
-
-def forget() -> None:
-    for table in reversed(TABLES):
-        table.delete().execute()
 
 
 def test_workers_give_the_same_rows_each_in_folders_of_its_own(
