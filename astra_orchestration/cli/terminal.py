@@ -121,7 +121,7 @@ def escaped(text: str) -> str:
 
 def connect_to_configured(*models: "type[BaseModel]") -> None:
     """Make sure that a database is configured, isn't in memory, and can be used."""
-    from astra_orchestration.resources.database import connect
+    from astra_models.outputs.opening import connect
 
     require_configured()
     connect(*models)

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import peewee
 import pytest
@@ -61,7 +60,7 @@ def test_every_spectrum_has_its_results(machine: Machine, shown: dict[str, str])
 
 
 def test_a_second_run_has_nothing_to_do_and_a_parameter_makes_everything_due(shown: dict[str, str]) -> None:
-    dry, run, other = re.split(r"\n(?=brightness: )", shown["8"].strip())
+    dry, _, other = re.split(r"\n(?=brightness: )", shown["8"].strip())
     assert "0 due" in dry
     assert re.search(r"brightness: [1-9]\d* due", other)
 
