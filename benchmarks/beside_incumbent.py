@@ -25,6 +25,7 @@ import pixels
 import upsert
 from _figures import write_figures
 from astropy.table import Table
+from selection import V_ASTRA, fill_tables
 from upsert_by_hand import Narrow
 
 from astra_models.analysis.rule import DueRule
@@ -34,7 +35,6 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.ingest import ingest_result_file
 from astra_models.schema.tables import create_tables
-from selection import V_ASTRA, fill_tables
 
 SHARE = 10
 """The incumbent's way is given one in so many rows where it would take minutes."""

@@ -13,6 +13,7 @@ import peewee
 from numpy.typing import NDArray
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
+from astra_models.columns.conditions import read_condition
 from astra_models.errors import MissingPixelsError
 from astra_models.mwm import ApogeeCombinedSpectrum
 from astra_models.outputs import output_model_named
@@ -20,7 +21,6 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.the_cannon import ALL_LABELS, TheCannon
 
-from .conditions import read_conditions
 from .continuum import VERSION, normalise
 from .making import TrainingSet, Windows, least_stars
 from .polynomial import Array, CannonError, powers_of
@@ -70,7 +70,7 @@ def read_training_set(
         Labels of `ALL_LABELS` that the table has; abundances relative to iron may also follow from those relative to
         hydrogen. By default `USUAL`.
     where : str, optional
-        Conditions on the table, its spectra and sources, see `conditions.read_conditions`.
+        Conditions on the table, its spectra and sources, see `astra_models.columns.conditions.read_condition`.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _rows(model: type[PipelineOutputMixin], kind: type[Any], labels: Sequence[st
         .order_by(kind.spectrum_pk, model._meta.fields["v_astra"])
     )
     if where:
-        query = query.where(read_conditions(where, (model, kind, Source)))
+        query = query.where(read_condition(where, (model, kind, Source)))
     found = list(query.tuples())
     keys = np.array([row[0] for row in found], dtype=np.int64)
     values = np.array([row[1:] for row in found], dtype=np.float64).reshape(len(found), len(labels))

@@ -7,10 +7,9 @@ import pytest
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
+from astra_models.errors import SelectionError
 from astra_models.ingest import ingest_result_file, ingest_spectra
-from astra_models.source import Source
 from astra_orchestration.pipelines.the_cannon import training_run
-from astra_orchestration.pipelines.the_cannon.conditions import read_conditions
 from astra_orchestration.pipelines.the_cannon.labelled import read_training_set, read_windows, why_too_few
 from astra_orchestration.pipelines.the_cannon.making import train_model
 from astra_orchestration.pipelines.the_cannon.model_file import load_model
@@ -33,62 +32,12 @@ def survey(database, sample):
     return apogee
 
 
-# ---- conditions
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("teff > 4500.5", lambda row: row.teff > 4500.5),
-        ("teff >= 4e3 and logg < 3.5", lambda row: row.teff >= 4000 and row.logg < 3.5),
-        ("snr > 50 AND m_h_atm is not null", lambda row: row.snr > 50),
-        ("irfm_teff is null and telescope = 'apo25m'", lambda row: row.telescope == "apo25m"),
-        ('not flag_low_snr and telescope != "apo25m"', lambda row: row.telescope != "apo25m"),
-        ("flag_low_snr", lambda row: False),
-        ("n_visits >= 1.5 and dec > -90", lambda row: row.n_visits >= 2),
-    ],
-)
-def test_conditions_choose_stars(survey, text, expected):
-    kind = ApogeeCoaddedSpectrumInApStar
-    query = (
-        kind.select(kind, ASPCAP.teff, ASPCAP.logg)
-        .join(ASPCAP, on=(ASPCAP.spectrum_pk == kind.spectrum_pk))
-        .join(Source, on=(kind.source_pk == Source.pk))
-    )
-    everything = list(query.objects())
-
-    chosen = {row.spectrum_pk_id for row in query.where(read_conditions(text, (ASPCAP, kind, Source))).objects()}
-
-    assert chosen == {row.spectrum_pk_id for row in everything if expected(row)}
-    assert len(everything) == 20
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("tef > 1", r"'tef' is no column of aspcap; did you mean teff"),
-        ("flag_lo_snr", "is no flag of aspcap"),
-        ("teff > '5'", "takes a number"),
-        ("teff > 1; drop table aspcap", "can't be read"),
-        ("teff > 1 or 1 = 1", "can't be read"),
-        ("teff in (1)", "can't be read"),
-        ("tag = 'x' and", "can't be read"),
-        ("tag = 5", "takes text in quotes"),
-        ("created > 5", "it is no number"),
-        ("", "can't be read"),
-    ],
-)
-def test_other_text_is_refused(text, reason):
-    with pytest.raises(CannonError, match=reason):
-        read_conditions(text, (ASPCAP,))
-
-
-def test_values_are_bound_and_never_part_of_the_sql():
-    sql, values = (
-        ASPCAP.select(ASPCAP.task_pk).where(read_conditions("tag = 'x\"; --' and teff > 1.5", (ASPCAP,))).sql()
-    )
-
-    assert "--" not in sql and list(values) == ['x"; --', 1.5]
+def test_conditions_are_of_the_table_its_spectra_and_sources(survey, tmp_path):
+    everything = read_training_set(tmp_path / "all")
+    some = read_training_set(tmp_path / "some", where="telescope = 'apo25m' and dec > -90 and not flag_low_snr")
+    assert 0 < len(some.labels) < len(everything.labels)
+    with pytest.raises(SelectionError, match=r"'tef' is no column or flag of aspcap, .*; did you mean teff"):
+        read_training_set(tmp_path / "none", where="tef > 1")
 
 
 # ---- stars and labels
