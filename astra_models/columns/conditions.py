@@ -1,8 +1,7 @@
 """Conditions as text: ``teff > 10000 and (snr >= 20 or not flag_low_snr) and release in ('sdss5', 'dr17')``.
 
 Names are columns and flags of known tables, and values are bound: nothing of the text gets into SQL. The words are
-those of SQL: comparisons, ``and``, ``or``, ``not``, parentheses, ``is null``, ``in``, ``between``, ``like``, and the four
-operations.
+those of SQL: comparisons, ``and``, ``or``, ``not``, parentheses, ``is null``, ``in``, ``between``, ``like``, and sums.
 """
 
 import operator

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import peewee
 
 from astra_models.base import BaseModel, database
+from astra_models.columns.conditions import read_condition
 from astra_models.columns.headings import categories
 from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
-from astra_models.errors import SelectionError
+from astra_models.errors import SelectionError, did_you_mean
 from astra_models.fields import IntegerField
+from astra_models.messages import shown
 from astra_models.source import Source
 from astra_models.upsert.plan import primary_key_of
 from astra_models.version import as_v_astra, version_string_to_integer
@@ -134,28 +136,29 @@ def kind_read(field: peewee.Field) -> Kind:
 def select_model(
     model: Model,
     *,
-    where: Condition | None = None,
+    where: Condition | str | None = None,
+    columns: Sequence[str] | str | None = None,
     v_astra: str | int | None = None,
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
 ) -> Selection:
-    """Select rows of one model, with all columns of its table. The conditions are as for `to_table`.
+    """Select rows of one model, with all columns of its table or some. The conditions are as for `to_table`.
 
     Raises
     ------
     SelectionError
-        If the model has no column that a condition needs.
+        If the model has no column that is named, or that a condition needs.
     """
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
     headings = categories(model)
-    columns = [
+    wanted = [
         OutColumn(field.name, field, field, headings[field.name], bool(field.null))
-        for field in model._meta.sorted_fields
+        for field in (model._meta.sorted_fields if columns is None else _fields_named(model, columns))
     ]
     query = model.select()
     if where is not None:
-        query = query.where(where)
+        query = query.where(read_condition(where, [model]) if isinstance(where, str) else where)
     if v_astra is not None:
         query = query.where(of_version(model, v_astra))
     if sdss_ids is not None:
@@ -166,7 +169,16 @@ def select_model(
     # A limit is of rows in their order, whatever is then asked of them.
     if limit is not None:
         query = model.select().where(key.in_(query.columns(key).order_by(key).limit(limit)))
-    return Selection(columns, query, (key,), is_key=True)
+    return Selection(wanted, query, (key,), is_key=True)
+
+
+def _fields_named(model: Model, names: Sequence[str] | str) -> list[peewee.Field]:
+    fields = model._meta.fields
+    wanted = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
+    for name in wanted:
+        if name not in fields:
+            raise SelectionError(f"{model.__name__} has no column {shown(name)}; {did_you_mean(name, fields)}")
+    return [fields[name] for name in dict.fromkeys(wanted)]
 
 
 def of_version(model: Model, v_astra: str | int) -> peewee.Expression:

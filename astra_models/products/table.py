@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 def to_table(
     model: Model,
-    where: Condition | None = None,
+    where: Condition | str | None = None,
     v_astra: str | int | None = None,
     *,
+    columns: Sequence[str] | None = None,
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
@@ -29,10 +30,13 @@ def to_table(
     ----------
     model : type
         A model: a pipeline's results, sources, a kind of spectra.
-    where : peewee.Expression, optional
-        A condition, such as ``Corv.teff > 20_000``.
+    where : peewee.Expression or str, optional
+        A condition, such as ``Corv.teff > 20_000`` or ``"teff > 20000 and not flag_low_snr"``: see
+        `astra_models.columns.conditions.read_condition`.
     v_astra : str or int, optional
         Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
+    columns : sequence of str, optional
+        Only these columns, in this order.
     sdss_ids : iterable of int, optional
         Only rows of these sources.
     latest : bool, optional
@@ -52,7 +56,9 @@ def to_table(
     SelectionError
         If the model has no column that a condition needs.
     """
-    selection = select_model(model, where=where, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit)
+    selection = select_model(
+        model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
+    )
     return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
 
 

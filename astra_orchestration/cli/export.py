@@ -1,10 +1,22 @@
 """``astra export``: rows of a model as a file, or a summary product."""
 
-from typing import Annotated
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, escaped, progress_bar, say
+from astra_orchestration.cli.terminal import (
+    AstraGroup,
+    connect_to_configured,
+    escaped,
+    print_plainly,
+    progress_bar,
+    say,
+)
+
+if TYPE_CHECKING:
+    from astra_models.base import BaseModel
 
 export_commands = typer.Typer(cls=AstraGroup)
 
@@ -18,12 +30,21 @@ FOLDER_VARIABLE = "ASTRA_PRODUCTS"
 def export(
     model: Annotated[str | None, typer.Argument(help="A model or its table, such as Corv or source.")] = None,
     output: Annotated[
-        str | None, typer.Option(help="The file: .fits, .fits.gz, .parquet, .ecsv, .csv or .vot.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file: .fits, .fits.gz, .parquet, .ecsv, .csv or .vot; - is CSV, printed.",
+        ),
     ] = None,
     product: Annotated[str | None, typer.Option(help="A summary product instead: `--product list` names them.")] = None,
     output_dir: Annotated[str, typer.Option(envvar=FOLDER_VARIABLE, help="Where products go.")] = "var/products",
     v_astra: Annotated[str | None, typer.Option(help="Only this version's major.minor, such as 0.9.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only rows of which this is true: [italic]teff > 20000 and not flag_bad[/].")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, with commas between them.")] = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest result of each spectrum.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many rows.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -32,13 +53,14 @@ def export(
     if (model is None) == (product is None):
         raise typer.BadParameter("give a MODEL and --output, or a --product")
     if product is not None:
-        if output or sdss_id or latest or limit is not None:
+        if output or sdss_id or where or columns or latest or limit is not None:
             raise typer.BadParameter("a product is always whole; --v-astra, --output-dir and --overwrite go with it")
         _export_product(product, output_dir, v_astra, overwrite)
         return
     if output is None:
         raise typer.BadParameter("--output says which file to write")
-    _export_model(str(model), output, overwrite, v_astra=v_astra, sdss_ids=sdss_id, latest=latest, limit=limit)
+    conditions = {"where": where, "columns": columns, "sdss_ids": sdss_id, "latest": latest, "limit": limit}
+    _export_model(str(model), output, overwrite, v_astra=v_astra, **conditions)
 
 
 def _export_model(name: str, output: str, overwrite: bool, **conditions: object) -> None:
@@ -47,12 +69,28 @@ def _export_model(name: str, output: str, overwrite: bool, **conditions: object)
     from astra_models.products.query import select_model
 
     model = model_named(name)
+    if output == "-":
+        _print_csv(model, conditions)
+        return
     writer_for(output)
     connect_to_configured(model)
     selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
     with progress_bar("rows", selection.base.count()) as advance:
         written = export(model, selection, output, overwrite=overwrite, progress=advance)
     say(f"{escaped(written.path)}: {written.rows} rows of {model.__name__}, {_megabytes(written.size)}")
+
+
+def _print_csv(model: "type[BaseModel]", conditions: dict[str, object]) -> None:
+    from astra_models.products.export import export
+    from astra_models.products.query import select_model
+
+    connect_to_configured(model)
+    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
+    with tempfile.TemporaryDirectory() as folder:
+        written = export(model, selection, Path(folder) / "rows.csv")
+        with open(written.path, encoding="utf-8", newline="") as rows:
+            for lines in iter(lambda: rows.read(1 << 20), ""):
+                print_plainly(lines, end="")
 
 
 def _export_product(name: str, folder: str, v_astra: str | None, overwrite: bool) -> None:

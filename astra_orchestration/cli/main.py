@@ -21,6 +21,7 @@ from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.leases import leases_commands
 from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
+from astra_orchestration.cli.query import query_commands
 from astra_orchestration.cli.rejected import Reason, rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=GroupWithParameters,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     help="Analyse stellar spectra, and keep the results.",
@@ -57,6 +58,7 @@ app.add_typer(grids_commands, name="grids")
 app.add_typer(train_commands, name="train")
 app.add_typer(schema_commands)
 app.add_typer(rejected_commands)
+app.add_typer(query_commands)
 app.add_typer(export_commands)
 app.add_typer(leases_commands)
 app.add_typer(status_commands)
@@ -65,6 +67,21 @@ app.add_typer(web_commands)
 app.add_typer(alerts_commands)
 app.add_typer(watch_commands)
 app.add_typer(backup_commands)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The same as `astra version`.")
+    ] = False,
+) -> None:
+    """Analyse stellar spectra, and keep the results."""
 
 
 def main() -> None:

@@ -61,10 +61,10 @@ def flush_output() -> None:
             raise SystemExit(FAILED) from error
 
 
-def print_plainly(text: str) -> None:
+def print_plainly(text: str, end: str = "\n") -> None:
     """Print text for programs as it is, on lines of any length."""
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{text}{end}")
         sys.stdout.flush()
     except BrokenPipeError:
         silence(sys.stdout)

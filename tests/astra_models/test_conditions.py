@@ -31,7 +31,7 @@ def rows(database: peewee.Database) -> list[BossNet]:
     for values in VALUES:
         spectrum = Spectrum.create(spectrum_flags=0)
         BossNet.create(spectrum_pk=spectrum.pk, source_pk=source.pk, **values)
-    return [*BossNet.select().order_by(BossNet.task_pk)]
+    return sorted(BossNet.select(), key=lambda row: row.task_pk)
 
 
 def chosen(text: str) -> list[int]:

@@ -274,3 +274,10 @@ def test_what_fails_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
 def rows_of(table: str) -> dict[str, list[str]]:
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
     return {name: cells for name, *cells in lines}
+
+
+def test_help_and_version_have_their_usual_short_ways() -> None:
+    for command in (["-h"], ["run", "-h"], ["ingest", "files", "-h"]):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0 and "Usage: " in done.output
+    assert CliRunner().invoke(app, ["--version"]).output == CliRunner().invoke(app, ["version"]).output

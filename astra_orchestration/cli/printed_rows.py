@@ -1,0 +1,141 @@
+"""Rows for people and for programs: as a table, as CSV, or as JSON; on the terminal, or into a file."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain, islice
+from typing import IO, Any, Literal
+
+import typer
+
+from astra_orchestration.cli.terminal import complain, console, escaped, silence, table
+
+Format = Literal["table", "csv", "json"]
+SHOWN = 50
+Row = Sequence[object]
+
+
+def format_asked(as_csv: bool, as_json: bool, as_table: bool) -> Format:
+    """Give the one that the options ask for; a table without any."""
+    if as_csv + as_json + as_table > 1:
+        raise typer.BadParameter("give one of --csv, --json and --table")
+    return "csv" if as_csv else "json" if as_json else "table"
+
+
+def print_rows(
+    names: Sequence[str], rows: Iterable[Row], form: Format, output: str | None = None, limit: int | None = None
+) -> int:
+    """Print rows, or write them into a file; give how many.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The columns.
+    rows : iterable of sequences
+        The rows, read one after the other.
+    form : {"table", "csv", "json"}
+        A table for people; CSV with a header, where NULL is an empty cell; or JSON, an array with an object for each
+        row.
+    output : str, optional
+        A file, which must not exist; ``-`` or None is standard output.
+    limit : int, optional
+        At most so many rows; of a table on the terminal, 50 if not given.
+    """
+    shown = SHOWN if limit is None and form == "table" and output in (None, "-") else limit
+    numbered = _Counted(rows if shown is None else islice(rows, shown))
+    if form == "table" and output in (None, "-"):
+        console.print(table([escaped(name) for name in names], ([_cell(value) for value in row] for row in numbered)))
+    else:
+        with _opened(output) as stream:
+            _WRITERS[form](stream, names, numbered)
+    if shown is not None and numbered.count == shown and limit is None and next(iter(rows), None) is not None:
+        complain(f"[yellow]only the first {shown} rows are shown:[/] --limit says how many")
+    return numbered.count
+
+
+class _Counted:
+    """Rows, and how many of them were read."""
+
+    def __init__(self, rows: Iterable[Row]):
+        self._rows, self.count = rows, 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[IO[str]]:
+    if output in (None, "-"):
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:  # who read it has gone
+            silence(sys.stdout)
+        return
+    from astra_models.errors import OutputExistsError
+
+    try:
+        stream = open(str(output), "x", encoding="utf-8", newline="")  # noqa: SIM115
+    except FileExistsError as error:
+        raise OutputExistsError(f"{output} exists; name another file, or remove it") from error
+    with stream:
+        yield stream
+
+
+def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        plain = [_plain(value) for value in row]
+        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in plain])
+
+
+def _write_json(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
+    separator = "["
+    for row in rows:
+        values = dict(zip(names, map(_plain, row), strict=True))
+        stream.write(f"{separator}\n {json.dumps(values, ensure_ascii=False)}")
+        separator = ","
+    stream.write("[]\n" if separator == "[" else "\n]\n")
+
+
+def _write_text(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
+    for row in chain([names], rows):
+        stream.write("\t".join(_text(value) for value in row) + "\n")
+
+
+_WRITERS = {"csv": _write_csv, "json": _write_json, "table": _write_text}
+
+
+def _plain(value: Any) -> Any:
+    """Make of a value what CSV and JSON know: a number that is none becomes None, bytes become hexadecimal."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return float(value) if hasattr(value, "as_integer_ratio") else str(value)
+
+
+def _cell(value: object) -> str:
+    return escaped(_text(value))
+
+
+def _text(value: object) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return ""
+    return f"{plain:.8g}" if isinstance(plain, float) else str(plain)
