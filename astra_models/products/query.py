@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import peewee
 
 from astra_models.base import BaseModel, database
-from astra_models.columns.conditions import read_condition
+from astra_models.columns.condition_text import read_condition
 from astra_models.columns.headings import categories
 from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql

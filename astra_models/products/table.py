@@ -32,7 +32,7 @@ def to_table(
         A model: a pipeline's results, sources, a kind of spectra.
     where : peewee.Expression or str, optional
         A condition, such as ``Corv.teff > 20_000`` or ``"teff > 20000 and not flag_low_snr"``: see
-        `astra_models.columns.conditions.read_condition`.
+        `astra_models.columns.condition_text.read_condition`.
     v_astra : str or int, optional
         Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
     columns : sequence of str, optional

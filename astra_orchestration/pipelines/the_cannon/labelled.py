@@ -13,7 +13,7 @@ import peewee
 from numpy.typing import NDArray
 
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
-from astra_models.columns.conditions import read_condition
+from astra_models.columns.condition_text import read_condition
 from astra_models.errors import MissingPixelsError
 from astra_models.mwm import ApogeeCombinedSpectrum
 from astra_models.outputs import output_model_named
@@ -70,7 +70,7 @@ def read_training_set(
         Labels of `ALL_LABELS` that the table has; abundances relative to iron may also follow from those relative to
         hydrogen. By default `USUAL`.
     where : str, optional
-        Conditions on the table, its spectra and sources, see `astra_models.columns.conditions.read_condition`.
+        Conditions on the table, its spectra and sources, see `astra_models.columns.condition_text.read_condition`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra_models.bossnet import BossNet
-from astra_models.columns.conditions import DEEPEST, read_condition
+from astra_models.columns.condition_text import DEEPEST, read_condition
 from astra_models.errors import SelectionError
 from astra_models.schema.tables import create_tables
 from astra_models.source import Source
