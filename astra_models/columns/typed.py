@@ -52,6 +52,8 @@ LOCAL_MOMENT = Kind(np.dtype(np.int64), "timestamp")  # microseconds since 2000,
 TEXT = Kind(np.dtype(object), "text")
 BYTES = Kind(np.dtype(object), "bytea")
 FLOATS = Kind(np.dtype(object), "real[]")
+COMPUTED = Kind(np.dtype(object), "")
+"""Of what a query computes: known when the values are there. No table has such a column."""
 
 _NAMED = {
     kind.sql: kind for kind in (INT32, INT64, FLOAT32, FLOAT64, BOOLEAN, MOMENT, LOCAL_MOMENT, TEXT, BYTES, FLOATS)

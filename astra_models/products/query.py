@@ -17,7 +17,7 @@ import peewee
 from astra_models.base import BaseModel, database
 from astra_models.columns.condition_text import read_condition
 from astra_models.columns.headings import categories
-from astra_models.columns.typed import INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
+from astra_models.columns.typed import COMPUTED, INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.fields import IntegerField
@@ -38,6 +38,12 @@ Row = tuple[Any, ...]
 
 CURSOR = "astra_products"
 ROWS_AT_ONCE = 1000
+
+
+class Computed(peewee.Field):
+    """Stands for a column that no model has: its kind is that of the values."""
+
+    unit = ""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class Selection(NamedTuple):
 
 def kind_read(field: peewee.Field) -> Kind:
     """Tell how a field's values are held once they have been read."""
+    if isinstance(field, Computed):
+        return COMPUTED
     target = field
     while isinstance(target, peewee.ForeignKeyField):
         target = target.rel_field

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from astra_models.columns.typed import BOOLEAN, BYTES, FLOATS, INT32, INT64, MOMENT, TEXT, Column
+from astra_models.columns.typed import BOOLEAN, BYTES, COMPUTED, FLOATS, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.products.query import OutColumn, Selection, read_rows
 
 Raw = tuple[Any, ...]
@@ -59,7 +59,7 @@ def _converter(column: OutColumn) -> Callable[[Raw], Column]:
             blank = [0 if value is None else value for value in raw] if null.any() else raw
             return Column(kind, np.array(blank, dtype=kind.dtype), null)
         values = np.empty(len(raw), object)
-        values[:] = raw if kind is TEXT else [_read_one(column, value) for value in raw]
+        values[:] = raw if kind in (TEXT, COMPUTED) else [_read_one(column, value) for value in raw]
         return Column(kind, values, null)
 
     return convert

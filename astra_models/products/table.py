@@ -1,21 +1,27 @@
 """Rows as an astropy Table, with units, descriptions, and masks where a value is NULL."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astra_models.columns.typed import BYTES, FLOATS, MOMENT, TEXT, Column
+from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Column
+from astra_models.errors import SelectionError, did_you_mean
+from astra_models.messages import shown
+from astra_models.products.any_query import select_query
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Condition, Model, OutColumn, Selection, select_model, snapshot
 from astra_models.products.reading import padded, read_columns
 
 if TYPE_CHECKING:
+    import peewee
     from astropy.table import Table
 
 
 def to_table(
-    model: Model,
+    model: "Model | peewee.SelectBase",
     where: Condition | str | None = None,
     v_astra: str | int | None = None,
     *,
@@ -24,12 +30,13 @@ def to_table(
     latest: bool = False,
     limit: int | None = None,
 ) -> "Table":
-    """Read rows of a model into a table.
+    """Read rows of a model, or of any query, into a table.
 
     Parameters
     ----------
-    model : type
-        A model: a pipeline's results, sources, a kind of spectra.
+    model : type or query
+        A model: a pipeline's results, sources, a kind of spectra. Or a query of peewee's, with joins, aliases and
+        aggregates; of two columns of one name, each gets its table's in front.
     where : peewee.Expression or str, optional
         A condition, such as ``Corv.teff > 20_000`` or ``"teff > 20000 and not flag_low_snr"``: see
         `astra_models.columns.condition_text.read_condition`.
@@ -56,10 +63,23 @@ def to_table(
     SelectionError
         If the model has no column that a condition needs.
     """
+    if not isinstance(model, type):
+        if v_astra is not None or sdss_ids is not None or latest:
+            raise SelectionError("v_astra, sdss_ids and latest go with a model; put them into the query's conditions")
+        selection = select_query(model, where=where, limit=limit)
+        return only(table_of(selection, meta=provenance()), columns)
     selection = select_model(
         model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
     )
     return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
+
+
+def only(table: "Table", columns: Sequence[str] | None) -> "Table":
+    """Leave some columns of a table, in their order."""
+    for name in columns or ():
+        if name not in table.colnames:
+            raise SelectionError(f"the query has no column {shown(name)}; {did_you_mean(name, table.colnames)}")
+    return table if columns is None else type(table)([table[name] for name in columns], meta=table.meta)
 
 
 def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Table":
@@ -87,11 +107,34 @@ def described(out: OutColumn, column: Column) -> np.ndarray:
     from astropy.table import MaskedColumn
 
     labels: dict[str, Any] = {"unit": out.unit or None, "description": out.description or None}
-    data = _as_array(column)
+    data = inferred(column) if column.kind is COMPUTED else _as_array(column)
     if not column.null.any():
         return PlainColumn(data, **labels)
     mask = np.broadcast_to(column.null.reshape(-1, *[1] * (data.ndim - 1)), data.shape)
     return MaskedColumn(data, mask=mask, **labels)
+
+
+def inferred(column: Column) -> np.ndarray:
+    """Give values whose kind isn't known the type that holds all of them."""
+    values = [_whole_if_it_is(value) for value in column.values]
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds <= {bool, int, float, Decimal}:
+        return np.array(["" if value is None else _told(value) for value in values], dtype=str)
+    dtype = np.float64 if kinds & {float, Decimal} or not kinds else np.int64 if int in kinds else np.bool_
+    return np.array([0 if value is None else value for value in values], dtype=dtype)
+
+
+def _whole_if_it_is(value: object) -> object:
+    """Give a whole number as an integer: PostgreSQL's sums of integers are decimals."""
+    is_whole = isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
+    return int(value) if isinstance(value, Decimal) and is_whole and abs(value) < 2**63 else value
+
+
+def _told(value: object) -> str:
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        return moment.isoformat(timespec="microseconds")
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
 
 
 def _as_array(column: Column) -> np.ndarray:

@@ -1,0 +1,122 @@
+"""Any query as a table: joins, aliases, aggregates, unions; names, units, types and missing values."""
+
+from typing import Any
+
+import numpy as np
+import peewee
+import pytest
+
+from astra_models.boss import BossVisitSpectrum
+from astra_models.errors import SelectionError
+from astra_models.products import to_table as table_of
+from astra_models.rocket import Rocket
+from astra_models.source import Source
+from astra_models.upsert import upsert
+
+
+def to_table(*given: Any, **options: Any) -> Any:
+    return table_of(*given, **options)
+
+
+@pytest.fixture
+def results(database: peewee.Database, make_spectra: Any) -> list[Any]:
+    spectra = make_spectra(4)
+    values = [5000.0, None, 7000.5, 6000.0]
+    for version in (8000, 9000):
+        rows = [
+            {
+                "spectrum_pk": s.spectrum_pk,
+                "source_pk": s.source_pk,
+                "v_astra": version,
+                "teff": teff,
+                "result_flags": i,
+            }
+            for i, (s, teff) in enumerate(zip(spectra, values, strict=True))
+        ]
+        upsert(Rocket, rows)
+    return spectra
+
+
+def test_a_join_has_the_columns_of_both_with_their_units(results: list[Any]) -> None:
+    query = (
+        Rocket.select(Rocket.teff, Source.sdss_id, BossVisitSpectrum.mjd, Rocket.flag_low_snr)
+        .join(Source)
+        .join(BossVisitSpectrum, on=(BossVisitSpectrum.spectrum_pk == Rocket.spectrum_pk))
+        .where(Rocket.v_astra_major_minor == 9)
+        .order_by(Rocket.teff.desc(nulls="LAST"))
+    )
+    table = to_table(query)
+    assert table.colnames == ["teff", "sdss_id", "mjd", "flag_low_snr"]
+    assert table["teff"].tolist() == [7000.5, 6000.0, 5000.0, None]
+    assert table["teff"].unit == "K" and table["teff"].dtype == np.float32
+    assert table["sdss_id"].dtype == np.int64 and table["flag_low_snr"].dtype == bool
+    assert table["flag_low_snr"].tolist() == [False, True, False, True]
+    assert to_table(query, columns=["mjd", "teff"], limit=2).colnames == ["mjd", "teff"]
+    assert len(to_table(query, where="sdss_id > 0 and mjd > 1e6")) == 0
+
+
+def test_columns_of_one_name_have_their_tables_in_front(results: list[Any]) -> None:
+    table = to_table(Rocket.select(Rocket.modified, Source.modified, Rocket.teff).join(Source))
+    assert table.colnames == ["rocket_modified", "source_modified", "teff"]
+    older, newer = Rocket.alias("older"), Rocket.alias("newer")
+    query = older.select(older.teff, newer.teff, older.spectrum_pk).join(
+        newer, on=(newer.spectrum_pk == older.spectrum_pk)
+    )
+    query = query.where((older.v_astra_major_minor == 8) & (newer.v_astra_major_minor == 9))
+    table = to_table(query)
+    assert table.colnames == ["older_teff", "newer_teff", "spectrum_pk"]
+    assert len(table) == 4 and table["older_teff"].unit == "K"
+
+
+def test_aggregates_have_their_types(results: list[Any]) -> None:
+    query = Rocket.select(
+        Rocket.v_astra_major_minor,
+        peewee.fn.COUNT(Rocket.teff),
+        peewee.fn.MAX(Rocket.teff).alias("hottest"),
+        peewee.fn.AVG(Rocket.teff),
+        peewee.fn.SUM(Rocket.result_flags),
+        (peewee.fn.MAX(Rocket.teff) - 1).alias("less"),
+        (peewee.fn.COUNT(Rocket.teff) > 3).alias("many"),
+    ).group_by(Rocket.v_astra_major_minor)
+    table = to_table(query.order_by(Rocket.v_astra_major_minor))
+    names = ["v_astra_major_minor", "count_teff", "hottest", "avg_teff", "sum_result_flags", "less", "many"]
+    assert table.colnames == names
+    for row, version in zip(table, (8, 9), strict=True):
+        assert list(row) == [version, 3, 7000.5, pytest.approx(18000.5 / 3), 6, 6999.5, False]
+    assert [table[name].dtype.kind for name in names] == list("iiffifb")
+    assert (table["hottest"].unit, table["avg_teff"].unit, table["count_teff"].unit) == ("K", "K", None)
+
+
+def test_rows_of_the_newest_and_distinct_and_unions_are_tables(results: list[Any]) -> None:
+    assert len(to_table(Rocket.latest(Rocket.teff, Source.sdss_id).join(Source))) == 4
+    assert to_table(Rocket.select(Rocket.v_astra).distinct().order_by(Rocket.v_astra))["v_astra"].tolist() == [
+        8000,
+        9000,
+    ]
+    both = Rocket.select(Rocket.teff).where(Rocket.teff > 6500) | Rocket.select(Rocket.teff).where(Rocket.teff < 5500)
+    assert sorted(to_table(both)["teff"].tolist()) == [5000.0, 7000.5]
+    with pytest.raises(SelectionError, match="a union takes no further condition"):
+        to_table(both, where="teff > 1")
+
+
+def test_nothing_found_and_nothing_known_are_tables_too(results: list[Any]) -> None:
+    empty = to_table(Rocket.select(Rocket.teff, peewee.Value(1).alias("one")).where(Rocket.teff < 0))
+    assert (len(empty), empty.colnames, empty["teff"].dtype) == (0, ["teff", "one"], np.float32)
+    nothing = to_table(Rocket.select(peewee.Value(None).alias("nothing"), peewee.Value("a").alias("text")).limit(1))
+    assert nothing["nothing"].mask.tolist() == [True] and nothing["text"].tolist() == ["a"]
+
+
+def test_what_does_not_go_with_a_query_is_said(results: list[Any]) -> None:
+    query = Rocket.select(Rocket.teff)
+    with pytest.raises(SelectionError, match="go with a model"):
+        to_table(query, latest=True)
+    with pytest.raises(SelectionError, match="did you mean teff"):
+        to_table(query, columns=["tef"])
+    with pytest.raises(SelectionError, match="did you mean teff"):
+        to_table(query, where="tef > 1")
+
+
+def test_columns_and_text_conditions_of_a_model(results: list[Any]) -> None:
+    table = to_table(Rocket, where="teff > 5500 and not flag_low_snr", columns=["spectrum_pk", "teff"], v_astra="0.9")
+    assert table.colnames == ["spectrum_pk", "teff"]
+    assert table["teff"].tolist() == [7000.5]
