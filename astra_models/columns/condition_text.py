@@ -22,6 +22,8 @@ DEEPEST = 50
 LONGEST = 10_000
 
 Model = type[peewee.Model]
+Combine = Callable[[Any, Any], Any]
+"""An operator of Python, which peewee's expressions have, too."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -33,7 +35,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+_COMPARED: dict[str, Combine] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -43,8 +45,8 @@ _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "!=": operator.ne,
     "<>": operator.ne,
 }
-_ADDED: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "-": operator.sub}
-_MULTIPLIED: dict[str, Callable[[Any, Any], Any]] = {
+_ADDED: dict[str, Combine] = {"+": operator.add, "-": operator.sub}
+_MULTIPLIED: dict[str, Combine] = {
     "*": operator.mul,
     "/": lambda a, b: a / peewee.fn.NULLIF(b, 0),  # one database raises, the other one gives NULL
 }
@@ -148,7 +150,7 @@ class _Reader:
 
     # ---- conditions
 
-    def _any_of(self) -> Any:
+    def _any_of(self) -> peewee.ColumnBase:
         self.depth += 1
         if self.depth > DEEPEST:
             raise SelectionError(f"a condition has at most {DEEPEST} parentheses in each other")
@@ -158,13 +160,13 @@ class _Reader:
         self.depth -= 1
         return reduce(operator.or_, parts)
 
-    def _all_of(self) -> Any:
+    def _all_of(self) -> peewee.ColumnBase:
         parts = [self._one()]
         while self._take("and"):
             parts.append(self._one())
         return reduce(operator.and_, parts)
 
-    def _one(self) -> Any:
+    def _one(self) -> peewee.ColumnBase:
         negated = False
         while self._take("not"):
             negated = not negated
@@ -172,7 +174,7 @@ class _Reader:
         condition = self._in_parentheses(start) if self._take("(") else self._comparison()
         return ~condition if negated else condition
 
-    def _in_parentheses(self, start: int) -> Any:
+    def _in_parentheses(self, start: int) -> peewee.ColumnBase:
         """Read what begins with a parenthesis: a condition, or a sum that is compared."""
         depth = self.depth
         try:
@@ -184,7 +186,7 @@ class _Reader:
             return self._sum_instead(start, depth, self._unreadable())
         return condition
 
-    def _sum_instead(self, start: int, depth: int, error: SelectionError) -> Any:
+    def _sum_instead(self, start: int, depth: int, error: SelectionError) -> peewee.ColumnBase:
         furthest = self.next
         self.next, self.depth = start, depth
         try:
@@ -192,7 +194,7 @@ class _Reader:
         except SelectionError as other:
             raise (other if self.next > furthest else error) from None
 
-    def _comparison(self) -> Any:
+    def _comparison(self) -> peewee.ColumnBase:
         left = self._sum()
         if sign := self._take(*_COMPARED):
             return self._compared(sign, left, self._sum())
@@ -215,14 +217,14 @@ class _Reader:
             raise self._unreadable()
         return ~condition if negated else condition
 
-    def _compared(self, sign: str, left: _Operand, right: _Operand) -> Any:
+    def _compared(self, sign: str, left: _Operand, right: _Operand) -> peewee.ColumnBase:
         if left.is_value and right.is_value:
             raise SelectionError(f"in {shown(self.text)}, two values are compared, and no column; {GRAMMAR}")
         if left.is_value:
             return _COMPARED[sign](_sent(self._bound(right, left)), right.expression)
         return _COMPARED[sign](left.expression, self._bound(left, right))
 
-    def _list(self, left: _Operand) -> list[Any]:
+    def _list(self, left: _Operand) -> list[peewee.Node | bool]:
         self._require("(")
         values = [self._bound(left, self._sum())]
         while self._take(","):
@@ -230,7 +232,7 @@ class _Reader:
         self._require(")")
         return values
 
-    def _like(self, left: _Operand) -> Any:
+    def _like(self, left: _Operand) -> peewee.ColumnBase:
         pattern = self._sum()
         if left.kind != "text" or pattern.kind != "text" or not pattern.is_value:
             raise SelectionError(
@@ -246,7 +248,7 @@ class _Reader:
     def _product(self) -> _Operand:
         return self._chain(self._side, _MULTIPLIED)
 
-    def _chain(self, part: Callable[[], _Operand], signs: dict[str, Callable[[Any, Any], Any]]) -> _Operand:
+    def _chain(self, part: Callable[[], _Operand], signs: dict[str, Combine]) -> _Operand:
         left = part()
         while sign := self._take(*signs):
             right = part()
@@ -298,7 +300,7 @@ class _Reader:
         tables = ", ".join(str(model._meta.table_name) for model in models)
         raise SelectionError(f"{shown(column)} is no column or flag of {tables}; {did_you_mean(column[:80], names)}")
 
-    def _bound(self, side: _Operand, other: _Operand) -> Any:
+    def _bound(self, side: _Operand, other: _Operand) -> peewee.Node | bool:
         """Give what a side is compared with, as it is sent."""
         takes_text = side.kind in ("text", "moment")
         if side.kind == "list" or other.kind == "list":
@@ -322,18 +324,18 @@ class _Reader:
             raise SelectionError(f"{_called(side)} can't be {shown(other.expression)}: {error}") from error
 
 
-def _sent(value: object) -> Any:
+def _sent(value: object) -> peewee.ColumnBase:
     """Make a parameter that is sent as it is: a column's own converter would round 0.5 to a whole number."""
-    return value if isinstance(value, peewee.Node) else peewee.Value(value, converter=False)
+    return value if isinstance(value, peewee.ColumnBase) else peewee.Value(value, converter=False)
 
 
-def _expression(side: _Operand) -> Any:
+def _expression(side: _Operand) -> peewee.ColumnBase:
     if side.is_value:
         raise SelectionError(f"{shown(side.expression)} is a value, and no column; {GRAMMAR}")
     return side.expression
 
 
-def _as_number(side: _Operand) -> Any:
+def _as_number(side: _Operand) -> peewee.ColumnBase:
     return _sent(side.expression) if side.is_value else side.expression
 
 
