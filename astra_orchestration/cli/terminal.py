@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED, code_of
 from astra_orchestration.cli.interrupts import ENDED, Terminated
+from astra_orchestration.cli.wrong_values import in_plain_words
 
 if TYPE_CHECKING:
     from astra_models.analysis.stream import Progress
@@ -85,6 +86,8 @@ class AstraGroup(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
+        except typer.BadParameter as error:
+            raise in_plain_words(error) from error
         except Exception as error:
             known = error if is_user_error(error) else explained(error)
             if known is None:

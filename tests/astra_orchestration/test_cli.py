@@ -281,3 +281,24 @@ def test_help_and_version_have_their_usual_short_ways() -> None:
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0 and "Usage: " in done.output
     assert CliRunner().invoke(app, ["--version"]).output == CliRunner().invoke(app, ["version"]).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["run", "rocket", "--limit", "abc"], "'--limit': 'abc' is no whole number"),
+        (["run", "rocket", "--limit", "2.5"], "'2.5' is no whole number"),
+        (["run", "rocket", "--limit", "-1"], "-1 is not in the range x>=0"),
+        (["run", "rocket", "--min-answered", "much"], "'much' is no number"),
+        (["run", "rocket", "--min-answered", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["run", "rocket", "--rerun", "fail"], "'fail' is not one of 'due', 'failed', 'all'"),
+        (["rows", "corv", "--limit", "ten"], "'ten' is no whole number"),
+        (["run", "corv", "--no-such-thing"], "No such option"),
+    ],
+)
+def test_a_wrong_value_is_named_in_the_words_of_who_typed_it(arguments: list[str], why: str) -> None:
+    done = CliRunner().invoke(app, arguments)
+    said = " ".join(done.stderr.replace("\u2502", " ").split())
+    assert done.exit_code == 2
+    assert why in said
+    assert "pydantic" not in said and "Input should" not in said
