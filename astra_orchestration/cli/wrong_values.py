@@ -3,6 +3,7 @@
 import typer
 
 NUMBERS = {"int_": "no whole number", "float_": "no number", "finite_": "not finite"}
+LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
 
 
 def in_plain_words(error: typer.BadParameter) -> typer.BadParameter:
@@ -10,8 +11,8 @@ def in_plain_words(error: typer.BadParameter) -> typer.BadParameter:
     causes = getattr(error.__cause__, "errors", None)
     if causes is None:
         return error
-    kind, value = str(causes()[0]["type"]), causes()[0]["input"]
-    for begins, what in NUMBERS.items():
-        if kind.startswith(begins):
-            return typer.BadParameter(f"{value!r} is {what}", ctx=error.ctx, param=error.param)
-    return error
+    cause = causes()[0]
+    value, limits = cause["input"], cause.get("ctx", {})
+    wrong = [what for begins, what in NUMBERS.items() if str(cause["type"]).startswith(begins)]
+    wrong += [f"out of range: it has to be {words} {limits[name]}" for name, words in LIMITS.items() if name in limits]
+    return typer.BadParameter(f"{value!r} is {wrong[0]}", ctx=error.ctx, param=error.param) if wrong else error

@@ -288,9 +288,9 @@ def test_help_and_version_have_their_usual_short_ways() -> None:
     [
         (["run", "rocket", "--limit", "abc"], "'--limit': 'abc' is no whole number"),
         (["run", "rocket", "--limit", "2.5"], "'2.5' is no whole number"),
-        (["run", "rocket", "--limit", "-1"], "-1 is not in the range x>=0"),
+        (["run", "rocket", "--limit", "-1"], "is out of range: it has to be at least 0"),
         (["run", "rocket", "--min-answered", "much"], "'much' is no number"),
-        (["run", "rocket", "--min-answered", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["run", "rocket", "--min-answered", "1.5"], "is out of range: it has to be at most 1"),
         (["run", "rocket", "--rerun", "fail"], "'fail' is not one of 'due', 'failed', 'all'"),
         (["rows", "corv", "--limit", "ten"], "'ten' is no whole number"),
         (["run", "corv", "--no-such-thing"], "No such option"),
