@@ -5,6 +5,7 @@ visit they are 1-D. An apVisit holds images of three chips, from red to blue, wh
 """
 
 import numpy as np
+from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.headings import Heading
 from astra_models.fields import (
@@ -19,6 +20,8 @@ from astra_models.fields import (
     PixelArray,
     TextField,
 )
+from astra_models.fields.flags import any_bit
+from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import APOGEE_GRID, FLUX_UNIT, IVAR_UNIT, RowOf, log_wavelength
 from astra_models.pixels.ivar import into_ivar
 from astra_models.pixels.paths import APOGEE_STAR, APOGEE_VISIT
@@ -154,6 +157,18 @@ class ApogeeVisitMixin(DopplerMixin):
     flag_mtpflux_lt_75 = spectrum_flags.flag(2**24, "bundle of fibers has less than 75 % of the flux")
     flag_mtpflux_lt_50 = spectrum_flags.flag(2**25, "bundle of fibers has less than 50 % of the flux")
     flag_missing_or_corrupted_file = spectrum_flags.flag(2**26, "file missing or damaged")
+
+    @hybrid_property
+    def flag_warn(self) -> Condition:
+        """Whether anything is flagged; in queries, the condition of that."""
+        return any_bit(self.spectrum_flags)
+
+    @hybrid_property
+    def flag_bad(self) -> Condition:
+        """Whether not to use the spectrum; in queries, the condition of that."""
+        return (
+            self.flag_bad_pixels | self.flag_very_bright_neighbor | self.flag_bad_rv_combination | self.flag_rv_failure
+        )
 
 
 def turned_round(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from astra_models.columns.headings import Heading
 from astra_models.errors import MissingPixelsError
 from astra_models.ferre import fit_problems, initial_guesses
 from astra_models.fields import BitField, FloatField, IntegerField, PixelArray, TextField
+from astra_models.fields.flags import any_bit
 from astra_models.intermediate import IntermediateOutputMixin
 from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
@@ -166,16 +167,12 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
     @hybrid_property
     def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
-        return self.result_flags > 0
+        return any_bit(self.result_flags)
 
     @hybrid_property
     def flag_bad(self) -> Condition:
         """Whether not to use the stellar parameters; in queries, the condition of that."""
-        return bool(self.result_flags & BAD_PARAMETERS)
-
-    @flag_bad.expression
-    def _bad_condition(self) -> Condition:
-        return self.result_flags.bin_and(BAD_PARAMETERS) != 0
+        return any_bit(self.result_flags, BAD_PARAMETERS)
 
     def _path_for(self, version: str) -> str:
         if not self.pwd:

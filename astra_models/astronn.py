@@ -1,10 +1,14 @@
 """Results of astroNN: stellar parameters and abundances from a neural network."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from playhouse.hybrid import hybrid_property
 
 from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField
+from astra_models.fields.flags import any_bit
 from astra_models.pipeline import Condition, PipelineOutputMixin
 
 LABELS = (
@@ -27,15 +31,32 @@ class AstroNN(WithFamilies, PipelineOutputMixin):
 
     _quality = Heading("Quality")
     result_flags = BitField()
-    flag_uncertain_logg = result_flags.flag(2**0, "raw_e_logg over 0.2, and over 7.5 % of raw_logg")
-    flag_uncertain_teff = result_flags.flag(2**1, "raw_e_teff over 300 K")
-    flag_uncertain_fe_h = result_flags.flag(2**2, "raw_e_fe_h over 12 % of raw_fe_h")
+    # Whole numbers, which are exact, rather than 7.5 % and 12 %; and no division by a gravity or an abundance of zero.
+    flag_uncertain_logg = result_flags.flag(
+        2**0,
+        "raw_e_logg over 0.2, and over 7.5 % of raw_logg",
+        when=lambda row: (
+            (row.raw_e_logg > 0.2)
+            & (row.raw_e_logg * 40 > row.raw_logg * 3)
+            & (row.raw_e_logg * 40 > row.raw_logg * -3)
+        ),
+    )
+    flag_uncertain_teff = result_flags.flag(2**1, "raw_e_teff over 300 K", when=lambda row: row.raw_e_teff > 300)
+    flag_uncertain_fe_h = result_flags.flag(
+        2**2,
+        "raw_e_fe_h over 12 % of raw_fe_h",
+        when=lambda row: (row.raw_e_fe_h * 25 > row.raw_fe_h * 3) & (row.raw_e_fe_h * 25 > row.raw_fe_h * -3),
+    )
     flag_no_result = result_flags.flag(2**11, "The spectrum could not be read or analysed")
+
+    same_unless_given: ClassVar[Mapping[str, str]] = {
+        f"raw_{name}": name for label in LABELS for name in (label, f"e_{label}")
+    }
 
     @hybrid_property
     def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
-        return self.result_flags > 0
+        return any_bit(self.result_flags)
 
     @hybrid_property
     def flag_bad(self) -> Condition:

@@ -26,9 +26,22 @@ class AstroNNdist(PipelineOutputMixin):
 
     _quality = Heading("Quality")
     result_flags = BitField()
-    flag_fakemag_unreliable = result_flags.flag(2**0, "e_L_fakemag at least 20 % of L_fakemag")
-    flag_missing_photometry = result_flags.flag(2**1, "No magnitude in Ks")
-    flag_missing_extinction = result_flags.flag(2**2, "No extinction")
+    flag_fakemag_unreliable = result_flags.flag(
+        2**0,
+        "e_L_fakemag at least 20 % of L_fakemag",
+        when=lambda row: row.e_L_fakemag * 5 >= row.L_fakemag,
+    )
+    # Only of a star that was analysed: of another one, nobody has looked for photometry.
+    flag_missing_photometry = result_flags.flag(
+        2**1,
+        "No magnitude in Ks",
+        when=lambda row: row.L_fakemag.is_null(False) & (row.k_mag.is_null() | (row.k_mag >= 98) | (row.k_mag <= -1)),
+    )
+    flag_missing_extinction = result_flags.flag(
+        2**2,
+        "No extinction",
+        when=lambda row: row.L_fakemag.is_null(False) & (row.ebv.is_null() | (row.ebv >= 98) | (row.ebv <= 0)),
+    )
     flag_no_result = result_flags.flag(2**11, "The spectrum could not be read or analysed")
 
     class Meta:

@@ -4,6 +4,7 @@ from playhouse.hybrid import hybrid_property
 
 from astra_models.boss import FLUX_UNIT
 from astra_models.fields import BitField, FloatField, TextField
+from astra_models.fields.flags import any_bit
 from astra_models.pipeline import Condition, PipelineOutputMixin
 
 
@@ -16,10 +17,14 @@ class MDwarfType(PipelineOutputMixin):
     continuum = FloatField(null=True, unit=FLUX_UNIT, help_text="Mean flux at 7500 Angstrom, by which it was divided")
 
     result_flags = BitField()
-    flag_not_m_dwarf = result_flags.flag(2**0, "The best template is the earliest, K5: hardly an M dwarf")
+    flag_not_m_dwarf = result_flags.flag(
+        2**0,
+        "The best template is the earliest, K5: hardly an M dwarf",
+        when=lambda row: row.spectral_type == "K5.0",
+    )
     flag_runtime_exception = result_flags.flag(2**1, "The pipeline raised an exception")
 
     @hybrid_property
     def flag_bad(self) -> Condition:
         """Whether any flag is set; in queries, the condition of that."""
-        return self.result_flags > 0
+        return any_bit(self.result_flags)

@@ -5,7 +5,7 @@ column ``v_astra_major_minor``, and the constraint that says so. Of several vers
 """
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,8 +13,13 @@ import numpy as np
 import peewee
 
 from astra_models.base import BaseModel, database
+from astra_models.columns.flagging import Rules, add_flags, flags_to_update, rows_with_flags, rules_of
 from astra_models.columns.headings import Heading
-from astra_models.columns.many import ManyResults, columns_by_name, key_column
+from astra_models.columns.many import ManyResults, columns_by_name, key_column, with_more_flags
+from astra_models.columns.noise import NoiseModel, uncertainties
+from astra_models.database.models import forget_references
+from astra_models.database.peewee_internals import NO_DEFAULTS
+from astra_models.errors import ModelError
 from astra_models.fields import (
     AutoField,
     BigIntegerField,
@@ -109,10 +114,87 @@ class PipelineOutputMixin(LatestMixin):
         {"v_astra", "created", "modified", "t_elapsed", "t_overhead"}
     )
 
+    _rules: ClassVar[Rules | None] = None
+    same_unless_given: ClassVar[Mapping[str, str]] = {}
+    """Columns of a result that have the value of another one, where none is given: the formal errors, for example."""
+    noise_model: ClassVar[NoiseModel] = {}
+    """How uncertainties follow from formal errors, for `apply_noise_model`."""
+
     if not TYPE_CHECKING:  # as in `BaseModel`
 
         class Meta:
             constraints = [peewee.SQL("UNIQUE (spectrum_pk, v_astra_major_minor)")]
+
+    def __init__(self, *args: object, **kwargs: object):
+        if self._rules is not None and NO_DEFAULTS not in kwargs:
+            add_flags(self._rules, kwargs)
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Check also the rules of flags, when the class is made."""
+        try:
+            rules = rules_of(cls)
+        except ModelError:
+            forget_references(cls)
+            raise
+        cls._rules = rules if rules.flags else None
+        super().validate_model()
+
+    @classmethod
+    def apply_flags(cls, where: peewee.ColumnBase | None = None) -> int:
+        """Set the flags that follow from the values of stored rows, by the rules of the model, where they aren't set.
+
+        Results that a pipeline makes have them already. Rows that came otherwise may not: from files, from another
+        database, by an upsert of plain values, or from before there was a rule. No flag is cleared.
+
+        Parameters
+        ----------
+        where : peewee.Expression, optional
+            Which rows; all by default.
+
+        Returns
+        -------
+        int
+            How many rows had no such flag before, which are now of another revision.
+        """
+        with database.atomic():
+            return sum(
+                cls.update({field: bits}).where(lacks if where is None else lacks & where).execute()
+                for field, (bits, lacks) in flags_to_update(cls).items()
+            )
+
+    @classmethod
+    def apply_noise_model(cls, noise_model: NoiseModel | None = None, where: peewee.ColumnBase | None = None) -> int:
+        """Make uncertainties of stored rows from their formal errors: ``e_teff`` from ``raw_e_teff``, and so on.
+
+        Parameters
+        ----------
+        noise_model : mapping of str to (float, float), optional
+            For labels by name, what the formal error is multiplied by, and what is added to it, in the label's unit;
+            the model's own by default.
+        where : peewee.Expression, optional
+            Which rows; all by default.
+
+        Returns
+        -------
+        int
+            How many rows had other uncertainties before, which are now of another revision.
+
+        Raises
+        ------
+        ModelError
+            If the model has no noise model of its own, and none is given.
+        UnknownColumnError
+            If the model has no such label, or no formal error of it.
+        """
+        noise_model = cls.noise_model if noise_model is None else noise_model
+        if not noise_model:
+            raise ModelError(
+                f"{cls.__name__} has no noise model of its own; give one, such as {{'teff': (scale, offset in K)}}"
+            )
+        values, is_other = uncertainties(cls, noise_model)
+        return cls.update(values).where(is_other if where is None else is_other & where).execute()
 
     @classmethod
     def update(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelUpdate:
@@ -158,7 +240,10 @@ class PipelineOutputMixin(LatestMixin):
                 raise ValueError(
                     f"{cls.__name__}: {name} {kwargs[name]} was given, but the spectrum's is {key}; leave it out"
                 )
-        return cls(**kwargs)
+        for name, other in cls.same_unless_given.items():
+            if kwargs.get(other) is not None:
+                kwargs.setdefault(name, kwargs[other])
+        return cls(**(kwargs if cls._rules is None else cls._rules.defaults | kwargs))
 
     @classmethod
     def from_spectra(cls, spectra: Iterable[Spectrum | SpectrumMixin], **kwargs: object) -> ManyResults[Self]:
@@ -191,6 +276,11 @@ class PipelineOutputMixin(LatestMixin):
         for name, own in keys.items():
             if name in columns:
                 _require_same_keys(f"{cls.__name__}: {name}", columns[name], own)
+        for name, other in cls.same_unless_given.items():
+            if other in columns:
+                columns.setdefault(name, columns[other])
+        if cls._rules is not None:
+            with_more_flags(columns, rows_with_flags(cls._rules, columns, len(found)))
         return ManyResults(
             cls, keys | {name: values for name, values in columns.items() if name not in keys}, len(found)
         )

@@ -50,9 +50,19 @@ class Slam(FittedModelMixin):
     status = IntegerField(null=True, unit="", help_text="Status that the optimiser ended with")
     optimality = BooleanField(null=True, help_text="Whether the condition of optimality is met")
     result_flags = BitField()
-    flag_bad_optimizer_status = result_flags.flag(2**0, "The optimiser ended with a status of doubtful results")
-    flag_teff_outside_bounds = result_flags.flag(2**1, "teff outside the range of 2,800 to 4,500 K")
-    flag_fe_h_outside_bounds = result_flags.flag(2**2, "fe_h outside the range of -1 to 0.5")
+    flag_bad_optimizer_status = result_flags.flag(
+        2**0,
+        "The optimiser ended with another status than 0 or 2",
+        when=lambda row: (row.status != 0) & (row.status != 2),
+    )
+    flag_teff_outside_bounds = result_flags.flag(
+        2**1,
+        "teff outside the range of 2,800 to 4,500 K",
+        when=lambda row: (row.teff < 2_800) | (row.teff > 4_500),
+    )
+    flag_fe_h_outside_bounds = result_flags.flag(
+        2**2, "fe_h outside the range of -1 to 0.5", when=lambda row: (row.fe_h < -1) | (row.fe_h > 0.5)
+    )
     flag_outside_photometry_range = result_flags.flag(2**3, "Colour or absolute magnitude unlike the training set's")
     chi2 = FloatField(null=True)
     rchi2 = FloatField(null=True)

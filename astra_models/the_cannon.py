@@ -3,6 +3,9 @@
 A model gives the labels that its training set has; the others are NULL.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from astra_models.apogee import APOGEE_GRID
@@ -72,6 +75,8 @@ class TheCannon(WithFamilies, IntermediateOutputMixin):
         unit="",
         help_text="Correlation of the labels' errors, (24, 24) in the order of ALL_LABELS",
     )
+
+    same_unless_given: ClassVar[Mapping[str, str]] = {f"raw_e_{label}": f"e_{label}" for label in ALL_LABELS}
 
     @property
     def covariance(self) -> np.ndarray:

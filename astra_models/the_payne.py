@@ -1,6 +1,8 @@
 """Results of The Payne: stellar labels by a neural network that makes model spectra."""
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import ClassVar
 
 from playhouse.hybrid import hybrid_property
 
@@ -8,6 +10,7 @@ from astra_models.apogee import APOGEE_GRID
 from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, FloatField
+from astra_models.fields.flags import any_bit
 from astra_models.intermediate import FittedModelMixin
 from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
@@ -32,9 +35,15 @@ class ThePayne(WithFamilies, FittedModelMixin):
     reduced_chi2 = FloatField(null=True, unit="", help_text="Reduced chi-squared of the best fit")
     result_flags = BitField()
     flag_fitting_failure = result_flags.flag(2**0, "The fit failed")
-    flag_warn_teff = result_flags.flag(2**1, "teff below 3,100 K or above 7,900 K")
-    flag_warn_logg = result_flags.flag(2**2, "logg below 0.1 or above 5.2")
-    flag_warn_fe_h = result_flags.flag(2**3, "fe_h below -1.4 or above 0.4")
+    flag_warn_teff = result_flags.flag(
+        2**1, "teff below 3,100 K or above 7,900 K", when=lambda row: (row.teff < 3_100) | (row.teff > 7_900)
+    )
+    flag_warn_logg = result_flags.flag(
+        2**2, "logg below 0.1 or above 5.2", when=lambda row: (row.logg < 0.1) | (row.logg > 5.2)
+    )
+    flag_warn_fe_h = result_flags.flag(
+        2**3, "fe_h below -1.4 or above 0.4", when=lambda row: (row.fe_h < -1.4) | (row.fe_h > 0.4)
+    )
     flag_low_snr = result_flags.flag(2**4, "S/N below 70")
 
     _formal = Heading("Formal uncertainties")
@@ -45,10 +54,12 @@ class ThePayne(WithFamilies, FittedModelMixin):
 
     wavelength = log_wavelength(APOGEE_GRID)
 
+    same_unless_given: ClassVar[Mapping[str, str]] = {f"raw_e_{label}": f"e_{label}" for label in LABELS}
+
     @hybrid_property
     def flag_warn(self) -> Condition:
         """Whether anything is flagged; in queries, the condition of that."""
-        return self.result_flags > 0
+        return any_bit(self.result_flags)
 
     @hybrid_property
     def flag_bad(self) -> Condition:

@@ -14,6 +14,8 @@ from astra_models.errors import VersionError
 DISTRIBUTION = "astra-orchestration"
 ENVIRONMENT_VARIABLE = "ASTRA_VERSION"
 LARGEST_PART = 999
+LARGEST_MAJOR = 2147
+LARGEST = LARGEST_MAJOR * 1_000_000 + 999_999
 
 
 def version_string_to_integer(version: str) -> int:
@@ -22,17 +24,19 @@ def version_string_to_integer(version: str) -> int:
     Parameters
     ----------
     version : str
-        ``MAJOR.MINOR.PATCH``, each part 0 to 999; a PEP 440 suffix (``rc1``, ``.dev3``, ``+local``) is ignored.
+        ``MAJOR.MINOR.PATCH``: 0 to 2147, and twice 0 to 999. A PEP 440 suffix (``rc1``, ``.dev3``, ``+local``) is
+        ignored.
 
     Returns
     -------
     int
-        ``MAJOR * 1_000_000 + MINOR * 1_000 + PATCH``: 0.8.1 becomes 8001.
+        ``MAJOR * 1_000_000 + MINOR * 1_000 + PATCH``: 0.8.1 becomes 8001. The column has room for all up to
+        2147.483.647, the largest integer of 32 bits.
 
     Raises
     ------
     VersionError
-        If `version` is not a PEP 440 version of at most three parts, or a part is over 999.
+        If `version` is not a PEP 440 version of at most three parts, or a part is too large.
     """
     try:
         parsed = Version(version)
@@ -42,7 +46,9 @@ def version_string_to_integer(version: str) -> int:
         ) from error
     if parsed.epoch or len(parsed.release) > 3:
         raise VersionError(f"{version!r} has more than MAJOR.MINOR.PATCH, which is all that v_astra can hold")
-    if max(parsed.release) > LARGEST_PART:
+    if parsed.major > LARGEST_MAJOR:
+        raise VersionError(f"{version!r} has a first part over {LARGEST_MAJOR}, which v_astra can't hold")
+    if max(parsed.minor, parsed.micro) > LARGEST_PART:
         raise VersionError(f"{version!r} has a part over {LARGEST_PART}, which v_astra can't hold")
     return parsed.major * 1_000_000 + parsed.minor * 1_000 + parsed.micro
 
@@ -53,7 +59,7 @@ def version_integer_to_string(v_astra: int) -> str:
     Parameters
     ----------
     v_astra : int
-        An encoded version, 0 to 999,999,999.
+        An encoded version, 0 to 2,147,999,999.
 
     Returns
     -------
@@ -63,14 +69,14 @@ def version_integer_to_string(v_astra: int) -> str:
     Raises
     ------
     VersionError
-        If `v_astra` is negative, has more than nine digits, or isn't a whole number.
+        If `v_astra` is negative, is that of a version over 2147.999.999, or isn't a whole number.
     """
     try:
         whole = int(v_astra)
     except (TypeError, ValueError, OverflowError) as error:
         raise VersionError(f"v_astra {v_astra!r} is not a whole number, such as 8001 for 0.8.1") from error
-    if whole != v_astra or not 0 <= whole <= 999_999_999:
-        raise VersionError(f"v_astra {v_astra!r} is not an encoded version, 0 to 999999999 (8001 for 0.8.1)")
+    if whole != v_astra or not 0 <= whole <= LARGEST:
+        raise VersionError(f"v_astra {v_astra!r} is not an encoded version, 0 to {LARGEST} (8001 for 0.8.1)")
     return f"{whole // 1_000_000}.{whole // 1_000 % 1_000}.{whole % 1_000}"
 
 

@@ -12,7 +12,7 @@ from astra_models.fields import FloatArrayField
 from astra_models.fields.flags import Flag
 from astra_models.fields.given import unknown_column
 
-__all__ = ["ManyResults", "columns_by_name", "key_column"]
+__all__ = ["ManyResults", "columns_by_name", "key_column", "with_more_flags"]
 
 Row = TypeVar("Row", bound=peewee.Model)
 
@@ -173,20 +173,45 @@ def _repeated(value: Any, n_rows: int) -> np.ndarray:
     return repeated
 
 
+def with_more_flags(columns: dict[str, np.ndarray], rows: Iterable[tuple[Flag, np.ndarray]]) -> None:
+    """Set flags in some rows, and leave them as they are in the others.
+
+    Parameters
+    ----------
+    columns : dict of str to ndarray, each of shape (n_rows,)
+        Values by the name of their field; those of the flags' columns are replaced.
+    rows : iterable of (Flag, ndarray of bool, of shape (n_rows,))
+        Which rows are to have which flag.
+
+    Raises
+    ------
+    FieldValueError
+        If the bits that are there aren't integers.
+    """
+    for flag, is_set in rows:
+        bits = _as_bits(flag, columns.get(flag.field.name), len(is_set))
+        columns[flag.field.name] = np.where(is_set, bits | flag.value, bits)
+
+
 def _with_flag(flag: Flag, bits: np.ndarray | None, is_set: np.ndarray) -> np.ndarray:
     """Set or clear a bit in each row. Where it isn't said whether it is set, it isn't."""
     sets = np.ma.filled(is_set, False) if isinstance(is_set, np.ma.MaskedArray) else is_set
     sets = np.array([bool(value) for value in sets]) if sets.dtype == object else sets.astype(bool)
+    bits = _as_bits(flag, bits, len(sets))
+    return np.where(sets, bits | flag.value, bits & ~flag.value)
+
+
+def _as_bits(flag: Flag, bits: np.ndarray | None, n_rows: int) -> np.ndarray:
+    """Give the bits of each row as integers: their default where they aren't given, 0 where they are missing."""
     if bits is None:
         default: Any = flag.field.default
-        bits = np.full(len(sets), (default() if callable(default) else default) or 0, dtype=np.int64)
+        return np.full(n_rows, (default() if callable(default) else default) or 0, dtype=np.int64)
     bits = np.ma.filled(bits, 0) if isinstance(bits, np.ma.MaskedArray) else bits
     if bits.dtype == object:
         bits = np.array([0 if value is None else value for value in bits])
     if bits.dtype.kind not in "iub":
         raise FieldValueError(f"{flag.field.name}: bits are integers, and not {bits.dtype}")
-    bits = bits.astype(np.int64)
-    return np.where(sets, bits | flag.value, bits & ~flag.value)
+    return bits.astype(np.int64)
 
 
 def _objects(values: Sequence[object]) -> np.ndarray:

@@ -13,6 +13,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
 from astra_models.errors import FieldValueError, FlagError
 from astra_models.fields import BitField, FloatField
+from astra_models.fields.flags import any_bit
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rocket import Rocket
@@ -174,7 +175,7 @@ def test_the_same_bit_of_two_columns_is_no_error() -> None:
 
 
 @pytest.mark.lesson(20)
-@pytest.mark.parametrize("value", [0, -1, 3, 6, 2**63, 2**64, -(2**3), 1.5, "1", None, 2**62 + 1])
+@pytest.mark.parametrize("value", [0, -1, 3, 6, 2**63, 2**64, -(2**3), 1.5, "1", 2**62 + 1])
 def test_what_is_no_single_bit_from_0_to_62_is_an_error(value: Any) -> None:
     with pytest.raises(FlagError, match=r"not 2\*\*n with n from 0 to 62"):
         BitField().flag(value)
@@ -185,6 +186,95 @@ def test_bits_0_and_62_are_in_range() -> None:
     field = BitField()
     assert (field.flag(2**0).value, field.flag(2**62).value) == (1, 2**62)
     assert BitField().flag(np.int64(4)).value == 4
+
+
+# ---- the next free bit
+
+
+def taken_by_themselves(*declared: int | None) -> list[int]:
+    """Declare flags, some of them without a value, and give the bits of these."""
+    field = BitField()
+    flags = [field.flag(None if bit is None else 2**bit) for bit in declared]
+    return [flag.value.bit_length() - 1 for flag, bit in zip(flags, declared, strict=True) if bit is None]
+
+
+def test_flags_without_a_value_take_one_bit_after_the_other() -> None:
+    assert taken_by_themselves(None, None, None, None) == [0, 1, 2, 3]
+
+
+def test_a_flag_without_a_value_takes_the_bit_after_the_one_before() -> None:
+    assert taken_by_themselves(5, None, None) == [6, 7]
+    assert taken_by_themselves(None, 11, None) == [0, 12]
+    assert taken_by_themselves(3, 0, None) == [1]
+
+
+def test_a_flag_without_a_value_takes_no_bit_that_has_a_flag() -> None:
+    assert taken_by_themselves(3, 0, None, None, None) == [1, 2, 4]
+    assert taken_by_themselves(1, 2, 3, 0, None) == [4]
+
+
+def test_a_bit_that_was_taken_without_a_value_has_its_flag() -> None:
+    with pytest.raises(FlagError, match=r"bit 1 \(2\*\*1\) already has a flag"):
+        taken_by_themselves(None, None, 1)
+
+
+def test_all_63_bits_can_be_taken_without_a_value_and_no_more() -> None:
+    assert taken_by_themselves(*[None] * 63) == list(range(63))
+    with pytest.raises(FlagError, match=r"no bit is left after bit 62, the last one; add a second column"):
+        taken_by_themselves(*[None] * 64)
+
+
+def test_no_bit_after_the_last_one_is_taken_and_the_error_names_a_free_one() -> None:
+    with pytest.raises(FlagError, match=r"no bit is left after bit 62.*that are free, such as 2\*\*1$"):
+        taken_by_themselves(0, 62, None)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 40)), max_size=20))
+def test_every_flag_has_a_bit_of_its_own_however_they_are_declared(declared: list[int | None]) -> None:
+    field = BitField()
+    values: list[int] = []
+    for bit in declared:
+        if bit is not None and 2**bit in values:
+            with pytest.raises(FlagError):
+                field.flag(2**bit)
+            continue
+        values.append(field.flag(None if bit is None else 2**bit).value)
+    assert len(set(values)) == len(values)
+
+
+def test_a_flag_without_a_value_is_stored_like_any_other(spectrum: BossVisitSpectrum) -> None:
+    class Finder(PipelineOutputMixin):
+        result_flags = BitField()
+        flag_odd = result_flags.flag(help_text="Odd")
+        flag_even = result_flags.flag(help_text="Even")
+
+    Finder.create_table()
+    Finder.from_spectrum(spectrum, flag_even=True).save()
+    assert Finder.select().where(Finder.flag_even & ~Finder.flag_odd).get().result_flags == 2
+
+
+# ---- bits in queries, and NULL
+
+
+def test_flags_are_set_and_cleared_by_a_query(flagged: list[Corv]) -> None:
+    Corv.update(result_flags=Corv.flag_not_converged.set()).where(Corv.flag_low_snr).execute()
+    assert found(Corv.flag_not_converged) == [5, 7]
+    Corv.update(result_flags=Corv.flag_low_snr.clear()).execute()
+    assert found(Corv.result_flags >= 0) == [0, 2, 4, 6]
+
+
+def test_where_bits_are_null_no_flag_is_set_on_a_row_and_in_a_query(spectrum: BossVisitSpectrum) -> None:
+    class Finder(PipelineOutputMixin):
+        bits = BitField(null=True, default=None)
+        flag_odd = bits.flag()
+
+    Finder.create_table()
+    row = Finder.create(spectrum_pk=spectrum.spectrum_pk)
+    assert (row.bits, row.flag_odd, any_bit(row.bits)) == (None, False, False)
+    assert Finder.select().where(Finder.flag_odd | any_bit(Finder.bits)).count() == 0
+    assert Finder.select().where(~Finder.flag_odd & ~any_bit(Finder.bits)).count() == 1
+    Finder.update(bits=Finder.flag_odd.set()).execute()
+    assert Finder.get().bits == 1
 
 
 @pytest.mark.lesson(21)

@@ -257,7 +257,7 @@ def test_no_two_flags_share_a_bit(model: Any) -> None:
 def test_flags_say_what_to_use(
     spectrum: BossVisitSpectrum, model: Any, flag: str, is_warned: bool, is_bad: bool
 ) -> None:
-    model.from_spectrum(spectrum, **{flag: True}).save()
+    model.from_spectrum(spectrum, teff=3_500.0, **{flag: True}).save()
     row = model.get()
     assert (row.flag_warn, row.flag_bad) == (is_warned, is_bad)
     assert model.select().where(model.flag_warn).count() == is_warned
