@@ -8,6 +8,7 @@ import numpy as np
 import peewee
 
 from astra_models.errors import FlagError
+from astra_models.fields import glossary
 from astra_models.fields.plain import BigIntegerField
 
 HIGHEST_BIT = 62
@@ -53,6 +54,8 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
         self.field.flags[name] = self
+        if self.help_text:
+            glossary.note(name, self.help_text)
 
     @overload
     def __get__(self, row: None, model: type | None = None) -> Self: ...

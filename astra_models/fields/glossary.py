@@ -1,10 +1,14 @@
 """What columns mean: unit and description, said once for all tables.
 
-A name with a known prefix (``e_teff``, ``initial_logg``) or suffix (``al_h_flags``) is described through the rest of
-the name, and a correlation (``rho_teff_logg``) through the two names that it is of.
+A name with a known prefix (``e_teff``, ``initial_logg``) or suffix (``al_h_flags``), or both, is described through the
+rest of the name, and a correlation (``rho_teff_logg``) through the two names that it is of. `Glossary` has the texts by
+name, for people and for models: ``FloatField(help_text=Glossary.teff)``.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+from astra_models.errors import did_you_mean
 
 
 class Entry(NamedTuple):
@@ -33,6 +37,8 @@ _PREFIXES = {
     "boss_net_": "BOSSNet:",
     "boss_net_e_": "BOSSNet: uncertainty of",
 }
+_LONGEST_FIRST = sorted(_PREFIXES, key=len, reverse=True)
+_NAMES = ("Gaia", "Galactic", "Julian", "Doppler")
 _SUFFIXES = {
     "_flags": "Flags of",
     "_rchi2": "Reduced chi-squared of the fit of",
@@ -251,6 +257,13 @@ _ENTRIES = {
     "zwarning_flags": Entry("", "Warnings of the redshift fit"),
     "nmf_rchi2": Entry("", "Reduced chi-squared of the NMF continuum"),
     "nmf_flags": Entry("", "Flags of the NMF continuum"),
+    # pixels
+    "wavelength": Entry(None, "Wavelength in vacuum"),
+    "flux": Entry(None, "Flux density"),
+    "ivar": Entry(None, "Inverse variance of the flux"),
+    "wresl": Entry(None, "Resolution"),
+    "pixel_flags": Entry(None, "Flags of a pixel"),
+    "model_flux": Entry(None, "Flux density of the best model"),
     # measured quantities
     "v_rad": Entry("km / s", "Radial velocity, barycentric"),
     "v_rel": Entry("km / s", "Velocity relative to the template"),
@@ -330,18 +343,67 @@ def look_up(name: str) -> Entry | None:
     """
     if name in _ENTRIES:
         return _ENTRIES[name]
-    for prefix in sorted(_PREFIXES, key=len, reverse=True):
-        stem = _ENTRIES.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
+    for prefix in _LONGEST_FIRST:
+        stem = look_up(name.removeprefix(prefix)) if name.startswith(prefix) else None
         if stem is not None:
             return Entry(stem.unit, f"{_PREFIXES[prefix]} {_inside_a_sentence(stem)}")
     for suffix, words in _SUFFIXES.items():
-        stem = _ENTRIES.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        stem = look_up(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if stem is not None:
             return Entry("", f"{words} {_inside_a_sentence(stem)}")
     return _correlation(name) if name.startswith("rho_") else None
 
 
+_declared: dict[str, set[str]] = {}
+
+
+def note(name: str, text: str) -> None:
+    """Take in what a model says of a column or flag of its own, so that it is found by its name.
+
+    Parameters
+    ----------
+    name : str
+        The column, or the flag.
+    text : str
+        What it means there.
+    """
+    _declared.setdefault(name, set()).add(text)
+
+
+class GlossaryOfNames(Mapping[str, str]):
+    """What columns and flags mean, by name: ``Glossary["e_teff"]``, or ``Glossary.e_teff``.
+
+    It knows the names of the survey, with their prefixes and suffixes, and those that the models which are imported
+    give a meaning of their own. A name that means several things, such as ``flag_low_snr``, has the texts of all.
+    """
+
+    def __getitem__(self, name: str) -> str:
+        entry = look_up(name)
+        if entry is not None:
+            return entry.description
+        return "; or: ".join(sorted(_declared[name]))
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the glossary has no {name!r}; {did_you_mean(name, self)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_ENTRIES | _declared)
+
+    def __len__(self) -> int:
+        return len(_ENTRIES | _declared)
+
+
+Glossary = GlossaryOfNames()
+
+
 def _inside_a_sentence(entry: Entry) -> str:
+    """Give a text without its capital, unless it begins with a name."""
+    first = entry.description.partition(" ")[0].rstrip(":,")
+    if first in _NAMES or first != first.capitalize():
+        return entry.description
     return entry.description[0].lower() + entry.description[1:]
 
 

@@ -54,7 +54,10 @@ class DescribedField(peewee.Field):
         """Attach the field to its model, and look up what the glossary knows of its name."""
         super().bind(model, name, set_attribute)
         entry = glossary.look_up(name)
-        if entry is not None:
+        if entry is None:
+            if self.help_text:
+                glossary.note(name, self.help_text)
+        else:
             self.unit = entry.unit if self.unit is None else self.unit
             self.help_text = self.help_text or entry.description
 
