@@ -44,6 +44,11 @@ __all__ = ["Task", "task"]
 BATCH_SIZE = 1000
 FIRST_VERSION = "1"
 VERSION = re.compile(r"[A-Za-z0-9._+-]{1,40}")
+NO_GROUPS = (
+    "@task(group_by={0!r}): each spectrum that is due is analysed, and spectra aren't chosen by group. A pipeline that "
+    "looks at all spectra of a group takes them one by one and queries the others, such as BossVisitSpectrum.select()"
+    ".where(BossVisitSpectrum.source_pk == spectrum.source_pk); leave group_by out"
+)
 EXAMPLE = "def corv(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Corv]"
 
 Plots = Callable[..., object] | Sequence[Callable[..., object]]
@@ -90,6 +95,7 @@ def task(
     files: Mapping[str, Callable[[Path], Iterable[Path]]] | None = None,
     warnings: Warnings = None,
     model_spectrum: ModelSpectrumMaker | None = None,
+    group_by: object = None,
 ) -> "Task[Output] | Callable[[PipelineFunction[Output]], Task[Output]]":
     """Make a pipeline of a generator function.
 
@@ -130,6 +136,9 @@ def task(
     model_spectrum : callable, optional
         Makes the model of a result, of its spectrum: an `astra_models.model_spectrum.ModelSpectrum`. A table that is
         derived from `astra_models.model_spectrum.WithModelSpectrum` has it as ``model_flux`` and ``plot()`` of a row.
+    group_by : object, optional
+        Not supported: sdss/astra's option, which gives one of the due spectra of each group. See the differences from
+        sdss/astra in the documentation.
 
     Returns
     -------
@@ -139,8 +148,10 @@ def task(
     Raises
     ------
     TaskError
-        If the annotations don't say so, or a parameter can't be one.
+        If the annotations don't say so, or a parameter can't be one, or `group_by` is given.
     """
+    if group_by is not None:
+        raise TaskError(NO_GROUPS.format(group_by))
 
     def make(function: PipelineFunction[Output]) -> "Task[Output]":
         return Task(

@@ -676,3 +676,51 @@ def test_spectra_are_taken_as_they_are_needed(memory_database: peewee.Database, 
     next(results)
     assert len(taken) <= 3
     results.close()
+
+
+# ---- groups
+
+
+def test_groups_are_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(
+        TaskError, match=r"group_by=\('source_pk', 'telescope'\).*queries the others.*leave group_by out"
+    ):
+
+        @task(group_by=("source_pk", "telescope"))  # type: ignore[call-overload]
+        def stacked(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+            yield from ()
+
+
+@task
+def mean_of_source(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Rocket]:
+    """Give each visit the mean over all visits of its source by the same telescope."""
+    for spectrum in spectra:
+        of_same_group = (BossVisitSpectrum.source_pk == spectrum.source_pk) & (
+            BossVisitSpectrum.telescope == spectrum.telescope
+        )
+        visits = BossVisitSpectrum.select().where(of_same_group)
+        yield Rocket.from_spectrum(spectrum, teff=float(np.mean([visit.snr for visit in visits])))
+
+
+def test_a_pipeline_that_looks_at_a_group_takes_its_spectra_one_by_one(
+    database: peewee.Database, make_spectra: Any
+) -> None:
+    star, other = (spectrum.source_pk for spectrum in make_spectra(2))
+    BossVisitSpectrum.delete().execute()
+    visits = make_spectra(3, sources=[star, star, other], telescope="apo25m")
+    for visit, snr in zip(visits, (10.0, 30.0, 50.0), strict=True):
+        BossVisitSpectrum.update(snr=snr).where(BossVisitSpectrum.pk == visit.pk).execute()
+    (elsewhere,) = make_spectra(1, sources=[star], telescope="lco25m", snr=90.0)
+    due = [BossVisitSpectrum.get(BossVisitSpectrum.spectrum_pk == key) for key in select_due(Rocket, BossVisitSpectrum)]
+    found = {row.spectrum_pk: row.teff for row in mean_of_source(due)}
+    assert found == {
+        visits[0].spectrum_pk: 20.0,
+        visits[1].spectrum_pk: 20.0,
+        visits[2].spectrum_pk: 50.0,
+        elsewhere.spectrum_pk: 90.0,
+    }
+    assert len(select_due(Rocket, BossVisitSpectrum)) == 0
+    BossVisitSpectrum.update(snr=70.0).where(BossVisitSpectrum.pk == visits[0].pk).execute()
+    assert list(select_due(Rocket, BossVisitSpectrum)) == [
+        visits[0].spectrum_pk
+    ]  # what others are made from isn't asked
