@@ -7,6 +7,7 @@ many as there are cartons and therefore bytes: bit 0 is the lowest of the first 
 # ruff: noqa: PIE794  "flag" stands for each column's in turn
 
 import operator
+from functools import reduce
 
 import peewee
 from playhouse.hybrid import hybrid_method
@@ -308,6 +309,31 @@ class TargetingMixin(IdentifiersMixin):
             return _BitIsSet(flags, number)
         byte, place = divmod(number, 8)
         return flags is not None and byte < len(flags) and bool(flags[byte] >> place & 1)
+
+    @hybrid_method
+    def has_any_target_bit(self, *bits: int) -> bool | peewee.ColumnBase:
+        """Tell whether any of some bits of ``sdss5_target_flags`` is set, such as those of the cartons of a program.
+
+        Parameters
+        ----------
+        *bits : int
+            Numbers of the bits, as for `has_target_bit`. Without any, no source has one.
+
+        Raises
+        ------
+        FlagError
+            As `has_target_bit` does.
+        """
+        found = [self.has_target_bit(bit) for bit in bits]
+        if not isinstance(self.sdss5_target_flags, peewee.Field):
+            return any(found)
+        return reduce(operator.or_, found) if found else peewee.Value(1) == peewee.Value(0)
+
+    @property
+    def target_bits(self) -> tuple[int, ...]:
+        """The numbers of the bits of ``sdss5_target_flags`` that are set, in ascending order."""
+        flags = self.sdss5_target_flags or b""
+        return tuple(8 * byte + place for byte, value in enumerate(flags) for place in range(8) if value >> place & 1)
 
 
 def _checked(bit: int) -> int:

@@ -72,7 +72,19 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
 
     def __set__(self, row: object, is_set: bool | np.bool_) -> None:
         bits = getattr(row, self.field.name) or 0
-        setattr(row, self.field.name, bits | self.value if is_set else bits & ~self.value)
+        setattr(row, self.field.name, self.put_into(bits, is_set))
+
+    def put_into(self, bits: int, is_set: object) -> int:
+        """Set or clear the bit.
+
+        Raises
+        ------
+        FlagError
+            If `is_set` is text, which would be true whatever it says.
+        """
+        if isinstance(is_set, str | bytes):
+            raise FlagError(f"{self.name}: {is_set!r} is neither true nor false; give True or False")
+        return bits | self.value if is_set else bits & ~self.value
 
     def set(self) -> peewee.Expression:
         """Give the column with the bit set, for an UPDATE query."""

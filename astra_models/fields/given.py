@@ -57,7 +57,7 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
             default: Any = model._meta.fields[name].default
             made: Any = default() if callable(default) else default
             bits = made or 0
-        columns[name] = bits | flag.value if is_set else bits & ~flag.value
+        columns[name] = flag.put_into(bits, is_set)
     return columns | others if others else columns
 
 

@@ -58,6 +58,15 @@ def test_numpy_booleans_and_integers_set_a_flag(value: Any, is_set: bool) -> Non
     assert result.result_flags == 2 + is_set
 
 
+@pytest.mark.parametrize("text", ["False", "no", "", b"\0"])
+def test_text_is_neither_true_nor_false(text: Any) -> None:
+    result = Corv()
+    with pytest.raises(FlagError, match=r"flag_low_snr: .* is neither true nor false"):
+        result.flag_low_snr = text
+    with pytest.raises(FlagError, match=r"flag_low_snr: .* is neither true nor false"):
+        Corv(flag_low_snr=text)
+
+
 def test_a_missing_integer_has_no_flag_set() -> None:
     result = Corv(result_flags=None)
     assert result.flag_low_snr is False

@@ -160,6 +160,20 @@ def test_target_bits_are_combined_selected_and_ordered_by(database: peewee.Datab
     assert [bool(is_set) for (is_set,) in query] == [False, False, True, True]
 
 
+@pytest.mark.lesson(46)
+def test_any_of_several_target_bits_is_asked_of_rows_and_in_queries(database: peewee.Database) -> None:
+    for sdss_id, bits in enumerate([(0,), (0, 9), (455,), ()], start=1):
+        Source.create(sdss_id=sdss_id, sdss5_target_flags=flags_of(*bits))
+    Source.create(sdss_id=5)
+
+    for bits, having in [((0, 9), {1, 2}), ((9, 455), {2, 3}), ((1, 500), set()), ((), set())]:
+        assert {one.sdss_id for one in Source.select() if one.has_any_target_bit(*bits)} == having
+        assert {one.sdss_id for one in Source.select().where(Source.has_any_target_bit(*bits))} == having
+        rest = Source.select().where(~Source.has_any_target_bit(*bits))
+        assert {one.sdss_id for one in rest} == {1, 2, 3, 4, 5} - having
+    assert [one.target_bits for one in Source.select().order_by(Source.sdss_id)] == [(0,), (0, 9), (455,), (), ()]
+
+
 def test_a_target_bit_is_asked_of_a_joined_alias(database: peewee.Database) -> None:
     one = Source.create(sdss5_target_flags=flags_of(3))
     two = Source.create(sdss5_target_flags=flags_of(4))
