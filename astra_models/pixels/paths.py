@@ -7,7 +7,7 @@ A spectrum's row names its file, or its kind has a template that the row fills. 
       sas: $SAS_BASE_DIR     # everything but Astra's own products
       astra: $MWM_ASTRA      # Astra's own
 
-Templates are chosen by release; the first whose pattern fits counts.
+Templates are chosen by release, or by release and reduction (``"sdss5 v6_2*"``); the first whose pattern fits counts.
 """
 
 import os
@@ -41,8 +41,11 @@ APOGEE_STAR = {
     "dr19": f"{_PUBLIC}/{_STAR}",
     "dr2?": f"{_PUBLIC}/{_STAR}",
 }
+_BOSS_REDUX = "{sas}/sdsswork/bhm/boss/spectro/redux/{run2d}/spectra"
 BOSS_VISIT = {
-    "sdss5": "{sas}/sdsswork/bhm/boss/spectro/redux/{run2d}/spectra/full/{fieldid:0>6}/{mjd}/{spec_file}",
+    "sdss5 v6_0_[1234]": f"{_BOSS_REDUX}/full/{{fieldid}}p/{{mjd}}/{{spec_file}}",
+    "sdss5 v6_2*": f"{_BOSS_REDUX}/daily/full/{{field_group}}/{{fieldid:0>6}}/{{mjd}}/{{spec_file}}",
+    "sdss5": f"{_BOSS_REDUX}/full/{{fieldid:0>6}}/{{mjd}}/{{spec_file}}",
     "dr[89]": "{sas}/{release}/sdss/spectro/redux/{run2d}/spectra/{fieldid:0>4}/{spec_file}",
     "dr1[34567]": "{sas}/{release}/eboss/spectro/redux/{run2d}/spectra/full/{fieldid:0>4}/{spec_file}",
     "dr18": "{sas}/{release}/spectro/sdss/redux/{run2d}/spectra/full/{fieldid:0>4}p/{mjd}/{spec_file}",
@@ -54,6 +57,7 @@ MWM_VISIT = {"*": "{astra}/{version}/spectra/visit/{sdss_id_groups}/mwmVisit-{ve
 
 _DERIVED = {
     "version": ("v_astra", version_integer_to_string),
+    "field_group": ("fieldid", lambda fieldid: f"{fieldid // 1000:03d}XXX"),
     "healpix_group": ("healpix", lambda healpix: str(healpix // 1000)),
     "sdss_id_groups": ("sdss_id", lambda sdss_id: f"{sdss_id // 100 % 100:02d}/{sdss_id % 100:02d}"),
 }
@@ -83,7 +87,12 @@ def fill_path(row: RowInTree) -> str:
     """
     who = f"{type(row).__name__} with spectrum_pk {row.spectrum_pk} has no file: its 'path' is not set"
     release = getattr(row, "release", None)
-    fitting = (text for pattern, text in row.path_templates.items() if fnmatchcase(str(release), pattern))
+    of_reduction = f"{release} {getattr(row, 'run2d', '')}"
+    fitting = (
+        text
+        for pattern, text in row.path_templates.items()
+        if fnmatchcase(of_reduction if " " in pattern else str(release), pattern)
+    )
     template = next(fitting, None) if release is not None else None
     if template is None:
         known = ", ".join(row.path_templates) or "none"

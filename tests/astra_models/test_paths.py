@@ -57,7 +57,19 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             BossVisitSpectrum(release="sdss5", **BOSS),
-            "sas/sdsswork/bhm/boss/spectro/redux/v6_2_1/spectra/full/015000/59900/spec-015000-59900-77.fits",
+            "sas/sdsswork/bhm/boss/spectro/redux/v6_2_1/spectra/daily/full/015XXX/015000/59900/spec-015000-59900-77.fits",
+        ),
+        (
+            BossVisitSpectrum(release="sdss5", **BOSS | {"run2d": "v6_1_3", "fieldid": 9500}),
+            "sas/sdsswork/bhm/boss/spectro/redux/v6_1_3/spectra/full/009500/59900/spec-015000-59900-77.fits",
+        ),
+        (
+            BossVisitSpectrum(release="sdss5", **BOSS | {"run2d": "v6_2_0", "fieldid": 9500}),
+            "sas/sdsswork/bhm/boss/spectro/redux/v6_2_0/spectra/daily/full/009XXX/009500/59900/spec-015000-59900-77.fits",
+        ),
+        (
+            BossVisitSpectrum(release="sdss5", **BOSS | {"run2d": "v6_0_4", "fieldid": 15020}),
+            "sas/sdsswork/bhm/boss/spectro/redux/v6_0_4/spectra/full/15020p/59900/spec-015000-59900-77.fits",
         ),
         (
             BossVisitSpectrum(
