@@ -26,6 +26,7 @@ from astra_models.mwm import ApogeeRestFrameVisitSpectrum
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.slam import Slam
 from astra_models.snow_white import SnowWhite
+from astra_models.source import Source
 from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import LABELS, ThePayne
 from astra_models.upsert import upsert
@@ -394,6 +395,36 @@ def test_flags_are_applied_to_chosen_rows_which_are_then_of_another_revision(
     assert found(BossNet) == [0, 2**1, 0]
     assert BossNet.apply_flags() == 1
     assert found(BossNet) == [2**1, 2**1, 0]
+
+
+def test_slams_photometry_flag_is_by_colour_and_absolute_magnitude(
+    database: peewee.Database, make_spectra: Any
+) -> None:
+    stars = [  # of an absolute magnitude of g at 100 pc minus 5
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, False),
+        ({"bp_mag": 14.0, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, True),
+        ({"bp_mag": 14.25, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, False),
+        ({"bp_mag": 16.0, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, True),
+        ({"bp_mag": 15.75, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, False),
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 11.0, "plx": 10.0}, True),
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 17.0, "plx": 10.0}, True),
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 16.9, "plx": 10.0}, False),
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 17.0, "plx": -0.1}, False),
+        ({"bp_mag": 15.0, "rp_mag": 12.5, "g_mag": 17.0, "plx": None}, False),
+        ({"bp_mag": None, "rp_mag": 12.5, "g_mag": 14.0, "plx": 10.0}, False),
+        ({"bp_mag": None, "rp_mag": 12.5, "g_mag": 11.0, "plx": 10.0}, True),
+    ]
+    spectra = make_spectra(len(stars))
+    for spectrum, (photometry, _) in zip(spectra, stars, strict=True):
+        Source.update(photometry).where(Source.pk == spectrum.source_pk).execute()
+    upsert(Slam, [Slam.from_spectrum(spectrum, **M_DWARF | {"teff": 5_000.0}) for spectrum in spectra])
+    expected = [2**1 | is_outside * 2**3 for _, is_outside in stars]
+    first = spectra[1].spectrum_pk
+    assert Slam.apply_photometry_flag((Slam.spectrum_pk <= first) & (Source.g_mag > 0)) == 1
+    assert found(Slam) == [*expected[:2], *[2**1] * (len(stars) - 2)]
+    assert Slam.apply_photometry_flag() == sum(is_outside for _, is_outside in stars) - 1
+    assert found(Slam) == expected
+    assert Slam.apply_photometry_flag() == 0
 
 
 def test_a_model_without_rules_has_no_flags_to_apply(spectrum: BossVisitSpectrum) -> None:
