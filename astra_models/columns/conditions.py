@@ -1,8 +1,8 @@
 """Conditions on values that may be missing, of one row or of many: true, false, or neither, as in a database."""
 
 import operator
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,18 @@ class Value:
     def is_null(self, is_null: bool = True) -> Truth:
         """Tell whether the value is missing; as `peewee.Field.is_null`."""
         return Truth(self.missing, self.known) if is_null else Truth(self.known, self.missing)
+
+    def between(self, low: object, high: object) -> Truth:
+        """Tell whether the value is one from `low` to `high`, both included; as `peewee.Field.between`."""
+        return (self >= low) & (self <= high)
+
+    def in_(self, values: Iterable[object]) -> Truth:
+        """Tell whether the value is one of these; as `peewee.Field.in_`."""
+        return reduce(operator.or_, (self == value for value in values))
+
+    def not_in(self, values: Iterable[object]) -> Truth:
+        """Tell whether the value is none of these; as `peewee.Field.not_in`."""
+        return ~self.in_(values)
 
     def __lt__(self, other: object) -> Truth:
         return self._compared(operator.lt, other)

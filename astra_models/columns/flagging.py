@@ -83,7 +83,16 @@ def rules_of(model: type[peewee.Model]) -> Rules:
     flags = tuple(flag for field in bits for flag in field.flags.values() if flag.when is not None)
     columns = _Columns(nothing_known)
     for flag in flags:
-        if not isinstance(_ask(flag, columns), Truth):
+        try:
+            answer = _ask(flag, columns)
+        except ModelError:
+            raise
+        except (TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{model.__name__}.{flag.name}: its rule uses what rules can't ({error}); they have <, <=, >, >=, ==, "
+                "!=, +, -, *, &, |, ~, is_null(), between(), in_() and not_in(), with a column on the left"
+            ) from error
+        if not isinstance(answer, Truth):
             raise ModelError(
                 f"{model.__name__}.{flag.name}: its rule has to give a condition on columns, such as row.teff < 3000"
             )

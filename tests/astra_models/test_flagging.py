@@ -454,6 +454,22 @@ def test_a_rule_of_ones_own_is_about_any_columns() -> None:
     assert model.from_spectra([spectrum] * 2, a=[4.5, 4.0])["result_flags"].tolist() == [1, 0]
 
 
+def test_a_rule_asks_for_ranges_and_lists_as_queries_do(database: peewee.Database, make_spectra: Any) -> None:
+    columns: dict[str, Any] = {"a": FloatField(null=True, unit=""), "b": IntegerField(null=True, unit="")}
+    model = with_rule(lambda row: row.a.between(-0.1, 0.4) & row.b.not_in([2, 3]) | row.b.in_([7]), **columns)
+    model.create_table()
+    values = [(0.4, 1), (next_up(0.4), 1), (-0.1, 1), (next_down(-0.1), 1), (0.0, 3), (9.0, 7), (None, 7), (0.0, None)]
+    spectra = make_spectra(len(values))
+    expected = [1, 0, 1, 0, 0, 1, 1, 0]
+    rows = [model.from_spectrum(one, a=a, b=b) for one, (a, b) in zip(spectra, values, strict=True)]
+    assert [row.result_flags for row in rows] == expected
+    a, b = ([value[place] for value in values] for place in (0, 1))
+    assert [row.result_flags for row in model.from_spectra(spectra, a=a, b=b)] == expected
+    upsert(model, [{"spectrum_pk": r.spectrum_pk, "a": r.a, "b": r.b} for r in rows])
+    assert model.apply_flags() == sum(expected)
+    assert found(model) == expected
+
+
 def test_a_derived_model_has_the_rules_of_its_base() -> None:
     model = type("Warmer", (BossNet,), {"__module__": __name__, "shift": FloatField(null=True, unit="K")})
     assert names_of(model(teff=900.0)) == {"unreliable_teff"}
@@ -466,6 +482,8 @@ def test_a_derived_model_has_the_rules_of_its_base() -> None:
         (lambda row: 1_700 < row.teff < 5_000, "a chained comparison"),
         (lambda row: row.teff < 3 or row.teff > 4, "can't have and, or, not"),
         (lambda row: not row.teff < 3, "can't have and, or, not"),
+        (lambda row: row.teff / row.teff > 1, r"uses what rules can't \(unsupported operand.*they have <, <="),
+        (lambda row: row.teff.startswith("hot"), r"Mine\.flag_odd: its rule uses what rules can't"),
         (lambda row: row.teff, "has to give a condition on columns"),
         (lambda row: True, "has to give a condition on columns"),
     ],
