@@ -12,7 +12,7 @@ are compared in the precision of their column. Rules add flags to those that a p
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,8 @@ class _Columns:
         return value
 
 
-@cache
 def rules_of(model: type[peewee.Model]) -> Rules:
-    """Give a model's rules, which are tried once.
+    """Give a model's rules, each tried once on values of which nothing is known.
 
     Raises
     ------
