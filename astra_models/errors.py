@@ -115,6 +115,10 @@ class MigrationError(AstraError, RuntimeError):
     """A migration that can't be applied."""
 
 
+class AdoptionError(AstraError, ValueError):
+    """A production schema that can't be adopted as asked."""
+
+
 class SchemaPermissionError(AstraError, PermissionError):
     """Tables can't be made or changed by this user."""
 

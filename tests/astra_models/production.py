@@ -67,4 +67,14 @@ def statements(release: str, schema: str) -> Iterator[str]:
                 )
 
 
-Build = Callable[..., Any]
+def insert(query: Callable[..., list[Any]], table: str, **values: Any) -> None:
+    """Insert a row; what can't be NULL and isn't given is 0, "", or a moment of 2024."""
+    required = query(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = current_schema() "
+        "AND table_name = %s AND is_nullable = 'NO' AND column_default IS NULL AND is_generated = 'NEVER'",
+        table,
+    )
+    fillers = {"text": "", "timestamp without time zone": "2024-01-01", "boolean": False}
+    row = {name: fillers.get(kind, 0) for name, kind in required} | values
+    names, places = ", ".join(f'"{name}"' for name in row), ", ".join(["%s"] * len(row))
+    query(f"INSERT INTO {table} ({names}) VALUES ({places})", *row.values())

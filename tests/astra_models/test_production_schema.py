@@ -11,7 +11,7 @@ import numpy as np
 import peewee
 import psycopg2
 import pytest
-from production import statements
+from production import insert, statements
 
 from astra_models import base
 from astra_models.analysis.due import newest_version, select_due
@@ -87,19 +87,6 @@ def fill(query: Callable[..., list[Any]]) -> None:
         insert(query, "boss_visit_spectrum", pk=pk, spectrum_pk=pk, telescope="apo25m", modified=modified, **visit)
     query("SELECT setval('spectrum_pk_seq', 2)")
     insert(query, "corv", spectrum_pk=1, source_pk=1, v_astra=8000, teff=12_000, modified="2024-07-01 13:00:00")
-
-
-def insert(query: Callable[..., list[Any]], table: str, **values: Any) -> None:
-    """Insert a row; what can't be NULL and isn't given is 0, "", or a moment of 2024."""
-    required = query(
-        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = current_schema() "
-        "AND table_name = %s AND is_nullable = 'NO' AND column_default IS NULL AND is_generated = 'NEVER'",
-        table,
-    )
-    fillers = {"text": "", "timestamp without time zone": "2024-01-01", "boolean": False}
-    row = {name: fillers.get(kind, 0) for name, kind in required} | values
-    names, places = ", ".join(f'"{name}"' for name in row), ", ".join(["%s"] * len(row))
-    query(f"INSERT INTO {table} ({names}) VALUES ({places})", *row.values())
 
 
 # ---- reading
