@@ -12,6 +12,9 @@ from astra_models.fields import (
     utc_now,
 )
 
+ADOPTION = "astra adopt"
+"""What a schema that was adopted has for the pipeline of its results; no pipeline can have that name."""
+
 
 class PipelineRun(BaseModel):
     """One run of a pipeline. Its results have its key in ``pipeline_run_pk``."""

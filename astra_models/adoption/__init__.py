@@ -30,6 +30,7 @@ __all__ = [
     "Survey",
     "Verified",
     "adopt",
+    "require_foreign",
     "survey_schema",
     "try_in_place",
     "verify_adopted",
@@ -185,6 +186,7 @@ def verify_adopted(target: str, progress: Progress | None = None) -> Mapping[str
         adoption = find()
         if adoption is None:
             raise AdoptionError(f"schema {target!r} wasn't adopted: it has no record of it")
+        require_foreign(adoption.source_schema)
         return verify(make_plan(adoption.source_schema, adoption.timezone, target), adoption, progress)
 
 

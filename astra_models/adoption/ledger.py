@@ -19,15 +19,12 @@ from astra_models.database.retry import run_transaction
 from astra_models.errors import AdoptionError, AlreadyRunningError
 from astra_models.fields import utc_now
 from astra_models.host import host_name
-from astra_models.pipeline_run import PipelineRun
+from astra_models.pipeline_run import ADOPTION, PipelineRun
 from astra_models.rejected import RejectedResult
 from astra_models.schema.tables import existing_tables
 from astra_models.version import installed_v_astra, installed_version
 
-__all__ = ["ADOPTION", "Adoption", "Chunk", "Lock", "begin", "chunks_of", "find"]
-
-ADOPTION = "astra adopt"
-"""What ``pipeline_run`` has for the pipeline of adopted results; no pipeline can have that name."""
+__all__ = ["Adoption", "Chunk", "Lock", "begin", "chunks_of", "find"]
 
 ADOPTION_TABLE, CHUNKS, DUPLICATES = "adoption", "adoption_chunk", "adoption_duplicate"
 WAIT = 20.0

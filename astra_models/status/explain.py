@@ -4,6 +4,7 @@ The number of queries depends on the number of tables, not of rows.
 """
 
 import inspect
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from astra_models.errors import AstraError, UnknownSourceError
 from astra_models.fields import BitField, BytesField, FloatArrayField
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
+from astra_models.pipeline_run import ADOPTION, PipelineRun
 from astra_models.products.query import snapshot
 from astra_models.rejected import FAILURES, NOT_INGESTED, RejectedResult
 from astra_models.schema.tables import existing_tables, require_tables
@@ -124,12 +126,13 @@ def explain_star(source: Source, computed: Iterable[Pipeline] | None = None) -> 
         listed = _listed(source, keys)
         standings = {pipeline.name: _standings(pipeline, source, there) for pipeline in computed}
         files = ingested_files(there)
+        adoptions = _adoptions(there)
     return Star(
         source_pk=source.pk,
         identifiers=_set(source, IDENTIFIERS),
         position=_set(source, ON_THE_SKY),
         spectra=[_spectrum(row) for row in rows],
-        results=_results(results, computed, files),
+        results=_results(results, computed, files, adoptions),
         analyses=[
             _analysis(pipeline, row, results, listed, standing)
             for pipeline in computed
@@ -176,7 +179,7 @@ def _results_of(model: type[PipelineOutputMixin], source: Source, spectrum_pks: 
     condition = model.source_pk == source.pk
     if "spectrum_pk" in fields:
         condition |= is_any_of(model.spectrum_pk, spectrum_pks)
-    names = ("task_pk", "source_pk", "spectrum_pk", "v_astra", "modified", *_measured(model))
+    names = ("task_pk", "source_pk", "spectrum_pk", "v_astra", "modified", "pipeline_run_pk", *_measured(model))
     flags = [name for name, column in fields.items() if isinstance(column, BitField)]
     columns = [fields[name] for name in dict.fromkeys((*names, *model.upsert_key, *flags)) if name in fields]
     rows = list(model.select(*columns).where(condition))
@@ -259,6 +262,7 @@ def _results(
     rows: list[PipelineOutputMixin],
     computed: list[Pipeline],
     files: Mapping[str | None, ByVersion[list[FileStatus]]],
+    adoptions: Mapping[int, str],
 ) -> list[Result]:
     names: dict[type[BaseModel], str] = {model: task.name for task in computed for model in task.output_models}
     newest: dict[tuple[object, ...], int] = {}
@@ -277,9 +281,21 @@ def _results(
             flags=list(_flags(row)),
             modified=row.modified,
             files=_file_names(files.get(type(row).__name__, {}), row.v_astra // 1000),
+            adopted=adoptions.get(row.__data__.get("pipeline_run_pk") or 0),
         )
         for row in rows
     ]
+
+
+def _adoptions(there: set[str]) -> dict[int, str]:
+    """Say from where results were copied, by the run that they name."""
+    if PipelineRun._meta.table_name not in there:
+        return {}
+    runs = PipelineRun.select(PipelineRun.pk, PipelineRun.parameters, PipelineRun.version, PipelineRun.started)
+    return {
+        run.pk: f"{json.loads(run.parameters)['schema']} by astra {run.version}, {run.started:%Y-%m-%d %H:%M} UTC"
+        for run in runs.where(PipelineRun.pipeline == ADOPTION)
+    }
 
 
 def _same(row: PipelineOutputMixin) -> tuple[object, ...]:

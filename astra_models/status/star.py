@@ -66,6 +66,8 @@ class Result:
         When it was last written or changed.
     files : list of str
         Names of the result files of this pipeline and version that were ingested: it came from one of them.
+    adopted : str or None
+        From which schema it was copied, and when, if `astra adopt` did.
     """
 
     pipeline: str
@@ -79,6 +81,7 @@ class Result:
     flags: list[str]
     modified: datetime
     files: list[str]
+    adopted: str | None = None
 
 
 @dataclass(frozen=True)

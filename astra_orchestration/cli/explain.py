@@ -112,7 +112,9 @@ def _results(results: "list[Result]") -> Tree:
             if result.flags:
                 flags = ", ".join(flag.removeprefix("flag_") for flag in result.flags)
                 leaf.add(f"[yellow]flags:[/] {escaped(flags)}")
-            if result.files:
+            if result.adopted:
+                leaf.add(f"adopted from {escaped(result.adopted)}")
+            elif result.files:
                 leaf.add(f"from {escaped(' or '.join(result.files))}")
     return tree
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.adopt import adopt_commands
 from astra_orchestration.cli.alerts import alerts_commands
 from astra_orchestration.cli.backup import backup_commands
 from astra_orchestration.cli.engines import engine_given
@@ -57,6 +58,7 @@ app.add_typer(new_commands, name="new")
 app.add_typer(grids_commands, name="grids")
 app.add_typer(train_commands, name="train")
 app.add_typer(schema_commands)
+app.add_typer(adopt_commands)
 app.add_typer(rejected_commands)
 app.add_typer(query_commands)
 app.add_typer(export_commands)

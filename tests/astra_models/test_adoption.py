@@ -13,23 +13,14 @@ import pytest
 from production import insert, statements
 
 from astra_models import base
-from astra_models.adoption import adopt, survey_schema, verify_adopted
+from astra_models.adoption import adopt
 from astra_models.adoption.in_place import bound_to
-from astra_models.analysis.due import select_due
-from astra_models.apogee import ApogeeVisitSpectrum
-from astra_models.base import BaseModel, bind, bound_schema
-from astra_models.boss import BossVisitSpectrum
+from astra_models.base import bind, bound_schema
 from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
 from astra_models.database.config import postgresql_database
-from astra_models.errors import AdoptionError
-from astra_models.mwm import BossCombinedSpectrum
-from astra_models.pipeline_run import PipelineRun
-from astra_models.rejected import RejectedResult
-from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
-from astra_models.upsert import upsert
 
 NAMES = itertools.count()
 Query = Callable[..., list[Any]]
@@ -113,7 +104,11 @@ def test_rows_keep_keys_times_and_versions(production: Production) -> None:
     report = adopt(production.schema, production.target, "America/Denver")
     assert report.is_good
     assert {name: copied.rows for name, copied in report.tables.items() if copied.rows} == {
-        **{"source": 2, "spectrum": 2, "boss_visit_spectrum": 2, "corv": 1, "boss_net": 2}
+        "source": 2,
+        "spectrum": 2,
+        "boss_visit_spectrum": 2,
+        "corv": 1,
+        "boss_net": 2,
     }
     with bound_to(production.target):
         [result] = Corv.select()
@@ -131,7 +126,9 @@ def test_rows_keep_keys_times_and_versions(production: Production) -> None:
 def test_the_production_schema_is_only_read(production: Production, postgresql: dict[str, str]) -> None:
     """A role that may not write there can adopt it."""
     schema, role = quoted(production.schema), f"reader_{next(NAMES)}"
-    production.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA {schema.replace('%', '%%')} TO {role}")
+    production.query(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA {schema.replace('%', '%%')} TO {role}"
+    )
     production.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema.replace('%', '%%')} TO {role}")
     production.query(f'GRANT CREATE ON DATABASE "{postgresql["dbname"]}" TO {role}')
     before = base.database.obj, bound_schema()
