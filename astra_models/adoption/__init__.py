@@ -161,10 +161,10 @@ def _copy(plan: Plan, how: Copying, report: Adopted) -> None:
         if how.adoption.finished is not None:
             found.add(take_changes(table, how))
         found.add(copy_table(table, how))
+        found.rejected = sum(chunk.rejected for chunk in chunks_of(table.name))
         report.tables[table.name] = found
     rows = sum(chunk.rows for table in plan.tables for chunk in chunks_of(table.name))
-    rejected = sum(chunk.rejected for table in plan.tables for chunk in chunks_of(table.name))
-    finish(how.adoption, rows, rejected)
+    finish(how.adoption, rows, sum(found.rejected for found in report.tables.values()))
 
 
 def verify_adopted(target: str, progress: Progress | None = None) -> Mapping[str, Verified]:

@@ -50,7 +50,7 @@ class Copied:
     before : int
         Rows that were there already.
     rejected : int
-        Rows that couldn't be stored.
+        Rows of the table there that can't be stored, those of earlier runs included.
     new, changed : int
         Rows, of those that had been copied before, that are new or changed there, and were taken.
     deleted : int

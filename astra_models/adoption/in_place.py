@@ -11,6 +11,7 @@ from astra_models.database.config import postgresql_database
 from astra_models.database.layout import layout_of
 from astra_models.database.postgresql import PostgresqlDatabase
 from astra_models.database.retry import run_transaction
+from astra_models.errors import AdoptionError
 from astra_models.outputs import all_models
 from astra_models.schema.tables import existing_tables
 
@@ -65,7 +66,14 @@ def try_in_place(schema: str, timezone: str) -> InPlace:
         The production schema.
     timezone : str
         The zone of its times.
+
+    Raises
+    ------
+    AdoptionError
+        If its name has a percent sign, which the driver takes for the place of a parameter.
     """
+    if "%" in schema:
+        raise AdoptionError(f"a schema with a percent sign in its name can't be used in place: {schema!r}; copy it")
     with bound_to(schema, timezone):
         there = existing_tables()
         models = [model for model in all_models() if model._meta.table_name in there]

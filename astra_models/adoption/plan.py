@@ -317,7 +317,7 @@ def _uniques(
     by_name = {column.name: column for column in names}
     planned = {column.name: column for column in plan.columns}
     for columns, is_unique in declared_indexes(model):
-        if not is_unique or [by_name[name] for name in columns] == [model._meta.primary_key]:
+        if not is_unique or columns == (model._meta.primary_key.name,):
             continue
         expressions = [_key_expression(by_name[name], planned) for name in columns]
         if any(expression is None for expression in expressions):

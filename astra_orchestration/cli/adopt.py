@@ -221,7 +221,7 @@ def _copy(schema: str, into: str, zone: str, check: bool, chunk: int, as_json: b
     if not report.is_good:
         raise typer.Exit(1)
     landed = sum(copied.rows + copied.before for copied in report.tables.values())
-    end_with(landed=landed, refused=max(0, rejected))
+    end_with(landed=landed, refused=rejected)
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def _show_copied(report: "Adopted") -> None:
             )
         if copied.deleted:
             complain(f"[yellow]deleted there, kept here:[/] {escaped(name)}: {copied.deleted:,} rows")
-    if any(copied.rejected > 0 for copied in report.tables.values()):
+    if any(copied.rejected for copied in report.tables.values()):
         complain("rows that couldn't be stored are in rejected_result, with the reason (`astra rejected`)")
     rows_copied = sum(copied.rows for copied in report.tables.values())
     speed = rows_copied / max(report.seconds, 1e-9)
