@@ -17,6 +17,7 @@ from astra_models.adoption.statements import read
 from astra_models.adoption.survey import Finding, Survey, survey
 from astra_models.adoption.verifying import Verified, verify
 from astra_models.base import database
+from astra_models.database.layout import layouts
 from astra_models.database.sql import is_postgresql
 from astra_models.errors import AdoptionError, did_you_mean
 from astra_models.outputs import packages
@@ -92,7 +93,8 @@ def survey_schema(schema: str, timezone: str = "UTC") -> Survey:
         If there is no such schema, it has none of our tables, or is one of ours.
     """
     require_foreign(schema)
-    return survey(make_plan(schema, timezone, None))
+    with layouts.suspended():
+        return survey(make_plan(schema, timezone, None))
 
 
 def adopt(
@@ -134,10 +136,7 @@ def adopt(
         If another process is doing it.
     """
     require_foreign(schema)
-    if "%" in target:
-        raise AdoptionError(f"a schema of ours can't have a percent sign in its name: {target!r}; choose another")
-    if schema == target:
-        raise AdoptionError(f"schema {schema!r} can't be copied into itself; name a new one, or use it in place")
+    _require_target(schema, target)
     started = time.monotonic()
     with bound_to(target):
         init(packages())
@@ -153,6 +152,18 @@ def adopt(
                 report.verified = verify(plan, adoption, progress)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _require_target(schema: str, target: str) -> None:
+    """Make sure that rows can be copied into a schema."""
+    if schema == target:
+        raise AdoptionError(f"schema {schema!r} can't be copied into itself; name a new one, or use it in place")
+    if "%" in target:
+        raise AdoptionError(f"a schema of ours can't have a percent sign in its name: {target!r}; choose another")
+    with layouts.suspended():
+        tables = _key_types(target)
+    if tables.keys() & {"source", "spectrum"} and HISTORY not in tables:
+        raise AdoptionError(f"schema {target!r} isn't one of ours, and can't be copied into; name a new one")
 
 
 def _copy(plan: Plan, how: Copying, report: Adopted) -> None:
@@ -182,7 +193,7 @@ def verify_adopted(target: str, progress: Progress | None = None) -> Mapping[str
     AdoptionError
         If the schema wasn't adopted.
     """
-    with bound_to(target):
+    with bound_to(target), layouts.suspended():
         adoption = find()
         if adoption is None:
             raise AdoptionError(f"schema {target!r} wasn't adopted: it has no record of it")
@@ -203,20 +214,13 @@ def require_foreign(schema: str) -> None:
             "astra adopt works on PostgreSQL: it reads and writes two schemas of one database. A SQLite file of "
             "sdss/astra can't be adopted; export its tables to FITS there, and `astra ingest` them"
         )
-    there = [name for (name,) in read("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")]
+    with layouts.suspended():
+        there = [name for (name,) in read("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")]
+        tables = _key_types(schema)
     if schema not in there:
         raise AdoptionError(
             f"database {database.obj.database!r} has no schema {schema!r}; {did_you_mean(schema, sorted(there))}"
         )
-    tables = {
-        name: kind
-        for name, kind in read(
-            "SELECT c.relname::text, (SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = c.oid AND "
-            "attname = 'pk') FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) "
-            "AND c.relkind IN ('r', 'p')",
-            schema,
-        )
-    }
     if not {"source", "spectrum"} <= tables.keys():
         raise AdoptionError(
             f"schema {schema!r} has no tables source and spectrum, so that it isn't one of sdss/astra's; its tables: "
@@ -224,6 +228,19 @@ def require_foreign(schema: str) -> None:
         )
     if HISTORY in tables and tables["spectrum"] == "bigint":
         raise AdoptionError(
-            f"schema {schema!r} is one of ours already: write `schema: {schema}` into the configuration file, and bring "
-            "it up to date with `astra migrate up`"
+            f"schema {schema!r} is one of ours already: write `schema: {schema}` into the configuration file, and "
+            "bring it up to date with `astra migrate up`"
         )
+
+
+def _key_types(schema: str) -> dict[str, str | None]:
+    """Give the tables of a schema, each with the type of its column ``pk``."""
+    kind = "(SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = c.oid AND attname = 'pk')"
+    schemas = "SELECT oid FROM pg_namespace WHERE nspname = %s"
+    return dict(
+        read(
+            f"SELECT c.relname::text, {kind} FROM pg_class c "
+            f"WHERE c.relnamespace = ({schemas}) AND c.relkind IN ('r', 'p')",
+            schema,
+        )
+    )

@@ -6,24 +6,31 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import psycopg2
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from production import insert, statements
 
 from astra_models import base
-from astra_models.adoption import adopt, survey_schema, verify_adopted
+from astra_models.adoption import adopt, survey_schema, try_in_place, verify_adopted
 from astra_models.adoption.in_place import bound_to
 from astra_models.analysis.due import select_due
 from astra_models.base import bind, bound_schema
 from astra_models.boss import BossVisitSpectrum
 from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
-from astra_models.database.config import postgresql_database
+from astra_models.database.config import get_database_and_schema, postgresql_database
 from astra_models.errors import AdoptionError
 from astra_models.mwm import BossCombinedSpectrum
+from astra_models.outputs import packages
 from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
+from astra_models.schema.migration import init
 from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
@@ -354,3 +361,163 @@ def test_a_lost_row_is_found(production: Production) -> None:
     adopt(production.schema, production.target)
     production.query(f"DELETE FROM {quoted(production.target)}.boss_net WHERE task_pk = 6")
     assert verify_adopted(production.target)["boss_net"].missing == [6]
+
+
+# ---- odd values
+
+FLOATS = st.one_of(
+    st.none(), st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-45, -999.0]), st.floats(width=32, allow_nan=False)
+)
+DOUBLES = st.one_of(FLOATS, st.floats(-3e38, 3e38), st.sampled_from([5e-324, -1e-300]))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+KEYS = st.integers(-(2**31), 2**31 - 1)
+TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29))  # noqa: DTZ001  local ones, as there
+ZONES = st.sampled_from(["UTC", "America/Denver", "Australia/Lord_Howe", "Europe/Dublin", "Asia/Kolkata"])
+
+
+@st.composite
+def results(draw: st.DrawFn) -> dict[int, tuple[Any, ...]]:
+    """Draw results of Slam, by their key, which has 32 bits there."""
+    rows = st.tuples(FLOATS, DOUBLES, TEXTS, TIMES, st.integers(-(2**31), 2**31 - 1))
+    return draw(st.dictionaries(KEYS, rows, max_size=6))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=results(), zone=ZONES, bits=st.integers(-(2**63), 2**63 - 1))
+def test_whatever_a_row_holds_is_kept(
+    make_production: Callable[..., Production], rows: dict[int, tuple[Any, ...]], zone: str, bits: int
+) -> None:
+    there = make_production(name="Ästra \\ 'x' %(a)s", filled=False)
+    for number, (key, (teff, alpha, text, moment, chi2)) in enumerate(rows.items(), 1):
+        there.query("INSERT INTO spectrum (pk, spectrum_flags) VALUES (%s, %s)", number, bits)
+        values = {"teff": teff, "alpha_fe": alpha, "tag": text, "created": moment, "result_flags": chi2}
+        insert(there.query, "slam", task_pk=key, spectrum_pk=number, v_astra="0.8.0", **values)
+    report = adopt(there.schema, there.target, zone, chunk=2)
+    assert report.is_good
+    assert report.tables["slam"].rows == len(rows)
+    with bound_to(there.target):
+        assert all(row.spectrum_flags == bits for row in Spectrum.select())
+        found = {row.task_pk: row for row in Slam.select()}
+        assert found.keys() == rows.keys()
+        for key, (teff, alpha, text, moment, chi2) in rows.items():
+            row = found[key]
+            assert (row.tag, row.result_flags) == (text, chi2)
+            assert row.created == moment.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            for value, expected in ((row.teff, teff), (row.alpha_fe, alpha)):
+                if expected is None or math.isnan(expected):
+                    assert value is None
+                else:
+                    assert value == np.float32(expected)
+
+
+@pytest.mark.parametrize("value", [1e39, -1e300])
+def test_a_number_beyond_single_precision_is_listed(production: Production, value: float) -> None:
+    insert(production.query, "slam", task_pk=1, spectrum_pk=1, v_astra="0.8.0", alpha_fe=value)
+    insert(production.query, "slam", task_pk=2, spectrum_pk=2, v_astra="0.8.0", alpha_fe=0.5)
+    adopt(production.schema, production.target)
+    with bound_to(production.target):
+        assert [row.task_pk for row in Slam.select()] == [2]
+        assert "is beyond single precision" in RejectedResult.get().message
+
+
+# ---- what will differ
+
+
+def test_what_will_differ_is_said_and_counted(production: Production) -> None:
+    production.query("CREATE TABLE hot_payne (a int); INSERT INTO hot_payne VALUES (1), (2)")
+    insert(production.query, "aspcap", task_pk=1, spectrum_pk=1, v_astra=8000, initial_flags=2)
+    found = survey_schema(production.schema, "America/Denver")
+    assert found.left_behind == {"hot_payne": 2}
+    assert found.plan.left_behind["hot_payne"] == "there is no such table here"
+    assert "the_payne" in found.plan.new
+    assert found.rows["boss_net"] == 2
+    told = {(one.table, one.column, one.what): (one.there, one.here, one.rows) for one in found.findings}
+    assert told["source", "crossmatch_flags", "left behind"][2] == 2
+    assert told["source", "n_neighborhood", "missing"] == ("-1", "NULL", 1)
+    assert told["source", "pk", "type"][:2] == ("integer", "bigint")
+    assert told["source", "ra", "type"][:2] == ("real", "double precision")
+    assert told["corv", "logg", "missing"] == ("NaN", "NULL", 1)
+    assert told["boss_combined_spectrum", "v_astra", "version"][:2] == ("text", "a number")
+    assert told["boss_combined_spectrum", "spectrum_pk_id", "name"][:2] == ("spectrum_pk_id", "spectrum_pk")
+    assert told["slam", "fe_h_niu", "digits"][:2] == ("double precision", "real")
+    assert told["aspcap", "initial_flags", "flag"][2] == 1
+    assert not any(one.rejects for one in found.findings)
+
+
+def test_it_is_said_where_the_production_schema_is_the_configured_one(make_production: Callable[..., Production]) -> None:
+    there = make_production(name="Configured")
+    found = survey_schema(there.schema).findings
+    with bound_to(there.schema):  # whose times have no zone
+        assert survey_schema(there.schema).findings == found
+        assert adopt(there.schema, there.target).is_good
+    with bound_to(there.schema, "America/Denver"):
+        assert Corv.get().task_pk == 26_210
+        assert survey_schema(there.schema).findings == found
+        assert adopt(there.schema, there.target).is_good
+
+
+def test_saying_it_writes_nothing(production: Production) -> None:
+    statement = "SELECT count(*) FROM pg_class"
+    before = production.query(statement)
+    survey_schema(production.schema)
+    assert production.query(statement) == before
+
+
+# ---- what can't be adopted
+
+
+def test_schemas_that_cannot_be_adopted(production: Production, make_production: Callable[..., Production]) -> None:
+    with pytest.raises(AdoptionError, match=r"has no schema 'astro'; .*"):
+        adopt("astro", production.target)
+    with pytest.raises(AdoptionError, match="into itself"):
+        adopt(production.schema, production.schema)
+    with pytest.raises(AdoptionError, match="percent sign"):
+        adopt(production.schema, "100%")
+    adopt(production.schema, production.target, "UTC")
+    with pytest.raises(AdoptionError, match="is one of ours already"):
+        adopt(production.target, "another")
+    with pytest.raises(AdoptionError, match="with times of UTC, and not from"):
+        adopt(production.schema, production.target, "America/Denver")
+    other = make_production()
+    with pytest.raises(AdoptionError, match="isn't one of ours"):
+        adopt(production.schema, make_production(name="Other").schema)
+    with pytest.raises(AdoptionError, match="was adopted from"):
+        adopt(other.schema, production.target, "UTC")
+    with bound_to(other.target):
+        init(packages())
+        Source.create(sdss_id=1)
+    with pytest.raises(AdoptionError, match="has rows already"):
+        adopt(other.schema, other.target)
+
+
+def test_a_schema_that_was_not_adopted_cannot_be_verified(production: Production) -> None:
+    with pytest.raises(AdoptionError, match="wasn't adopted"):
+        verify_adopted(production.schema)
+
+
+def test_a_sqlite_file_is_refused(memory_database: object) -> None:
+    with pytest.raises(AdoptionError, match="works on PostgreSQL"):
+        survey_schema("astra_080")
+
+
+# ---- in place
+
+
+@pytest.mark.parametrize("release", ["v080", "v081"])
+def test_a_schema_is_tried_in_place(make_production: Callable[..., Production], release: str) -> None:
+    there = make_production(release, name="Astra'080")
+    found = try_in_place(there.schema, "America/Denver")
+    assert {"source", "corv", "boss_net", "slam"} <= set(found.readable)
+    assert "slam" in found.read_only
+    assert "corv" not in found.read_only
+    assert "the_payne" in found.missing
+    section = yaml.safe_load(found.configuration)["database"]
+    assert (section["schema"], section["timezone"]) == (there.schema, "America/Denver")
+    database, schema = get_database_and_schema({"database": section})
+    before = base.database.obj, bound_schema()
+    bind(database, schema)
+    try:
+        assert BossNet.get_by_id(5).teff == 5777.25
+    finally:
+        database.close()
+        bind(*before)
