@@ -1,4 +1,7 @@
-"""Failed analyses, spectra without a result, and results and rows that couldn't be stored; each with its reason."""
+"""Failed analyses, spectra without a result, and results and rows that couldn't be stored; each with its reason.
+
+Rows are those of files, and of a schema that was adopted.
+"""
 
 from collections.abc import Iterable
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "astra_models")]
+sys.path.insert(0, str(ROOT))
 
 import psycopg2
 import psycopg2.extensions
@@ -60,7 +60,7 @@ def server() -> Iterator[dict[str, str]]:
 
 def fill(dsn: dict[str, str], rows: int) -> None:
     """Make a production schema, and fill five tables with a fifth of the rows each."""
-    from production import production_tables, statements
+    from tests.production import production_tables, statements
 
     with contextlib.closing(psycopg2.connect(**dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True

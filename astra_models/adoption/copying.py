@@ -5,7 +5,7 @@ no row comes here. If a row can't be stored, the chunk goes the careful way: eac
 stored go to ``rejected_result`` with the reason.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import peewee
@@ -95,10 +95,11 @@ def copy_table(plan: TablePlan, how: Copying) -> Copied:
     report = Copied(before=sum(chunk.rows for chunk in known))
     total = read(f"SELECT count(*) FROM {plan.there}")[0][0]
     after = known[-1].last if known else LOWEST
-    if plan.uniques:
+    boundaries = _boundaries(plan, after, how.chunk)
+    if boundaries and plan.uniques:
         note_duplicates(plan, how)
     careful = False
-    for last in list(_boundaries(plan, after, how.chunk)):
+    for last in boundaries:
         rows, rejected = run_transaction(
             database, lambda after=after, last=last, careful=careful: _copy_chunk(plan, how, after, last, careful)
         )
@@ -111,7 +112,7 @@ def copy_table(plan: TablePlan, how: Copying) -> Copied:
     return report
 
 
-def _boundaries(plan: TablePlan, after: int, chunk: int) -> Iterator[int]:
+def _boundaries(plan: TablePlan, after: int, chunk: int) -> list[int]:
     """Give the last key of each chunk of rows that weren't copied yet."""
     key = f"s.{quoted(plan.key)}"
     numbered = (
@@ -119,7 +120,7 @@ def _boundaries(plan: TablePlan, after: int, chunk: int) -> Iterator[int]:
         f"FROM {plan.there} s WHERE {key} > %s"
     )
     statement = f"SELECT key FROM ({numbered}) found WHERE n %% %s = 0 OR key = highest ORDER BY 1"
-    return (key for (key,) in read(statement, after, chunk))
+    return [key for (key,) in read(statement, after, chunk)]
 
 
 def note_duplicates(plan: TablePlan, how: Copying) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from production import insert, statements
+from tests.production import NAMES, Production, insert, production_schemas, quoted
 
 from astra_models import base
 from astra_models.adoption import adopt, survey_schema, try_in_place, verify_adopted
@@ -36,86 +36,27 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
 
-NAMES = itertools.count()
-Query = Callable[..., list[Any]]
-
-
-class Production(NamedTuple):
-    """A production schema, the schema to adopt it into, and a function that runs SQL in the former."""
-
-    schema: str
-    target: str
-    query: Query
+Make = Callable[..., Production]
 
 
 @pytest.fixture
-def make_production(postgresql: dict[str, str]) -> Iterator[Callable[..., Production]]:
+def make_production(postgresql: dict[str, str]) -> Iterator[Make]:
     """Give a function that makes a production schema with two spectra; models are bound to the database."""
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(contextlib.closing(psycopg2.connect(**postgresql)))
-        connection.autocommit = True
-        before = base.database.obj, bound_schema()
-        database = postgresql_database(**postgresql)
-        bind(database)
-        stack.callback(bind, *before)
-        stack.callback(database.close)
-
-        def make(release: str = "v080", name: str = 'Astra "080" %s', filled: bool = True) -> Production:
-            number = next(NAMES)
-            schema, target = f"{name} {number}", f'Adopted "here" {number}'
-
-            def query(sql: str, *parameters: Any) -> list[Any]:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT set_config('search_path', quote_ident(%s), false)", (schema,))
-                    cursor.execute(sql, parameters)
-                    return cursor.fetchall() if cursor.description else []
-
-            def drop() -> None:
-                for one in (schema, target):
-                    with connection.cursor() as cursor:
-                        cursor.execute(f"DROP SCHEMA IF EXISTS {quoted(one)} CASCADE")
-
-            stack.callback(drop)
-            for statement in statements(release, "THE SCHEMA"):
-                with connection.cursor() as cursor:
-                    cursor.execute(statement.replace('"THE SCHEMA"', quoted(schema)))
-            if filled:
-                fill(query)
-            return Production(schema, target, query)
-
+    with production_schemas(postgresql) as make:
         yield make
 
 
 @pytest.fixture
-def production(make_production: Callable[..., Production]) -> Production:
+def production(make_production: Make) -> Production:
     """Give a production schema with two spectra."""
     return make_production()
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def fill(query: Query) -> None:
-    """Store two sources, two BOSS visits, and results of them, as sdss/astra does."""
-    insert(query, "source", pk=1, sdss_id=54_392_544, ra=266.4168262, n_neighborhood=-1)
-    insert(query, "source", pk=7, sdss_id=54_392_545, ra=1.5, n_neighborhood=2)
-    for pk in (1, 2):
-        query("INSERT INTO spectrum (pk, spectrum_flags) VALUES (%s, 0)", pk)
-        visit = {"source_pk": 1, "mjd": 59_900, "fieldid": 15_000, "catalogid": pk, "run2d": "v6_1_1", "release": "a"}
-        visit |= {"spec_file": "x.fits", "modified": "2024-07-01 12:00:00"}
-        insert(query, "boss_visit_spectrum", pk=pk, spectrum_pk=pk, telescope="apo25m", **visit)
-    result = {"source_pk": 1, "v_astra": 8000, "modified": "2024-07-01 13:00:00", "created": "2024-01-01 01:00:00"}
-    insert(query, "corv", task_pk=26_210, spectrum_pk=1, teff=12_000, logg="NaN", tag="é'%s", **result)
-    insert(query, "boss_net", task_pk=5, spectrum_pk=1, teff=5777.25, **result)
-    insert(query, "boss_net", task_pk=6, spectrum_pk=2, teff="Infinity", **result)
 
 
 # ---- copying
 
 
 @pytest.mark.parametrize("release", ["v080", "v081"])
-def test_rows_keep_keys_times_and_versions(make_production: Callable[..., Production], release: str) -> None:
+def test_rows_keep_keys_times_and_versions(make_production: Make, release: str) -> None:
     production = make_production(release)
     report = adopt(production.schema, production.target, "America/Denver")
     assert report.is_good
@@ -169,7 +110,7 @@ def test_the_adopted_schema_is_one_of_ours(production: Production) -> None:
         assert Corv.create(spectrum_pk=large, task_pk=large).task_pk == large
 
 
-def test_times_are_those_that_are_read_in_place(make_production: Callable[..., Production]) -> None:
+def test_times_are_those_that_are_read_in_place(make_production: Make) -> None:
     """In the repeated hour of autumn, in the hour left out in spring, in years before time zones, and with no time."""
     there = make_production(name='Astra "080"', filled=False)
     times = ["2023-11-05 01:30:00", "2024-03-10 02:30:00", "1850-06-01 12:00:00.123456", "9000-01-01", "1999-12-31 23:59:60"]
@@ -243,7 +184,7 @@ def test_results_say_that_they_were_adopted(production: Production) -> None:
 # ---- what can't be stored
 
 
-def test_rows_that_cannot_be_stored_are_listed_with_the_reason(make_production: Callable[..., Production]) -> None:
+def test_rows_that_cannot_be_stored_are_listed_with_the_reason(make_production: Make) -> None:
     there = make_production()
     query = there.query
     query("ALTER TABLE corv DROP CONSTRAINT corv_spectrum_pk_v_astra_major_minor_key")
@@ -277,7 +218,7 @@ def test_rows_that_cannot_be_stored_are_listed_with_the_reason(make_production: 
     }
 
 
-def test_a_rejected_row_is_taken_once_its_cause_is_mended(make_production: Callable[..., Production]) -> None:
+def test_a_rejected_row_is_taken_once_its_cause_is_mended(make_production: Make) -> None:
     there = make_production()
     there.query("ALTER TABLE corv DROP CONSTRAINT corv_spectrum_pk_fkey")
     insert(there.query, "corv", task_pk=2, spectrum_pk=99, v_astra=8000)
@@ -385,7 +326,7 @@ def results(draw: st.DrawFn) -> dict[int, tuple[Any, ...]]:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=results(), zone=ZONES, bits=st.integers(-(2**63), 2**63 - 1))
 def test_whatever_a_row_holds_is_kept(
-    make_production: Callable[..., Production], rows: dict[int, tuple[Any, ...]], zone: str, bits: int
+    make_production: Make, rows: dict[int, tuple[Any, ...]], zone: str, bits: int
 ) -> None:
     there = make_production(name="Ästra \\ 'x' %(a)s", filled=False)
     for number, (key, (teff, alpha, text, moment, chi2)) in enumerate(rows.items(), 1):
@@ -444,7 +385,7 @@ def test_what_will_differ_is_said_and_counted(production: Production) -> None:
     assert not any(one.rejects for one in found.findings)
 
 
-def test_it_is_said_where_the_production_schema_is_the_configured_one(make_production: Callable[..., Production]) -> None:
+def test_it_is_said_where_the_production_schema_is_the_configured_one(make_production: Make) -> None:
     there = make_production(name="Configured")
     found = survey_schema(there.schema).findings
     with bound_to(there.schema):  # whose times have no zone
@@ -466,7 +407,7 @@ def test_saying_it_writes_nothing(production: Production) -> None:
 # ---- what can't be adopted
 
 
-def test_schemas_that_cannot_be_adopted(production: Production, make_production: Callable[..., Production]) -> None:
+def test_schemas_that_cannot_be_adopted(production: Production, make_production: Make) -> None:
     with pytest.raises(AdoptionError, match=r"has no schema 'astro'; .*"):
         adopt("astro", production.target)
     with pytest.raises(AdoptionError, match="into itself"):
@@ -504,7 +445,7 @@ def test_a_sqlite_file_is_refused(memory_database: object) -> None:
 
 
 @pytest.mark.parametrize("release", ["v080", "v081"])
-def test_a_schema_is_tried_in_place(make_production: Callable[..., Production], release: str) -> None:
+def test_a_schema_is_tried_in_place(make_production: Make, release: str) -> None:
     there = make_production(release, name="Astra'080")
     found = try_in_place(there.schema, "America/Denver")
     assert {"source", "corv", "boss_net", "slam"} <= set(found.readable)

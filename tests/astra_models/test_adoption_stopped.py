@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from production import statements
+from tests.production import statements
 
 from astra_models import base
 from astra_models.adoption import adopt

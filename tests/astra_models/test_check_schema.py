@@ -4,7 +4,7 @@ from typing import Any
 
 import peewee
 import pytest
-from production import statements
+from tests.production import statements
 
 from astra_models import base
 from astra_models.analysis.due import stored_versions

@@ -11,7 +11,7 @@ import numpy as np
 import peewee
 import psycopg2
 import pytest
-from production import insert, statements
+from tests.production import insert, statements
 
 from astra_models import base
 from astra_models.analysis.due import newest_version, select_due
