@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("ASTRA_DATABASE_PATH", ":memory:")
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psycopg2
 import psycopg2.extensions
@@ -38,7 +37,6 @@ from astra_models.schema.migration import init
 THERE, HERE, BASELINE = "astra_080", "astra_090", "astra_copied"
 ZONE = "America/Denver"
 TABLES = ("source", "spectrum", "boss_visit_spectrum", "boss_net", "corv")
-FLOATS_FILLED = 20
 PIPE = 1 << 20
 
 
@@ -90,7 +88,12 @@ def _value(name: str, definition: str) -> str | None:
         return "8000"
     kind = definition.split()[0]
     made = {"timestamp": "timestamp '2024-07-01' + i * interval '1 second'", "boolean": "true"}
-    made |= {"real": "random() * 1000", "double": "random() * 1000", "text": "'sdss5'", "real[]": "ARRAY[1.5, 2.5]::real[]"}
+    made |= {
+        "real": "random() * 1000",
+        "double": "random() * 1000",
+        "text": "'sdss5'",
+        "real[]": "ARRAY[1.5, 2.5]::real[]",
+    }
     return made.get(kind, "i % 1000")
 
 
@@ -160,7 +163,10 @@ def measure(rows: int, rounds: int) -> list[str]:
             }
             for name, work in ways.items():
                 figures.setdefault(name, []).append(measured(work))
-    lines = ["| what | seconds | rows/s | times the baseline's time | MB above the start |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| what | seconds | rows/s | times the baseline's time | MB above the start |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     best = {name: min(found) for name, found in figures.items()}
     baseline = next(iter(best.values()))[0]
     for name, (seconds, memory) in best.items():

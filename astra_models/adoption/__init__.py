@@ -215,7 +215,9 @@ def require_foreign(schema: str) -> None:
             "sdss/astra can't be adopted; export its tables to FITS there, and `astra ingest` them"
         )
     with layouts.suspended():
-        there = [name for (name,) in read("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")]
+        there = [
+            name for (name,) in read("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")
+        ]
         tables = _key_types(schema)
     if schema not in there:
         raise AdoptionError(

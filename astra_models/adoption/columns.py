@@ -192,10 +192,8 @@ def _of_version(plan: ColumnPlan, versions: Sequence[str]) -> ColumnPlan:
     raw = plan.expression
     cases = "".join(f" WHEN {literal(text)} THEN {number}" for text, number in versions_as_numbers(versions).items())
     expression = f"CASE {raw}{cases} END" if cases else "NULL::integer"
-    plan.problems.append(
-        (f"{raw} IS NOT NULL AND {expression} IS NULL", f"{_say(plan.source or '')} || quote_nullable({raw}) || "
-         "' is no version, such as 0.8.0'")
-    )  # fmt: skip
+    said = f"{_say(plan.source or '')} || quote_nullable({raw}) || {literal(' is no version, such as 0.8.0')}"
+    plan.problems.append((f"{raw} IS NOT NULL AND {expression} IS NULL", said))
     change = Change(plan.source or "", "version", "text", "a number", "0.8.1 becomes 8001")
     return _with(plan, expression, change, is_injective=False)
 

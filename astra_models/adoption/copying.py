@@ -1,7 +1,7 @@
 """Copying the rows of a production schema into one of ours, chunk after chunk, inside the server.
 
-A chunk is a range of keys. Usually it is one statement, at the speed of COPY: the server reads, converts and writes, and
-no row comes here. If a row can't be stored, the chunk goes the careful way: each row is judged, and those that can't be
+A chunk is a range of keys. Usually it is one statement, as fast as COPY: the server reads, converts and writes, and no
+row comes here. If a row can't be stored, the chunk goes the careful way: each row is judged, and those that can't be
 stored go to ``rejected_result`` with the reason.
 """
 
@@ -259,8 +259,10 @@ def _move_sequence(plan: TablePlan) -> None:
     found = run("SELECT pg_get_serial_sequence(%s, %s)", plan.here.replace("%%", "%"), plan.columns[0].name).fetchone()
     if found[0] is None:
         return
-    highest = (
-        f"greatest((SELECT max({plan.primary_key}) FROM {plan.here}), "
-        f"(SELECT max(s.{quoted(plan.key)}) FROM {plan.there} s), (SELECT last_value FROM {found[0].replace('%', '%%')}))"
+    sequence = found[0].replace("%", "%%")
+    here, there = (
+        f"SELECT max({plan.primary_key}) FROM {plan.here}",
+        f"SELECT max(s.{quoted(plan.key)}) FROM {plan.there} s",
     )
-    run(f"SELECT setval(%s, {highest}) WHERE {highest} >= 1", found[0])
+    highest = f"greatest(({here}), ({there}))"
+    run(f"SELECT setval(%s, {highest}) WHERE {highest} >= (SELECT last_value FROM {sequence})", found[0])

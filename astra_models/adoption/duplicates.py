@@ -46,5 +46,6 @@ def find_duplicates(plan: TablePlan, unique: UniqueKey, parents_in: str | None, 
         )
     kept = f"first_value({key}) OVER (PARTITION BY {same} ORDER BY {order})"
     found = f"SELECT {key} AS key, {kept} AS kept FROM {plan.there} s WHERE {' AND '.join(conditions)}"
-    said = f"{literal(f'{plan.key} ')} || kept::text || {literal(f' has the same {names}, and is kept: it was modified last')}"
+    why = literal(f" has the same {names}, and is kept: it was modified last")
+    said = f"{literal(f'{plan.key} ')} || kept::text || {why}"
     return f"SELECT {literal(plan.name)}, key, {said} FROM ({found}) f WHERE key <> kept"

@@ -1,7 +1,7 @@
 """The record of an adoption, in the schema that it fills: from where, which rows with which checksums, and the lock.
 
-A chunk of rows and its record are one transaction, so that an adoption goes on where it was stopped, however it was. The
-checksums of a chunk are those of what its rows became; by them the rows are verified, and rows that changed in the
+A chunk of rows and its record are one transaction, so that an adoption goes on where it was stopped, however it was.
+The checksums of a chunk are those of what its rows became; by them the rows are verified, and rows that changed in the
 production schema are found.
 """
 
@@ -32,13 +32,13 @@ WAIT = 20.0
 PAUSE = 0.5
 LOWEST = -(2**63)
 
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS {} (source_schema text NOT NULL, timezone text NOT NULL, pipeline_run_pk bigint "
-    "NOT NULL, started timestamptz NOT NULL, finished timestamptz)",
-    "CREATE TABLE IF NOT EXISTS {} (table_name text, after_key bigint NOT NULL, last_key bigint, rejected bigint NOT "
-    "NULL, rules text NOT NULL, keys bigint[] NOT NULL, checksums bigint[] NOT NULL, PRIMARY KEY (table_name, last_key))",
-    "CREATE TABLE IF NOT EXISTS {} (table_name text, key bigint, message text NOT NULL, PRIMARY KEY (table_name, key))",
-)
+_TABLES = {
+    ADOPTION_TABLE: "source_schema text NOT NULL, timezone text NOT NULL, pipeline_run_pk bigint NOT NULL, "
+    "started timestamptz NOT NULL, finished timestamptz",
+    CHUNKS: "table_name text, after_key bigint NOT NULL, last_key bigint, rejected bigint NOT NULL, "
+    "rules text NOT NULL, keys bigint[] NOT NULL, checksums bigint[] NOT NULL, PRIMARY KEY (table_name, last_key)",
+    DUPLICATES: "table_name text, key bigint, message text NOT NULL, PRIMARY KEY (table_name, key)",
+}
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def begin(schema: str, timezone: str, plans: Mapping[str, TablePlan]) -> Adoptio
     _require_empty(plans)
 
     def work() -> None:
-        for statement, name in zip(_TABLES, (ADOPTION_TABLE, CHUNKS, DUPLICATES), strict=True):
-            run(statement.format(table_of(name)))
+        for name, columns in _TABLES.items():
+            run(f"CREATE TABLE IF NOT EXISTS {table_of(name)} ({columns})")
         row = _pipeline_run(schema, timezone)
         row.save(force_insert=True)
         run(
@@ -149,8 +149,8 @@ def _require_empty(plans: Mapping[str, TablePlan]) -> None:
     for plan in plans.values():
         if run_transaction(database, lambda plan=plan: run(f"SELECT 1 FROM {plan.here} LIMIT 1").fetchone()):
             raise AdoptionError(
-                f"table {plan.here} has rows already, and their keys may be those of the rows to come; adopt into a new "
-                "schema, which needn't exist yet"
+                f"table {plan.here} has rows already, and their keys may be those of the rows to come; adopt into a "
+                "new schema, which needn't exist yet"
             )
 
 
@@ -177,7 +177,8 @@ def chunks_of(table: str) -> list[Chunk]:
 
 def rejected_before(adoption: Adoption, plan: TablePlan) -> str:
     """Give SQL that deletes what was rejected of a range of keys; it takes the model's name and the range."""
-    own = f"CASE WHEN pipeline_run_pk = {adoption.pipeline_run_pk} THEN (payload::jsonb ->> {literal(plan.key)})::bigint END"
+    key = f"(payload::jsonb ->> {literal(plan.key)})::bigint"
+    own = f"CASE WHEN pipeline_run_pk = {adoption.pipeline_run_pk} THEN {key} END"
     table = quoted(bound_schema(), str(RejectedResult._meta.table_name))
     return f"DELETE FROM {table} WHERE model = %s AND {own} > %s AND {own} <= %s"
 

@@ -15,6 +15,7 @@ from astra_models.database.peewee_internals import declared_fields
 from astra_models.database.retry import run_transaction
 from astra_models.database_identity import DatabaseIdentity
 from astra_models.due_mark import DueMark
+from astra_models.fields import GeneratedField
 from astra_models.ingested import IngestedFile
 from astra_models.lease import Lease
 from astra_models.outputs import all_models
@@ -204,7 +205,7 @@ def make_plan(schema: str, timezone: str, target: str | None) -> Plan:
         if name in tables
     }
     began = "now()" if target is None else ADOPTED_AT.format(schema=quoted(target))
-    for model in peewee.sort_models(wanted):
+    for model in _parents_first(wanted):
         name = str(model._meta.table_name)
         why = _why_left(model, tables[name])
         if why is None:
@@ -218,11 +219,34 @@ def make_plan(schema: str, timezone: str, target: str | None) -> Plan:
     return Plan(schema, timezone, planned, dict(sorted(left_behind.items())), new, has_local_times)
 
 
+def _parents_first(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
+    """Sort models so that those which others refer to come before these; by name where it doesn't matter."""
+    wanted, found = sorted(models, key=_name_of), []
+
+    def visit(model: type[BaseModel]) -> None:
+        for other in sorted({other for other in model._meta.refs.values() if other is not model}, key=_name_of):
+            visit(other)
+        if model in wanted and model not in found:
+            found.append(model)
+
+    for model in wanted:
+        visit(model)
+    return found
+
+
+def _name_of(model: type[BaseModel]) -> str:
+    return str(model._meta.table_name)
+
+
+def _key_of(model: type[BaseModel]) -> peewee.Field:
+    return model._meta.get_primary_keys()[0]
+
+
 def _why_left(model: type[BaseModel], table: StoredTable) -> str | None:
     """Say why a table as a whole can't be adopted."""
-    key = stored_name(model._meta.primary_key, table.columns)
+    key = stored_name(_key_of(model), table.columns)
     if key is None or not table.has_key([key]):
-        return f"its rows have no unique key {model._meta.primary_key.column_name}"
+        return f"its rows have no unique key {_key_of(model).column_name}"
     for column in declared_fields(model):
         if column.null or hasattr(column, "expression"):
             continue
@@ -238,7 +262,7 @@ def _plan_table(
 ) -> TablePlan:
     table = tables[str(model._meta.table_name)]
     names = {column: stored_name(column, table.columns) for column in declared_fields(model)}
-    key = names[model._meta.primary_key]
+    key = names[_key_of(model)]
     assert key is not None, "a table without it is left behind"
     plan = TablePlan(model, schema, key, [])
     for column, name in names.items():
@@ -317,7 +341,7 @@ def _uniques(
     by_name = {column.name: column for column in names}
     planned = {column.name: column for column in plan.columns}
     for columns, is_unique in declared_indexes(model):
-        if not is_unique or columns == (model._meta.primary_key.name,):
+        if not is_unique or columns == (_key_of(model).name,):
             continue
         expressions = [_key_expression(by_name[name], planned) for name in columns]
         if any(expression is None for expression in expressions):
@@ -331,7 +355,7 @@ def _uniques(
 
 
 def _key_expression(column: peewee.Field, planned: Mapping[str, ColumnPlan]) -> str | None:
-    if not hasattr(column, "expression"):
+    if not isinstance(column, GeneratedField):
         made = planned.get(str(column.column_name))
         return None if made is None else made.expression
     made = planned.get(column.source)

@@ -55,8 +55,8 @@ def adopt(
     """Adopt a production schema: say what will differ, then copy it into a schema of ours, or use it in place.
 
     Without --into or --in-place, nothing is written: the report says what will differ, and how many rows it concerns.
-    With --into, rows are copied inside the server, keys, times and versions kept, and compared by checksum. Run it again
-    if it was stopped, and later to take what changed there. The production schema is only read.
+    With --into, rows are copied inside the server, keys, times and versions kept, and compared by checksum. Run it
+    again if it was stopped, and later to take what changed there. The production schema is only read.
     """
     if in_place and into is not None:
         raise typer.BadParameter("give one of --into and --in-place")
@@ -246,9 +246,8 @@ def _show_copied(report: "Adopted") -> None:
         complain(f"[yellow]left behind:[/] table {escaped(name)}: {escaped(why)}")
     for name, copied in report.tables.items():
         if copied.changed_in_both:
-            complain(
-                f"[yellow]changed there and here, kept as it is here:[/] {escaped(name)} {_keys(copied.changed_in_both)}"
-            )
+            keys = _keys(copied.changed_in_both)
+            complain(f"[yellow]changed there and here, kept as it is here:[/] {escaped(name)} {keys}")
         if copied.deleted:
             complain(f"[yellow]deleted there, kept here:[/] {escaped(name)}: {copied.deleted:,} rows")
     if any(copied.rejected for copied in report.tables.values()):

@@ -1,20 +1,16 @@
 """A production schema is adopted: its differences are said, and its rows copied into a schema of ours."""
 
-import contextlib
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import psycopg2
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.production import NAMES, Production, insert, production_schemas, quoted
 
 from astra_models import base
 from astra_models.adoption import adopt, survey_schema, try_in_place, verify_adopted
@@ -35,6 +31,7 @@ from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
+from tests.production import NAMES, Production, insert, production_schemas, quoted
 
 Make = Callable[..., Production]
 
@@ -113,7 +110,13 @@ def test_the_adopted_schema_is_one_of_ours(production: Production) -> None:
 def test_times_are_those_that_are_read_in_place(make_production: Make) -> None:
     """In the repeated hour of autumn, in the hour left out in spring, in years before time zones, and with no time."""
     there = make_production(name='Astra "080"', filled=False)
-    times = ["2023-11-05 01:30:00", "2024-03-10 02:30:00", "1850-06-01 12:00:00.123456", "9000-01-01", "1999-12-31 23:59:60"]
+    times = [
+        "2023-11-05 01:30:00",
+        "2024-03-10 02:30:00",
+        "1850-06-01 12:00:00.123456",
+        "9000-01-01",
+        "1999-12-31 23:59:60",
+    ]
     for pk, moment in enumerate(times, 1):
         query = there.query
         query("INSERT INTO spectrum (pk, spectrum_flags) VALUES (%s, 0)", pk)
@@ -158,7 +161,9 @@ def test_a_current_result_is_not_due(production: Production, monkeypatch: pytest
         assert list(select_due(BossNet, BossVisitSpectrum)) == [1]
 
 
-def test_a_spectrum_that_changed_after_its_result_is_due(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spectrum_that_changed_after_its_result_is_due(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ASTRA_VERSION", "0.8.0")
     production.query("UPDATE boss_visit_spectrum SET modified = '2024-07-01 14:00' WHERE pk = 2")
     adopt(production.schema, production.target)
@@ -203,7 +208,7 @@ def test_rows_that_cannot_be_stored_are_listed_with_the_reason(make_production: 
         listed = {(row.model, row.message.partition(": ")[2]): row for row in RejectedResult.select()}
         assert set(listed) == {
             ("Corv", "task_pk 26210 has the same spectrum_pk, v_astra_major_minor, and is kept: it was modified last"),
-            ("Corv", 'spectrum_pk 99 is not in ' + f'{quoted(there.target)}."spectrum"'),
+            ("Corv", "spectrum_pk 99 is not in " + f'{quoted(there.target)}."spectrum"'),
             ("Corv", "spectrum_pk is NULL"),
             ("BossCombinedSpectrum", "v_astra 'latest' is no version, such as 0.8.0"),
             ("Source", "pk 8 has the same sdss_id, and is kept: it was modified last"),
@@ -213,7 +218,10 @@ def test_rows_that_cannot_be_stored_are_listed_with_the_reason(make_production: 
         assert (orphan.v_astra, '"task_pk": 2' in orphan.payload) == (8000, True)
         assert PipelineRun.get().rejected == 5
     assert counted == {
-        **{("corv", "key"): 1, ("corv", "orphan"): 1, ("corv", "rejected"): 1, ("source", "key"): 1},
+        ("corv", "key"): 1,
+        ("corv", "orphan"): 1,
+        ("corv", "rejected"): 1,
+        ("source", "key"): 1,
         ("boss_combined_spectrum", "rejected"): 1,
     }
 
@@ -307,12 +315,14 @@ def test_a_lost_row_is_found(production: Production) -> None:
 # ---- odd values
 
 FLOATS = st.one_of(
-    st.none(), st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-45, -999.0]), st.floats(width=32, allow_nan=False)
+    st.none(),
+    st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-45, -999.0]),
+    st.floats(width=32, allow_nan=False),
 )
 DOUBLES = st.one_of(FLOATS, st.floats(-3e38, 3e38), st.sampled_from([5e-324, -1e-300]))
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 KEYS = st.integers(-(2**31), 2**31 - 1)
-TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29))  # noqa: DTZ001  local ones, as there
+TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29))
 ZONES = st.sampled_from(["UTC", "America/Denver", "Australia/Lord_Howe", "Europe/Dublin", "Asia/Kolkata"])
 
 

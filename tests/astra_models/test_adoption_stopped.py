@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from tests.production import statements
 
 from astra_models import base
 from astra_models.adoption import adopt
@@ -23,6 +22,7 @@ from astra_models.database.config import postgresql_database
 from astra_models.errors import AlreadyRunningError
 from astra_models.rejected import RejectedResult
 from astra_models.spectrum import Spectrum
+from tests.production import statements
 
 THERE, HERE = "astra_080_stopped", "astra_090_stopped"
 ROWS = 4_000
@@ -133,7 +133,8 @@ def test_a_connection_that_is_cut_is_opened_again(query: Query, start: Callable[
         wait_until(query, "boss_net", rows)
         query(
             "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted "
-            "AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            "AND l.pid <> pg_backend_pid() "
+            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors

@@ -4,7 +4,6 @@ from typing import Any
 
 import peewee
 import pytest
-from tests.production import statements
 
 from astra_models import base
 from astra_models.analysis.due import stored_versions
@@ -16,6 +15,7 @@ from astra_models.fields import BitField, IntegerField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.rocket import Rocket
 from astra_models.schema.check import Difference, check_schema, differences
+from tests.production import statements
 
 
 def own_models() -> list[Any]:

@@ -11,7 +11,6 @@ import numpy as np
 import peewee
 import psycopg2
 import pytest
-from tests.production import insert, statements
 
 from astra_models import base
 from astra_models.analysis.due import newest_version, select_due
@@ -28,6 +27,7 @@ from astra_models.slam import Slam
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, load_spectra
 from astra_models.upsert import upsert
+from tests.production import insert, statements
 
 DENVER = ZoneInfo("America/Denver")
 NAMES = itertools.count()
