@@ -5,8 +5,12 @@ is lost silently: what can't be stored is in ``rejected_result``, and what has n
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import peewee
 
 from astra_models.adoption.changes import take_changes
 from astra_models.adoption.copying import ROWS_IN_CHUNK, Copied, Copying, Progress, copy_table
@@ -18,8 +22,9 @@ from astra_models.adoption.survey import Finding, Survey, survey
 from astra_models.adoption.verifying import Verified, verify
 from astra_models.base import database
 from astra_models.database.layout import layouts
+from astra_models.database.retry import describe, one_line, sqlstate
 from astra_models.database.sql import is_postgresql
-from astra_models.errors import AdoptionError, did_you_mean
+from astra_models.errors import AdoptionError, SchemaPermissionError, did_you_mean
 from astra_models.outputs import packages
 from astra_models.schema.migration import init, require_current
 
@@ -38,6 +43,7 @@ __all__ = [
 ]
 
 HISTORY = "schema_migration"
+NOT_ALLOWED = "42501"
 
 
 @dataclass
@@ -93,7 +99,7 @@ def survey_schema(schema: str, timezone: str = "UTC") -> Survey:
         If there is no such schema, it has none of our tables, or is one of ours.
     """
     require_foreign(schema)
-    with layouts.suspended():
+    with layouts.suspended(), permitted(schema):
         return survey(make_plan(schema, timezone, None))
 
 
@@ -138,7 +144,7 @@ def adopt(
     require_foreign(schema)
     _require_target(schema, target)
     started = time.monotonic()
-    with bound_to(target):
+    with bound_to(target), permitted(schema):
         init(packages())
         require_current(packages())
         with Lock() as lock:
@@ -178,7 +184,9 @@ def _copy(plan: Plan, how: Copying, report: Adopted) -> None:
     finish(how.adoption, rows, sum(found.rejected for found in report.tables.values()))
 
 
-def verify_adopted(target: str, progress: Progress | None = None) -> Mapping[str, Verified]:
+def verify_adopted(
+    target: str, progress: Progress | None = None, *, schema: str | None = None
+) -> Mapping[str, Verified]:
     """Compare every row of an adopted schema with the checksum of what it was made from; nothing is written.
 
     Parameters
@@ -187,16 +195,22 @@ def verify_adopted(target: str, progress: Progress | None = None) -> Mapping[str
         Our schema.
     progress : callable, optional
         Takes the table, how many of its rows are done, and how many there are.
+    schema : str, optional
+        The production schema that it should have been adopted from.
 
     Raises
     ------
     AdoptionError
-        If the schema wasn't adopted.
+        If the schema wasn't adopted, or from another one.
     """
-    with bound_to(target), layouts.suspended():
+    with bound_to(target), layouts.suspended(), permitted(target):
         adoption = find()
         if adoption is None:
             raise AdoptionError(f"schema {target!r} wasn't adopted: it has no record of it")
+        if schema not in (None, adoption.source_schema):
+            raise AdoptionError(
+                f"schema {target!r} was adopted from {adoption.source_schema!r}, and not from {schema!r}"
+            )
         require_foreign(adoption.source_schema)
         return verify(make_plan(adoption.source_schema, adoption.timezone, target), adoption, progress)
 
@@ -219,6 +233,10 @@ def require_foreign(schema: str) -> None:
             name for (name,) in read("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")
         ]
         tables = _key_types(schema)
+    if schema not in there and Path(schema).is_file():
+        raise AdoptionError(
+            f"{schema} is a file, and astra adopt takes a schema of PostgreSQL; `astra ingest` takes files"
+        )
     if schema not in there:
         raise AdoptionError(
             f"database {database.obj.database!r} has no schema {schema!r}; {did_you_mean(schema, sorted(there))}"
@@ -233,6 +251,26 @@ def require_foreign(schema: str) -> None:
             f"schema {schema!r} is one of ours already: write `schema: {schema}` into the configuration file, and "
             "bring it up to date with `astra migrate up`"
         )
+
+
+@contextmanager
+def permitted(schema: str) -> Iterator[None]:
+    """Say what is needed where the role may not do something.
+
+    Raises
+    ------
+    SchemaPermissionError
+        If the server refuses a statement for lack of permission.
+    """
+    try:
+        yield
+    except peewee.PeeweeException as error:
+        if sqlstate(error) != NOT_ALLOWED:
+            raise
+        raise SchemaPermissionError(
+            f"{describe(database)}: {one_line(error)}; adopting takes a role that may read all tables of schema "
+            f"{schema!r} (USAGE and SELECT) and make a schema in the database (CREATE)"
+        ) from error
 
 
 def _key_types(schema: str) -> dict[str, str | None]:

@@ -24,7 +24,8 @@ TIMES = ("created", "modified")
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_REAL = 3.4028235677973366e38
 """The least that is rounded to infinity in single precision."""
-SMALLEST_REAL = 2.0**-149
+ROUNDED_TO_ZERO = 2.0**-150
+"""The largest that is rounded to zero; the server refuses it instead."""
 SENTINELS = {("source", "n_neighborhood"): -1}
 """Whole numbers that sdss/astra stores where it has no value, and that are NULL here."""
 SUSPICIOUS = (-999.0, -9999.0, -99999.0)
@@ -183,7 +184,7 @@ def _of_number(plan: ColumnPlan, declared: str, stored: StoredColumn) -> ColumnP
         return _with(plan, f"{expression}::double precision", change)
     too_large = f"abs({raw}) >= {LARGEST_REAL!r} AND abs({raw}) < 'Infinity'"
     plan.problems.append((too_large, f"{_say(source)} || {raw}::text || ' is beyond single precision'"))
-    safe = f"CASE WHEN abs({raw}) < {SMALLEST_REAL!r} THEN 0 ELSE {expression} END::real"
+    safe = f"CASE WHEN abs({raw}) <= {ROUNDED_TO_ZERO!r} THEN 0 ELSE {expression} END::real"
     rounded = f"CASE WHEN abs({raw}) < 1e38 AND abs({raw}) > 1e-37 THEN {raw}::real::double precision <> {raw} END"
     return _with(plan, safe, Change(source, "digits", stored.type, declared, "rounded to seven digits", rounded), False)
 

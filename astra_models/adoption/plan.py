@@ -170,8 +170,6 @@ class Plan:
         Tables that aren't adopted, and why.
     new : list of str
         Tables of ours that aren't there; they are made, and empty.
-    has_local_times : bool
-        Whether there are times without a zone.
     """
 
     schema: str
@@ -179,7 +177,6 @@ class Plan:
     tables: list[TablePlan]
     left_behind: dict[str, str]
     new: list[str]
-    has_local_times: bool
 
 
 def make_plan(schema: str, timezone: str, target: str | None) -> Plan:
@@ -195,28 +192,13 @@ def make_plan(schema: str, timezone: str, target: str | None) -> Plan:
         The schema of ours that keeps the record of the adoption, if there is one already.
     """
     tables = run_transaction(database, lambda: read_tables(database.obj, schema))
-    models = {str(model._meta.table_name): model for model in all_models()}
-    wanted = [model for name, model in models.items() if name in tables and model not in BOOKKEEPING]
-    planned: list[TablePlan] = []
-    left_behind = {name: "there is no such table here" for name in tables if name not in models}
-    left_behind |= {
-        name: "it is about the work in that schema"
-        for name in (model._meta.table_name for model in BOOKKEEPING)
-        if name in tables
-    }
+    models = {_name_of(model): model for model in all_models()}
+    left_behind = {name: why for name in tables if (why := _why_left(models.get(name), tables[name]))}
+    wanted = [model for name, model in models.items() if name in tables and name not in left_behind]
     began = "now()" if target is None else ADOPTED_AT.format(schema=quoted(target))
-    for model in _parents_first(wanted):
-        name = str(model._meta.table_name)
-        why = _why_left(model, tables[name])
-        if why is None:
-            planned.append(_plan_table(model, schema, timezone, tables, began))
-        else:
-            left_behind[name] = why
-    there = {name for name in models if name in tables}
-    kinds = {stored.type for name in there for stored in tables[name].columns.values()}
+    planned = [_plan_table(model, schema, timezone, tables, began) for model in _parents_first(wanted)]
     new = sorted(name for name, model in models.items() if name not in tables and model not in BOOKKEEPING)
-    has_local_times = "timestamp without time zone" in kinds
-    return Plan(schema, timezone, planned, dict(sorted(left_behind.items())), new, has_local_times)
+    return Plan(schema, timezone, planned, dict(sorted(left_behind.items())), new)
 
 
 def _parents_first(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
@@ -242,19 +224,28 @@ def _key_of(model: type[BaseModel]) -> peewee.Field:
     return model._meta.get_primary_keys()[0]
 
 
-def _why_left(model: type[BaseModel], table: StoredTable) -> str | None:
-    """Say why a table as a whole can't be adopted."""
+def _why_left(model: type[BaseModel] | None, table: StoredTable) -> str | None:
+    """Say why a table as a whole can't be adopted; None if it can."""
+    if model is None:
+        return "there is no such table here"
+    if model in BOOKKEEPING:
+        return "it is about the work in that schema"
     key = stored_name(_key_of(model), table.columns)
     if key is None or not table.has_key([key]):
         return f"its rows have no unique key {_key_of(model).column_name}"
-    for column in declared_fields(model):
-        if column.null or hasattr(column, "expression"):
-            continue
-        name = stored_name(column, table.columns)
-        why = cannot_be_made(column, None if name is None else table.columns[name])
-        if why is not None and not (name is None and column.column_name in TIMES):
-            return f"its column {column.column_name}: {why}"
-    return None
+    reasons = (_why_not_made(column, table) for column in declared_fields(model))
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _why_not_made(column: peewee.Field, table: StoredTable) -> str | None:
+    """Say why a column that can't be NULL can't be made."""
+    if column.null or isinstance(column, GeneratedField):
+        return None
+    name = stored_name(column, table.columns)
+    if name is None and column.column_name in TIMES:
+        return None
+    why = cannot_be_made(column, None if name is None else table.columns[name])
+    return None if why is None else f"its column {column.column_name}: {why}"
 
 
 def _plan_table(

@@ -1,6 +1,7 @@
 """``astra adopt``: a schema that sdss/astra made becomes one of ours, or is used as it is."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -54,9 +55,11 @@ def adopt(
 ) -> None:
     """Adopt a production schema: say what will differ, then copy it into a schema of ours, or use it in place.
 
-    Without --into or --in-place, nothing is written: the report says what will differ, and how many rows it concerns.
-    With --into, rows are copied inside the server, keys, times and versions kept, and compared by checksum. Run it
-    again if it was stopped, and later to take what changed there. The production schema is only read.
+    Without --into or --in-place, nothing is written: the report says what will differ, and for how many rows.
+
+    With --into, rows are copied inside the server, and compared by checksum. Keys, times and versions are kept.
+
+    Run it again if it was stopped, and later to take what changed there. The production schema is only read.
     """
     if in_place and into is not None:
         raise typer.BadParameter("give one of --into and --in-place")
@@ -66,7 +69,7 @@ def adopt(
     zone = _zone(timezone, quiet=as_json)
     if verify:
         assert into is not None
-        _verify(into, as_json)
+        _verify(schema, into, as_json)
     elif into is not None:
         _copy(schema, into, zone, not no_verify, chunk, as_json)
     elif in_place:
@@ -116,9 +119,9 @@ def _survey(schema: str, zone: str, as_json: bool) -> None:
     rejected = sum(finding.rows or 0 for finding in found.findings if finding.rejects)
     if rejected:
         complain(
-            f"[yellow]at least {rejected:,} rows can't be stored here[/]; they go to rejected_result, with the reason"
+            f"[yellow]rows that can't be stored here: {rejected:,}[/]; they go to rejected_result, with the reason"
         )
-    name = escaped(schema)
+    name = escaped(shlex.quote(schema))
     say("nothing was written; go on with one of")
     say(f"  [bold]astra adopt {name} --in-place[/]      use it as it is")
     say(f"  [bold]astra adopt {name} --into NEW[/]      copy it into a schema of ours")
@@ -258,11 +261,11 @@ def _show_copied(report: "Adopted") -> None:
     say(f"to use it, write [bold]schema: {escaped(json.dumps(report.target))}[/] into the configuration file")
 
 
-def _verify(into: str, as_json: bool) -> None:
+def _verify(schema: str, into: str, as_json: bool) -> None:
     from astra_models.adoption import verify_adopted
 
     with _progress(as_json) as progress:
-        found = verify_adopted(into, progress)
+        found = verify_adopted(into, progress, schema=schema)
     if as_json:
         print_plainly(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
     else:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from astra_models import base
@@ -21,7 +21,7 @@ from astra_models.boss import BossVisitSpectrum
 from astra_models.bossnet import BossNet
 from astra_models.corv import Corv
 from astra_models.database.config import get_database_and_schema, postgresql_database
-from astra_models.errors import AdoptionError
+from astra_models.errors import AdoptionError, SchemaPermissionError
 from astra_models.mwm import BossCombinedSpectrum
 from astra_models.outputs import packages
 from astra_models.pipeline_run import PipelineRun
@@ -94,6 +94,21 @@ def test_the_production_schema_is_only_read(production: Production, postgresql: 
         database.close()
         bind(*before)
         production.query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_a_role_that_may_not_read_is_told_what_it_needs(production: Production, postgresql: dict[str, str]) -> None:
+    role = f"stranger_{next(NAMES)}"
+    production.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    before = base.database.obj, bound_schema()
+    database = postgresql_database(**{**postgresql, "user": role, "password": "x"})
+    bind(database)
+    try:
+        with pytest.raises(SchemaPermissionError, match=r"permission denied .*USAGE and SELECT"):
+            survey_schema(production.schema)
+    finally:
+        database.close()
+        bind(*before)
+        production.query(f"DROP ROLE {role}")
 
 
 def test_the_adopted_schema_is_one_of_ours(production: Production) -> None:
@@ -316,10 +331,10 @@ def test_a_lost_row_is_found(production: Production) -> None:
 
 FLOATS = st.one_of(
     st.none(),
-    st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-45, -999.0]),
+    st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 2.0**-149, -999.0]),
     st.floats(width=32, allow_nan=False),
 )
-DOUBLES = st.one_of(FLOATS, st.floats(-3e38, 3e38), st.sampled_from([5e-324, -1e-300]))
+DOUBLES = st.one_of(FLOATS, st.floats(-3e38, 3e38), st.sampled_from([5e-324, -1e-300, 1e-45, 2.0**-150]))
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 KEYS = st.integers(-(2**31), 2**31 - 1)
 TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29))
@@ -333,7 +348,12 @@ def results(draw: st.DrawFn) -> dict[int, tuple[Any, ...]]:
     return draw(st.dictionaries(KEYS, rows, max_size=6))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each example makes two schemas: shrinking would take long
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(rows=results(), zone=ZONES, bits=st.integers(-(2**63), 2**63 - 1))
 def test_whatever_a_row_holds_is_kept(
     make_production: Make, rows: dict[int, tuple[Any, ...]], zone: str, bits: int
@@ -429,6 +449,8 @@ def test_schemas_that_cannot_be_adopted(production: Production, make_production:
         adopt(production.target, "another")
     with pytest.raises(AdoptionError, match="with times of UTC, and not from"):
         adopt(production.schema, production.target, "America/Denver")
+    with pytest.raises(AdoptionError, match=r"was adopted from .*, and not from 'astra_079'"):
+        verify_adopted(production.target, schema="astra_079")
     other = make_production()
     with pytest.raises(AdoptionError, match="isn't one of ours"):
         adopt(production.schema, make_production(name="Other").schema)

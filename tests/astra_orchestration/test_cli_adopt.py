@@ -41,8 +41,8 @@ def test_what_will_differ_is_shown_and_nothing_is_written(there: Production) -> 
         "integer -> bigint: it holds all values",
         "spectrum_pk_id -> spectrum_pk",
         "crossmatch_flags (2 values)",
-        "at least 1 rows can't be stored here",
-        f"astra adopt {there.schema} --in-place",
+        "rows that can't be stored here: 1",
+        f"astra adopt '{there.schema}' --in-place",
         "nothing was written",
     ):
         assert words in told.output, words
@@ -104,6 +104,13 @@ def test_wrong_usage(there: Production, options: list[str], words: str) -> None:
     told = astra("adopt", there.schema, *options)
     assert told.exit_code == 2
     assert words in told.output
+
+
+def test_a_file_is_no_schema(there: Production, tmp_path: Path) -> None:
+    (tmp_path / "astra.db").touch()
+    told = astra("adopt", str(tmp_path / "astra.db"))
+    assert told.exit_code == 1
+    assert "is a file" in told.output
 
 
 def test_an_unknown_schema_is_refused_with_the_nearest_name(there: Production) -> None:
