@@ -46,11 +46,10 @@ def take_changes(plan: TablePlan, how: Copying) -> Copied:
 def _take_of_chunk(plan: TablePlan, how: Copying, chunk: Chunk) -> Copied:
     how.lock.settle()
     found = _compare(plan, chunk)
-    if not any(found):
+    if not any(found) and not chunk.rejected:
         return Copied()
-    rejected = 0
-    if found.new:
-        rejected = copy_carefully(plan, how, _among(plan, found.new), chunk.after, chunk.last)
+    # What was rejected before is among the new rows, unless it is gone there; its place in the list is taken anew.
+    rejected = copy_carefully(plan, how, _among(plan, found.new), chunk.after, chunk.last)
     taken = _update(plan, found)
     left = sorted(set(found.changed) - set(taken))
     unchanged_here = _as_adopted(plan, found, left)

@@ -299,6 +299,44 @@ def test_what_changed_here_too_is_kept(production: Production) -> None:
         assert BossNet.get_by_id(5).teff == 1.0
 
 
+def test_a_row_that_changed_into_one_that_cannot_be_stored_is_listed_once(production: Production) -> None:
+    adopt(production.schema, production.target)
+    production.query("ALTER TABLE boss_net DROP CONSTRAINT boss_net_spectrum_pk_fkey")
+    production.query("UPDATE boss_net SET spectrum_pk = 99 WHERE task_pk = 5")
+    for _ in range(2):
+        report = adopt(production.schema, production.target)
+        assert (report.tables["boss_net"].rejected, report.tables["boss_net"].changed) == (1, 0)
+        with bound_to(production.target):
+            assert [row.spectrum_pk for row in RejectedResult.select()] == [99]
+            assert BossNet.get_by_id(5).spectrum_pk == 1
+    production.query("DELETE FROM boss_net WHERE task_pk = 5")
+    assert adopt(production.schema, production.target).tables["boss_net"].rejected == 0
+    with bound_to(production.target):
+        assert not RejectedResult.select().exists()
+
+
+def test_a_rejected_row_that_is_gone_there_is_listed_no_more(production: Production) -> None:
+    production.query("ALTER TABLE boss_net DROP CONSTRAINT boss_net_spectrum_pk_fkey")
+    production.query("UPDATE boss_net SET spectrum_pk = 99 WHERE task_pk = 5")
+    assert adopt(production.schema, production.target).tables["boss_net"].rejected == 1
+    production.query("DELETE FROM boss_net WHERE task_pk = 5")
+    assert adopt(production.schema, production.target).tables["boss_net"].rejected == 0
+    with bound_to(production.target):
+        assert not RejectedResult.select().exists()
+
+
+def test_a_spectrum_that_changed_there_makes_its_results_due(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASTRA_VERSION", "0.8.0")
+    adopt(production.schema, production.target)
+    production.query("UPDATE boss_visit_spectrum SET snr = 9, modified = '2024-08-01' WHERE pk = 2")
+    report = adopt(production.schema, production.target)
+    assert (report.tables["boss_visit_spectrum"].changed, report.is_good) == (1, True)
+    with bound_to(production.target):
+        assert list(select_due(BossNet, BossVisitSpectrum)) == [2]
+
+
 # ---- verifying
 
 
@@ -319,6 +357,14 @@ def test_a_corrupted_value_is_found(production: Production, table: str, change: 
     production.query(f"UPDATE {quoted(production.target)}.{table} SET {change.replace('%', '%%')} WHERE {name} = {key}")
     found = verify_adopted(production.target)
     assert {name: one.different for name, one in found.items() if not one.is_good} == {table: [key]}
+
+
+def test_a_spectrum_that_was_changed_here_is_told_apart(production: Production) -> None:
+    adopt(production.schema, production.target)
+    with bound_to(production.target):
+        BossVisitSpectrum.update(snr=5.0).where(BossVisitSpectrum.pk == 1).execute()
+    found = verify_adopted(production.target)["boss_visit_spectrum"]
+    assert (found.is_good, found.changed_here, found.rows) == (True, [1], 1)
 
 
 def test_a_lost_row_is_found(production: Production) -> None:
