@@ -119,7 +119,8 @@ def _survey(schema: str, zone: str, as_json: bool) -> None:
     rejected = sum(finding.rows or 0 for finding in found.findings if finding.rejects)
     if rejected:
         complain(
-            f"[yellow]rows that can't be stored here: {rejected:,}[/]; they go to rejected_result, with the reason"
+            f"[yellow]rows that can't be stored here: {rejected:,}[/], and those that refer to them; they go to "
+            "rejected_result, with the reason"
         )
     name = escaped(shlex.quote(schema))
     say("nothing was written; go on with one of")
