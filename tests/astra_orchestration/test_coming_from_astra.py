@@ -2,14 +2,29 @@
 
 import re
 import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import peewee
 import pytest
 from outside import ROOT, Machine
+from typer.testing import CliRunner
+
+from astra_models.analysis.stream import analyse, write
+from astra_models.boss import BossVisitSpectrum
+from astra_models.bossnet import BossNet
+from astra_orchestration.cli.main import app
+from tests.production import Production, production_schemas
 
 PAGE = (ROOT / "docs" / "coming-from-astra.md").read_text()
 BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
+TAKEN_OVER = 14
+"""Of so many tasks all is done on the machine; the last one takes a production schema, and another package's pipeline."""
 TASKS = re.split(r"^## (?=\d)", PAGE, flags=re.MULTILINE)[1:]
+
+
+def commands(text: str) -> list[str]:
+    return [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
 
 
 def steps(task: str) -> list[str]:
@@ -17,7 +32,7 @@ def steps(task: str) -> list[str]:
     lines = [f"echo '# {task.splitlines()[0]}'"]
     for block in BLOCK.finditer(task):
         if block["language"] == "console":
-            lines += [line.removeprefix("$ ") for line in block["text"].splitlines() if line.startswith("$ ")]
+            lines += commands(block["text"])
         elif block["file"]:
             lines.append(f"printf %s {shlex.quote(block['text'])} > {block['file']}")
         elif block["language"] == "python":
@@ -33,7 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 @pytest.fixture(scope="module")
 def shown(machine: Machine) -> dict[str, str]:
     """Give what is printed when all tasks are done in order, by the number of the task."""
-    printed = machine.run("\n".join(line for task in TASKS for line in steps(task)))
+    printed = machine.run("\n".join(line for task in TASKS[:TAKEN_OVER] for line in steps(task)))
     parts = re.split(r"^# (\d+)\. .*\n", printed, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -77,3 +92,36 @@ def test_products_are_written(machine: Machine, shown: dict[str, str]) -> None:
 
 def test_everything_under_dagster_was_a_success(shown: dict[str, str]) -> None:
     assert "brightness" in shown["14"], shown["14"]
+
+
+# ---- what is there is taken over
+
+
+@pytest.fixture
+def production(postgresql: dict[str, str]) -> Iterator[Production]:
+    with production_schemas(postgresql) as make:
+        yield make()
+
+
+def test_a_production_schema_is_adopted_by_the_commands_of_the_page(production: Production) -> None:
+    [console] = [block["text"] for block in BLOCK.finditer(TASKS[TAKEN_OVER]) if block["language"] == "console"]
+    told = []
+    for command in commands(console):
+        words = shlex.split(command.replace("astra_080", production.schema).replace("astra_090", production.target))
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, done.output
+        told.append(done.output)
+    assert "nothing was written" in told[0]
+    assert "compared by checksum" in told[1]
+
+
+@pytest.mark.usefixtures("other_astra")
+def test_a_pipeline_of_the_surveys_own_astra_runs_by_the_lines_of_the_page(
+    database: peewee.Database, make_visits: Callable[..., list[BossVisitSpectrum]]
+) -> None:
+    [lines] = [block["text"] for block in BLOCK.finditer(TASKS[TAKEN_OVER]) if block["language"] == "python"]
+    made: dict[str, Any] = {}
+    exec(lines.replace('"astra.pipelines', '"survey_astra.pipelines'), made)
+    make_visits(3)
+    write(analyse(made["bossnet"]))
+    assert BossNet.select().count() == 3
