@@ -60,6 +60,17 @@ class IntermediateOutputMixin(PixelsMixin, PipelineOutputMixin):
         by_number = _expand(self._path_for(str(self.v_astra)))  # sdss/astra 0.8 names the folder 8001
         return by_number if not os.path.exists(path) and os.path.exists(by_number) else path
 
+    @property
+    def arrays_path(self) -> str:
+        """Where a pipeline of ours writes the row's arrays: beside the pickle of sdss/astra, as an npz file.
+
+        Raises
+        ------
+        ConfigurationError
+            As for `absolute_path`.
+        """
+        return str(Path(_expand(self.intermediate_output_path)).with_suffix(".npz"))
+
     def _path_for(self, version: str) -> str:
         digits = f"{self.spectrum_pk:04d}"
         group = f"{digits[-4:-2]}/{digits[-2:]}"
@@ -73,7 +84,7 @@ def _expand(path: str) -> str:
 
 
 class PickledArrayAccessor:
-    """Reads arrays from the pickle that a pipeline left.
+    """Reads arrays from the pickle that a pipeline left; or from the npz file beside it, if there is one.
 
     Parameters
     ----------
@@ -92,6 +103,9 @@ class PickledArrayAccessor:
         MissingPixelsError
             If there is no file, or it holds something else.
         """
+        if os.path.exists(row.arrays_path):
+            row._pixels_read.update(_read_npz(row.arrays_path, name))
+            return
         path = row.absolute_path
         content = _unpickle(path, name)
         try:
@@ -113,17 +127,20 @@ class NpzArrayAccessor:
         MissingPixelsError
             If there is no file, it is damaged, or it has no such array.
         """
-        path = row.absolute_path
-        try:
-            with door.refusing(), door.open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
-                found = {one: arrays[one] for one in arrays.files}
-        except UnrecognizedFileError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
-            raise MissingPixelsError(f"{name}: can't read arrays from {path!r}: {error}") from error
-        if name not in found:
-            raise MissingPixelsError(f"{name}: {path!r} doesn't hold it; it has {', '.join(found) or 'nothing'}")
-        row._pixels_read.update(found)
+        row._pixels_read.update(_read_npz(row.absolute_path, name))
+
+
+def _read_npz(path: str, name: str) -> dict[str, Array]:
+    try:
+        with door.refusing(), door.open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+            found = {one: arrays[one] for one in arrays.files}
+    except UnrecognizedFileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise MissingPixelsError(f"{name}: there is no file {path!r}") from error
+        raise MissingPixelsError(f"{name}: can't read arrays from {path!r}: {error}") from error
+    if name not in found:
+        raise MissingPixelsError(f"{name}: {path!r} doesn't hold it; it has {', '.join(found) or 'nothing'}")
+    return found
 
 
 def write_arrays(path: str | Path, **arrays: ArrayLike) -> None:

@@ -16,6 +16,8 @@ class MDwarfType(PipelineOutputMixin):
     rchi2 = FloatField(null=True)
     continuum = FloatField(null=True, unit=FLUX_UNIT, help_text="Mean flux at 7500 Angstrom, by which it was divided")
 
+    templates = TextField(null=True, help_text="Name and checksum of the templates")
+
     result_flags = BitField()
     flag_not_m_dwarf = result_flags.flag(
         2**0,

@@ -9,7 +9,7 @@ from playhouse.hybrid import hybrid_property
 from astra_models.apogee import APOGEE_GRID
 from astra_models.columns.families import Family, WithFamilies, floats
 from astra_models.columns.headings import Heading
-from astra_models.fields import BitField, FloatField
+from astra_models.fields import BitField, FloatField, TextField
 from astra_models.fields.flags import any_bit
 from astra_models.intermediate import FittedModelMixin
 from astra_models.pipeline import Condition
@@ -30,6 +30,8 @@ class ThePayne(WithFamilies, FittedModelMixin):
     v_rel = FloatField(null=True)
     labels = Family(floats(label, f"e_{label}") for label in LABELS)
 
+    network = TextField(null=True, help_text="Name and checksum of the network")
+
     _quality = Heading("Quality of the fit")
     chi2 = FloatField(null=True)
     reduced_chi2 = FloatField(null=True, unit="", help_text="Reduced chi-squared of the best fit")
@@ -45,6 +47,13 @@ class ThePayne(WithFamilies, FittedModelMixin):
         2**3, "fe_h below -1.4 or above 0.4", when=lambda row: (row.fe_h < -1.4) | (row.fe_h > 0.4)
     )
     flag_low_snr = result_flags.flag(2**4, "S/N below 70")
+    flag_outside_network = result_flags.flag(
+        2**5, "A label is at the edge of what the network was trained on, or would be outside"
+    )
+    flag_v_rel_at_limit = result_flags.flag(2**6, "The velocity is as large as it may be")
+    flag_bad_chi2 = result_flags.flag(2**7, "The model doesn't fit: reduced chi-squared is high")
+    flag_not_converged = result_flags.flag(2**8, "The search for labels did not converge")
+    flag_no_continuum = result_flags.flag(2**9, "Too few good pixels for a continuum in one of the chips")
 
     _formal = Heading("Formal uncertainties")
     formal_errors = Family(floats(f"raw_e_{label}") for label in LABELS)
