@@ -1,7 +1,8 @@
 """The continuum that binspec's spectra were normalised by: the same for spectra and for models.
 
 Of each chip it is a Chebyshev polynomial through the network's continuum pixels, weighted by their inverse variances. It
-is linear in the flux. So a model goes through the same weights as the spectrum, and its derivatives do, too.
+is linear in the flux. So a model goes through the same weights as the spectrum, and its derivatives do, too. Before, it
+is bent by the spectrum's continuum: pixels of the continuum have lines, too, and what these do depends on its slope.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def chips_of(wavelength: Array, continuum_pixels: NDArray[np.bool_]) -> tuple[Ch
     found = []
     for first, last in zip([0, *gaps], [*gaps, len(wavelength)], strict=True):
         place = np.linspace(-1, 1, last - first)
-        basis = np.polynomial.chebyshev.chebvander(place, ORDER)
+        basis = np.asarray(np.polynomial.chebyshev.chebvander(place, ORDER), dtype=np.float64)
         found.append(Chip(slice(int(first), int(last)), basis, continuum_pixels[first:last]))
     return tuple(found)
 

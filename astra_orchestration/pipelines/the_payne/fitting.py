@@ -57,7 +57,7 @@ class Fit(NamedTuple):
     labels : ndarray of float64, shape (n_labels,)
         In their own units; NaN if nothing was found.
     formal : ndarray of float64, shape (n_labels, n_labels)
-        Covariance from the curvature of chi-squared, as if the continuum were known; the velocity's uncertainty is in it.
+        Covariance from the curvature of chi-squared, as if the continuum were known.
     covariance : ndarray of float64, shape (n_labels, n_labels)
         The same with the noise of the continuum.
     v_rel : float
@@ -158,7 +158,7 @@ class Fitter:
         good = continuum.known & (weight > 0) & (level > 0)
         normalised = np.divide(flux, level, out=np.zeros_like(flux), where=good)
         good &= (normalised < HIGHEST) & (normalised > LOWEST)
-        misfit = _Misfit(self, continuum, normalised, np.where(good, weight, 0), np.where(good, level, 1))
+        misfit = _Misfit(self, continuum, normalised, np.where(good, weight, 0), np.where(level > 0, level, 1))
         level = np.where(continuum.known, level, np.nan)
         n_good = int(good.sum())
         if n_good < LEAST_PIXELS * len(self._lower):
@@ -209,28 +209,17 @@ class Fitter:
         unknown, no_model = np.full((n_labels, n_labels), np.nan), np.full(len(level), np.nan)
         has_continuum = bool(continuum.known.all())
         return Fit(
-            nothing,
-            unknown,
-            unknown,
-            np.nan,
-            np.nan,
-            n_good,
-            0,
-            False,
-            no_labels,
-            False,
-            has_continuum,
-            no_model,
-            level,
+            *(nothing, unknown, unknown, np.nan, np.nan, n_good, 0, False, no_labels, False),
+            *(has_continuum, no_model, level),
         )
 
-    def model_of(self, continuum: Continuum, parameters: Array) -> tuple[Array, Array]:
-        """Give the normalised model of scaled labels and a shift in pixels, and its derivatives by them."""
+    def model_of(self, parameters: Array) -> tuple[Array, Array]:
+        """Give the network's flux of scaled labels and a shift in pixels, and its derivatives by them."""
         n_labels = len(self.network.labels)
         flux, slopes = self.network.flux_and_slopes(parameters[:n_labels])
         if len(parameters) > n_labels:
-            flux, slopes = _shifted(flux, slopes, parameters[-1], self._chips)
-        return continuum.normalised(flux, slopes)
+            return _shifted(flux, slopes, parameters[-1], self._chips)
+        return flux, slopes
 
 
 def usable(flux: NDArray[np.floating], ivar: NDArray[np.floating]) -> tuple[Array, Array]:
@@ -255,7 +244,9 @@ class _Misfit:
         self._weight = np.sqrt(ivar) * level  # of the normalised flux
 
     def model(self, parameters: Array) -> tuple[Array, Array]:
-        return self._fitter.model_of(self._continuum, parameters)
+        """Give the model as the spectrum is: bent in the same way, then divided by the continuum of that."""
+        flux, slopes = self._fitter.model_of(parameters)
+        return self._continuum.normalised(flux * self._level, slopes * self._level[:, None])
 
     def residuals(self, parameters: Array) -> tuple[Array, Array]:
         model, slopes = self.model(parameters)
@@ -270,7 +261,7 @@ class _Misfit:
 
     def chi2(self, labels: Array) -> float:
         """Give chi-squared at scaled labels, for lines that aren't off."""
-        flux = self._fitter.network.flux(labels)
+        flux = self._fitter.network.flux(labels) * self._level
         residuals = self._weight * (self._flux - flux / self._continuum.of(flux))
         return float(residuals @ residuals)
 

@@ -1,7 +1,7 @@
 """A network that makes normalised spectra of labels, and its derivatives.
 
-Ting et al. 2019 (ApJ 879, 69). Labels are scaled to a box from -0.5 to 0.5, and go through layers of weights, biases and
-an activation. The layers may be shared by all pixels, or each pixel may have its own, as in El-Badry et al. 2018
+Ting et al. 2019 (ApJ 879, 69). Labels are scaled to a box from -0.5 to 0.5, and go through layers of weights, biases
+and an activation. The layers may be shared by all pixels, or each pixel may have its own, as in El-Badry et al. 2018
 (MNRAS 476, 528).
 """
 
