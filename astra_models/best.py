@@ -73,6 +73,7 @@ class MWMBest(WithFamilies, PipelineOutputMixin):
 
     _quality = Heading("Quality of the fit")
     rchi2 = FloatField(null=True)
+    pipeline = TextField(null=True, help_text="Table that the result is from")
     pipeline_flags = BitField(help_text="Flags of the pipeline that the result is from")
 
     upsert_key: ClassVar[tuple[str, ...]] = ("source_pk", "v_astra_major_minor")
