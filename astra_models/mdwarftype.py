@@ -26,6 +26,10 @@ class MDwarfType(PipelineOutputMixin):
     )
     flag_runtime_exception = result_flags.flag(2**1, "The pipeline raised an exception")
 
+    flag_too_few_pixels = result_flags.flag(2**2, "Too few good pixels")
+    flag_no_match = result_flags.flag(2**3, "No template fits with a positive flux")
+    flag_one_type = result_flags.flag(2**4, "All templates are of one type, so that no type is claimed")
+
     @hybrid_property
     def flag_bad(self) -> Condition:
         """Whether any flag is set; in queries, the condition of that."""

@@ -64,7 +64,7 @@ def choice(order: Order, reductions: Reductions, kind: type[SpectrumMixin] | Non
     ]
     if not parts:
         return None
-    found = functools.reduce(operator.add, parts).alias("candidate")
+    found = functools.reduce(lambda all_before, part: all_before + part, parts).alias("candidate")
     columns = found.c
     best_first = [columns.rank, columns.made.desc(), columns.snr.desc(), columns.spectrum_pk]
     place = peewee.fn.ROW_NUMBER().over(partition_by=[columns.source_pk], order_by=best_first)
@@ -96,7 +96,7 @@ def rules_met(rule: Rule, result: PipelineOutputMixin | None) -> bool:
     return not any(bool(getattr(result, flag)) for flag in rule.unless)
 
 
-def _candidates(rule: Rule, rank: int, order: Order, reductions: Reductions) -> peewee.ModelSelect:
+def _candidates(rule: Rule, rank: int, order: Order, reductions: Reductions) -> peewee.SelectBase:
     model, kind = rule.model, rule.kind
     fields = model._meta.fields
     conditions: list[peewee.ColumnBase] = [
