@@ -69,7 +69,7 @@ MADE_FROM: Mapping[type[BaseModel], tuple[type[BaseModel], ...]] = {
     Slam: (BossCombinedSpectrum, Source),
     SnowWhite: _BOSS,
     TheCannon: (ApogeeCombinedSpectrum, *_APOGEE_STAR, ApogeeVisitSpectrum, NMFRectify),
-    ThePayne: _APOGEE,
+    ThePayne: (*_APOGEE, ApogeeCombinedSpectrum),
     MWMBest: (ASPCAP, ApogeeNet, AstroNN, BossNet, MDwarfType, Slam, SnowWhite, BossCombinedSpectrum, *_APOGEE_STAR),
     MWMSpectrumProductStatus: (Source,),
 }

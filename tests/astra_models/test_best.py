@@ -44,7 +44,7 @@ def test_the_module_can_be_imported_by_itself(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, timeout=120
     )
-    assert run.stdout.split() == ["205", "5000"]
+    assert run.stdout.split() == ["206", "5000"]
 
 
 @pytest.mark.lesson(18)

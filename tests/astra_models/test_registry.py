@@ -22,6 +22,7 @@ from astra_models.errors import (
     did_you_mean,
 )
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
+from astra_models.mdwarftype import MDwarfType
 from astra_models.mwm_status import MWMSpectrumProductStatus
 from astra_models.rocket import Rocket
 from astra_models.slam import Slam
@@ -29,9 +30,13 @@ from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_models.the_cannon import TheCannon
+from astra_models.the_payne import ThePayne
 from tests.other_packages import MODELS, forget_packages, run_python, write_metadata, write_package
 
-OURS = ("aspcap", "corv", "ferre_coarse", "ferre_stellar_parameters", "rocket", "snow_white", "the_cannon")
+OURS = (
+    *("aspcap", "corv", "ferre_coarse", "ferre_stellar_parameters", "mdwarftype", "mwm_best", "rocket", "snow_white"),
+    *("the_cannon", "the_payne"),
+)
 
 Install = Callable[..., Path]
 
@@ -102,9 +107,12 @@ def test_our_pipelines_are_entry_points() -> None:
         "corv": (Corv,),
         "ferre_coarse": (FerreCoarse,),
         "ferre_stellar_parameters": (FerreStellarParameters,),
+        "mdwarftype": (MDwarfType,),
+        "mwm_best": (MWMBest,),
         "rocket": (Rocket,),
         "snow_white": (SnowWhite,),
         "the_cannon": (TheCannon,),
+        "the_payne": (ThePayne,),
     }
 
 

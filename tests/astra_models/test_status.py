@@ -92,6 +92,7 @@ def test_spectra_of_all_kinds_are_due(database: peewee.Database, make_spectra: S
 def test_the_pipelines_of_the_registry_are_those_that_are_computed(database: peewee.Database) -> None:
     assert {(status.pipeline, status.computed) for status in survey_status().pipelines} == {
         ("corv", True),
+        ("mwm_best", True),
         ("rocket", True),
         ("snow_white", True),
     }

@@ -153,7 +153,7 @@ def test_a_run_can_be_narrowed(database: peewee.Database, make_visits: Visits) -
         (
             ["run", "rockett"],
             2,
-            "rocket, snow_white, the_cannon); did you mean rocket?",
+            "rocket, snow_white, the_cannon, the_payne); did you mean rocket?",
         ),
         (["run", "rocket", "--sdss-id", "17"], 1, "none of the 1 sdss_ids is in the table of sources: 17"),
         (["ingest", "spectra", "nowhere/*.fits"], 1, "no file matches 'nowhere/*.fits'"),

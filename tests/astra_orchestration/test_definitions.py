@@ -74,6 +74,14 @@ def test_what_is_defined(tmp_path: Path) -> None:
         "ferre_coarse": ("pipelines", ["apogee_coadded_spectrum_in_ap_star", "apogee_net"]),
         "ferre_stellar_parameters": ("pipelines", ["apogee_coadded_spectrum_in_ap_star", "ferre_coarse"]),
         "corv": ("pipelines", ["boss_visit_spectrum", "snow_white"]),
+        "mdwarftype": ("pipelines", ["boss_combined_spectrum", "boss_visit_spectrum"]),
+        "mwm_best": (
+            "pipelines",
+            [
+                *("apogee_coadded_spectrum_in_ap_star", "apogee_net", "aspcap", "astro_nn", "boss_combined_spectrum"),
+                *("boss_net", "mdwarftype", "slam", "snow_white"),
+            ],
+        ),
         "rocket": ("pipelines", ["boss_visit_spectrum"]),
         "snow_white": ("pipelines", ["boss_visit_spectrum"]),
         "snow_white_classifier": ("training", []),
@@ -85,8 +93,9 @@ def test_what_is_defined(tmp_path: Path) -> None:
             "training",
             ["apogee_coadded_spectrum_in_ap_star", "apogee_combined_spectrum", "aspcap"],
         ),
+        "the_payne": ("pipelines", ["apogee_coadded_spectrum_in_ap_star", "apogee_combined_spectrum"]),
     }
-    assert assets["m_dwarf_type"][0] == "result_files"
+    assert assets["slam"][0] == "result_files"
     assert declared <= assets.keys()
     assert [schedule["name"] for schedule in found["schedules"]] == ["nightly_schedule", "prune_runs_schedule"]
     sensors = {
@@ -159,7 +168,7 @@ def test_the_nightly_schedule_asks_for_a_run(database: peewee.Database, target: 
     [request] = asked.run_requests or ()
     names = {key.to_user_string() for key in request.asset_selection or ()}
     assert {"source", "boss_visit_spectrum", "corv", "rocket"} <= names
-    assert not {"ferre_coarse", "aspcap", "the_cannon"} & names  # they aren't set up here
+    assert not {"ferre_coarse", "aspcap", "mdwarftype", "the_cannon", "the_payne"} & names  # they aren't set up here
 
 
 def test_a_night_whose_database_is_away_asks_for_all(tmp_path: Path) -> None:

@@ -281,8 +281,11 @@ def test_our_sensor_watches_all_our_pipelines() -> None:
         "corv",
         "ferre_coarse",
         "ferre_stellar_parameters",
+        "mdwarftype",
+        "mwm_best",
         "rocket",
         "snow_white",
         "the_cannon",
+        "the_payne",
     }
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

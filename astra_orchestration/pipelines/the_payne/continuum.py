@@ -1,8 +1,8 @@
 """The continuum that binspec's spectra were normalised by: the same for spectra and for models.
 
 Of each chip it is a Chebyshev polynomial through the network's continuum pixels, weighted by their inverse variances.
-It is linear in the flux. So a model goes through the same weights as the spectrum, and its derivatives do, too. Before, it
-is bent by the spectrum's continuum: pixels of the continuum have lines, too, and what these do depends on its slope.
+It is linear in the flux. So a model goes through the same weights as the spectrum, and its derivatives do, too. Before,
+it is bent by the spectrum's continuum: pixels of the continuum have lines, too, and what these do depends on its slope.
 """
 
 from __future__ import annotations
