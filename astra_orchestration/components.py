@@ -26,9 +26,10 @@ from astra_models.outputs import pipelines
 from astra_models.quality import CHECKS, Check, Thresholds
 from astra_models.quality.thresholds import changed_thresholds
 from astra_orchestration.assets.pipelines import pipeline_asset
+from astra_orchestration.incumbent import incumbent
 from astra_orchestration.resources import EngineResource, shared_resources
 
-__all__ = ["Pipeline", "find_checks", "find_task"]
+__all__ = ["Incumbent", "Pipeline", "find_checks", "find_task"]
 
 
 class Pipeline(dg.Component, dg.Model, dg.Resolvable):
@@ -59,13 +60,22 @@ class Pipeline(dg.Component, dg.Model, dg.Resolvable):
         description="When they fail, such as {min_coverage: 0.9}; they go before those of the configuration",
     )
 
+    def find(self) -> Task[Any]:
+        """Find the pipeline, with its parameters.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is none.
+        """
+        task = find_task(self.task)
+        return task.with_defaults(**self.parameters) if self.parameters else task
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Make the asset, its schedule, and the resources that it needs."""
         del context
         try:
-            task = find_task(self.task)
-            if self.parameters:
-                task = task.with_defaults(**self.parameters)
+            task = self.find()
             engine = None if self.engine is None else EngineResource(engine=self.engine)
             checks = self.checks if isinstance(self.checks, bool) else find_checks(self.checks)
             _require_thresholds(self.thresholds, task)
@@ -83,6 +93,43 @@ class Pipeline(dg.Component, dg.Model, dg.Resolvable):
             thresholds=self.thresholds,
         )
         return dg.Definitions(assets=[asset], resources=shared_resources(), schedules=_schedules(name, self.schedule))
+
+
+class Incumbent(Pipeline):
+    """An asset of a generator of the survey's own Astra, which is installed where this is loaded."""
+
+    task: str = Field(description="Where it is: `astra.pipelines.bossnet:bossnet`")
+    spectra: list[str] | None = Field(
+        default=None, description="Our kinds of spectra that it takes, if neither its annotation nor its query says so"
+    )
+    results: list[str] | None = Field(
+        default=None, description="Our models of its results, if its return annotation doesn't say so"
+    )
+    all_spectra: bool = Field(
+        default=False, description="Whether it takes all spectra of the kind, and not those that its query selects"
+    )
+    root: str | None = Field(default=None, description="The folder that $MWM_ASTRA is while it runs")
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Further environment variables while it is imported and runs"
+    )
+    pickles: bool = Field(default=False, description="Whether it may open pickles, which can run any code")
+    version: str | None = Field(default=None, description="Its version; that of its package if not given")
+
+    def find(self) -> Task[Any]:
+        """Make the task."""
+        everything: dict[str, Any] = {"where": None} if self.all_spectra else {}
+        return incumbent(
+            self.task,
+            name=self.name,
+            spectra=self.spectra,
+            results=self.results,
+            parameters=self.parameters,
+            root=self.root,
+            environment=self.environment,
+            pickles=self.pickles,
+            version=self.version,
+            **everything,
+        )
 
 
 def find_task(name: str) -> Task[Any]:
