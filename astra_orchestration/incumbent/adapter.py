@@ -262,3 +262,6 @@ def made_again(settings: Mapping[str, Any]) -> Task[Any]:
     if given.pop("narrowed"):
         given["where"] = None
     return incumbent(**given)
+
+
+again.make_by(made_again)

@@ -1,16 +1,22 @@
 """Tasks of other pipelines by name, so that other processes find them: a task's name here holds its settings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from astra_models.analysis.task import Task
 
-__all__ = ["register"]
+__all__ = ["make_by", "register"]
 
 PREFIX = "task_"
 
 _made: dict[str, Task[Any]] = {}
+_makers: list[Callable[[Mapping[str, Any]], Task[Any]]] = []
+
+
+def make_by(make: Callable[[Mapping[str, Any]], Task[Any]]) -> None:
+    """Say how a task is made of its settings."""
+    _makers[:] = [make]
 
 
 def register(task: Task[Any], settings: Mapping[str, Any]) -> None:
@@ -37,9 +43,7 @@ def __getattr__(name: str) -> Task[Any]:
     if not name.startswith(PREFIX):
         raise AttributeError(name)
     if name not in _made:
-        from astra_orchestration.incumbent.adapter import made_again
-
         encoded = name.removeprefix(PREFIX).partition("_")[0]
-        task = made_again(json.loads(bytes.fromhex(encoded)))
-        _made[name] = task
+        [make] = _makers
+        _made[name] = make(json.loads(bytes.fromhex(encoded)))
     return _made[name]

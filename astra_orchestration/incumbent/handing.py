@@ -92,9 +92,7 @@ def _key_of(row: Any) -> tuple[str, object]:
 def _declared(theirs: type | None, name: str) -> Any:
     """Give what the other Astra's class declares beside its columns: methods and properties."""
     for base in () if theirs is None else theirs.__mro__:
-        if base is peewee.Model:
-            return None
-        if name in vars(base):
+        if base not in peewee.Model.__mro__ and name in vars(base):
             value = vars(base)[name]
             return None if isinstance(value, peewee.FieldAccessor) else value
     return None

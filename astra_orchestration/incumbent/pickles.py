@@ -154,11 +154,20 @@ def _guarded(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     return opened
 
 
+def _guarded_reader(original: Any) -> type:
+    class Unpickler(original):
+        load = _guarded(original.load, "Unpickler.load")
+
+    return Unpickler
+
+
 def _guard_functions() -> None:
     for name in ("load", "loads", "_load", "_loads"):
         original = getattr(pickle, name)
         _originals[name] = original
         setattr(pickle, name, _guarded(original, name))
+    _originals["Unpickler"] = pickle.Unpickler
+    setattr(pickle, "Unpickler", _guarded_reader(pickle.Unpickler))  # noqa: B010
     reader: Any = getattr(pickle, "_Unpickler")  # noqa: B009  joblib derives its own from it
     _originals["_Unpickler.load"] = reader.load
     reader.load = _guarded(reader.load, "Unpickler.load")

@@ -183,6 +183,8 @@ class _Reading:
             return self._column(node)
         if isinstance(node, peewee.Negated):
             return ~self.translated(node.node)
+        if isinstance(getattr(node, "_field", None), peewee.Field):  # a flag that wasn't compared with anything
+            return self.translated(node._field.bin_and(node._value) != 0)
         if isinstance(node, peewee.Expression):
             if (flag := self._flag(node)) is not None:
                 return flag
@@ -223,9 +225,11 @@ class _Reading:
             return None
         names = [name for name, value in _flags_of(inner.lhs) if value == inner.rhs]
         model = self.model(inner.lhs.model)
-        ours = getattr(model, names[0], None) if len(names) == 1 else None
+        if model in self.results or len(names) != 1:
+            return None  # the column itself is looked at next
+        ours = getattr(model, names[0], None)
         if not isinstance(ours, Flag):
-            return None
+            raise self.untold(f"{model.__name__} has no flag {names[0]!r} here")
         return ours if node.op == peewee.OP.NE else ~ours
 
     def _pair(self, node: peewee.Expression) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ closed unless they are allowed. All of that ends whenever it gives a result, so 
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import peewee
 
-from astra_models.base import bound_schema, database
+from astra_models.base import BaseModel, bound_schema, database
 from astra_models.configuration import expand_path
 from astra_models.errors import ConfigurationError
 from astra_models.pixels.paths import product_root
@@ -148,9 +148,24 @@ def _bound(pipeline: str) -> Iterator[None]:
     for model in models:
         model._meta.schema = bound_schema()
         model._meta.set_database(ours)
+    renamed = list(_renamed_columns(models))
     try:
+        for key, name, _ in renamed:
+            key.column_name = name
         yield
     finally:
+        for key, _, name in renamed:
+            key.column_name = name
         for model, own, schema in before:
             model._meta.schema = schema
             model._meta.set_database(own)
+
+
+def _renamed_columns(models: Iterable[type[peewee.Model]]) -> Iterator[tuple[peewee.Field, str, str]]:
+    """Give the keys whose columns are called otherwise in our tables, with both names: peewee adds ``_id`` to theirs."""
+    ours = {model._meta.table_name: model._meta.columns for model in BaseModel.concrete_models()}
+    for model in models:
+        columns = ours.get(model._meta.table_name, {})
+        for key in model._meta.sorted_fields:
+            if isinstance(key, peewee.ForeignKeyField) and key.column_name not in columns and key.name in columns:
+                yield key, key.name, key.column_name
