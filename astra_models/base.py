@@ -17,6 +17,7 @@ from astra_models.database.models import forget_references, models
 from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
+from astra_models.fields.declared import DeclaredModel
 from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
 
@@ -54,7 +55,7 @@ class BoundDatabase(peewee.DatabaseProxy):
 database = BoundDatabase()
 
 
-class BaseModel(UnsavedOnDemand, peewee.Model):
+class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
     """What all models share: the bound database, named by their class in snake case.
 
     A base that is no table of its own says ``abstract = True`` in its body.

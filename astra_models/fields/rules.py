@@ -10,7 +10,7 @@ import peewee
 
 from astra_models.errors import ModelError
 from astra_models.fields.flags import BitField, Flag
-from astra_models.fields.plain import FloatArrayField
+from astra_models.fields.plain import DescribedField, FloatArrayField
 from astra_models.pixels.arrays import pixel_arrays
 
 __all__ = ["KNOWN_UNITS", "check_columns", "check_names"]
@@ -58,7 +58,12 @@ def check_columns(model: type[peewee.Model]) -> None:
     ModelError
         If a number has no unit, or a unit can't be read.
     """
-    for name, unit, is_number in _described(model):
+    for name, unit, is_number, is_foreign in _described(model):
+        if is_foreign:
+            raise ModelError(
+                f"{model.__name__}.{name} is peewee's own {type(model._meta.fields[name]).__name__}, which knows no "
+                "units or flags by name; import the type of this column from astra_models.fields"
+            )
         if unit is None and is_number:
             raise ModelError(
                 f"{model.__name__}.{name} is a number and has no unit, nor does the glossary know its name; say "
@@ -80,13 +85,14 @@ def _owner(model: type[peewee.Model], name: str) -> type | None:
     return None
 
 
-def _described(model: type[peewee.Model]) -> Iterator[tuple[str, object, bool]]:
-    """Give name and unit of each column and pixel array, and whether it needs a unit."""
+def _described(model: type[peewee.Model]) -> Iterator[tuple[str, object, bool, bool]]:
+    """Give name and unit of each column and pixel array, whether it needs a unit, and whether it can have none."""
     for field in model._meta.sorted_fields:
         is_number = isinstance(field, _NUMBERS) and not (field.primary_key or isinstance(field, BitField))
-        yield field.name, getattr(field, "unit", None), is_number
+        is_foreign = not isinstance(field, DescribedField) and (is_number or isinstance(field, peewee.BitField))
+        yield field.name, getattr(field, "unit", None), is_number, is_foreign
     for name, array in pixel_arrays(model).items():
-        yield name, array.unit, False
+        yield name, array.unit, False, False
 
 
 def _problem(unit: object) -> str | None:

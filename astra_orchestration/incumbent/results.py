@@ -76,16 +76,14 @@ def _row(pipeline: str, result: object, models: tuple[type[PipelineOutputMixin],
     return model(**values)
 
 
-def _model_of(
-    pipeline: str, result: object, models: tuple[type[PipelineOutputMixin], ...]
-) -> type[PipelineOutputMixin]:
+def _model_of(pipeline: str, result: Any, models: tuple[type[PipelineOutputMixin], ...]) -> type[PipelineOutputMixin]:
     if not isinstance(result, peewee.Model):
         if len(models) > 1:
             names = ", ".join(model.__name__ for model in models)
             raise ResultTypeError(
                 f"{pipeline} gives results of {names}, and a {type(result).__name__} doesn't say which it is"
             )
-        return models[0]
+        return next(iter(models))
     table = result._meta.table_name
     for model in models:
         if model._meta.table_name == table:

@@ -4,6 +4,7 @@ Its files go below one folder, by ``$MWM_ASTRA``; its models ask our database, a
 closed unless they are allowed. All of that ends whenever it gives a result, so that nothing else sees it.
 """
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -89,6 +90,7 @@ class Surroundings:
         variables = {VARIABLE: root_folder(self.root)} | {k: expand_path(v) for k, v in self.environment.items()}
         with _one_at_a_time, ExitStack() as stack:
             stack.enter_context(_variables(variables))
+            stack.enter_context(_children_allowed())
             if bound:
                 stack.enter_context(_bound(self.pipeline))
             stack.enter_context(watched(self.watch))
@@ -140,6 +142,18 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
+def _children_allowed() -> Iterator[None]:
+    """Let a pipeline have a process pool in a worker, too: workers are daemons, which may have no children."""
+    settings: dict[str, Any] = getattr(multiprocessing.current_process(), "_config")  # noqa: B009  there is no other way
+    before = settings.get("daemon")
+    settings["daemon"] = False
+    try:
+        yield
+    finally:
+        settings["daemon"] = before
+
+
+@contextmanager
 def _bound(pipeline: str) -> Iterator[None]:
     """Let the models of a pipeline's package ask our database."""
     models = list(models_of(package_of(pipeline)))
@@ -162,7 +176,7 @@ def _bound(pipeline: str) -> Iterator[None]:
 
 
 def _renamed_columns(models: Iterable[type[peewee.Model]]) -> Iterator[tuple[peewee.Field, str, str]]:
-    """Give the keys whose columns are called otherwise in our tables, with both names: peewee adds ``_id`` to theirs."""
+    """Give the keys whose columns have other names in our tables, with both: peewee adds ``_id`` to theirs."""
     ours = {model._meta.table_name: model._meta.columns for model in BaseModel.concrete_models()}
     for model in models:
         columns = ours.get(model._meta.table_name, {})

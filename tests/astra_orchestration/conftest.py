@@ -1,7 +1,11 @@
 """Spectra with files, and the bound database as a target of `DatabaseResource`."""
 
+import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import peewee
@@ -60,3 +64,19 @@ def make_visits(
         return make_spectra(n, path=str(path), **columns)
 
     return make
+
+
+@pytest.fixture
+def other_astra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    """Have a stand-in of the survey's Astra installed, with a folder of its own; workers have it, too."""
+    stand_in = Path(__file__).parents[1] / "incumbent"
+    monkeypatch.syspath_prepend(stand_in)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(stand_in), *sys.path]))
+    monkeypatch.setenv("MWM_ASTRA", str(tmp_path / "mwm"))
+    other = importlib.import_module("survey_astra")
+    asked = importlib.import_module("survey_astra.models").queries
+    yield other
+    for name in [name for name in sys.modules if name.partition(".")[0] == "survey_astra"]:
+        del sys.modules[name]
+    assert not asked, "its own database was asked"
+    assert not other.stored, "its own decorator was called"

@@ -5,9 +5,8 @@ The package `survey_astra` stands for it: `tests/incumbent` has it, and nothing 
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import peewee
 import pytest
@@ -29,24 +28,11 @@ from astra_models.the_cannon import TheCannon
 from astra_models.upsert import upsert
 from astra_orchestration.incumbent import incumbent
 
-STAND_IN = Path(__file__).parents[1] / "incumbent"
 VISITS = "BossVisitSpectrum"
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 
-@pytest.fixture(autouse=True)
-def other_astra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Have the other Astra installed, with a folder of its own."""
-    monkeypatch.syspath_prepend(STAND_IN)
-    monkeypatch.setenv("MWM_ASTRA", str(tmp_path / "mwm"))
-    import survey_astra.models  # pyright: ignore[reportMissingImports]
-
-    yield survey_astra
-    asked, stored = survey_astra.models.queries, survey_astra.stored
-    for name in [name for name in sys.modules if name.partition(".")[0] == "survey_astra"]:
-        del sys.modules[name]
-    assert not asked, "its own database was asked"
-    assert not stored, "its own decorator was called"
+pytestmark = pytest.mark.usefixtures("other_astra")
 
 
 def place(name: str) -> str:
@@ -84,9 +70,7 @@ def test_results_are_rows_of_ours_with_the_flags_that_its_own_rule_set(
     assert rows[0].t_overhead > 0
 
 
-def test_a_default_query_becomes_the_selection_and_is_never_run(
-    database: peewee.Database, make_visits: Visits
-) -> None:
+def test_a_default_query_becomes_the_selection_and_is_never_run(database: peewee.Database, make_visits: Visits) -> None:
     spectra = make_visits(6)
     Source.update(g_mag=16.0).execute()
     kinds = dict.fromkeys((spectrum.spectrum_pk for spectrum in spectra), "DA")
@@ -220,7 +204,11 @@ def test_failures_that_it_hides_are_no_result(database: peewee.Database, make_vi
     spectra = make_visits(3)
     BossVisitSpectrum.update(mjd=1).where(BossVisitSpectrum.spectrum_pk == spectra[1].spectrum_pk).execute()
 
-    list(incumbent(place("others.hiding"), spectra=VISITS)(BossVisitSpectrum.select().order_by(BossVisitSpectrum.spectrum_pk)))
+    list(
+        incumbent(place("others.hiding"), spectra=VISITS)(
+            BossVisitSpectrum.select().order_by(BossVisitSpectrum.spectrum_pk)
+        )
+    )
 
     assert Slam.select().count() == 2
     assert [(row.spectrum_pk, row.reason) for row in RejectedResult.select()] == [(spectra[1].spectrum_pk, "no_result")]
@@ -279,7 +267,7 @@ def test_files_go_below_the_root_and_variables_are_restored(
     task = incumbent(
         place("others.writing"), spectra=VISITS, root=str(root), environment={"SURVEY_SCRATCH": str(tmp_path / "s")}
     )
-    assert sys.modules["survey_astra.pipelines.others"].AT_IMPORT == str(root / "pipelines" / "others")
+    assert str(root / "pipelines" / "others") == sys.modules["survey_astra.pipelines.others"].AT_IMPORT
     [spectrum] = make_visits(1)
 
     for _ in task([spectrum]):
