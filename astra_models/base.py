@@ -17,7 +17,7 @@ from astra_models.database.models import forget_references, models
 from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
-from astra_models.fields.declared import DeclaredModel
+from astra_models.declared import DeclaredModel
 from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
 

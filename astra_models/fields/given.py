@@ -9,7 +9,6 @@ from typing import Any
 import peewee
 
 from astra_models.errors import UnknownColumnError, did_you_mean
-from astra_models.fields.declared import RelatedRow
 from astra_models.fields.flags import BitField, Flag
 
 __all__ = ["columns_of", "known_names", "rows_to_insert", "unknown_column"]
@@ -41,9 +40,7 @@ def columns_of(model: type[peewee.Model], given: Mapping[Any, Any], *, attribute
             columns[combined[key].name] = value
             continue
         declared = _declared(model, key)
-        if isinstance(declared, RelatedRow):
-            columns[declared.column] = value
-        elif isinstance(declared, Flag):
+        if isinstance(declared, Flag):
             flags.append((declared, value))
         elif attributes and _can_be_set(key, declared):
             others[key] = value

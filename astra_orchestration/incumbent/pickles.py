@@ -22,8 +22,8 @@ from astra_models.errors import ConfigurationError
 
 __all__ = ["PicklesRefusedError", "Watch", "unwatched", "watched"]
 
-_CARRIERS = ("multiprocessing", "concurrent", "distributed", "dask", "dagster", "cloudpickle", "copyreg")
-"""Packages that unpickle what this program itself has pickled."""
+_CARRIERS = ("multiprocessing", "concurrent", "distributed", "dask", "dagster", "numba")
+"""Packages that unpickle what this program, or they themselves, have pickled."""
 _OPENERS = ("pickle", "joblib", "numpy", "torch", "pandas", "shelve", "dill")
 """Packages that open a pickle for whoever calls them."""
 

@@ -25,6 +25,8 @@ __all__ = ["Joined", "Selection", "read_query"]
 
 REMEDY = "say it in ours by where=, a condition on our columns; where=None takes all spectra of the kind"
 
+KEYWORDS = ("AND", "ESCAPE", "ASC", "DESC")
+"""What peewee itself writes into conditions as plain SQL, such as that of ``between``."""
 _KEYS = ("spectrum_pk", "source_pk", "pk")
 
 
@@ -68,10 +70,11 @@ class Selection:
 
 def read_query(
     pipeline: str,
-    query: peewee.ModelSelect,
+    query: peewee.SelectBase,
     models: Mapping[str, type[BaseModel]],
     results: Sequence[type[BaseModel]],
     *,
+    version: str = "",
     replaced: bool = False,
 ) -> Selection:
     """Read what a default query selects. It isn't run.
@@ -80,12 +83,14 @@ def read_query(
     ----------
     pipeline : str
         The pipeline, for messages.
-    query : peewee.ModelSelect
+    query : peewee.SelectBase
         The query, of the other Astra's models.
     models : mapping of str to type
         Our models by their tables.
     results : sequence of type
         Our models of the pipeline's results.
+    version : str, optional
+        The version of the other Astra: results of it are those of the installed version here.
     replaced : bool, optional
         Whether the operator gave another condition, so that only kind and joins are read.
 
@@ -94,7 +99,9 @@ def read_query(
     ConfigurationError
         If something in it can't be said in our columns.
     """
-    reading = _Reading(pipeline, models, tuple(results))
+    reading = _Reading(pipeline, models, tuple(results), version)
+    if not isinstance(query, peewee.ModelSelect):
+        raise reading.untold(f"it is a {type(query).__name__}")
     model = reading.model(query.model)
     if replaced:
         try:
@@ -108,15 +115,22 @@ def read_query(
         raise reading.untold("it has HAVING")
     joined = tuple(reading.joins(query))
     where = getattr(query, "_where", None)
-    kept = [one for one in _conjuncts(where) if not reading.is_due_condition(one)]
+    kept = [one for one in _conjuncts(where) if not (reading.is_due_condition(one) or reading.is_current(one))]
     translated = [reading.translated(one) for one in kept]
     reading.require_joined(translated, {model, Source, *(one.model for one in joined)})
     return Selection(model, reduce(operator.and_, translated) if translated else None, joined)
 
 
 class _Reading:
-    def __init__(self, pipeline: str, models: Mapping[str, type[BaseModel]], results: tuple[type[BaseModel], ...]):
+    def __init__(
+        self,
+        pipeline: str,
+        models: Mapping[str, type[BaseModel]],
+        results: tuple[type[BaseModel], ...],
+        version: str,
+    ):
         self.pipeline = pipeline
+        self.version = version
         self.models = models
         self.results = results
 
@@ -166,6 +180,10 @@ class _Reading:
             return True
         raise self.untold(f"it joins {join.rhs.__name__} by more than its key")
 
+    def is_current(self, node: object) -> bool:
+        """Tell whether a condition asks for results of the other Astra's version, which come with spectra anyway."""
+        return _is_version_equality(node) and node.rhs == self.version != ""  # type: ignore[attr-defined]
+
     def is_due_condition(self, node: object) -> bool:
         """Tell whether a condition says that there is no result yet."""
         return (
@@ -190,12 +208,17 @@ class _Reading:
                 return flag
             lhs, rhs = self._pair(node)
             return peewee.Expression(lhs, node.op, rhs, flat=node.flat)
+        return self._translated_parts(node)
+
+    def _translated_parts(self, node: Any) -> Any:
         if isinstance(node, peewee.Function):
             return peewee.Function(node.name, [self.translated(one) for one in node.arguments or ()])
         if isinstance(node, peewee.Cast):
             return peewee.Cast(self.translated(vars(node)["node"]), vars(node)["_cast"].sql)
         if isinstance(node, peewee.NodeList):
             return peewee.NodeList([self.translated(one) for one in node.nodes], node.glue, node.parens)
+        if isinstance(node, peewee.SQL) and not node.params and node.sql.strip().upper() in KEYWORDS:
+            return node
         if isinstance(node, peewee.Value):
             return peewee.Value(node.value, unpack=False) if not node.multi else node
         if isinstance(node, list | tuple | set | frozenset):

@@ -1,5 +1,6 @@
 """What a pipeline of another Astra takes and gives, by its signature: in our models, or what the operator says."""
 
+import functools
 import inspect
 import types
 import typing
@@ -11,12 +12,15 @@ import peewee
 
 from astra_models.analysis.parameter_types import parameter_type
 from astra_models.analysis.parameters import COMMAND_NAMES
+from astra_models.analysis.stream import analyse
+from astra_models.analysis.task import Task, task
 from astra_models.base import BaseModel
 from astra_models.errors import ConfigurationError, ParameterError, TaskError, did_you_mean
 from astra_models.outputs.known_models import model_named, output_model_named
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
 from astra_models.spectrum import SpectrumMixin
+from astra_orchestration.incumbent.classes import version_of
 from astra_orchestration.incumbent.queries import Selection, read_query
 
 __all__ = ["NOT_PASSED", "Shape", "read_shape"]
@@ -92,8 +96,10 @@ def read_shape(
     input_of = next((one for one in declared if one.name in INPUTS), None) or _first_query(declared)
     models = {model._meta.table_name: model for model in BaseModel.concrete_models()}
     selection = None
-    if input_of is not None and isinstance(input_of.default, peewee.ModelSelect):
-        selection = read_query(place, input_of.default, models, outputs, replaced=is_narrowed)
+    if input_of is not None and isinstance(input_of.default, peewee.SelectBase):
+        selection = read_query(
+            place, input_of.default, models, outputs, version=version_of(place), replaced=is_narrowed
+        )
     named = list(_classes(hints.get(input_of.name))) if input_of is not None else []
     by_source = (selection is not None and selection.model is Source) or (
         any(getattr(one, "__name__", "") == "Source" for one in named)
@@ -124,7 +130,7 @@ def _classes(hint: object) -> Iterator[type]:
 
 
 def _first_query(declared: Sequence[inspect.Parameter]) -> inspect.Parameter | None:
-    return next((one for one in declared if isinstance(one.default, peewee.ModelSelect)), None)
+    return next((one for one in declared if isinstance(one.default, peewee.SelectBase)), None)
 
 
 # ---- results
@@ -208,6 +214,13 @@ def _checked(place: str, setting: str, model: Any, base: Any) -> Any:
 # ---- parameters
 
 
+@functools.cache
+def _not_passed() -> frozenset[str]:
+    """Give the names that a task or a run uses for itself, and those by which the other Astra runs a pipeline."""
+    users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches, analyse)
+    return NOT_PASSED | COMMAND_NAMES | {name for user in users for name in inspect.signature(user).parameters}
+
+
 def _parameters(
     place: str, declared: Sequence[inspect.Parameter], hints: Mapping[str, object], given: dict[str, object]
 ) -> Iterator[inspect.Parameter]:
@@ -217,12 +230,12 @@ def _parameters(
     for name in given:
         if name not in named and not takes_any:
             raise ParameterError(f"{place} has no parameter {name!r}; {did_you_mean(name, named)}")
-        if name in NOT_PASSED or name in COMMAND_NAMES:
+        if name in _not_passed():
             raise ParameterError(f"{place}: its parameter {name!r} isn't passed: the run itself narrows and stores")
     for name, one in named.items():
         if name in given:
             yield _parameter(name, hints.get(name), given[name])
-        elif name in NOT_PASSED or name in COMMAND_NAMES or name.startswith("_"):
+        elif name in _not_passed() or name.startswith("_"):
             if one.default is inspect.Parameter.empty:
                 raise TaskError(f"{place}: its parameter {name!r} has no default, and can't be given here")
         elif one.default is inspect.Parameter.empty:

@@ -88,16 +88,25 @@ class Surroundings:
             If it opened a pickle, and hid that this was refused.
         """
         variables = {VARIABLE: root_folder(self.root)} | {k: expand_path(v) for k, v in self.environment.items()}
-        with _one_at_a_time, ExitStack() as stack:
-            stack.enter_context(_variables(variables))
-            stack.enter_context(_children_allowed())
-            if bound:
-                stack.enter_context(_bound(self.pipeline))
-            stack.enter_context(watched(self.watch))
-            yield
-        if self.watch is not None and self.watch.refused is not None:
-            refused, self.watch.refused = self.watch.refused, None
-            raise refused
+        try:
+            with _one_at_a_time, ExitStack() as stack:
+                stack.enter_context(_variables(variables))
+                stack.enter_context(_children_allowed())
+                if bound:
+                    stack.enter_context(_bound(self.pipeline))
+                stack.enter_context(watched(self.watch))
+                yield
+        except BaseException as error:
+            self._raise_refusal(error)
+            raise
+        self._raise_refusal(None)
+
+    def _raise_refusal(self, cause: BaseException | None) -> None:
+        """Raise the refusal of a pickle, whatever the pipeline made of it."""
+        refused = None if self.watch is None else self.watch.refused
+        if self.watch is not None and refused is not None and refused is not cause:
+            self.watch.refused = None
+            raise refused from cause
 
     @contextmanager
     def outside(self, before: Mapping[str, str | None]) -> Iterator[None]:

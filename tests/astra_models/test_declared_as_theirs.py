@@ -20,7 +20,6 @@ from astra_models.fields import (
     FloatField,
     ForeignKeyField,
     IntegerField,
-    LogLambdaArrayAccessor,
     PixelArray,
     TextField,
 )
@@ -46,7 +45,7 @@ def night(database: peewee.Database) -> Iterator[Any]:
         source = ForeignKeyField(
             Source, null=True, index=True, column_name="source_pk", help_text="Its star", backref="night_spectra"
         )
-        wavelength = PixelArray(ext=1, column_name="loglam", accessor_class=LogLambdaArrayAccessor)
+        wavelength = PixelArray(ext=1, column_name="loglam", transform=lambda v, *a: 10**v)
         flux = PixelArray(ext=1, help_text="Flux")
         ivar = PixelArray(ext=1)
 
@@ -89,7 +88,7 @@ def nights(night: Any, write_spec_file: Callable[..., Path], tmp_path: Path) -> 
     stars = [Source.create(sdss_id=sdss_id, g_mag=15.0) for sdss_id in (1, 2)]
     keys = [Spectrum.create().pk for _ in range(3)]
     night(spectrum_pk=keys[0], source=stars[0], mjd=1, path=path, snr=9).save()
-    upsert(night, [{"spectrum_pk": keys[1], "source": stars[1].pk, "mjd": 2, "path": path}], key=["spectrum_pk"])
+    night.insert_many([{"spectrum_pk": keys[1], "source": stars[1].pk, "mjd": 2, "path": path}]).execute()
     night.insert(spectrum_pk=keys[2], source_pk=stars[1].pk, mjd=3, path=path).execute()
     return list(night.select().order_by(night.spectrum_pk))
 

@@ -120,7 +120,14 @@ def test_a_return_annotation_without_iterable_and_its_page_and_limit_are_left_al
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("slam.slam_of_snow_white", "only_there"), ("slam.few", "LIMIT")], ids=["column", "limit"]
+    ("name", "why"),
+    [
+        ("slam.slam_of_snow_white", "only_there"),
+        ("slam.few", "LIMIT"),
+        ("slam.of_a_subquery", "ModelSelect"),
+        ("slam.of_a_table_that_is_not_joined", "SnowWhite.classification, and doesn't join"),
+        ("slam.of_done_ones", "that have a result of Slam already"),
+    ],
 )
 def test_a_query_that_cannot_be_said_in_our_columns_is_refused_and_never_left_out(
     database: peewee.Database, name: str, why: str
@@ -130,6 +137,25 @@ def test_a_query_that_cannot_be_said_in_our_columns_is_refused_and_never_left_ou
 
     assert incumbent(place(name), where=None).spectrum_models == (BossVisitSpectrum,)
     assert incumbent(place(name), where=BossVisitSpectrum.snr > 5).where is not None
+
+
+def test_a_union_of_queries_is_refused(memory_database: peewee.Database) -> None:
+    with pytest.raises(ConfigurationError, match="it is a ModelCompoundSelectQuery"):
+        incumbent(place("slam.of_two_queries"))
+
+
+def test_all_that_conditions_are_made_of_is_taken_over(database: peewee.Database, make_visits: Visits) -> None:
+    spectra = make_visits(5)
+    keys = [spectrum.spectrum_pk for spectrum in spectra]
+    Source.update(g_mag=15.5).execute()
+    Source.update(g_mag=17.0).where(Source.pk == spectra[1].source_pk).execute()
+    BossVisitSpectrum.update(run2d="v5_1").where(BossVisitSpectrum.spectrum_pk == keys[2]).execute()
+    BossVisitSpectrum.update(mjd=50).where(BossVisitSpectrum.spectrum_pk == keys[3]).execute()
+    upsert(SnowWhite, [SnowWhite.from_spectrum(spectra[4], classification="DA")])
+    task = incumbent(place("slam.of_many_conditions"))
+
+    assert [(need.model, need.optional) for need in task.needs] == [(SnowWhite, True)]
+    assert set(select_due(Slam, BossVisitSpectrum, **due_options(task, BossVisitSpectrum))) == {keys[0]}
 
 
 def test_sources_are_handed_over_with_their_spectra_and_results_name_spectra(

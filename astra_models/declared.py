@@ -5,6 +5,7 @@ with the column ``source_pk``; results declare their keys and times again. Here,
 have these columns. A class that says so again is the same model; what would become another one is refused.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import peewee
@@ -52,7 +53,15 @@ class DeclaredModel(peewee.ModelBase):
     def __new__(mcs, name: str, bases: tuple[type, ...], attributes: dict[str, Any], **options: Any) -> Any:
         """Make a class, without the bases that its other bases have, and with one column for each key."""
         needed = tuple(base for base in bases if not any(o is not base and issubclass(o, base) for o in bases))
-        return super().__new__(mcs, name, needed, _merged(name, needed, attributes), **options)
+        made = super().__new__(mcs, name, needed, _merged(name, needed, attributes), **options)
+        for attribute, value in _related_rows(made):
+            made._meta.combined[attribute] = made._meta.fields[value.column]  # values may be given by this name
+        return made
+
+
+def _related_rows(model: Any) -> Iterator[tuple[str, RelatedRow]]:
+    for base in model.__mro__:
+        yield from ((name, value) for name, value in vars(base).items() if isinstance(value, RelatedRow))
 
 
 def _merged(name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> dict[str, Any]:
