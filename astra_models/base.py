@@ -15,9 +15,9 @@ from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.database.layout import layout_of, layouts, require_no_value
 from astra_models.database.models import forget_references, models
 from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
+from astra_models.declared import DeclaredModel
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
-from astra_models.declared import DeclaredModel
 from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
 

@@ -98,17 +98,19 @@ def _column_of(attribute: str, value: object) -> str:
 
 
 def _key(model: str, attribute: str, value: peewee.ForeignKeyField, base: peewee.ForeignKeyField) -> ForeignKeyField:
-    """Give the inherited key, in the place and with the words of the one that is declared again."""
+    """Give a key that is declared again, under the name that it has here."""
     if value.rel_model not in (base.rel_model, base.rel_model.__name__):
         related = getattr(value.rel_model, "__name__", value.rel_model)
         raise ModelError(
             f"{model}.{attribute}: this key is of {base.rel_model.__name__} in all models of its kind, and here of "
             f"{related}; give it another name and column"
         )
+    if isinstance(value, ForeignKeyField) and attribute == base.name:
+        return value
     made = ForeignKeyField(
         base.rel_model,
-        null=base.null,
-        unique=base.unique,
+        null=value.null,
+        unique=value.unique or base.unique,
         index=base.index,
         backref=value.declared_backref or "+",
         help_text=value.help_text or base.help_text,

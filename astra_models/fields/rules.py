@@ -61,8 +61,8 @@ def check_columns(model: type[peewee.Model]) -> None:
     for name, unit, is_number, is_foreign in _described(model):
         if is_foreign:
             raise ModelError(
-                f"{model.__name__}.{name} is peewee's own {type(model._meta.fields[name]).__name__}, which knows no "
-                "units or flags by name; import the type of this column from astra_models.fields"
+                f"{model.__name__}.{name} has no unit, nor can it have one: it is peewee's own "
+                f"{type(model._meta.fields[name]).__name__}; import the type of this column from astra_models.fields"
             )
         if unit is None and is_number:
             raise ModelError(

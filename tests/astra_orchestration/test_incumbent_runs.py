@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from astra_orchestration.cli.main import app
 from astra_orchestration.components import Incumbent
 from astra_orchestration.incumbent import incumbent
 from astra_orchestration.resources import resources_for
+from tests.astra_orchestration.test_components import DEFINITIONS, PROJECT
 from tests.other_packages import forget_packages
 
 pytestmark = pytest.mark.usefixtures("other_astra")
@@ -96,6 +98,66 @@ def test_it_is_a_component(database: peewee.Database, make_visits: Visits, targe
     assert temperatures() == {1000}
     assert asset.key.to_user_string() == "their_bossnet"  # pyright: ignore[reportAttributeAccessIssue]
     assert [schedule.name for schedule in declared.schedules or ()] == ["their_bossnet_schedule"]
+
+
+@pytest.mark.sqlite_only(reason="the project's processes open one file")
+def test_a_project_declares_it_in_yaml(database: peewee.Database, make_visits: Visits, tmp_path: Path) -> None:
+    make_visits(2)
+    database.close()
+    folder = tmp_path / "project"
+    (folder / "mine" / "defs" / "theirs").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "mine" / "__init__.py").touch()
+    (folder / "mine" / "definitions.py").write_text(DEFINITIONS)
+    (folder / "mine" / "defs" / "theirs" / "defs.yaml").write_text(
+        "type: astra_orchestration.components.Incumbent\n"
+        f"attributes: {{task: '{BOSSNET}', name: their_bossnet, parameters: {{scale: 7}}, root: {tmp_path}}}\n"
+    )
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]),
+        "ASTRA_DATABASE_PATH": str(database.database),
+        "DAGSTER_HOME": str(folder),
+    }
+    program = str(Path(sys.executable).parent / "dagster")
+
+    done = subprocess.run(
+        [program, "asset", "materialize", "--select", "their_bossnet", "-m", "mine.definitions"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert temperatures() == {14}
+
+
+def test_all_definitions_load_with_one_that_fills_a_table_of_ours(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "observers-1.dist-info").mkdir(parents=True)
+    (site / "observers.py").write_text(
+        f"from astra_orchestration.incumbent import incumbent\n\ncorv = incumbent({CORV!r}, name='their_corv')\n"
+    )
+    (site / "observers-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: observers\nVersion: 1\n")
+    (site / "observers-1.dist-info" / "entry_points.txt").write_text("[astra.pipelines]\ntheir_corv = observers:corv\n")
+    code = (
+        "from astra_orchestration.definitions import defs\n"
+        "keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}\n"
+        "print({'corv', 'their_corv', 'snow_white'} <= keys)\n"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]]),
+        "ASTRA_DATABASE_PATH": ":memory:",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_a_component_says_what_is_missing() -> None:
