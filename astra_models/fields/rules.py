@@ -59,15 +59,14 @@ def check_columns(model: type[peewee.Model]) -> None:
         If a number has no unit, or a unit can't be read.
     """
     for name, unit, is_number, is_foreign in _described(model):
-        if is_foreign:
-            raise ModelError(
-                f"{model.__name__}.{name} has no unit, nor can it have one: it is peewee's own "
-                f"{type(model._meta.fields[name]).__name__}; import the type of this column from astra_models.fields"
-            )
+        own = f"peewee's own {type(model._meta.fields[name]).__name__}" if is_foreign else ""
+        if own and isinstance(model._meta.fields[name], peewee.BitField):
+            raise ModelError(f"{model.__name__}.{name} is {own}; import it from astra_models.fields, which knows flags")
         if unit is None and is_number:
             raise ModelError(
                 f"{model.__name__}.{name} is a number and has no unit, nor does the glossary know its name; say "
                 'unit="km / s" or whatever it is, unit="" if it has no dimension'
+                + (f" (it is {own}, which takes none: import its type from astra_models.fields)" if own else "")
             )
         if unit is not None and (problem := _problem(unit)) is not None:
             raise ModelError(
