@@ -28,7 +28,7 @@ Theirs = Mapping[str, type]
 class HandedRow:
     """A row of ours, as another Astra's pipeline gets it. What it sets stays with this object."""
 
-    def __init__(self, row: Any, theirs: type | None, extra: Mapping[str, object | Callable[[], object]]):
+    def __init__(self, row: object, theirs: type | None, extra: Mapping[str, object | Callable[[], object]]):
         attributes = object.__getattribute__(self, "__dict__")
         attributes.update(_row=row, _theirs=theirs, _extra=dict(extra))
 
@@ -38,7 +38,7 @@ class HandedRow:
         theirs = object.__getattribute__(self, "__dict__").get("_theirs")
         return theirs or type(object.__getattribute__(self, "__dict__")["_row"])
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         # Only reached for what neither this class has nor the pipeline has set.
         attributes = object.__getattribute__(self, "__dict__")
         if "_row" not in attributes or (name.startswith("__") and name.endswith("__")):
@@ -57,6 +57,9 @@ class HandedRow:
             return declared.__get__(self, attributes["_theirs"])
         if declared is not None:
             return declared
+        for joined in extra.values():  # a query of ``objects()`` has the columns of all its tables in one
+            if isinstance(joined, BaseModel) and name in joined._meta.fields:
+                return getattr(joined, name)
         return getattr(row, name)
 
     def __eq__(self, other: object) -> bool:
@@ -69,7 +72,7 @@ class HandedRow:
         table, key = _key_of(self)
         return f"<{table} {key}>"
 
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
         attributes = object.__getattribute__(self, "__dict__")
         own = {name: value for name, value in attributes.items() if name not in ("_row", "_theirs", "_extra")}
         ready = {name: value for name, value in attributes["_extra"].items() if not callable(value)}
@@ -84,7 +87,7 @@ def _again(row: object, theirs: type | None, extra: Mapping[str, object], own: M
     return made
 
 
-def _key_of(row: Any) -> tuple[str, object]:
+def _key_of(row: object) -> tuple[str, object]:
     found = object.__getattribute__(row, "__dict__").get("_row", row)
     return found._meta.table_name, getattr(found, "spectrum_pk", None) or found.get_id()
 
@@ -111,7 +114,7 @@ def handed_spectrum(spectrum: Any, theirs: Theirs, joined: Mapping[str, object] 
         Rows that are joined to it, by the attributes that the pipeline knows them by.
     """
     row = spectrum if isinstance(spectrum, SpectrumMixin) else spectrum.resolve()
-    extra: dict[str, Any] = {"source": lambda: _source_of(row, theirs)} | dict(joined or {})
+    extra: dict[str, object] = {"source": lambda: _source_of(row, theirs)} | dict(joined or {})
     return HandedRow(row, theirs.get(row._meta.table_name), extra)
 
 
@@ -144,7 +147,7 @@ def _spectra_reader(source: Source, kind: type[SpectrumMixin], theirs: Theirs) -
     return read
 
 
-class HandedSpectra(Sequence[Any]):
+class HandedSpectra(Sequence[object]):
     """Spectra for a pipeline: taken one by one as it goes over them; all at once if it asks how many there are.
 
     It is no ``peewee.ModelSelect``, so that a pipeline which asks for one leaves it as it is.
@@ -152,10 +155,10 @@ class HandedSpectra(Sequence[Any]):
 
     def __init__(self, items: Iterable[object]):
         self._items = iter(items)
-        self._kept: list[Any] = []
+        self._kept: list[object] = []
         self._n_dropped = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         for place in itertools.count():
             if place < self._n_dropped:
                 raise PipelineError(
@@ -172,10 +175,10 @@ class HandedSpectra(Sequence[Any]):
         return self._n_dropped + len(self._kept)
 
     @overload
-    def __getitem__(self, place: int) -> Any: ...
+    def __getitem__(self, place: int) -> object: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
+    def __getitem__(self, place: slice) -> list[object]: ...
+    def __getitem__(self, place: int | slice) -> object:
         if isinstance(place, int) and place >= 0:
             while len(self._kept) + self._n_dropped <= place and self._read(keep=True):
                 pass

@@ -137,7 +137,7 @@ class _Reading:
     def untold(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"{self.pipeline}: its default query can't be taken over: {why}; {REMEDY}")
 
-    def model(self, theirs: Any) -> type[BaseModel]:
+    def model(self, theirs: object) -> type[BaseModel]:
         if not (isinstance(theirs, type) and issubclass(theirs, peewee.Model)):
             raise self.untold(f"it selects from {type(theirs).__name__}")
         table = theirs._meta.table_name
@@ -210,7 +210,7 @@ class _Reading:
             return peewee.Expression(lhs, node.op, rhs, flat=node.flat)
         return self._translated_parts(node)
 
-    def _translated_parts(self, node: Any) -> Any:
+    def _translated_parts(self, node: object) -> object:
         if isinstance(node, peewee.Function):
             return peewee.Function(node.name, [self.translated(one) for one in node.arguments or ()])
         if isinstance(node, peewee.Cast):
@@ -255,7 +255,7 @@ class _Reading:
             raise self.untold(f"{model.__name__} has no flag {names[0]!r} here")
         return ours if node.op == peewee.OP.NE else ~ours
 
-    def _pair(self, node: peewee.Expression) -> tuple[Any, Any]:
+    def _pair(self, node: peewee.Expression) -> tuple[object, object]:
         lhs, rhs = self.translated(node.lhs), self.translated(node.rhs)
         for column, value, is_left in ((lhs, rhs, True), (rhs, lhs, False)):
             if isinstance(column, peewee.Field) and column.name == "v_astra":
@@ -264,7 +264,7 @@ class _Reading:
         return lhs, rhs
 
 
-def _as_version(value: Any) -> Any:
+def _as_version(value: object) -> object:
     """Give a version that another Astra keeps as text as the integer that we keep."""
     if isinstance(value, str):
         return version_string_to_integer(value)
@@ -284,7 +284,7 @@ def _flags_of(field: peewee.Field) -> Iterator[tuple[str, int]]:
                 yield name, value
 
 
-def _fields_of(node: Any) -> Iterator[peewee.Field]:
+def _fields_of(node: object) -> Iterator[peewee.Field]:
     if isinstance(node, peewee.Field):
         yield node
     elif isinstance(node, peewee.Expression):

@@ -42,6 +42,7 @@ def corv(
 
 
 def _corv(spectrum):
+    assert spectrum.snowwhite.classification == spectrum.classification == "DA"
     if spectrum.mjd == 1:
         return None
     return Corv(spectrum_pk=spectrum.spectrum_pk, source_pk=spectrum.source_pk, teff=1e4 + spectrum.mjd)
