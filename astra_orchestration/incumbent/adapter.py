@@ -141,7 +141,7 @@ def _generator(caller: "_Caller", name: str, doc: str) -> Callable[..., Any]:
     """Make a generator function with a signature of ours, which a task reads."""
     shape = caller.shape
 
-    def run(spectra: Iterable[Any], **parameters: object) -> Iterator[Row]:
+    def run(spectra: Iterable[object], **parameters: object) -> Iterator[Row]:
         yield from caller.run(spectra, parameters)
 
     joined = shape.selection.joined if shape.selection is not None else ()
@@ -163,12 +163,12 @@ class _Caller:
     """Calls a pipeline of another Astra."""
 
     place: str
-    function: Callable[..., Any]
+    function: Callable[..., Iterable[object] | None]
     surroundings: Surroundings
     shape: Shape
     theirs: Theirs
 
-    def run(self, spectra: Iterable[Any], parameters: Mapping[str, object]) -> Iterator[Row]:
+    def run(self, spectra: Iterable[object], parameters: Mapping[str, object]) -> Iterator[Row]:
         """Call it with spectra, and give rows of ours."""
         taken: set[int] | None = set() if self.shape.by_source or self.shape.input is None else None
         n_others = 0
@@ -182,7 +182,7 @@ class _Caller:
             logger.info("%s gave %d results of spectra that aren't due; they are left out", self.place, n_others)
 
     def _results(
-        self, spectra: Iterable[Any], parameters: Mapping[str, object], taken: set[int] | None
+        self, spectra: Iterable[object], parameters: Mapping[str, object], taken: set[int] | None
     ) -> Iterator[object]:
         arguments = dict(parameters)
         if self.shape.input is not None:
@@ -205,13 +205,13 @@ class _Caller:
                 with self.surroundings.inside():
                     close()
 
-    def _take_all(self, spectra: Iterable[Any], taken: set[int] | None) -> bool:
+    def _take_all(self, spectra: Iterable[object], taken: set[int] | None) -> bool:
         for spectrum in spectra:
             if taken is not None:
                 taken.add(_spectrum_of(spectrum).spectrum_pk)
         return bool(taken)
 
-    def _handed(self, spectra: Iterable[Any], taken: set[int] | None) -> Iterator[object]:
+    def _handed(self, spectra: Iterable[object], taken: set[int] | None) -> Iterator[object]:
         """Hand over spectra, or the sources of all of them; reading them is our own code."""
         before = self.surroundings.before()
         items = iter(spectra)
@@ -228,7 +228,7 @@ class _Caller:
                 return
             yield handed
 
-    def _one(self, item: Any) -> object:
+    def _one(self, item: object) -> object:
         spectrum = _spectrum_of(item)
         results = item[1:] if isinstance(item, tuple) else ()
         joined = self.shape.selection.joined if self.shape.selection is not None else ()
@@ -236,7 +236,7 @@ class _Caller:
             spectrum, self.theirs, {one.attribute: row for one, row in zip(joined, results, strict=False)}
         )
 
-    def _sources(self, items: Iterator[Any], taken: set[int] | None) -> list[object]:
+    def _sources(self, items: Iterator[object], taken: set[int] | None) -> list[object]:
         keys: dict[int, None] = {}
         for item in items:
             spectrum = _spectrum_of(item)
@@ -248,7 +248,7 @@ class _Caller:
         return [handed_source(rows[key], self.theirs) for key in keys if key in rows]
 
 
-def _spectrum_of(item: Any) -> Any:
+def _spectrum_of(item: object) -> Any:
     return item[0] if isinstance(item, tuple) else item
 
 

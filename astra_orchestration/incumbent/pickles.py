@@ -110,7 +110,7 @@ def _disarm(watch: Watch) -> None:
             _restore_functions()
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if event != "pickle.find_class" or not _armed:
         return
     watch = _asking(sys._getframe(1))
@@ -140,11 +140,11 @@ def _packages(frame: FrameType | None) -> Iterator[str]:
 
 # ---- the functions of the module pickle, which say so before anything is read
 
-_originals: dict[str, Any] = {}
+_originals: dict[str, object] = {}
 
 
-def _guarded(original: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def opened(*arguments: Any, **options: Any) -> Any:
+def _guarded(original: Callable[..., object], name: str) -> Callable[..., object]:
+    def opened(*arguments: object, **options: object) -> object:
         watch = _asking(sys._getframe(1)) if _armed else None
         if watch is not None:
             raise watch.refuse(f"by pickle.{name}")

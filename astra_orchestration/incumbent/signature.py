@@ -63,7 +63,7 @@ class Shape:
 
 def read_shape(
     place: str,
-    function: Callable[..., Any],
+    function: Callable[..., object],
     *,
     spectra: Models = None,
     results: Models = None,
@@ -111,7 +111,7 @@ def read_shape(
     return Shape(input_of.name if input_of else None, by_source, kinds, outputs, selection, made)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, object]:
+def _hints(function: Callable[..., object]) -> dict[str, object]:
     """Give the annotations, those that can be read; some name what is only there for a type checker."""
     try:
         return typing.get_type_hints(function)

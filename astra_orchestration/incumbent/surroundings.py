@@ -36,10 +36,10 @@ class ReadOnlyDatabase:
     def __init__(self, pipeline: str):
         self._pipeline = pipeline
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(database, name)
 
-    def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+    def execute(self, query: object, *arguments: object, **options: object) -> object:
         """Run a query that reads."""
         if not isinstance(query, peewee.SelectBase):
             raise ConfigurationError(
@@ -153,7 +153,7 @@ def _set(values: Mapping[str, str | None]) -> None:
 @contextmanager
 def _children_allowed() -> Iterator[None]:
     """Let a pipeline have a process pool in a worker, too: workers are daemons, which may have no children."""
-    settings: dict[str, Any] = getattr(multiprocessing.current_process(), "_config")  # noqa: B009  there is no other way
+    settings: dict[str, object] = getattr(multiprocessing.current_process(), "_config")  # noqa: B009  there is no other way
     before = settings.get("daemon")
     settings["daemon"] = False
     try:
