@@ -76,8 +76,9 @@ def like(model: type[peewee.Model], *names: str) -> dict[str, Any]:
 
 
 if TYPE_CHECKING:
+    from astra_models.declared import DeclaredModel
 
-    class _AnyColumn(peewee.ModelBase):
+    class _AnyColumn(DeclaredModel):
         def __getattr__(self, name: str) -> Any: ...
 
     class WithFamilies(metaclass=_AnyColumn):

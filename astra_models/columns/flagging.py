@@ -148,7 +148,7 @@ def rows_with_flags(rules: Rules, columns: Mapping[str, np.ndarray], n_rows: int
     return [(flag, is_set) for flag, is_set in found if is_set.any()]
 
 
-def flags_to_update(model: Any) -> dict[BitField, tuple[peewee.Node, peewee.Node]]:
+def flags_to_update(model: type[peewee.Model]) -> dict[BitField, tuple[peewee.Node, peewee.Node]]:
     """Give the columns of flags with rules, each with its new value and which rows lack a flag, for UPDATE queries.
 
     Parameters
@@ -179,7 +179,7 @@ def _nothing_known(field: peewee.Field) -> Value:
     return Value(_any_value_of(field), False, False, isinstance(field, FloatField))
 
 
-def _any_value_of(field: peewee.Field) -> Any:
+def _any_value_of(field: peewee.Field) -> str | float:
     return "" if isinstance(field, peewee.TextField) else 0.0
 
 

@@ -1,7 +1,6 @@
 """Uncertainties from formal errors: a scale and an offset for each label, which repeated visits of stars tell."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import peewee
 
@@ -16,7 +15,7 @@ SAME = 1e-6
 """Relative difference up to which a stored uncertainty, of single precision, is the one that was computed."""
 
 
-def uncertainties(model: Any, noise_model: NoiseModel) -> tuple[dict[str, peewee.Node], peewee.Node]:
+def uncertainties(model: type[peewee.Model], noise_model: NoiseModel) -> tuple[dict[str, peewee.Node], peewee.Node]:
     """Give new values of the columns ``e_*``, and which rows they are others in, for an UPDATE query.
 
     Where there is no formal error, the uncertainty stays as it is.

@@ -162,17 +162,21 @@ class _Reading:
         }
         for join in _joins(vars(query).get("_from_list") or ()):
             model = self.model(join.rhs)
-            if model in self.results or (issubclass(model, Source | Spectrum) and self._is_plain(join)):
-                if model in self.results and join.join_type != peewee.JOIN.LEFT_OUTER:
+            is_optional = join.join_type == peewee.JOIN.LEFT_OUTER
+            if model in self.results:
+                if not is_optional:
                     raise self.untold(f"it takes only spectra that have a result of {model.__name__} already")
-                continue
-            if not issubclass(model, PipelineOutputMixin) or issubclass(model, SpectrumMixin):
-                raise self.untold(f"it joins {model.__name__}")
-            parts = list(_conjuncts(getattr(join, "_on", None)))
-            extra = [one for one in parts if not _is_key_equality(one, ("spectrum_pk",))]
-            if [one for one in extra if not _is_version_equality(one)]:
-                raise self.untold(f"it joins {model.__name__} by more than spectrum_pk")
-            yield Joined(model, join.join_type == peewee.JOIN.LEFT_OUTER, attributes[join.rhs])
+            elif not (issubclass(model, Source | Spectrum) and self._is_plain(join)):
+                yield Joined(self._results_joined(join, model), is_optional, attributes[join.rhs])
+
+    def _results_joined(self, join: peewee.Join, model: type[BaseModel]) -> type[PipelineOutputMixin]:
+        """Give the model of another pipeline's results that a join adds, each to its spectrum."""
+        if not issubclass(model, PipelineOutputMixin) or issubclass(model, SpectrumMixin):
+            raise self.untold(f"it joins {model.__name__}")
+        parts = list(_conjuncts(getattr(join, "_on", None)))
+        if not all(_is_key_equality(one, ("spectrum_pk",)) or _is_version_equality(one) for one in parts):
+            raise self.untold(f"it joins {model.__name__} by more than spectrum_pk")
+        return model
 
     def _is_plain(self, join: peewee.Join) -> bool:
         on = getattr(join, "_on", None)
@@ -217,10 +221,13 @@ class _Reading:
             return peewee.Cast(self.translated(vars(node)["node"]), vars(node)["_cast"].sql)
         if isinstance(node, peewee.NodeList):
             return peewee.NodeList([self.translated(one) for one in node.nodes], node.glue, node.parens)
-        if isinstance(node, peewee.SQL) and not node.params and node.sql.strip().upper() in KEYWORDS:
-            return node
         if isinstance(node, peewee.Value):
             return peewee.Value(node.value, unpack=False) if not node.multi else node
+        return self._taken_as_it_is(node)
+
+    def _taken_as_it_is(self, node: object) -> object:
+        if isinstance(node, peewee.SQL) and not node.params and node.sql.strip().upper() in KEYWORDS:
+            return node
         if isinstance(node, list | tuple | set | frozenset):
             return type(node)(self.translated(one) for one in node)
         if isinstance(node, peewee.Node) or (isinstance(node, type) and issubclass(node, peewee.Model)):

@@ -101,14 +101,18 @@ def read_shape(
             place, input_of.default, models, outputs, version=version_of(place), replaced=is_narrowed
         )
     named = list(_classes(hints.get(input_of.name))) if input_of is not None else []
-    by_source = (selection is not None and selection.model is Source) or (
-        any(getattr(one, "__name__", "") == "Source" for one in named)
-        or (input_of is not None and input_of.name in ("sources", "source"))
-    )
+    by_source = _is_by_source(input_of, named, selection)
     kinds = _kinds(place, input_of, named, selection, by_source, spectra, models)
     further = [one for one in declared if one is not input_of]
     made = tuple(_parameters(place, further, hints, dict(parameters or {})))
     return Shape(input_of.name if input_of else None, by_source, kinds, outputs, selection, made)
+
+
+def _is_by_source(input_of: inspect.Parameter | None, named: Sequence[type], selection: Selection | None) -> bool:
+    if selection is not None and selection.model is Source:
+        return True
+    is_called_so = input_of is not None and input_of.name in ("sources", "source")
+    return is_called_so or any(one.__name__ == "Source" for one in named)
 
 
 def _hints(function: Callable[..., object]) -> dict[str, object]:
@@ -174,28 +178,36 @@ def _kinds(
             _checked(place, "spectra", model_named(one) if isinstance(one, str) else one, SpectrumMixin)
             for one in _listed(given)
         )
+    kinds = _kinds_named(place, named, models)
+    if not kinds and selection is not None and issubclass(selection.model, SpectrumMixin):
+        kinds = (selection.model,)
+    if not kinds:
+        raise ConfigurationError(f"{place}: {_why_unknown(input_of, named, by_source)}")
+    return kinds
+
+
+def _kinds_named(
+    place: str, named: Sequence[type], models: Mapping[str, type[BaseModel]]
+) -> tuple[type[SpectrumMixin], ...]:
     tables = [one._meta.table_name for one in named if issubclass(one, peewee.Model)]
-    found = [models[table] for table in tables if table in models]
-    kinds = [model for model in found if issubclass(model, SpectrumMixin)]
     if missing := [table for table in tables if table not in models]:
         raise ConfigurationError(
             f"{place}: there is no kind of spectra {missing[0]!r} here; say which of ours it takes by spectra=; "
             f"{did_you_mean(missing[0], models)}"
         )
-    if not kinds and selection is not None and issubclass(selection.model, SpectrumMixin):
-        kinds = [selection.model]
-    if kinds:
-        return tuple(dict.fromkeys(kinds))
+    found = dict.fromkeys(models[table] for table in tables)
+    return tuple(model for model in found if issubclass(model, SpectrumMixin))
+
+
+def _why_unknown(input_of: inspect.Parameter | None, named: Sequence[type], by_source: bool) -> str:
     example = "spectra='BossVisitSpectrum'"
     if input_of is None:
-        why = f"it takes no spectra, and its results are of some; say which are to have a result, such as {example}"
-    elif by_source:
-        why = f"it takes sources; say which spectra of theirs its results are of, such as {example}"
-    else:
-        annotated = " or ".join(one.__name__ for one in named)
-        what = f"is annotated by {annotated}, which is any kind" if annotated else "has no annotation"
-        why = f"its parameter {input_of.name!r} {what}; say which of our spectra it takes, such as {example}"
-    raise ConfigurationError(f"{place}: {why}")
+        return f"it takes no spectra, and its results are of some; say which are to have a result, such as {example}"
+    if by_source:
+        return f"it takes sources; say which spectra of theirs its results are of, such as {example}"
+    annotated = " or ".join(one.__name__ for one in named)
+    what = f"is annotated by {annotated}, which is any kind" if annotated else "has no annotation"
+    return f"its parameter {input_of.name!r} {what}; say which of our spectra it takes, such as {example}"
 
 
 def _listed(given: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from tests.production import Production, production_schemas
 PAGE = (ROOT / "docs" / "coming-from-astra.md").read_text()
 BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
 TAKEN_OVER = 14
-"""Of so many tasks all is done on the machine; the last one takes a production schema, and another package's pipeline."""
+"""Of so many tasks all is done on the machine; the last one takes a production schema, and another pipeline."""
 TASKS = re.split(r"^## (?=\d)", PAGE, flags=re.MULTILINE)[1:]
 
 

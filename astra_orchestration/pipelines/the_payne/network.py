@@ -156,28 +156,40 @@ def _slopes_through(weight: Array, slopes: Array) -> Array:
 
 
 def _problem(network: Network) -> str | None:
-    n_labels, n_pixels = len(network.labels), len(network.wavelength)
-    if network.activation not in ACTIVATIONS:
-        return f"its activation is {network.activation!r}; this version has {', '.join(ACTIVATIONS)}"
-    if not network.weights or len(network.weights) != len(network.biases):
-        return f"it has {len(network.weights)} layers of weights and {len(network.biases)} of biases"
+    return _problem_of_labels(network) or _problem_of_pixels(network) or _problem_of_layers(network)
+
+
+def _problem_of_labels(network: Network) -> str | None:
+    n_labels = len(network.labels)
     if network.lower.shape != (n_labels,) or network.upper.shape != (n_labels,) or not n_labels:
         return f"its box has {network.lower.size} and {network.upper.size} ends for {n_labels} labels"
     if not (np.isfinite(network.lower).all() and (network.lower < network.upper).all()):
         return "its box has a label whose range isn't one"
-    if len(set(network.labels)) < n_labels:
-        return "it has a label twice"
+    return "it has a label twice" if len(set(network.labels)) < n_labels else None
+
+
+def _problem_of_pixels(network: Network) -> str | None:
     if not np.isfinite(network.wavelength).all() or not (np.diff(network.wavelength) > 0).all():
         return "its wavelengths don't increase"
+    n_pixels, n_marks = len(network.wavelength), network.continuum_pixels.size
     if network.continuum_pixels.shape != (n_pixels,):
-        return f"it has {network.continuum_pixels.size} marks of the continuum for {n_pixels} wavelengths"
+        return f"it has {n_marks} marks of the continuum for {n_pixels} wavelengths"
+    return None
+
+
+def _problem_of_layers(network: Network) -> str | None:
+    if network.activation not in ACTIVATIONS:
+        return f"its activation is {network.activation!r}; this version has {', '.join(ACTIVATIONS)}"
+    if not network.weights or len(network.weights) != len(network.biases):
+        return f"it has {len(network.weights)} layers of weights and {len(network.biases)} of biases"
     for place, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         if weight.ndim < 2 or bias.shape != weight.shape[:-1]:
             return f"layer {place} has weights of shape {weight.shape} and biases of shape {bias.shape}"
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             return f"layer {place} has values that aren't finite"
     try:
-        flux, _ = network.flux_and_slopes(np.zeros(n_labels))
+        flux, _ = network.flux_and_slopes(np.zeros(len(network.labels)))
     except ValueError:
         return f"its layers don't fit together: {', '.join(str(weight.shape) for weight in network.weights)}"
+    n_pixels = len(network.wavelength)
     return None if flux.shape == (n_pixels,) else f"it gives {flux.size} pixels, and has {n_pixels} wavelengths"

@@ -89,9 +89,7 @@ def of_a_subquery(
 
 @task
 def of_a_table_that_is_not_joined(
-    spectra: Optional[Iterable[SpectrumMixin]] = (
-        BossVisitSpectrum.select().where(SnowWhite.classification == "DA")
-    ),
+    spectra: Optional[Iterable[SpectrumMixin]] = (BossVisitSpectrum.select().where(SnowWhite.classification == "DA")),
 ) -> Iterable[Slam]:
     """Ask about a table that isn't there."""
     for spectrum in spectra:
