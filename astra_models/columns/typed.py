@@ -55,9 +55,8 @@ FLOATS = Kind(np.dtype(object), "real[]")
 COMPUTED = Kind(np.dtype(object), "")
 """Of what a query computes: known when the values are there. No table has such a column."""
 
-_NAMED = {
-    kind.sql: kind for kind in (INT32, INT64, FLOAT32, FLOAT64, BOOLEAN, MOMENT, LOCAL_MOMENT, TEXT, BYTES, FLOATS)
-}
+_KINDS_KNOWN = (INT32, INT64, FLOAT32, FLOAT64, BOOLEAN, MOMENT, LOCAL_MOMENT, TEXT, BYTES, FLOATS, COMPUTED)
+_NAMED = {kind.sql: kind for kind in _KINDS_KNOWN}
 
 
 def _kind_named(sql: str) -> Kind:

@@ -87,3 +87,24 @@ def gives_models(query: peewee.Select) -> bool:
 def settings_of(database: peewee.Database) -> dict[str, object]:
     """Give the pragmas that a database sets on each connection (none on PostgreSQL), without opening one to ask."""
     return dict(getattr(database, "_pragmas", ()))
+
+
+def selected_by(query: peewee.SelectBase) -> list[Any]:
+    """Give what a query selects, in order; peewee tells it only to its own cursors."""
+    return list(getattr(query, "_returning") or ())  # noqa: B009  not in the stubs
+
+
+def limit_of(query: peewee.SelectBase) -> int | None:
+    """Give the limit that a query has already, which a further one may not raise."""
+    return getattr(query, "_limit")  # noqa: B009  not in the stubs
+
+
+def joined_models(query: "peewee.ModelSelect[Any]") -> list[type[peewee.Model]]:
+    """Give the models that a query joins, which conditions may be about."""
+    joins = [joined[0] for some in getattr(query, "_joins").values() for joined in some]  # noqa: B009  not in the stubs
+    return [model for model in joins if isinstance(model, type)]
+
+
+def name_of_alias(node: peewee.Alias) -> str:
+    """Give the name that a query gives to what it selects."""
+    return str(getattr(node, "_alias"))  # noqa: B009  not in the stubs

@@ -11,6 +11,7 @@ from typing import Any
 import peewee
 
 from astra_models.columns.condition_text import read_condition
+from astra_models.database.peewee_internals import joined_models, limit_of, name_of_alias, selected_by
 from astra_models.errors import SelectionError
 from astra_models.fields import BigIntegerField, BooleanField, DoubleField
 from astra_models.fields.flags import Flag
@@ -56,14 +57,15 @@ def select_query(query: Any, *, where: Condition | str | None = None, limit: int
         If a condition is given for a union, or names a column that isn't there.
     """
     query = query.clone()
-    nodes = list(query._returning or ())
+    nodes = selected_by(query)
     if where is not None:
         if not isinstance(query, peewee.Select):
             raise SelectionError("a union takes no further condition; give it to the queries that it is made of")
         models = list(dict.fromkeys(_models(query, nodes)))
         query = query.where(read_condition(where, models) if isinstance(where, str) else where)
     if limit is not None:
-        query = query.limit(limit if query._limit is None else min(limit, query._limit))
+        own = limit_of(query)
+        query = query.limit(limit if own is None else min(limit, own))
     if not nodes:
         raise SelectionError("this query selects no columns; name them in select()")
     return WholeQuery(list(_columns(nodes)), query)
@@ -72,8 +74,7 @@ def select_query(query: Any, *, where: Condition | str | None = None, limit: int
 def _models(query: Any, nodes: list[Any]) -> Iterator[type[peewee.Model]]:
     if isinstance(query, peewee.ModelSelect):
         yield query.model
-        for joins in getattr(query, "_joins").values():  # noqa: B009
-            yield from (joined[0] for joined in joins if isinstance(joined[0], type))
+        yield from joined_models(query)
     for node in nodes:
         if isinstance(node, peewee.Field) and isinstance(node.model, type):
             yield node.model
@@ -95,7 +96,7 @@ def _columns(nodes: list[Any]) -> Iterator[OutColumn]:
 
 def _name(node: Any) -> str:
     if isinstance(node, peewee.Alias):
-        return str(getattr(node, "_alias"))  # noqa: B009
+        return name_of_alias(node)
     if isinstance(node, peewee.FieldAlias):
         return str(node.field.name)
     if isinstance(node, peewee.Field | Flag | peewee.Column):

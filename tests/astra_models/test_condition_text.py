@@ -30,7 +30,7 @@ def rows(database: peewee.Database) -> list[BossNet]:
     source = Source.create(sdss_id=1, g_mag=15.0)
     for values in VALUES:
         spectrum = Spectrum.create(spectrum_flags=0)
-        BossNet.create(spectrum_pk=spectrum.pk, source_pk=source.pk, **values)
+        BossNet.insert(spectrum_pk=spectrum.pk, source_pk=source.pk, **values).execute()  # flags stay as they are
     return sorted(BossNet.select(), key=lambda row: row.task_pk)
 
 

@@ -173,7 +173,7 @@ def test_a_kind_of_column_is_the_same_object_in_another_process() -> None:
     from astra_models.columns import typed
 
     kinds = [value for value in vars(typed).values() if isinstance(value, typed.Kind)]
-    assert len(kinds) == 10 and all(pickle.loads(pickle.dumps(kind)) is kind for kind in kinds)
+    assert len(kinds) == 11 and all(pickle.loads(pickle.dumps(kind)) is kind for kind in kinds)
 
 
 def example(field: Any) -> Any:

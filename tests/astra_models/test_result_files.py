@@ -114,8 +114,13 @@ def test_the_best_results_with_the_spectra_they_are_of(path: Path) -> None:
         header={"PIPELINE": None},
         level="target",
         renamed={"task_pk": "id"},
-        more=[FitsColumn("task_pk", "K"), FitsColumn("pipeline", "A", 13)],
-        change=setting(filetype=["apStar", *["mwmStar"] * 3], apred=["1.3", "1.3", "", " "], v_rad=[1, 2, 3, 4]),
+        more=[FitsColumn("task_pk", "K")],
+        change=setting(
+            pipeline=["aspcap", "", "slam", "slam"],
+            filetype=["apStar", *["mwmStar"] * 3],
+            apred=["1.3", "1.3", "", " "],
+            v_rad=[1, 2, 3, 4],
+        ),
     )
     file = open_result_file(path)
     assert file.kind == "astraMWMLite"
@@ -128,7 +133,7 @@ def test_the_best_results_with_the_spectra_they_are_of(path: Path) -> None:
     assert as_arrays(chunks[2])[BossCombinedSpectrum]["v_rad"].tolist() == [3, 4]
     assert as_arrays(chunks[2])[MWMBest]["v_rad"].tolist() == [3, 4]
     assert as_arrays(chunks[2])[MWMBest]["task_pk"].tolist() == [3, 4]
-    assert [name for name, _ in file.parts[0].unplaced] == ["task_pk", "pipeline"]
+    assert [name for name, _ in file.parts[0].unplaced] == ["task_pk"]
 
 
 def test_a_pipeline_without_a_table(path: Path) -> None:

@@ -107,7 +107,8 @@ def test_a_production_schema_is_adopted_by_the_commands_of_the_page(production: 
     [console] = [block["text"] for block in BLOCK.finditer(TASKS[TAKEN_OVER]) if block["language"] == "console"]
     told = []
     for command in commands(console):
-        words = shlex.split(command.replace("astra_080", production.schema).replace("astra_090", production.target))
+        called = {"astra_080": production.schema, "astra_090": production.target}
+        words = [called.get(word, word) for word in shlex.split(command)]
         done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, done.output
         told.append(done.output)

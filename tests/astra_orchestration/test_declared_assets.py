@@ -12,9 +12,9 @@ import pytest
 import astra_models
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
-from astra_models.mdwarftype import MDwarfType
 from astra_models.outputs import MADE_FROM
 from astra_models.pipeline import LatestMixin
+from astra_models.slam import Slam
 from astra_models.spectrum import SpectrumMixin
 from astra_models.task import task
 from astra_orchestration.assets.declared import declared_assets
@@ -62,7 +62,7 @@ def test_what_is_computed_is_not_declared() -> None:
 
 
 def test_a_declared_asset_says_what_it_is() -> None:
-    spec = specs()["the_payne"]
+    spec = specs()["apogee_net"]
     parents = {dep.asset_key.to_user_string() for dep in spec.deps}
     assert parents == {"apogee_coadded_spectrum_in_ap_star", "apogee_visit_spectrum_in_ap_star"}
     assert (spec.group_name, spec.kinds, spec.owners) == ("result_files", {"file", "table"}, ["team:astra"])
@@ -80,32 +80,31 @@ def test_a_table_that_a_pipeline_fills_besides_its_own_is_downstream_of_it() -> 
 
 def test_a_pipeline_of_another_package_takes_the_place_of_the_declared_asset() -> None:
     @task
-    def dwarf_types(spectra: Iterable[BossVisitSpectrum]) -> Iterable[MDwarfType]:
-        """Classify M dwarfs."""
+    def dwarf_labels(spectra: Iterable[BossVisitSpectrum]) -> Iterable[Slam]:
+        """Label M dwarfs."""
         for spectrum in spectra:
-            yield MDwarfType.from_spectrum(spectrum)
+            yield Slam.from_spectrum(spectrum)
 
-    computed = [*made, pipeline_asset(dwarf_types)]
+    computed = [*made, pipeline_asset(dwarf_labels)]
     declared = {spec.key.to_user_string(): spec for spec in declared_assets(computed)}
 
-    assert "m_dwarf_type" not in declared
-    assert "dwarf_types" in {dep.asset_key.to_user_string() for dep in declared["mwm_best"].deps}
+    assert "slam" in specs() and "slam" not in declared
     graph = dg.Definitions(assets=[*computed, *declared.values()], resources=resources_for()).resolve_asset_graph()
-    assert graph.get(dg.AssetKey("dwarf_types")).is_materializable
+    assert graph.get(dg.AssetKey("dwarf_labels")).is_materializable
 
 
 def test_the_results_of_a_declared_asset_can_be_taken_by_another(target: dict[str, Any], make_spectra: Any) -> None:
     [spectrum] = make_spectra(1)
-    MDwarfType.from_spectrum(spectrum, spectral_type="M5").save()
+    Slam.from_spectrum(spectrum, teff=3500).save()
 
     @dg.asset
-    def count_of_m5(m_dwarf_type: peewee.ModelSelect) -> int:
-        return m_dwarf_type.where(MDwarfType.spectral_type == "M5").count()
+    def count_of_cool(slam: peewee.ModelSelect) -> int:
+        return slam.where(Slam.teff < 4000).count()
 
     result = dg.materialize(
-        [*declared_assets(made), count_of_m5], resources=resources_for(target), selection=[count_of_m5]
+        [*declared_assets(made), count_of_cool], resources=resources_for(target), selection=[count_of_cool]
     )
-    assert result.output_for_node("count_of_m5") == 1
+    assert result.output_for_node("count_of_cool") == 1
 
 
 def test_nothing_is_declared_twice() -> None:

@@ -88,7 +88,7 @@ def test_one_command_trains_and_a_new_model_makes_results_due(survey):
 def test_what_cant_be_trained_is_one_sentence(survey):
     refusals = {
         "there is no model of results 'nothing'": ["--labels", "nothing"],
-        "'tef' is no column of aspcap": ["--where", "tef > 1"],
+        "'tef' is no column or flag of aspcap": ["--where", "tef > 1"],
         "can't be read": ["--where", "teff > 1; delete from source"],
         "aspcap has no label 'v_macro'": ["--label", "v_macro"],
         "24 stars can't tell 28 terms of 6 labels apart": [],

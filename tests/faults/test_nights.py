@@ -25,8 +25,8 @@ from astra_orchestration.resources import resources_for
 ASTRA = Path(sys.executable).with_name("astra")
 NIGHTS, NIGHTS_IN_SHORT, TO_WARM_UP = 72, 6, 3
 MOST_MEGABYTES_A_NIGHT = 0.2
-MOST_KILOBYTES_A_NIGHT = 750
-"""Events of three pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
+MOST_KILOBYTES_A_NIGHT = 850
+"""Events of four pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
 MOST_EVENTS = 120
 
 

@@ -65,7 +65,6 @@ DROPPED = (
     Dropped("AstroNNdist", "nn_parallax*", "no column since 0.8: the inverse of the distance"),
     Dropped("AstroNNdist", "gdr3_*", "no column since 0.8: Gaia's parallax, which the source has"),
     Dropped("AstroNNdist", "weighted_*", "no column since 0.8: mean with Gaia's parallax"),
-    Dropped("MWMBest", "pipeline", "no column: which pipeline the result is from"),
     Dropped("MWMBest", "task_pk", "key of the row that the result is a copy of, in the table of `pipeline`"),
 )
 NO_COLUMN = "no column has this name"
