@@ -70,7 +70,7 @@ def test_every_spectrum_has_its_results(machine: Machine, shown: dict[str, str])
     assert visits > 20
     for table in ("brightness", "rocket"):
         [(results,)] = query(machine, f"SELECT count(*) FROM {table}")
-        [(failed,)] = query(machine, f"SELECT count(*) FROM rejected_result WHERE pipeline = '{table}'")
+        [(failed,)] = query(machine, f"SELECT count(*) FROM rejected_result WHERE model = '{table.title()}'")
         assert results + failed == visits
 
 

@@ -27,7 +27,7 @@ NIGHTS, NIGHTS_IN_SHORT, TO_WARM_UP = 72, 6, 3
 MOST_MEGABYTES_A_NIGHT = 0.2
 MOST_KILOBYTES_A_NIGHT = 850
 """Events of four pipelines, and the index of all runs; `prune_runs` deletes them after half a year."""
-MOST_EVENTS = 120
+MOST_EVENTS = 150
 
 
 @pytest.fixture
