@@ -15,6 +15,8 @@ from astra_models.schema.tables import create_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 
+pytestmark = pytest.mark.long_on_each
+
 VALUES: list[dict[str, Any]] = [
     {"teff": 5000.0, "logg": 4.5, "fe_h": -0.5, "tag": "a", "result_flags": 0},
     {"teff": 3000.0, "logg": None, "fe_h": 0.25, "tag": "it's", "result_flags": 2},

@@ -29,6 +29,8 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert import upsert
 
+pytestmark = pytest.mark.long_on_each
+
 
 @pytest.fixture
 def night(database: peewee.Database) -> Iterator[Any]:

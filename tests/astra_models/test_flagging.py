@@ -31,6 +31,8 @@ from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import LABELS, ThePayne
 from astra_models.upsert import upsert
 
+pytestmark = pytest.mark.long_on_each
+
 NAN = float("nan")
 INFINITY = float("inf")
 

@@ -22,6 +22,8 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.cli.main import app
 
+pytestmark = pytest.mark.long_on_each
+
 TABLE = "boss_net"
 
 

@@ -32,7 +32,7 @@ VISITS = "BossVisitSpectrum"
 Visits = Callable[..., list[BossVisitSpectrum]]
 
 
-pytestmark = pytest.mark.usefixtures("other_astra")
+pytestmark = [pytest.mark.usefixtures("other_astra"), pytest.mark.long_on_each]
 
 
 def place(name: str) -> str:

@@ -20,6 +20,8 @@ from astra_models.upsert import upsert
 from astra_orchestration.pipelines.best import SURVEY, mwm_best
 from astra_orchestration.pipelines.best.order import BestError, read_order
 
+pytestmark = pytest.mark.long_on_each
+
 OB, YSO = 3, 12
 """Bits of a carton of each program."""
 
