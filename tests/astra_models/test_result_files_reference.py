@@ -42,7 +42,7 @@ UNPLACED: dict[str, set[str]] = {
     | {"L_fakemag_model_err", "nn_dist_model_err", "nn_parallax", "nn_parallax_err", "nn_parallax_model_err"}
     | {"gdr3_parallax_w_zp", "gdr3_parallax_err", "gdr3_zeropoint"}
     | {"weighted_parallax", "weighted_parallax_err", "weighted_dist", "weighted_dist_err"},
-    "astraMWMLite": {"pipeline", "task_pk"},
+    "astraMWMLite": {"task_pk"},
     "astraAllStarMDwarfType": {"flag_bad"},
     "astraAllVisitMDwarfType": {"flag_bad"},
     **{f"astraAll{level}Corv": set() for level in ("Star", "Visit")},
