@@ -34,11 +34,6 @@ class WholeQuery(Selection):
         return self.base
 
 
-def is_query(given: object) -> bool:
-    """Tell whether something is a query that gives rows."""
-    return isinstance(given, peewee.SelectBase)
-
-
 def select_query(query: Any, *, where: Condition | str | None = None, limit: int | None = None) -> Selection:
     """Make a selection of a query.
 

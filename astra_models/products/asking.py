@@ -1,26 +1,33 @@
 """One question in SQL to the bound database, by a connection of its own that can't change anything.
 
-SQLite's file is opened read-only, and an authorizer lets a statement do nothing but select. PostgreSQL reads by a
-cursor in a read-only transaction: what a cursor takes is one statement that selects.
+SQLite's file is opened read-only, and an authorizer lets a statement do nothing but select. On PostgreSQL the statement
+is a value that the server itself opens as a cursor, in a read-only transaction: it takes one that gives rows.
 """
 
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg2
 import psycopg2.extensions
 
 from astra_models.base import bound_schema, database
 from astra_models.database.config import is_in_memory
+from astra_models.database.retry import describe, one_line
 from astra_models.database.sql import is_postgresql, quote
-from astra_models.errors import SelectionError
+from astra_models.errors import DatabaseUnavailableError, SelectionError
 
 ROWS_AT_ONCE = 1000
+QUESTION = "astra.question"
+OPENED_BY_THE_SERVER = f"""
+    DO $$ DECLARE asked refcursor := 'asked';
+    BEGIN OPEN asked NO SCROLL FOR EXECUTE current_setting('{QUESTION}'); END $$
+"""
+"""The server reads the statement as one plan: several, or one that gives no rows, are refused by it."""
 STEPS_BETWEEN_LOOKS = 10_000
 READS = frozenset({"select", "with", "values", "table", "explain"})
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
@@ -37,6 +44,9 @@ _SKIPPED = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """What may hold a semicolon that ends no statement: comments, texts, names."""
+
+
+Connection = TypeVar("Connection", sqlite3.Connection, psycopg2.extensions.connection)
 
 
 class Answer(NamedTuple):
@@ -72,7 +82,7 @@ def asked(sql: str, seconds: float) -> Iterator[Answer]:
         if time.monotonic() >= deadline:
             said = f"the query took longer than {seconds:g} s, and was stopped; give it more time by --seconds"
             raise SelectionError(said) from error
-        raise SelectionError(f"the database refuses the query: {str(error).strip().splitlines()[0]}") from error
+        raise SelectionError(f"the database refuses the query: {one_line(error)}") from error
 
 
 def require_one_question(sql: str) -> None:
@@ -98,12 +108,21 @@ def _ask_sqlite(sql: str, deadline: float) -> Iterator[Answer]:
     if is_in_memory(database.obj):
         raise SelectionError("a database in memory can't be asked by another connection")
     place = Path(str(database.obj.database)).absolute().as_uri()
-    with closing(sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=30)) as connection:
+    with closing(_opened(lambda: sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=30))) as connection:
         connection.execute("PRAGMA query_only = 1")
         connection.set_authorizer(_may_do)
         connection.set_progress_handler(lambda: int(time.monotonic() >= deadline), STEPS_BETWEEN_LOOKS)
         cursor = connection.execute(sql)
         yield Answer(_names(cursor.description), _batches_of(cursor))
+
+
+def _opened(connect: Callable[[], Connection]) -> Connection:
+    try:
+        return connect()
+    except (sqlite3.Error, psycopg2.Error) as error:
+        raise DatabaseUnavailableError(
+            f"{describe(database)} can't be used: {one_line(error)}; check that it is there, and that you may read it"
+        ) from error
 
 
 def _may_do(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -119,22 +138,17 @@ def _batches_of(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
 @contextmanager
 def _ask_postgresql(sql: str, deadline: float) -> Iterator[Answer]:
     parameters = {name: value for name, value in database.obj.connect_params.items() if name != "options"}
-    with closing(psycopg2.connect(dbname=database.obj.database, **parameters)) as connection:
+    with closing(_opened(lambda: psycopg2.connect(dbname=database.obj.database, **parameters))) as connection:
         connection.set_session(readonly=True)
         with connection.cursor() as cursor:
             _set(cursor, "default_transaction_read_only", "on")
-            _set(cursor, "standard_conforming_strings", "on")
             if database.obj.timezone is not None:
                 _set(cursor, "TimeZone", database.obj.timezone)
             if schema := bound_schema():
                 _set(cursor, "search_path", f"{quote(schema)}, public")
             _leave_time(cursor, deadline)
-            bare = sql.strip().rstrip("; \t\r\n")
-            if re.match(r"explain\b", bare, re.IGNORECASE):
-                cursor.execute(bare)
-                yield Answer(_names(cursor.description), iter([cursor.fetchall()]))
-                return
-            cursor.execute(f"DECLARE asked NO SCROLL CURSOR FOR {bare}")
+            _set(cursor, QUESTION, sql)
+            cursor.execute(OPENED_BY_THE_SERVER)
             cursor.execute(f"FETCH {ROWS_AT_ONCE} FROM asked")
             yield Answer(_names(cursor.description), _fetched(cursor, deadline))
 

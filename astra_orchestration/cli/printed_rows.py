@@ -46,13 +46,14 @@ def print_rows(
         At most so many rows; of a table on the terminal, 50 if not given.
     """
     shown = SHOWN if limit is None and form == "table" and output in (None, "-") else limit
+    rows = iter(rows)
     numbered = _Counted(rows if shown is None else islice(rows, shown))
     if form == "table" and output in (None, "-"):
         console.print(table([escaped(name) for name in names], ([_cell(value) for value in row] for row in numbered)))
     else:
         with _opened(output) as stream:
             _WRITERS[form](stream, names, numbered)
-    if shown is not None and numbered.count == shown and limit is None and next(iter(rows), None) is not None:
+    if shown is not None and numbered.count == shown and limit is None and next(rows, None) is not None:
         complain(f"[yellow]only the first {shown} rows are shown:[/] --limit says how many")
     return numbered.count
 
@@ -78,13 +79,9 @@ def _opened(output: str | None) -> Iterator[IO[str]]:
         except BrokenPipeError:  # who read it has gone
             silence(sys.stdout)
         return
-    from astra_models.errors import OutputExistsError
+    from astra_models.products.fits.file import replacing
 
-    try:
-        stream = open(str(output), "x", encoding="utf-8", newline="")  # noqa: SIM115
-    except FileExistsError as error:
-        raise OutputExistsError(f"{output} exists; name another file, or remove it") from error
-    with stream:
+    with replacing(str(output)) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as stream:
         yield stream
 
 

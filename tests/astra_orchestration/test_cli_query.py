@@ -91,7 +91,7 @@ def test_rows_go_into_a_file_that_is_not_there(rows: None, tmp_path: Path) -> No
     path = tmp_path / "rows.csv"
     run("rows", TABLE, "--columns", "teff", "--limit", "1", "--csv", "-o", str(path))
     assert path.read_text() == "teff\n4000.5\n"
-    assert "exists" in run("rows", TABLE, "--csv", "-o", str(path), code=1).stderr
+    assert "is there already" in run("rows", TABLE, "--csv", "-o", str(path), code=1).stderr
     assert path.read_text() == "teff\n4000.5\n"
 
 
@@ -127,6 +127,9 @@ WRITING = [
     "with some as (select 1) delete from boss_net",
     "select E'a\\''; delete from boss_net; --'",
     "select $$a$$; delete from boss_net; --$$",
+    "select 1 as a$b$; commit; set default_transaction_read_only = off; delete from boss_net; select 1 as c$b$",
+    "select 1 as a$e'\\'; commit; set default_transaction_read_only = off; delete from boss_net; --'",
+    "select 1 /* /* */ ; delete from boss_net; -- */ */",
     "create table other (a integer)",
     "attach database 'other.db' as other",
     "pragma query_only = 0",
@@ -163,6 +166,22 @@ def test_a_refusal_is_one_line(rows: None) -> None:
     done = run("query", "select 1 from nowhere", code=2)
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_a_database_that_is_not_there_is_no_wrong_query(tmp_path: Path) -> None:
+    environment = os.environ | {"ASTRA_DATABASE_PATH": str(tmp_path / "astra.db"), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "astra_orchestration.cli", "query", "select 1"]
+    done = subprocess.run(command, env=environment, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "can't be used" in done.stderr and "refuses the query" not in done.stderr
+    assert not (tmp_path / "astra.db").exists()
+
+
+def test_a_file_is_whole_or_not_there(rows: None, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select i from n"
+    run("query", endless, "--seconds", "0.5", "--csv", "-o", str(path), code=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_many_rows_are_read_some_at_a_time(rows: None) -> None:
