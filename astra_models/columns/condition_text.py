@@ -101,6 +101,7 @@ class _Reader:
         self.next, self.depth = 0, 0
 
     def read(self) -> peewee.ColumnBase:
+        """Give the condition that the whole text is."""
         condition = self._any_of()
         if self.next < len(self.tokens):
             raise self._unreadable()

@@ -138,7 +138,6 @@ def pipeline_asset(
     run_config = with_parameters(PipelineRunConfig, task)
     if pipeline_version is None:
         pipeline_version = task.version if isinstance(task, HasParameters) else "1"
-
     key = dg.AssetKey([name or task.name])
     made = (CHECKS if checks else ()) if isinstance(checks, bool) else tuple(checks)
 

@@ -135,9 +135,11 @@ class _Reading:
         self.results = results
 
     def untold(self, why: str) -> ConfigurationError:
+        """Give the error that the query can't be taken over, with why, and what to give in its place."""
         return ConfigurationError(f"{self.pipeline}: its default query can't be taken over: {why}; {REMEDY}")
 
     def model(self, theirs: object) -> type[BaseModel]:
+        """Find our model of the table that one of theirs is of."""
         if not (isinstance(theirs, type) and issubclass(theirs, peewee.Model)):
             raise self.untold(f"it selects from {type(theirs).__name__}")
         table = theirs._meta.table_name
@@ -154,6 +156,7 @@ class _Reading:
     # ---- joins
 
     def joins(self, query: peewee.ModelSelect) -> Iterator[Joined]:
+        """Give the results of other pipelines that the query joins; sources, and its own results, come anyway."""
         attributes = {
             dest: attr
             for joins in vars(query)["_joins"].values()
@@ -201,6 +204,7 @@ class _Reading:
     # ---- conditions
 
     def translated(self, node: Any) -> Any:
+        """Give a condition, or a part of one, on our models."""
         if isinstance(node, peewee.Field):
             return self._column(node)
         if isinstance(node, peewee.Negated):

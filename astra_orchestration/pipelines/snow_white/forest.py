@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import AstraError
 from astra_models.snow_white import CLASSES
-from astra_orchestration.pipelines.npz import npz_bytes
+from astra_orchestration.pipelines.npz import npz_bytes, write_whole
 from astra_orchestration.pipelines.white_dwarfs.registry import DIGITS
 
 from .features import N_FEATURES
@@ -164,12 +164,7 @@ def calibrated(shares: Array, slope: float, offset: Array) -> Array:
 
 def save_classifier(classifier: Classifier, path: str | Path) -> str:
     """Write a classifier, the same bytes for the same classifier, and give the SHA-256 of the file."""
-    content = classifier_bytes(classifier)
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-    return hashlib.sha256(content).hexdigest()
+    return write_whole(classifier_bytes(classifier), path)
 
 
 def classifier_bytes(classifier: Classifier) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits import door
-from astra_orchestration.pipelines.npz import npz_bytes
+from astra_orchestration.pipelines.npz import npz_bytes, write_whole
 
 from .model import CannonModel
 from .polynomial import CannonError, Polynomial
@@ -49,13 +49,7 @@ _SHAPES = {
 
 def save_model(model: CannonModel, path: str | Path) -> str:
     """Write a model, and give the SHA-256 of the file."""
-    content = _content(model)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-    return hashlib.sha256(content).hexdigest()
+    return write_whole(_content(model), path)
 
 
 def _content(model: CannonModel) -> bytes:

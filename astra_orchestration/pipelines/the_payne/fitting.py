@@ -249,6 +249,7 @@ class _Misfit:
         return self._continuum.normalised(flux * self._level, slopes * self._level[:, None])
 
     def residuals(self, parameters: Array) -> tuple[Array, Array]:
+        """Give the residuals in standard deviations, (n_pixels,), and how they fall, (n_pixels, n_parameters)."""
         model, slopes = self.model(parameters)
         return self._weight * (self._flux - model), self._weight[:, None] * slopes
 

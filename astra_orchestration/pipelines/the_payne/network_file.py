@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from astra_models.analysis.recipe import content_digest
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits import door
-from astra_orchestration.pipelines.npz import npz_bytes
+from astra_orchestration.pipelines.npz import npz_bytes, write_whole
 
 from .network import Network, PayneError
 
@@ -51,13 +51,7 @@ def save_network(network: Network, path: str | Path) -> str:
     }
     for place, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         values |= {f"weights_{place}": weight, f"biases_{place}": bias}
-    content = npz_bytes(values)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-    return hashlib.sha256(content).hexdigest()
+    return write_whole(npz_bytes(values), path)
 
 
 def load_network(path: str | Path) -> Network:
