@@ -19,7 +19,7 @@ run dev: export ASTRA_DATABASE_PATH := $(VAR)/astra.db
 run dev: export ASTRA_SPECTRA := $(SPECTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-slurm test-ui soak lint bench science docs clean
+.PHONY: help run dev test test-slurm test-ui soak lint bench science notebooks docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 8
@@ -59,6 +59,9 @@ bench: $(VENV)/bench.stamp  ## the benchmarks
 
 science: $(VENV)/test.stamp  ## what the pipelines recover of known truth, into docs/science.md (about 20 minutes)
 	@ASTRA_DATABASE_PATH=:memory: OMP_NUM_THREADS=1 $(BIN)/python -m science --write $(ARGS)
+
+notebooks: $(VENV)/test.stamp  ## run the notebooks of the documentation, and keep what they show
+	@$(BIN)/python docs/notebooks/run.py $(ARGS)
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
