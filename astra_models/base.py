@@ -20,6 +20,8 @@ from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
+from astra_models.notebook.query import ShownQuery
+from astra_models.notebook.rows import ShownAs, row_html, row_text
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -70,6 +72,8 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
     """Those of them that say what it was made from. Whoever writes a row without saying so makes them NULL."""
     provenance_columns: ClassVar[frozenset[str]] = frozenset({"created", "modified"})
     """Columns that say when, how fast and by which release a row was made. Rows that differ in nothing else agree."""
+
+    _repr_html_ = ShownAs(row_html)
 
     if not TYPE_CHECKING:  # a type checker would want the Meta of every model to be a kind of this one
 
@@ -144,6 +148,11 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
         layouts.forget_table(cls)
 
     @classmethod
+    def select(cls, *columns: Any) -> "peewee.ModelSelect[Self]":
+        """Make a query of the model's rows, or of columns and expressions; a notebook shows the first rows of it."""
+        return ShownQuery(cls, columns or cls._meta.sorted_fields, is_default=not columns)
+
+    @classmethod
     def insert(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelInsert:
         """Make an INSERT query of one row, given by columns and flags.
 
@@ -197,6 +206,12 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
             fields = [field for field, skip in zip(fields, generated, strict=True) if not skip]
             rows = ([value for value, skip in zip(row, generated, strict=True) if not skip] for row in rows)
         return super().insert_many(rows, fields=fields)
+
+    def __repr__(self) -> str:
+        return row_text(self)
+
+    def __str__(self) -> str:
+        return row_text(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the row's columns and values, keys as they are stored."""

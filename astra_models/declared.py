@@ -54,6 +54,8 @@ class DeclaredModel(peewee.ModelBase):
         """Make a class, without the bases that its other bases have, and with one column for each key."""
         needed = tuple(base for base in bases if not any(o is not base and issubclass(o, base) for o in bases))
         made = super().__new__(mcs, name, needed, _merged(name, needed, attributes), **options)
+        if "__repr__" not in attributes and "__repr__" in vars(made):
+            del made.__repr__  # peewee gives each class one that says little
         for attribute, value in _related_rows(made):
             made._meta.combined[attribute] = made._meta.fields[value.column]  # values may be given by this name
         return made

@@ -3,6 +3,8 @@
 Identifiers and targeting come from `targeting`; what catalogues say about the object is here.
 """
 
+from typing import Any
+
 from astra_models.columns.headings import Heading
 from astra_models.fields import BitField, DateTimeField, DoubleField, FloatField, IntegerField, TextField, utc_now
 from astra_models.targeting import TargetingMixin
@@ -10,6 +12,11 @@ from astra_models.targeting import TargetingMixin
 
 class Source(TargetingMixin):
     """One astronomical source: its identifiers, why it was targeted, astrometry, photometry, distance, reddening."""
+
+    spectra: Any
+    """Its spectra of all kinds, a query of `Spectrum`; set by `astra_models.outputs.relations`."""
+    results: Any
+    """Its results of all pipelines: a query for each table, by the table's name."""
 
     _astrometry = Heading("Astrometry")
     ra = DoubleField(null=True)

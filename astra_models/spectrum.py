@@ -16,8 +16,11 @@ from astra_models.database.peewee_internals import row_as_read
 from astra_models.database.retry import run_transaction
 from astra_models.database.revisions import make_revision_trigger
 from astra_models.database.sql import is_any_of
+from astra_models.declared import RelatedRow
 from astra_models.errors import UnresolvedSpectrumError
 from astra_models.fields import AutoField, BigIntegerField, BitField, DateTimeField, ForeignKeyField, TextField, utc_now
+from astra_models.notebook.rows import ShownAs
+from astra_models.notebook.spectra import spectrum_html
 from astra_models.pixels.arrays import PixelsMixin
 from astra_models.pixels.paths import fill_path
 from astra_models.source import Source
@@ -35,8 +38,11 @@ class Spectrum(BaseModel):
 
     pk = AutoField()
     spectrum_flags = BitField()
+    results: Any
+    """Its results of all pipelines: a query for each table, by name; set by `astra_models.outputs.relations`."""
 
     _resolved: "SpectrumMixin | None" = None
+    _repr_html_ = ShownAs(lambda row: spectrum_html(row.resolve()))
 
     @property
     def spectrum_pk(self) -> int:
@@ -82,6 +88,11 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     flux: Any
     ivar: Any
     wavelength: Any
+    results: Any
+    """Its results of all pipelines: a query for each table, by name; set by `astra_models.outputs.relations`."""
+
+    source = RelatedRow("source_pk")
+    _repr_html_ = ShownAs(spectrum_html)
 
     not_revised: ClassVar[tuple[str, ...]] = ("pk", "spectrum_pk", "source_pk", "path", "created", "modified")
     """Columns whose change doesn't make a new revision: nothing that is measured depends on them."""

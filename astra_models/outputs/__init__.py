@@ -23,10 +23,12 @@ from astra_models.outputs.known_models import (
     product_names,
     published_models,
 )
+from astra_models.outputs.relations import Results
 
 __all__ = [
     "MADE_FROM",
     "Pipeline",
+    "Results",
     "all_models",
     "load_pipeline",
     "made_from",

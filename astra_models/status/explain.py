@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import peewee
-
 from astra_models.analysis.due import DueReason, Standing, needs_of, standing_of_spectra
 from astra_models.base import BaseModel
 from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import AstraError, UnknownSourceError
-from astra_models.fields import BitField, BytesField, FloatArrayField
+from astra_models.fields import BitField
+from astra_models.notebook.main_columns import HEADLINES, IDENTIFIERS, ON_THE_SKY, measured_columns
+from astra_models.notebook.rows import flags_set
 from astra_models.outputs import Pipeline, pipelines
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pipeline_run import ADOPTION, PipelineRun
@@ -39,18 +39,6 @@ from astra_models.status.survey import (
 from astra_models.version import installed_v_astra, version_integer_to_string
 
 __all__ = ["HEADLINES", "explain_star", "find_star"]
-
-HEADLINES = ("teff", "logg", "fe_h", "m_h", "v_rad", "dist", "element", "classification", "spectral_type", "sub_type")
-"""Columns of a result that are shown, if its model has them; numbers are shown with their errors."""
-
-MOST_OWN_COLUMNS = 6
-"""How many columns are shown of a result that has none of these, such as one of another package."""
-
-ON_THE_SKY = ("ra", "dec", "l", "b")
-IDENTIFIERS = (
-    *("sdss_id", "sdss4_apogee_id", "gaia_dr2_source_id", "gaia_dr3_source_id", "tic_v8_id"),
-    *("catalogid", "catalogid21", "catalogid25", "catalogid31", "healpix"),
-)
 
 
 def find_star(
@@ -187,15 +175,7 @@ def _results_of(model: type[PipelineOutputMixin], source: Source, spectrum_pks: 
 
 
 def _measured(model: type[BaseModel]) -> list[str]:
-    """Name the columns that are told: the headlines that a model has, or else its first ones."""
-    told = [name for headline in HEADLINES for name in (headline, f"e_{headline}") if name in model._meta.fields]
-    return told or [field.name for field in model._meta.sorted_fields if _is_own_value(model, field)][:MOST_OWN_COLUMNS]
-
-
-def _is_own_value(model: type[BaseModel], field: peewee.Field) -> bool:
-    if field.name in {*model.record_columns, *model.upsert_key}:
-        return False
-    return not isinstance(field, BitField | BytesField | FloatArrayField | peewee.ForeignKeyField)
+    return measured_columns(model, {*model.record_columns, *model.upsert_key})
 
 
 def _listed(source: Source, spectrum_pks: list[int]) -> list[RejectedResult]:
@@ -250,7 +230,7 @@ def _spectrum(row: SpectrumMixin) -> SpectrumOfStar:
         kind=row._meta.table_name,
         key=_set(row, row.natural_key),
         telescope=getattr(row, "telescope", None),
-        snr=_set(row, ["snr"]).get("snr"),
+        snr=row.__data__.get("snr"),  # visits in an apStar have none
         modified=row.modified,
         file=file,
         is_there=file is not None and Path(file).is_file(),
@@ -278,7 +258,7 @@ def _results(
             is_newest=row.v_astra == newest[_same(row)],
             values=_set(row, _measured(type(row))),
             units={name: unit for name in _set(row, _measured(type(row))) if (unit := row._meta.fields[name].unit)},
-            flags=list(_flags(row)),
+            flags=list(flags_set(row)),
             modified=row.modified,
             files=_file_names(files.get(type(row).__name__, {}), row.v_astra // 1000),
             adopted=adoptions.get(row.__data__.get("pipeline_run_pk") or 0),
@@ -301,17 +281,6 @@ def _adoptions(there: set[str]) -> dict[int, str]:
 def _same(row: PipelineOutputMixin) -> tuple[object, ...]:
     """Give the key of a result without its version."""
     return type(row), *(getattr(row, name) for name in row.upsert_key if name != "v_astra_major_minor")
-
-
-def _flags(row: BaseModel) -> Iterator[str]:
-    for name, column in row._meta.fields.items():
-        if not isinstance(column, BitField):
-            continue
-        bits: int = getattr(row, name) or 0
-        named = {flag: bit.value for flag, bit in column.flags.items() if bits & bit.value}
-        yield from named
-        if unnamed := bits & ~sum(named.values()):
-            yield f"{name} {unnamed:#x}"
 
 
 def _file_names(files: ByVersion[list[FileStatus]], version: int) -> list[str]:

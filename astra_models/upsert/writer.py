@@ -8,6 +8,7 @@ from datetime import datetime
 import peewee
 
 from astra_models.database.sql import quote, quoted_table
+from astra_models.notebook.reports import report_html
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_rows
 from astra_models.upsert.plan import REVISION, Key, Rules, UpsertPlan
@@ -55,6 +56,10 @@ class UpsertReport:
     def rows(self) -> int:
         """The number of rows given."""
         return self.inserted + self.updated + self.unchanged + self.kept + self.rejected + self.superseded
+
+    def _repr_html_(self) -> str:
+        names = ("inserted", "updated", "unchanged", "kept", "rejected", "superseded")
+        return report_html({name: getattr(self, name) for name in names}, self.seconds, self.reasons)
 
     def __add__(self, other: "UpsertReport") -> "UpsertReport":
         return UpsertReport(

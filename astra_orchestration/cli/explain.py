@@ -1,6 +1,6 @@
 """``astra explain``: everything that is known of one star."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.tree import Tree
 
+from astra_models.notebook.main_columns import told
 from astra_orchestration.cli.status import print_json, shown_time
 from astra_orchestration.cli.terminal import (
     AstraGroup,
@@ -108,7 +109,7 @@ def _results(results: "list[Result]") -> Tree:
             of = "" if result.spectrum_pk is None else f" of spectrum {result.spectrum_pk}"
             old = "" if result.is_newest else " [dim](there is a newer one)[/]"
             leaf = branch.add(f"[bold]{result.version}[/]{of}, {shown_time(result.modified)} UTC{old}")
-            leaf.add(", ".join(_measured(result.values, result.units)) or "nothing measured")
+            leaf.add(escaped(", ".join(told(result.values, result.units))) or "nothing measured")
             if result.flags:
                 flags = ", ".join(flag.removeprefix("flag_") for flag in result.flags)
                 leaf.add(f"[yellow]flags:[/] {escaped(flags)}")
@@ -117,18 +118,6 @@ def _results(results: "list[Result]") -> Tree:
             elif result.files:
                 leaf.add(f"from {escaped(' or '.join(result.files))}")
     return tree
-
-
-def _measured(values: Mapping[str, object], units: Mapping[str, str]) -> Iterator[str]:
-    for name, value in values.items():
-        if name.startswith("e_") and name[2:] in values:
-            continue
-        words = [name, f"{value:.5g}" if isinstance(value, float) else escaped(str(value))]
-        if isinstance(error := values.get(f"e_{name}"), int | float):
-            words += ["±", f"{float(f'{error:.2g}'):g}"]
-        if not (unit := units.get(name, "")).startswith("dex"):  # these go without saying
-            words.append(escaped(unit))
-        yield " ".join(words).rstrip()
 
 
 def _analysis(analysis: "Analysis") -> tuple[str, ...]:
