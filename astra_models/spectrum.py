@@ -42,7 +42,7 @@ class Spectrum(BaseModel):
     """Its results of all pipelines: a query for each table, by name; set by `astra_models.outputs.relations`."""
 
     _resolved: "SpectrumMixin | None" = None
-    _repr_html_ = ShownAs(lambda row: spectrum_html(row.resolve()))
+    _repr_html_ = ShownAs(spectrum_html)
 
     @property
     def spectrum_pk(self) -> int:

@@ -13,7 +13,11 @@ WIDTH, HEIGHT = 9, 2.2  # inches
 
 @nothing_raised
 def spectrum_html(row: Any) -> str:
-    """Give a row of a kind of spectra as HTML."""
+    """Give a row of a kind of spectra as HTML, or of `Spectrum`, as the row of its kind."""
+    if hasattr(type(row), "resolve"):
+        if row.pk is None:
+            return paragraph(row_text(row)[1:-1])
+        row = row.resolve()
     return paragraph(row_text(row)[1:-1]) + drawn(row) + values_html(row)
 
 
