@@ -1,5 +1,6 @@
 """Everything about one star: see `astra_models.status.explain`."""
 
+from astra_models.status import star_html  # noqa: F401  draws a star in a notebook
 from astra_models.status.explain import HEADLINES, explain_star, find_star
 from astra_models.status.star import Star
 

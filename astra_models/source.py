@@ -15,6 +15,10 @@ class Source(TargetingMixin):
 
     spectra: Any
     """Its spectra of all kinds, a query of `Spectrum`; set by `astra_models.outputs.relations`."""
+    coord: Any
+    """Its position, an `astropy.coordinates.SkyCoord`, or None; set by `astra_models.sky.near`."""
+    near: Any
+    """Select the sources near a position: ``Source.near(coord, 5 * u.arcsec)``; see `astra_models.sky.near.near`."""
     results: Any
     """Its results of all pipelines: a query for each table, by the table's name."""
 

@@ -37,6 +37,7 @@ from astra_models.pipeline import PipelineOutputMixin
 from astra_models.pipeline_run import PipelineRun  # noqa: F401  has a table, too
 from astra_models.rejected import RejectedResult  # noqa: F401  has a table, too
 from astra_models.rocket import Rocket
+from astra_models.sky.cells import SourceCell  # noqa: F401  has a table, too
 from astra_models.slam import Slam
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source

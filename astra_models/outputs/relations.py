@@ -22,6 +22,7 @@ from astra_models.notebook.rows import ShownAs, flags_set, row_text, values_html
 from astra_models.outputs.known_models import output_models
 from astra_models.pipeline import LatestMixin, PipelineOutputMixin
 from astra_models.schema.tables import existing_tables
+from astra_models.sky import near  # noqa: F401  gives sources their place on the sky
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.version import version_integer_to_string

@@ -163,8 +163,3 @@ class Star:
     results: list[Result] = field(default_factory=list)
     analyses: list[Analysis] = field(default_factory=list)
     rejected: list[Listed] = field(default_factory=list)
-
-    def _repr_html_(self) -> str:
-        from astra_models.status.star_html import star_html
-
-        return star_html(self)

@@ -103,3 +103,6 @@ def _results(star: Star) -> str:
     ]
     heading = ("pipeline", "version", "spectrum_pk", "measured", "flags", "written (UTC)")
     return table(heading, rows) if rows else paragraph("no results")
+
+
+Star._repr_html_ = star_html  # type: ignore[attr-defined]  # what a notebook asks for

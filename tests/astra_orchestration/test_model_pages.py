@@ -82,7 +82,8 @@ def test_the_reference_names_what_can_be_imported(pages: dict[str, str]) -> None
 def test_every_page_is_in_the_contents() -> None:
     contents = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = {page for section in contents for pages in section.values() for page in _pages(pages)}
-    assert listed == {"index.md", "contributing.md", *(path.name for path in (ROOT / "docs").glob("*.md"))}
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
+    assert listed == {"index.md", "contributing.md", *(path.name for path in (ROOT / "docs").glob("*.md"))} | notebooks
 
 
 def _pages(pages: str | list[dict[str, str]]) -> list[str]:

@@ -1,0 +1,357 @@
+"""A table of one's own matched with the sources, by identifiers and by position."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astra_models.database.sql import is_any_of, rows_of
+from astra_models.errors import SelectionError, did_you_mean
+from astra_models.messages import shown
+from astra_models.sky.candidates import Index
+from astra_models.sky.cells import Positions, positions_of, remove_cells_without_source
+from astra_models.sky.identifiers import Identified, identified, identifier_columns
+from astra_models.sky.motion import SOURCE_EPOCH, at_epoch
+from astra_models.sky.near import arcsec, pairs_within, sky
+from astra_models.source import Source
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.table import Table
+
+__all__ = ["crossmatch"]
+
+SLOW = 500.0
+"""Proper motion in mas / yr up to which sources are found by their cells; the few that are faster are all read."""
+
+RA = ("ra", "raj2000", "_raj2000", "ra_icrs", "ra_deg", "radeg", "ra_2000", "_ra")
+DEC = ("dec", "dej2000", "_dej2000", "decj2000", "de_icrs", "dec_deg", "dedeg", "dec_2000", "de", "_de", "_dec")
+NOT_MATCHED = -1
+
+
+def crossmatch(
+    table: "Table | SkyCoord",
+    radius: object = None,
+    *,
+    all: bool = False,  # noqa: A002  the word for it in the field
+    left: bool = False,
+    epoch: float | None = None,
+    ra: str | None = None,
+    dec: str | None = None,
+    identifiers: Mapping[str, str] | bool = True,
+    columns: Sequence[str] = ("sdss_id",),
+) -> "Table":
+    """Find the sources of a table's rows.
+
+    A row is first looked up by the identifiers that the table has, then by its position.
+
+    Parameters
+    ----------
+    table : astropy.table.Table, pandas.DataFrame or astropy.coordinates.SkyCoord
+        Positions in a column of coordinates, or in two of degrees (or of another unit, if the columns have one; text is
+        in hours and degrees), and identifiers.
+    radius : Quantity or float, optional
+        How far from its position a row's source may be; a number is in arcsec. Without it, identifiers alone count.
+    all : bool, optional
+        Whether a row is given once for each source within the radius, and not only for the nearest.
+    left : bool, optional
+        Whether rows without a source are given, too, masked.
+    epoch : float, optional
+        The epoch of the table's positions, in Julian years: sources are moved there by their proper motions, from
+        2016.0. Without it, they are taken where they are.
+    ra, dec : str, optional
+        The columns of the position, if they aren't called by one of the usual names.
+    identifiers : mapping of str to str, or bool, optional
+        Which column of the table is which identifier of `Source`: ``{"Gaia": "gaia_dr3_source_id"}``. By default
+        columns of the same names, in capitals or not; with False none. Text is compared without blanks, in capitals
+        or not.
+    columns : sequence of str, optional
+        Columns of `Source` in the result.
+
+    Returns
+    -------
+    astropy.table.Table
+        The table's columns; ``source_pk`` and the `columns`, with ``source_`` before a name that the table has itself;
+        ``separation`` in arcsec, masked where there is no position; ``matched_by``, the identifier's name or
+        ``position``; and ``disagrees``, whether the source that an identifier names is further off than `radius`.
+        In the order of the table, the nearest first. ``meta["sky_index"]`` says why no index was used, if none was.
+
+    Raises
+    ------
+    SelectionError
+        If the table has neither positions nor identifiers that can be used, or a column isn't there.
+    """
+    given = _as_table(table)
+    fields = Source._meta.fields
+    for name in columns:
+        if name not in fields:
+            raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
+    places = None if radius is None and not _has_position(given, ra, dec) else _places(given, ra, dec)
+    limit = None if radius is None else arcsec(radius)
+    named = identifier_columns(given, identifiers)
+    if limit is None and not named:
+        raise SelectionError(
+            "the table has no column of an identifier, and no radius is given: give a radius, such as 5 * u.arcsec, or "
+            "say which column is which identifier, by identifiers={'Gaia': 'gaia_dr3_source_id'}"
+        )
+    found, index = _found(given, places, limit, named, epoch, all)
+    if found.lacks_source() and remove_cells_without_source():
+        found, index = _found(given, places, limit, named, epoch, all)
+    if left:
+        found.add_rows_without(len(given))
+    result = found.joined_to(given, columns)
+    if index is not None and index.problem:
+        result.meta["sky_index"] = f"not used: {index.problem}"
+    return result
+
+
+def _as_table(table: Any) -> "Table":
+    from astropy.coordinates import SkyCoord
+    from astropy.table import Table
+
+    if isinstance(table, SkyCoord):
+        return Table({"ra": np.atleast_1d(table.icrs.ra), "dec": np.atleast_1d(table.icrs.dec)})
+    if isinstance(table, Table):
+        return table
+    if hasattr(table, "to_records") and hasattr(table, "columns"):
+        return Table.from_pandas(table)
+    return Table(table)
+
+
+# ---- the table's positions
+
+
+def _position_columns(table: "Table", ra: str | None, dec: str | None) -> tuple[str, str] | str | None:
+    from astropy.coordinates import SkyCoord
+
+    for name in (ra, dec):
+        if name is not None and name not in table.colnames:
+            raise SelectionError(f"the table has no column {shown(name)}; {did_you_mean(name, table.colnames)}")
+    if ra is None and dec is None:
+        for name in table.colnames:
+            if isinstance(table[name], SkyCoord):
+                return name
+    lower = {name.lower(): name for name in reversed(table.colnames)}
+    ra = ra or next((lower[name] for name in RA if name in lower), None)
+    dec = dec or next((lower[name] for name in DEC if name in lower), None)
+    return (ra, dec) if ra and dec else None
+
+
+def _has_position(table: "Table", ra: str | None, dec: str | None) -> bool:
+    return _position_columns(table, ra, dec) is not None
+
+
+def _places(table: "Table", ra: str | None, dec: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Give the positions of rows in degrees, ICRS; NaN where there is none."""
+    found = _position_columns(table, ra, dec)
+    if found is None:
+        raise SelectionError(
+            f"no columns of a position are known among {', '.join(table.colnames)}; name them by ra= and dec="
+        )
+    if isinstance(found, str):
+        place = table[found].icrs
+        return np.asarray(place.ra.deg, float), np.asarray(place.dec.deg, float)
+    is_text = table[found[0]].dtype.kind in "USO"
+    lon, lat = (_angle(table[name], is_hours=is_text and name == found[0]) for name in found)
+    lat[~(np.abs(lat) <= 90)] = np.nan
+    return lon, lat
+
+
+def _angle(column: Any, is_hours: bool) -> np.ndarray:
+    """Give a column's angles in degrees; NaN where there is none, or none that can be read."""
+    import astropy.units as u
+    from astropy.coordinates import Angle
+
+    if column.dtype.kind in "USO":
+        unit = u.hourangle if is_hours else u.deg
+        return np.array([_read_angle(value, unit) for value in np.ma.filled(column, "")], dtype=np.float64)
+    values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
+    if np.ma.isMaskedArray(column):
+        values = np.where(np.ma.getmaskarray(column), np.nan, values)
+    degrees = Angle(values, getattr(column, "unit", None) or u.deg).deg
+    return np.where(np.isfinite(degrees), degrees, np.nan)
+
+
+def _read_angle(text: object, unit: Any) -> float:
+    from astropy.coordinates import Angle
+
+    words = text.decode() if isinstance(text, bytes) else str(text)
+    try:
+        return float(words) if _is_number(words) else float(Angle(words, unit).deg)
+    except ValueError:  # no angle: as if it were missing
+        return float("nan")
+
+
+def _is_number(words: str) -> bool:
+    try:
+        float(words)
+    except ValueError:
+        return False
+    return True
+
+
+# ---- matching
+
+
+class _Matches:
+    """Which rows have which sources."""
+
+    def __init__(self, rows: Any, source_pk: Any, separation: Any, matched_by: Any, disagrees: Any):
+        self.rows, self.source_pk = np.asarray(rows, int), np.asarray(source_pk, np.int64)
+        self.separation, self.matched_by = np.asarray(separation, float), np.asarray(matched_by, dtype="U32")
+        self.disagrees = np.asarray(disagrees, bool)
+        self._sources: dict[int, tuple[Any, ...]] | None = None
+
+    def _sort(self) -> None:
+        order = np.lexsort((self.source_pk, np.nan_to_num(self.separation, nan=np.inf), self.rows))
+        for name in ("rows", "source_pk", "separation", "matched_by", "disagrees"):
+            setattr(self, name, getattr(self, name)[order])
+
+    def lacks_source(self) -> bool:
+        """Tell whether a source that was matched isn't there any more."""
+        keys = np.unique(self.source_pk)
+        return len(rows_of(Source.select(Source.pk).where(is_any_of(Source.pk, keys)))) < len(keys)
+
+    def add_rows_without(self, n_rows: int) -> None:
+        """Add the rows that have no source."""
+        without = np.setdiff1d(np.arange(n_rows), self.rows)
+        self.rows = np.concatenate([self.rows, without])
+        self.source_pk = np.concatenate([self.source_pk, np.full(len(without), NOT_MATCHED)])
+        self.separation = np.concatenate([self.separation, np.full(len(without), np.nan)])
+        self.matched_by = np.concatenate([self.matched_by, np.full(len(without), "", dtype="U32")])
+        self.disagrees = np.concatenate([self.disagrees, np.zeros(len(without), bool)])
+
+    def joined_to(self, table: "Table", columns: Sequence[str]) -> "Table":
+        """Make the table of rows with their sources."""
+        import astropy.units as u
+        from astropy.table import MaskedColumn
+
+        self._sort()
+        result = table[self.rows].copy()
+        missing = self.source_pk == NOT_MATCHED
+        names = ["source_pk", *columns]
+        fields = [Source._meta.primary_key, *(Source._meta.fields[name] for name in columns)]
+        keys = np.unique(self.source_pk[~missing])
+        read = {row[0]: row for row in rows_of(Source.select(*fields).where(is_any_of(Source.pk, keys)))}
+        empty = (None,) * len(fields)
+        rows = [read.get(key, empty) for key in self.source_pk.tolist()]
+        for place, (name, field) in enumerate(zip(names, fields, strict=True)):
+            result[_free(name, table)] = _column([row[place] for row in rows], field)
+        result[_free("separation", table)] = MaskedColumn(
+            np.nan_to_num(self.separation), mask=np.isnan(self.separation), unit=u.arcsec, description="From the source"
+        )
+        result[_free("matched_by", table)] = MaskedColumn(self.matched_by, mask=missing, description="What matched")
+        result[_free("disagrees", table)] = MaskedColumn(
+            self.disagrees, mask=missing, description="Whether the identifier's source is beyond the radius"
+        )
+        return result
+
+
+def _free(name: str, table: "Table") -> str:
+    return f"source_{name}" if name in table.colnames else name
+
+
+def _column(values: list[Any], field: Any) -> Any:
+    from astropy.table import MaskedColumn
+
+    mask = [value is None for value in values]
+    known = [value for value in values if value is not None]
+    kind = type(known[0]) if known else {"TEXT": str}.get(field.field_type, float)
+    empty = "" if kind is str else kind(0) if kind in (int, float, bool) else None
+    filled = [empty if value is None else value for value in values]
+    dtype = np.int64 if kind is int else np.float64 if kind is float else str if kind is str else object
+    unit = getattr(field, "unit", None) or None
+    return MaskedColumn(np.array(filled, dtype=dtype), mask=mask, unit=unit, description=field.help_text)
+
+
+def _found(
+    table: "Table",
+    places: tuple[np.ndarray, np.ndarray] | None,
+    limit: float | None,
+    named: Mapping[str, str],
+    epoch: float | None,
+    every: bool,
+) -> tuple[_Matches, Index | None]:
+    parts: list[tuple[Any, ...]] = []
+    by_identifier = identified(table, named)
+    if by_identifier:
+        parts.append(_by_identifier(by_identifier, places, limit, epoch))
+    index = None
+    if limit is not None and places is not None:
+        index = Index()
+        rows, keys, separation = _by_position(index, places, limit, epoch)
+        taken = np.isin(rows, [one.row for one in by_identifier])
+        if every:  # what an identifier has found is given once
+            pairs = {(one.row, one.source_pk) for one in by_identifier}
+            keep = np.array([(row, key) not in pairs for row, key in zip(rows, keys, strict=True)], bool)
+        else:
+            keep = ~taken & _is_nearest(rows, separation)
+        rows, keys, separation = rows[keep], keys[keep], separation[keep]
+        parts.append((rows, keys, separation, np.full(len(rows), "position"), np.zeros(len(rows), bool)))
+    columns = [np.concatenate([np.asarray(part[place]) for part in parts]) for place in range(5)] if parts else [[]] * 5
+    return _Matches(*columns), index
+
+
+def _is_nearest(rows: np.ndarray, separation: np.ndarray) -> np.ndarray:
+    order = np.lexsort((separation, rows))
+    first = np.ones(len(rows), bool)
+    first[1:] = rows[order][1:] != rows[order][:-1]
+    nearest = np.zeros(len(rows), bool)
+    nearest[order] = first
+    return nearest
+
+
+def _by_position(
+    index: Index, places: tuple[np.ndarray, np.ndarray], limit: float, epoch: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give rows, keys of sources and separations (arcsec) of all pairs within the limit."""
+    good = np.flatnonzero(np.isfinite(places[0]) & np.isfinite(places[1]))
+    ra, dec = places[0][good], places[1][good]
+    years = 0.0 if epoch is None else epoch - SOURCE_EPOCH
+    sources = index.within(ra, dec, limit + abs(years) * min(SLOW, index.fastest()) / 1000 if years else limit)
+    if years:
+        sources = _moved(_united(sources, index.faster_than(SLOW)), years)
+    rows, numbers, separation = pairs_within(sky(ra, dec), sources, limit)
+    return good[rows], sources.source_pk[numbers], separation
+
+
+def _united(one: Positions, other: Positions) -> Positions:
+    rows = [np.column_stack([each.source_pk, each.ra, each.dec, each.pmra, each.pmde]) for each in (one, other)]
+    together = np.concatenate(rows)
+    return Positions(together[np.unique(together[:, 0], return_index=True)[1]])
+
+
+def _moved(sources: Positions, years: float) -> Positions:
+    sources.ra, sources.dec = at_epoch(sources.ra, sources.dec, sources.pmra, sources.pmde, years)
+    return sources
+
+
+def _by_identifier(
+    found: Sequence[Identified],
+    places: tuple[np.ndarray, np.ndarray] | None,
+    limit: float | None,
+    epoch: float | None,
+) -> tuple[Any, ...]:
+    rows, keys = np.array([one.row for one in found]), np.array([one.source_pk for one in found])
+    separation = np.full(len(found), np.nan)
+    if places is not None:
+        separation = np.fromiter(_separations(rows, keys, places, epoch), float, len(found))
+    beyond = separation > limit if limit is not None else np.zeros(len(found), bool)
+    return rows, keys, separation, [one.by for one in found], beyond
+
+
+def _separations(
+    rows: np.ndarray, keys: np.ndarray, places: tuple[np.ndarray, np.ndarray], epoch: float | None
+) -> Iterator[float]:
+    sources = positions_of(is_any_of(Source.pk, np.unique(keys)))
+    if epoch is not None:
+        sources = _moved(sources, epoch - SOURCE_EPOCH)
+    where = {key: place for place, key in enumerate(sources.source_pk.tolist())}
+    known = np.array([where.get(key, NOT_MATCHED) for key in keys.tolist()])
+    both = (known >= 0) & np.isfinite(places[0][rows]) & np.isfinite(places[1][rows])
+    result = np.full(len(rows), np.nan)
+    if both.any():
+        mine = sky(places[0][rows][both], places[1][rows][both])
+        theirs = sky(sources.ra[known[both]], sources.dec[known[both]])
+        result[both] = mine.separation(theirs).arcsec
+    yield from result.tolist()

@@ -1,0 +1,114 @@
+"""A source's place on the sky, and the sources near a place."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import peewee
+
+from astra_models.database.sql import is_any_of
+from astra_models.errors import SelectionError
+from astra_models.messages import shown
+from astra_models.sky.candidates import Index
+from astra_models.sky.cells import Positions
+from astra_models.sky.motion import SOURCE_EPOCH
+from astra_models.source import Source
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+__all__ = ["arcsec", "coord_of", "near", "pairs_within", "sky"]
+
+MOST_SORTED = 500
+
+
+def coord_of(source: Source) -> "SkyCoord | None":
+    """Give a source's position, ICRS, at epoch 2016.0, with its proper motion if that is known; None without one."""
+    if source.ra is None or source.dec is None:
+        return None
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord
+    from astropy.time import Time
+
+    place: dict[str, Any] = {"ra": source.ra * u.deg, "dec": source.dec * u.deg}
+    if source.pmra is not None and source.pmde is not None:
+        place |= {"pm_ra_cosdec": source.pmra * u.mas / u.yr, "pm_dec": source.pmde * u.mas / u.yr}
+    return SkyCoord(**place, obstime=Time(SOURCE_EPOCH, format="jyear"))
+
+
+def near(coord: "SkyCoord", radius: object) -> "peewee.ModelSelect[Source]":
+    """Select the sources within a radius of a position.
+
+    Parameters
+    ----------
+    coord : astropy.coordinates.SkyCoord
+        One position, of any frame.
+    radius : Quantity or float
+        An angle; a number is in arcsec.
+
+    Returns
+    -------
+    peewee.ModelSelect
+        A query of `Source`, to be refined; the nearest comes first, unless there are more than 500.
+
+    Raises
+    ------
+    SelectionError
+        If `coord` is not one position, or `radius` is no angle.
+    """
+    if not getattr(coord, "isscalar", False):
+        raise SelectionError(f"near() takes one position, not {shown(coord)}; crossmatch() takes many")
+    place, limit = coord.icrs, arcsec(radius)
+    ra, dec = np.atleast_1d(place.ra.deg), np.atleast_1d(place.dec.deg)
+    found = Index().within(ra, dec, limit)
+    _, places, separations = pairs_within(sky(ra, dec), found, limit)
+    keys = found.source_pk[places[np.argsort(separations)]].tolist()
+    query = Source.select().where(is_any_of(Source.pk, keys))
+    if 0 < len(keys) <= MOST_SORTED:
+        return query.order_by(peewee.Case(Source.pk, [(key, place) for place, key in enumerate(keys)]))
+    return query.order_by(Source.pk)
+
+
+def arcsec(radius: object) -> float:
+    """Give an angle in arcsec; a plain number is in arcsec already.
+
+    Raises
+    ------
+    SelectionError
+        If it isn't an angle, is negative, or over 180 degrees.
+    """
+    import astropy.units as u
+
+    try:
+        angle = float(u.Quantity(radius, u.arcsec).value)  # type: ignore[arg-type]  # it says so if it isn't one
+    except (TypeError, ValueError, u.UnitsError) as error:
+        raise SelectionError(
+            f"a radius is an angle, such as 5 * u.arcsec, or a number in arcsec, not {shown(radius)}"
+        ) from error
+    if not 0 <= angle <= 180 * 3600:
+        raise SelectionError(f"a radius is 0 to 180 degrees, not {angle:g} arcsec")
+    return angle
+
+
+def sky(ra: np.ndarray, dec: np.ndarray) -> "SkyCoord":
+    """Make coordinates of positions in degrees."""
+    from astropy.coordinates import SkyCoord
+
+    return SkyCoord(ra, dec, unit="deg")
+
+
+def pairs_within(
+    places: "SkyCoord", sources: Positions, radius: float
+) -> tuple[Sequence[int] | np.ndarray, np.ndarray, np.ndarray]:
+    """Give the pairs of places and sources that are within a radius (arcsec): their numbers, and the separations."""
+    import astropy.units as u
+    from astropy.coordinates import search_around_sky
+
+    if not len(places) or not len(sources):
+        return np.empty(0, int), np.empty(0, int), np.empty(0)
+    one, other, separation, _ = search_around_sky(places, sky(sources.ra, sources.dec), radius * u.arcsec)
+    return one, other, separation.to_value(u.arcsec)
+
+
+Source.coord = property(coord_of)
+Source.near = staticmethod(near)
