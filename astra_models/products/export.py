@@ -4,22 +4,21 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from astra_models.columns.typed import BYTES, FLOATS, MOMENT, Column, Kind
+from astra_models.columns.typed import BYTES, FLOATS, Kind
 from astra_models.errors import OutputFormatError
+from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.fits.file import FitsTable, Progress, fill_fits, replacing
 from astra_models.products.provenance import provenance
-from astra_models.products.query import Model, OutColumn, Selection, snapshot
+from astra_models.products.query import Model, Selection, snapshot
 from astra_models.products.reading import read_columns
 from astra_models.products.table import table_of
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
-    from pyarrow import Array, DataType, Field
 
 ROWS_PER_GROUP = 20_000
 Meta = dict[str, str]
@@ -161,40 +160,19 @@ def _json_of(row: np.ndarray) -> str:
 
 def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise OutputFormatError(
             f"{path}: Parquet needs pyarrow; install it by `pip install 'astra-orchestration[arrow]'`"
         ) from error
-    schema = pa.schema([_arrow_field(pa, column) for column in selection.columns])
-    schema = schema.with_metadata({"astra": json.dumps(meta)})
+    schema = arrow_schema(selection.columns, meta)
     rows = 0
     with snapshot(), pq.ParquetWriter(path, schema) as writer:
         for columns in read_columns(selection, ROWS_PER_GROUP):
-            arrays = [_arrow_array(pa, field.type, column) for field, column in zip(schema, columns, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            rows += len(arrays[0]) if arrays else 0
+            batch = arrow_batch(schema, columns)
+            writer.write_batch(batch)
+            rows += batch.num_rows
     return rows
-
-
-def _arrow_field(pa: ModuleType, column: OutColumn) -> "Field":
-    types = {
-        "text": pa.string(),
-        "bytea": pa.binary(),
-        "real[]": pa.list_(pa.float32()),
-        "timestamptz": pa.timestamp("us", tz="UTC"),
-    }
-    kind = types.get(column.kind.sql) or pa.from_numpy_dtype(column.kind.dtype)
-    about = {"unit": column.unit, "description": column.description}
-    return pa.field(column.name, kind, metadata={name: text for name, text in about.items() if text})
-
-
-def _arrow_array(pa: ModuleType, kind: "DataType", column: Column) -> "Array":
-    values = column.values
-    if column.kind is MOMENT:
-        values = np.array(values, dtype="datetime64[us]")
-    return pa.array(values, type=kind, mask=column.null)
 
 
 _WRITERS: dict[str, Writer] = {

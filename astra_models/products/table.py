@@ -63,23 +63,52 @@ def to_table(
     SelectionError
         If the model has no column that a condition needs.
     """
-    if not isinstance(model, type):
-        if v_astra is not None or sdss_ids is not None or latest:
-            raise SelectionError("v_astra, sdss_ids and latest go with a model; put them into the query's conditions")
-        selection = select_query(model, where=where, limit=limit)
-        return only(table_of(selection, meta=provenance()), columns)
-    selection = select_model(
+    selection, meta = selection_of(
         model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
     )
-    return table_of(selection, meta={"model": model.__name__, "table": model._meta.table_name, **provenance()})
+    table = table_of(selection, meta)
+    places = places_of(selection, columns)
+    return table if places is None else table[[table.colnames[place] for place in places]]
 
 
-def only(table: "Table", columns: Sequence[str] | None) -> "Table":
-    """Leave some columns of a table, in their order."""
-    for name in columns or ():
-        if name not in table.colnames:
-            raise SelectionError(f"the query has no column {shown(name)}; {did_you_mean(name, table.colnames)}")
-    return table if columns is None else type(table)([table[name] for name in columns], meta=table.meta)
+def selection_of(
+    model: "Model | peewee.SelectBase",
+    *,
+    where: Condition | str | None = None,
+    v_astra: str | int | None = None,
+    columns: Sequence[str] | None = None,
+    sdss_ids: Iterable[int] | None = None,
+    latest: bool = False,
+    limit: int | None = None,
+) -> tuple[Selection, dict[str, str]]:
+    """Make a selection of what is asked for as by `to_table`, and say where its rows come from."""
+    if isinstance(model, type):
+        selection = select_model(
+            model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
+        )
+        return selection, {"model": model.__name__, "table": model._meta.table_name, **provenance()}
+    if v_astra is not None or sdss_ids is not None or latest:
+        raise SelectionError("v_astra, sdss_ids and latest go with a model; put them into the query's conditions")
+    selection = select_query(model, where=where, limit=limit)
+    places_of(selection, columns)
+    return selection, provenance()
+
+
+def places_of(selection: Selection, names: Sequence[str] | None) -> list[int] | None:
+    """Say which columns of a selection are wanted, if not all: a query is read as it is.
+
+    Raises
+    ------
+    SelectionError
+        If it has no column of a name.
+    """
+    there = {column.name: place for place, column in enumerate(selection.columns)}
+    if names is None or list(names) == list(there):
+        return None
+    for name in names:
+        if name not in there:
+            raise SelectionError(f"the query has no column {shown(name)}; {did_you_mean(name, there)}")
+    return [there[name] for name in names]
 
 
 def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Table":
