@@ -59,10 +59,32 @@ def _converter(column: OutColumn) -> Callable[[Raw], Column]:
             blank = [0 if value is None else value for value in raw] if null.any() else raw
             return Column(kind, np.array(blank, dtype=kind.dtype), null)
         values = np.empty(len(raw), object)
+        moments = _moments(column, raw, null) if kind is MOMENT else None
+        if moments is not None:
+            values[~null] = moments
+            return Column(kind, values, null)
         values[:] = raw if kind in (TEXT, COMPUTED) else [_read_one(column, value) for value in raw]
         return Column(kind, values, null)
 
     return convert
+
+
+def _moments(column: OutColumn, raw: Raw, null: np.ndarray) -> np.ndarray | None:
+    """Write moments that aren't NULL as text all at once, if all of them are stored as SQLite has ours."""
+    if getattr(column.field, "stored_type", None) is not None:
+        return None
+    known = raw if not null.any() else [value for value in raw if value is not None]
+    if not all(type(value) is str and len(value) in _LENGTHS and value.endswith(_UTC) for value in known):
+        return None
+    try:
+        moments = np.array([value[: -len(_UTC)] for value in known], dtype="datetime64[us]")
+    except ValueError:  # one by one, it is found and named
+        return None
+    return np.datetime_as_string(moments, unit="us").astype(object)
+
+
+_UTC = "+00:00"
+_LENGTHS = (25, 32)  # of 2026-01-02 03:04:05+00:00, and with microseconds
 
 
 def _read_one(column: OutColumn, value: Any) -> object:
