@@ -136,7 +136,7 @@ class Listed:
     run_id: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Star:
     """Everything about one star.
 
@@ -163,3 +163,7 @@ class Star:
     results: list[Result] = field(default_factory=list)
     analyses: list[Analysis] = field(default_factory=list)
     rejected: list[Listed] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{name} {value}" for name, value in self.identifiers.items())
+        return f"<Star of {named}: {len(self.spectra)} spectra, {len(self.results)} results>"

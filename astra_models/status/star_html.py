@@ -1,5 +1,6 @@
 """A star in a notebook: its spectra with the fits of them, the results with their flags, what is due and failed."""
 
+from pathlib import Path
 from typing import Any
 
 from astra_models.errors import AstraError
@@ -43,13 +44,24 @@ def star_html(star: Star) -> str:
 def _spectra(star: Star) -> str:
     heading = ("spectrum_pk", "kind", "telescope", "MJD", "S/N", "file")
     rows = [
-        (one.spectrum_pk, one.kind, one.telescope, one.key.get("mjd", ""), one.snr, one.file or one.problem)
+        (
+            one.spectrum_pk,
+            one.kind,
+            one.telescope,
+            one.key.get("mjd", ""),
+            one.snr,
+            _file(one.file, one.problem),
+        )
         for one in star.spectra
     ]
     keys = [one.spectrum_pk for one in star.spectra if one.spectrum_pk is not None]
     pictures = "".join(_picture(key, star.results) for key in keys[:MOST_DRAWN])
     left_out = paragraph(f"{len(keys) - MOST_DRAWN} more aren't drawn") if len(keys) > MOST_DRAWN else ""
     return (table(heading, rows) if rows else paragraph("no spectra")) + pictures + left_out
+
+
+def _file(file: str | None, problem: str | None) -> str:
+    return problem or "not known" if file is None else Path(file).name
 
 
 def _picture(spectrum_pk: int, results: list[Result]) -> str:
