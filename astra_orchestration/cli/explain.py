@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.tree import Tree
 
-from astra_models.notebook.main_columns import told
 from astra_orchestration.cli.status import print_json, shown_time
 from astra_orchestration.cli.terminal import (
     AstraGroup,
@@ -102,6 +101,8 @@ def _spectrum(spectrum: "SpectrumOfStar") -> tuple[object, ...]:
 
 def _results(results: "list[Result]") -> Tree:
     """Draw the results of each pipeline; a table would be too narrow for the flags."""
+    from astra_models.notebook.main_columns import told
+
     tree = Tree("[italic]results[/]", guide_style="dim")
     for pipeline, some in groupby(results, lambda result: result.pipeline):
         branch = tree.add(f"[bold]{escaped(pipeline)}[/]")

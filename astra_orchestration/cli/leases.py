@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astra_orchestration.cli.exit_codes import end_with
+from astra_orchestration.cli.status import print_json
 from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, console, say, table
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def leases(
         str | None,
         typer.Option(metavar="RUN", help="Free what a run has in hand: its id or its holder's, or how one begins."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs: an array of objects.")] = False,
 ) -> None:
     """Show which run has which spectra in hand. A run renews its leases; without it they expire in a minute."""
     from astra_models.analysis.leases import now
@@ -34,6 +36,9 @@ def leases(
         end_with(landed=freed, refused=0 if freed else 1)
         return
     held = run_transaction(database, lambda: list(Lease.select().order_by(Lease.model, Lease.first_key)))
+    if as_json:
+        print_json([lease.to_dict() for lease in held])
+        return
     if not held:
         say("no run has anything in hand")
         return

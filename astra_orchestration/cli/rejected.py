@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from astra_orchestration.cli.exit_codes import end_with
+from astra_orchestration.cli.status import print_json
 from astra_orchestration.cli.terminal import (
     AstraGroup,
     complain,
@@ -38,6 +39,7 @@ def rejected(
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where each of them was raised.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs: an array of objects.")] = False,
 ) -> None:
     """List what failed, gave no result or could not be stored, and why."""
     from astra_models.rejected import RejectedResult, select_rejected
@@ -46,6 +48,9 @@ def rejected(
     models = None if pipeline is None else _models_called(pipeline)
     query = select_rejected(models, reason=reason, run_id=run)
     total = query.count()
+    if as_json:
+        print_json([_as_object(row) for row in query.order_by(RejectedResult.pk.desc()).limit(limit)])
+        return
     if not total:
         say("nothing is rejected")
         return
@@ -126,6 +131,24 @@ def _show_traceback(row: "RejectedResult") -> None:
     say((escaped(row.traceback) if row.traceback else message) + "\n")
 
 
+def _as_object(row: "RejectedResult") -> dict[str, object]:
+    from astra_models.version import version_integer_to_string
+
+    version = None if row.v_astra is None else version_integer_to_string(row.v_astra)
+    values = {"when": row.created, "pipeline": _named(row.model), "spectrum_pk": row.spectrum_pk, "version": version}
+    return values | {"reason": row.reason, "run_id": row.run_id, "message": row.message, "traceback": row.traceback}
+
+
+def _named(model: str) -> str:
+    """Give the name of a model's table, which other commands call its pipeline; of one that isn't here, its own."""
+    from astra_models import outputs
+    from astra_models.errors import SelectionError
+
+    with suppress(SelectionError):
+        return str(outputs.model_named(model)._meta.table_name)
+    return model
+
+
 def _shown(row: "RejectedResult") -> tuple[str, ...]:
     from astra_models.messages import safe_text
     from astra_models.version import version_integer_to_string
@@ -134,4 +157,4 @@ def _shown(row: "RejectedResult") -> tuple[str, ...]:
     key = "" if row.spectrum_pk is None else str(row.spectrum_pk)
     when = row.created.isoformat(" ", "seconds").removesuffix("+00:00")
     message = safe_text(row.message)  # rows of older releases have it as it was raised
-    return when, escaped(row.model), key, version, row.reason, escaped((row.run_id or "")[:8]), escaped(message)
+    return when, escaped(_named(row.model)), key, version, row.reason, escaped((row.run_id or "")[:8]), escaped(message)

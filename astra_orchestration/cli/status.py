@@ -43,7 +43,7 @@ def status(
             _show_reasons(found)
 
 
-def print_json(content: Mapping[str, object]) -> None:
+def print_json(content: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
     """Print JSON; times are in UTC, as ISO 8601 has them."""
     print_plainly(json.dumps(content, indent=2, default=_plain))
 

@@ -136,3 +136,32 @@ def test_replay_wants_a_run_or_all(refused: list[dict[str, Any]], options: list[
     shown = astra("replay", *options)
     assert shown.exit_code == 2
     assert "give a RUN_ID, or --all" in shown.output
+
+
+def test_what_is_listed_as_json(database: peewee.Database) -> None:
+    key = Spectrum.create().pk
+    moment = RejectedResult.create(
+        model="Rocket", reason="exception", message="a\nb", payload="{}", v_astra=9001, run_id="5f1c", spectrum_pk=key
+    ).created
+    [row] = json.loads(CliRunner().invoke(app, ["rejected", "--json"]).stdout)
+    assert row == {
+        "when": moment.isoformat(),
+        "pipeline": "rocket",
+        "spectrum_pk": key,
+        "version": "0.9.1",
+        "run_id": "5f1c",
+        "reason": "exception",
+        "message": "a\nb",
+        "traceback": None,
+    }
+    assert json.loads(CliRunner().invoke(app, ["rejected", "--json", "--run", "none"]).stdout) == []
+    assert json.loads(CliRunner().invoke(app, ["leases", "--json"]).stdout) == []
+
+
+def test_a_pipeline_is_called_as_by_other_commands(database: peewee.Database) -> None:
+    for model in ("Rocket", "NotInstalled"):
+        RejectedResult.create(model=model, reason="exception", message="", payload="{}", v_astra=9001)
+    listed = CliRunner().invoke(app, ["rejected"], env={"COLUMNS": "200"}).stdout
+    assert "rocket" in listed
+    assert "Rocket" not in listed
+    assert "NotInstalled" in listed
