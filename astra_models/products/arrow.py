@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Column
+from astra_models.products.flag_bits import bits_of
 from astra_models.products.query import OutColumn
 from astra_models.products.table import inferred
 
@@ -33,6 +34,8 @@ def arrow_schema(columns: Sequence[OutColumn], meta: Mapping[str, str], first: S
     fields = []
     for place, column in enumerate(columns):
         about = {"unit": column.unit, "description": column.description}
+        if bits := bits_of(column.field):
+            about["flags"] = json.dumps({name: {"bit": bit, "meaning": text} for name, (bit, text) in bits.items()})
         known = first[place] if first else None
         metadata = {name: text for name, text in about.items() if text}
         fields.append(pa.field(column.name, _type_of(column, known), metadata=metadata))

@@ -1,26 +1,31 @@
 """Rows of one model as a file, of the format that its name asks for."""
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import peewee
 
-from astra_models.columns.typed import BYTES, FLOATS, Kind
+from astra_models.base import database
+from astra_models.columns.typed import BYTES, FLOATS, TEXT, Kind
 from astra_models.errors import OutputFormatError
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.fits.file import FitsTable, Progress, fill_fits, replacing
+from astra_models.products.flag_bits import bits_of
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, Selection, snapshot
 from astra_models.products.reading import read_columns
 from astra_models.products.table import table_of
+from astra_models.products.votable import votable_of, write_votable
 
 if TYPE_CHECKING:
-    from astropy.units import UnitBase
+    from pyarrow import Schema
+    from pyarrow.parquet import ParquetWriter
 
 ROWS_PER_GROUP = 20_000
+VOPARQUET = "1.0"
 Meta = dict[str, str]
 Writer = Callable[[Selection, Path, Meta, Progress | None], int]
 
@@ -99,6 +104,11 @@ def _write_fits(selection: Selection, path: Path, meta: Meta, progress: Progress
 
 def _write_ecsv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     table = table_of(selection, meta)
+    for column in selection.columns:
+        if bits := bits_of(column.field):
+            table[column.name].meta["flags"] = {
+                name: {"bit": bit, "meaning": text} for name, (bit, text) in bits.items()
+            }
     table.write(path, format="ascii.ecsv")
     return len(table)
 
@@ -106,25 +116,8 @@ def _write_ecsv(selection: Selection, path: Path, meta: Meta, progress: Progress
 def _write_votable(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
     table: Any = table_of(selection, meta)
     _write_out(table, selection, BYTES)  # masked arrays of integers can't be written
-    for column in table.itercols():
-        if column.unit is not None and not _is_known_to_vo(column.unit):
-            column.description = f"{column.description or column.name} [{column.unit}]"
-            column.unit = None
-    table.write(path, format="votable", tabledata_format="binary2")
+    write_votable(path, table, selection, meta)
     return len(table)
-
-
-def _is_known_to_vo(unit: "UnitBase") -> bool:
-    """Tell whether the standard of VOTables has a name for a unit, which its readers would warn of otherwise."""
-    from astropy import units
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            units.Unit(unit.to_string("vounit"), format="vounit")
-        except (ValueError, units.UnitsWarning):
-            return False
-    return True
 
 
 def _write_csv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
@@ -166,13 +159,36 @@ def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progr
             f"{path}: Parquet needs pyarrow; install it by `pip install 'astra-orchestration[arrow]'`"
         ) from error
     schema = arrow_schema(selection.columns, meta)
+    with snapshot():
+        lengths = _lengths(selection)
+        about = {
+            "IVOA.VOTable-Parquet.version": VOPARQUET,
+            "IVOA.VOTable-Parquet.content": votable_of(selection, meta, lengths),
+            # Astropy looks for the longest text itself otherwise, and fails at NULL.
+            **{f"table::len::{name}": str(length) for name, length in lengths.items()},
+        }
+        schema = schema.with_metadata({**schema.metadata, **about})
+        return _write_groups(pq.ParquetWriter(path, schema), selection, schema)
+
+
+def _write_groups(writer: "ParquetWriter", selection: Selection, schema: "Schema") -> int:
     rows = 0
-    with snapshot(), pq.ParquetWriter(path, schema) as writer:
+    with writer:
         for columns in read_columns(selection, ROWS_PER_GROUP):
             batch = arrow_batch(schema, columns)
             writer.write_batch(batch)
             rows += batch.num_rows
     return rows
+
+
+def _lengths(selection: Selection) -> dict[str, int]:
+    """Give the length of the longest text, or bytes, of each column."""
+    columns = [column for column in selection.columns if column.kind in (TEXT, BYTES) and column.is_there]
+    if not columns:
+        return {}
+    longest = selection.select(*(peewee.fn.MAX(peewee.fn.LENGTH(column.selected)) for column in columns))
+    (lengths,) = database.execute(longest.tuples())
+    return {column.name: n or 1 for column, n in zip(columns, lengths, strict=True)}
 
 
 _WRITERS: dict[str, Writer] = {

@@ -10,6 +10,7 @@ from dataclasses import replace
 import peewee
 
 from astra_models.columns.headings import categories
+from astra_models.errors import SelectionError
 from astra_models.fields import BooleanField
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products.query import Model, OutColumn, Query, Selection, of_version
@@ -30,6 +31,33 @@ KEYS = ("source_pk", "spectrum_pk")
 RECORD = ("created",)
 CORRELATIONS = "rho_"
 CONDITIONS = {"flag_warn": "Whether anything is flagged", "flag_bad": "Whether not to use the result"}
+
+
+def with_source(model: Model, selection: Selection) -> Selection:
+    """Put the columns of their sources beside rows of a model, as it is exported: identifiers, positions, all of them.
+
+    A column whose name is taken has ``source_`` in front. The key is the row's own ``source_pk``.
+
+    Raises
+    ------
+    SelectionError
+        If the model's rows have no source.
+    """
+    if model is Source:
+        return selection
+    if "source_pk" not in model._meta.fields:
+        raise SelectionError(f"{model.__name__} has no source_pk, so none of its rows has a source; leave `source` out")
+    headings = categories(Source)
+    columns = list(selection.columns)
+    taken = {name.lower() for name in model._meta.fields}
+    for field in Source._meta.sorted_fields:
+        if not field.primary_key:
+            name = f"source_{field.name}" if field.name.lower() in taken else field.name
+            columns.append(OutColumn(name, field, field, headings[field.name], nullable=True))
+    on = Source.pk == model._meta.fields["source_pk"]
+    return selection._replace(
+        columns=columns, base=selection.base.join_from(model, Source, peewee.JOIN.LEFT_OUTER, on=on)
+    )
 
 
 def targets() -> Selection:

@@ -17,6 +17,7 @@ from astra_orchestration.cli.terminal import (
 
 if TYPE_CHECKING:
     from astra_models.base import BaseModel
+    from astra_models.products.query import Selection
 
 export_commands = typer.Typer(cls=AstraGroup)
 
@@ -45,6 +46,10 @@ def export(
         str | None, typer.Option(help="Only rows of which this is true: [italic]teff > 20000 and not flag_bad[/].")
     ] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns, with commas between them.")] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="source", help="Put the columns of each row's source beside it."),
+    ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest result of each spectrum.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many rows.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -53,39 +58,47 @@ def export(
     if (model is None) == (product is None):
         raise typer.BadParameter("give a MODEL and --output, or a --product")
     if product is not None:
-        if output or sdss_id or where or columns or latest or limit is not None:
+        if output or sdss_id or where or columns or beside or latest or limit is not None:
             raise typer.BadParameter("a product is always whole; --v-astra, --output-dir and --overwrite go with it")
         _export_product(product, output_dir, v_astra, overwrite)
         return
     if output is None:
         raise typer.BadParameter("--output says which file to write")
     conditions = {"where": where, "columns": columns, "sdss_ids": sdss_id, "latest": latest, "limit": limit}
-    _export_model(str(model), output, overwrite, v_astra=v_astra, **conditions)
+    if unknown := set(beside or ()) - {"source"}:
+        raise typer.BadParameter(f"--with {', '.join(sorted(unknown))}: only `source` can be put beside rows")
+    _export_model(str(model), output, overwrite, bool(beside), v_astra=v_astra, **conditions)
 
 
-def _export_model(name: str, output: str, overwrite: bool, **conditions: object) -> None:
+def _selected(model: "type[BaseModel]", is_with_source: bool, conditions: dict[str, object]) -> "Selection":
+    from astra_models.products.joins import with_source
+    from astra_models.products.query import select_model
+
+    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
+    return with_source(model, selection) if is_with_source else selection
+
+
+def _export_model(name: str, output: str, overwrite: bool, is_with_source: bool, **conditions: object) -> None:
     from astra_models.outputs import model_named
     from astra_models.products.export import export, writer_for
-    from astra_models.products.query import select_model
 
     model = model_named(name)
     if output == "-":
-        _print_csv(model, conditions)
+        _print_csv(model, is_with_source, conditions)
         return
     writer_for(output)
     connect_to_configured(model)
-    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
+    selection = _selected(model, is_with_source, conditions)
     with progress_bar("rows", selection.base.count()) as advance:
         written = export(model, selection, output, overwrite=overwrite, progress=advance)
     say(f"{escaped(written.path)}: {written.rows} rows of {model.__name__}, {_megabytes(written.size)}")
 
 
-def _print_csv(model: "type[BaseModel]", conditions: dict[str, object]) -> None:
+def _print_csv(model: "type[BaseModel]", is_with_source: bool, conditions: dict[str, object]) -> None:
     from astra_models.products.export import export
-    from astra_models.products.query import select_model
 
     connect_to_configured(model)
-    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
+    selection = _selected(model, is_with_source, conditions)
     with tempfile.TemporaryDirectory() as folder:
         written = export(model, selection, Path(folder) / "rows.csv")
         with open(written.path, encoding="utf-8", newline="") as rows:

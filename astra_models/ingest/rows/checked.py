@@ -69,6 +69,8 @@ class Rows:
         Records that were taken out, by number, and why.
     max_separation : float or None
         How far apart on the sky records of one source may be, in arcsec; None if that isn't looked at.
+    makes_spectra : bool
+        Whether results of spectra of which the file has the number alone get spectra with this number, or another.
     source_pk : ndarray of int, shape (n_records,), or None
         The keys of the records' sources, where these are written already.
     """
@@ -79,6 +81,7 @@ class Rows:
     keeps: bool = False
     problems: Problems = field(default_factory=list)
     max_separation: float | None = None
+    makes_spectra: bool = False
     source_pk: np.ndarray | None = None
 
     def take(self, places: np.ndarray) -> "Rows":

@@ -17,10 +17,11 @@ import numpy as np
 import peewee
 
 from astra_models.apogee import ApogeeVisitSpectrum, ApogeeVisitSpectrumInApStar
-from astra_models.base import BaseModel, database
+from astra_models.base import BaseModel, bound_schema, database
 from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
 from astra_models.mwm import BossRestFrameVisitSpectrum
+from astra_models.outputs import all_models
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.upsert.batch import Batch
 from astra_models.upsert.lookup import find_a_few, find_rows, hand_out_keys
@@ -200,3 +201,31 @@ def number_new(model: type[BaseModel], links: Links, wanted: Column | None, care
     highest = int(keys[keep].max(initial=0))
     keys[~keep] = hand_out_keys(model, int((~keep).sum()), above=highest)
     links.key[new] = keys
+
+
+def stored_spectra(spectrum_pk: np.ndarray, source_pk: np.ndarray) -> np.ndarray:
+    """Find the numbers of spectra that are those of stored ones of the same source.
+
+    Parameters
+    ----------
+    spectrum_pk, source_pk : ndarray of int, shape (n_spectra,)
+        The numbers, and the keys of the sources; 0 where there is none.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_spectra,)
+    """
+    found = np.zeros(len(spectrum_pk), bool)
+    places = [row[0] for row in find_rows(Spectrum, {Spectrum._meta.fields["pk"]: spectrum_pk})]
+    if not places:
+        return found
+    there = np.array(sorted(places))
+    tables = set(database.get_tables(schema=bound_schema()))
+    of_spectra = [model for model in all_models() if {"spectrum_pk", "source_pk"} <= model._meta.fields.keys()]
+    for model in (model for model in of_spectra if model._meta.table_name in tables):
+        field = model._meta.fields["spectrum_pk"]
+        of_source = model._meta.fields["source_pk"]
+        rows = find_rows(model, {field: spectrum_pk[there]}, [of_source])
+        for place, owner in rows:
+            found[there[place]] |= (owner or 0) == source_pk[there[place]]
+    return found

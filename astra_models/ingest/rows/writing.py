@@ -24,6 +24,9 @@ from astra_models.ingest.rows.links import (
     find_visits,
     link_results,
     link_spectra,
+    links_of,
+    number_new,
+    stored_spectra,
 )
 from astra_models.ingest.rows.sources import Apart, FarApart, link_sources
 from astra_models.source import Source
@@ -261,6 +264,8 @@ class _Linker:
         return _parts(batch if batch.plan.fills else _with_stored_visits(batch, links), links)
 
     def _results(self, batch: Batch) -> Iterator[_Part]:
+        if self._spectrum_pk is None and self.rows.makes_spectra and "spectrum_pk" in batch.columns:
+            self._spectrum_pk = self._numbered_spectra(batch)
         keys = {"source_pk": self.source_pk}
         if self._spectrum_pk is not None:
             keys["spectrum_pk"] = self._spectrum_pk
@@ -271,6 +276,25 @@ class _Linker:
         wanted = self.rows.wanted.get("task_pk")
         links = link_results(last, None if wanted is None else wanted.take(last.rows), self.careful)
         return _parts(_with_keys(last, {batch.plan.primary_key.name: links.key}), links)
+
+    def _numbered_spectra(self, batch: Batch) -> np.ndarray:
+        """Find or make the spectra of results of which the file has nothing but the numbers; gives those of records.
+
+        A number is that of a stored spectrum if something of the same source has it.
+        """
+        wanted = self.rows.wanted[batch.plan.model]
+        theirs = np.where(wanted.null, 0, wanted.values)[batch.rows]
+        source_pk = self.source_pk[batch.rows]
+        pairs: dict[tuple[int, int], int] = {}
+        named = zip(theirs.tolist(), source_pk.tolist(), strict=True)
+        links = links_of(np.array([pairs.setdefault(pair, len(pairs)) for pair in named], dtype=int))
+        stored = stored_spectra(theirs[links.row], source_pk[links.row])
+        links.key[stored], links.is_new[stored] = theirs[links.row][stored], False
+        number_new(Spectrum, links, wanted.take(batch.rows), careful=True)
+        _insert_spectra(links)
+        found = np.zeros(len(self.rows), np.int64)
+        found[batch.rows] = links.keys_of_rows
+        return found
 
     def _with_visits(self, model: type[SpectrumMixin], batch: Batch) -> Batch:
         """Let spectra refer to the visits that they are made of.

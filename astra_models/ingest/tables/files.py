@@ -228,7 +228,8 @@ def _ingest_part(
     n_columns = sum(len(columns) for columns in part.targets.values())
     n_rows = max(100, min(20_000, VALUES_PER_CHUNK // max(1, n_columns)))
     chunks = _one_ahead(file.path, part.chunks(n_rows))
-    chunks = ((chunk, replace(rows, max_separation=file.max_separation)) for chunk, rows in chunks)
+    how = {"max_separation": file.max_separation, "makes_spectra": file.makes_spectra}
+    chunks = ((chunk, replace(rows, **how)) for chunk, rows in chunks)
     outcomes = (
         ((chunk, _dry_outcome(rows)) for chunk, rows in chunks) if report.dry_run else write_chunks(chunks, writers)
     )

@@ -15,6 +15,7 @@ from astra_models.fits.hdu import Hdu
 from astra_models.fits.stream import FitsScan, NotFitsError, scan
 from astra_models.ingest.tables.mapped import open_mapped_fits, open_mapped_table
 from astra_models.ingest.tables.mapping import GivenMapping, Mapping, MappingError, load_mapping, own_mappings
+from astra_models.ingest.tables.own_exports import open_own_fits, open_own_table
 from astra_models.ingest.tables.parts import Chunk, Part, ResultFile
 from astra_models.ingest.tables.recognise import SpectrumFileError
 from astra_models.ingest.tables.summaries import open_summary
@@ -87,6 +88,8 @@ def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Calla
     try:
         found = scan(path, progress, look=_require_no_spectrum if told is None else lambda hdu: None)
     except NotFitsError as error:
+        if told is None and (own := open_own_table(path, *file_sha256(path))) is not None:
+            return own
         if told is None:
             raise NotFitsError(f"{error}; {NEEDS_MAPPING}") from error
         return open_mapped_table(path, told, *file_sha256(path, progress))
@@ -95,7 +98,9 @@ def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Calla
     if found.problems and damaged == "refuse":
         problems = "; ".join(found.problems)
         raise UnrecognizedFileError(f"{problems.removesuffix(AGAIN).rstrip('; ')}; {AGAIN}{OR_READ}")
-    file = open_mapped_fits(found, told) if told else open_summary(found) or _by_own_mapping(found)
+    file = (
+        open_mapped_fits(found, told) if told else open_own_fits(found) or open_summary(found) or _by_own_mapping(found)
+    )
     file.notes += found.problems
     return file
 

@@ -246,6 +246,8 @@ class ResultFile:
         Checksum of the mapping by which it is read; empty if there is none.
     max_separation : float or None
         How far apart on the sky rows of one source may be, in arcsec.
+    makes_spectra : bool
+        Whether a result of a spectrum of which nothing is known but its number in another database gets one of its own.
     """
 
     path: str
@@ -258,6 +260,7 @@ class ResultFile:
     notes: list[str] = field(default_factory=list)
     mapping: str = NO_MAPPING
     max_separation: float | None = None
+    makes_spectra: bool = False
 
     @property
     def n_rows(self) -> int:

@@ -17,6 +17,7 @@ from astra_models.database.sql import is_postgresql
 from astra_models.fits.columns import CODES, FitsColumn
 from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE, escape
 from astra_models.fits.written_header import fits_unit
+from astra_models.products.flag_bits import described
 from astra_models.products.query import OutColumn, Row, Selection, read_rows
 from astra_models.products.reading import padded
 
@@ -94,7 +95,7 @@ def _fits_column(selection: Selection, column: OutColumn, asked: Asked) -> FitsC
         repeat,
         unit=fits_unit(column.unit),
         null=null,
-        description=column.description,
+        description=described(column),
         heading=column.heading,
     )
 
