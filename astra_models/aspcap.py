@@ -15,6 +15,7 @@ from astra_models.fields.flags import any_bit
 from astra_models.intermediate import IntermediateOutputMixin
 from astra_models.pipeline import Condition
 from astra_models.pixels.arrays import log_wavelength
+from astra_models.pixels.aspcap_star import AspcapStarAccessor
 from astra_models.pixels.ferre import FerreAbundanceAccessor, FerreParametersAccessor
 
 PARAMETERS = ("teff", "logg", "v_micro", "v_sini", "m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm")
@@ -151,14 +152,26 @@ class ASPCAP(WithFamilies, IntermediateOutputMixin):
 
     wavelength = log_wavelength(APOGEE_GRID)
     model_flux = PixelArray(
-        accessor_class=FerreParametersAccessor,
-        accessor_kwargs={},
+        accessor_class=AspcapStarAccessor,
+        accessor_kwargs={"otherwise": FerreParametersAccessor},
         unit="",
         help_text="Model flux at the stellar parameters",
     )
-    continuum = PixelArray(
-        accessor_class=FerreParametersAccessor,
+    normalised_flux = PixelArray(
+        accessor_class=AspcapStarAccessor,
         accessor_kwargs={},
+        unit="",
+        help_text="Flux over its continuum, of an aspcapStar file; NaN where its error is 0",
+    )
+    e_normalised_flux = PixelArray(
+        accessor_class=AspcapStarAccessor,
+        accessor_kwargs={},
+        unit="",
+        help_text="Error of normalised_flux; NaN where it is 0",
+    )
+    continuum = PixelArray(
+        accessor_class=AspcapStarAccessor,
+        accessor_kwargs={"otherwise": FerreParametersAccessor},
         unit=FLUX_UNIT,
         help_text="What model_flux is multiplied by to fit the spectrum",
     )

@@ -194,6 +194,10 @@ class UnrecognizedFileError(AstraError, ValueError):
     """A file that is none of the kinds that can be ingested."""
 
 
+class UnknownReleaseError(UnrecognizedFileError):
+    """A file of which nobody has said yet, or rightly, of which data release it is."""
+
+
 class UnknownKindError(UnrecognizedFileError):
     """A file of an unknown kind, in which no damage was found."""
 

@@ -55,6 +55,8 @@ class Batch:
         Rows that can't be stored, by their place in the input.
     superseded : int
         Rows that were left out because a later one has the same key.
+    only_new : bool
+        Whether rows that are stored stay as they are.
     """
 
     plan: UpsertPlan
@@ -63,6 +65,7 @@ class Batch:
     source: "Given | None"
     refusals: list[Refusal] = field(default_factory=list)
     superseded: int = 0
+    only_new: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,6 +1,6 @@
 """``astra ingest``: files into the database, whatever they are.
 
-A file of results or the file of one star's spectra: which it is, is detected from its content. A file that is refused
+A file of results, a table or a file of spectra: which it is, is detected from its content. A file that is refused
 doesn't affect the others.
 """
 
@@ -77,6 +77,9 @@ def ingest_files(
     writers: Annotated[
         int, typer.Option(min=1, metavar="N", help="Connections to PostgreSQL that write files of results.")
     ] = 1,
+    release: Annotated[
+        str | None, typer.Option(metavar="DR", help="Data release of files that don't say it, such as dr14.")
+    ] = None,
 ) -> None:
     """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
 
@@ -90,7 +93,9 @@ def ingest_files(
         how = {"damaged": "read" if damaged else "refuse", "writers": writers}
         _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again, **how)
     if given.spectra:
-        refused = _preview_spectra(given.spectra) if dry_run else _ingest_spectra(given.spectra, again=again)
+        of_release = {"release": release}
+        preview = _preview_spectra(given.spectra, **of_release) if dry_run else None
+        refused = _ingest_spectra(given.spectra, again=again, **of_release) if preview is None else preview
         given.refused.extend(refused)
         given.counts["landed"] += len(given.spectra) - len(refused)
     _complain_of(given)
@@ -104,6 +109,9 @@ def ingest_spectra_files(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every byte of files that are known, to see whether it has changed.")
     ] = False,
+    release: Annotated[
+        str | None, typer.Option(metavar="DR", help="Data release of files that don't say it, such as dr14.")
+    ] = None,
 ) -> None:
     """Make sources and spectra of FITS files; what is there already stays as it is.
 
@@ -113,7 +121,7 @@ def ingest_spectra_files(
 
     connect_to_configured()
     paths = find_files(files)
-    refused = _ingest_spectra(paths, again=again, verify=verify)
+    refused = _ingest_spectra(paths, again=again, verify=verify, release=release)
     for reason in refused:
         complain(f"[yellow]refused[/] {escaped(reason)}")
     end_with(landed=len(paths) - len(refused), refused=len(refused))
@@ -123,7 +131,7 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     """Find files, and separate those of spectra, which are quick to detect, from the others."""
     from astra_models.configuration import find_files
     from astra_models.errors import MissingFileError
-    from astra_models.ingest.spectra.recognise import why_no_spectrum
+    from astra_models.ingest.spectra.recognise import is_of_spectra
 
     found: dict[str, None] = {}
     given = Sorted([], [], [], [], Counter())
@@ -133,7 +141,7 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
         except MissingFileError as error:
             given.refused.append(str(error))
     for path in found:
-        is_spectrum = mapping is None and why_no_spectrum(path) is None
+        is_spectrum = mapping is None and is_of_spectra(path)
         (given.spectra if is_spectrum else given.results).append(path)
     return given
 
@@ -171,7 +179,7 @@ def _complain_of(given: Sorted) -> None:
         complain(f"[yellow]refused[/] {escaped(reason)}")
     if given.unknown:
         complain(f"results that are known: {escaped(opening.LOOKED_FOR)}, and tables with a mapping (--mapping)")
-        complain(f"spectra that are known: {escaped(recognise.LOOKED_FOR)}")
+        complain(f"spectra that are known: {escaped(recognise.looked_for())}")
 
 
 def _show(report: "ResultFileReport") -> None:
@@ -255,23 +263,25 @@ def _number(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _preview_spectra(paths: Sequence[str]) -> list[str]:
+def _preview_spectra(paths: Sequence[str], release: str | None) -> list[str]:
     """Tell what files of spectra would become; give those that would be refused, with the reasons."""
     from astra_models.ingest.spectra.files import preview_spectra
 
-    preview = preview_spectra(paths)
+    preview = preview_spectra(paths, release)
     _show_what_would_be(preview.rows, preview.columns)
     ingested = preview.files - len(preview.refused)
     say(f"{_number(ingested, 'file')} of spectra would be ingested; nothing is written")
     return [f"{path}: {reason}" for path, reason in preview.refused]
 
 
-def _ingest_spectra(paths: Sequence[str], *, again: bool = False, verify: bool = False) -> list[str]:
+def _ingest_spectra(
+    paths: Sequence[str], *, again: bool = False, verify: bool = False, release: str | None = None
+) -> list[str]:
     """Ingest files of spectra; give those that were refused, with the reasons."""
     from astra_models.ingest import ingest_spectra
 
     with progress_bar("files", len(paths)) as advance:
-        report = ingest_spectra(paths, progress=advance, again=again, verify=verify)
+        report = ingest_spectra(paths, progress=advance, again=again, verify=verify, release=release)
     rows = [(name, *(getattr(counts, count) for count in COUNTS)) for name, counts in report.tables.items()]
     console.print(table(("table", *COUNTS), rows))
     say(f"{report.ingested} of {_number(report.files, 'file')} of spectra ingested, {len(report.refused)} refused")

@@ -25,6 +25,7 @@ class Stored(Enum):
 
     KEPT = "what is stored stays; only what is missing is filled in"
     FILLED = "what the file has takes the place of what is stored; where it has nothing, that stays"
+    FOUND = "all that is stored stays; only rows that aren't there are made"
     REPLACED = "all of it becomes what the file says, also where that is nothing"
 
 
@@ -150,11 +151,12 @@ def _checked(table: Table) -> Batch:
     zeros = np.zeros(n_rows, np.int64)
     links = {target.name: zeros for target in plan.fields if target.name in LINKS}
     batch = check_columns(plan, {**table.columns, **links}, n_rows, None)
-    return replace(batch, rows=table.records[batch.rows])
+    return replace(batch, rows=table.records[batch.rows], only_new=table.stored is Stored.FOUND)
 
 
 def _plan(table: Table) -> UpsertPlan:
-    model, names, fills = table.model, set(table.columns), table.stored is not Stored.REPLACED
+    model, names = table.model, set(table.columns)
+    fills = table.stored in (Stored.KEPT, Stored.FILLED)
     if issubclass(model, SpectrumMixin):
         plan = plan_for_columns(model, names | {"source_pk", "spectrum_pk"}, model.natural_key, fills=fills)
     elif model is Source:

@@ -186,7 +186,9 @@ class _Part:
 
     def write(self) -> Outcome:
         """Write the rows, in the transaction that is open."""
-        if self.are_new:
+        if self.batch.only_new and not self.are_new:
+            counts = Counter(unchanged=len(self.batch))
+        elif self.are_new:
             self.writer.insert(self.batch)
             counts = Counter(inserted=len(self.batch))
         else:
@@ -223,7 +225,8 @@ class _Linker:
         linked: list[_Part] = []
         for batch in filter(len, self.rows.batches):
             model = batch.plan.model
-            if model in MADE_OF and not batch.plan.fills:
+            is_there = any(part.batch.plan.model is model for part in linked)  # its rows may be the same ones
+            if is_there or (model in MADE_OF and not batch.plan.fills):
                 yield linked
                 linked = []
             if model is Source:
@@ -257,7 +260,8 @@ class _Linker:
         batch = self._with_visits(model, _with_keys(batch, {"source_pk": self.source_pk[batch.rows]}))
         links = link_spectra(model, batch.columns, self.rows.wanted.get(model), self.careful)
         _insert_spectra(links)
-        self._spectrum_pk = np.zeros(len(self.rows), np.int64)
+        if self._spectrum_pk is None:
+            self._spectrum_pk = np.zeros(len(self.rows), np.int64)
         self._spectrum_pk[batch.rows] = links.keys_of_rows
         self.spectra.append((self.rows.numbers[batch.rows], links.keys_of_rows))
         batch = _gathered(batch, links, {"spectrum_pk": links.key})
@@ -266,9 +270,9 @@ class _Linker:
     def _results(self, batch: Batch) -> Iterator[_Part]:
         if self._spectrum_pk is None and self.rows.makes_spectra and "spectrum_pk" in batch.columns:
             self._spectrum_pk = self._numbered_spectra(batch)
-        keys = {"source_pk": self.source_pk}
+        keys = {"source_pk": self.source_pk[batch.rows]}
         if self._spectrum_pk is not None:
-            keys["spectrum_pk"] = self._spectrum_pk
+            keys["spectrum_pk"] = self._spectrum_pk[batch.rows]
         batch = _with_keys(batch, {name: values for name, values in keys.items() if name in batch.columns})
         if "spectrum_pk" in batch.columns and self._spectrum_pk is None:
             batch.columns["spectrum_pk"].null[:] = True  # the file doesn't say enough of the spectrum to find it

@@ -1,4 +1,4 @@
-"""What is read from a file of spectra: values of a source, and of rows in the tables of spectra."""
+"""What is read from a file of spectra: values of a source, and of rows in the tables of spectra and results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from astra_models.fits.star_file import FitsFile
 from astra_models.ingest.spectra.values import Convert, Value
+from astra_models.pipeline import PipelineOutputMixin
 from astra_models.spectrum import SpectrumMixin
 
 Values = dict[str, Value]
@@ -31,19 +32,39 @@ class FileContent:
         Values of the source's columns; None if the spectrum is not of one object on the sky.
     spectra : sequence of (type, dict)
         For each spectrum, the model and the values of its columns.
+    results : sequence of (type, dict)
+        Results of its one spectrum, likewise. A file with results is not where the spectrum itself is: a row of the
+        spectrum that is stored stays as it is, and one is made only if there is none.
     """
 
     path: str
     source: Values | None
     spectra: Sequence[tuple[type[SpectrumMixin], Values]]
+    results: Sequence[tuple[type[PipelineOutputMixin], Values]] = ()
 
 
 class Kind(NamedTuple):
-    """A kind of file: what it is detected from, for messages and as a test, and how it is read."""
+    """A kind of file: what it is detected from, for messages and as a test, and how it is read.
+
+    Parameters
+    ----------
+    looked_for : str
+        What it is and what it is detected from, for messages.
+    recognises : callable
+        Tells whether a file is of this kind.
+    read : callable
+        Reads it; raises `UnrecognizedFileError` for one that can't be ingested.
+    takes_release : bool
+        Whether `read` takes the data release, which may be None, as a second argument.
+    models : tuple of type
+        Tables of spectra that no other kind of ours fills.
+    """
 
     looked_for: str
     recognises: Callable[[FitsFile], bool]
-    read: Callable[[FitsFile], FileContent]
+    read: Callable[..., FileContent]
+    takes_release: bool = False
+    models: tuple[type[SpectrumMixin], ...] = ()
 
 
 class From(NamedTuple):

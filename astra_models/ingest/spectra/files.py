@@ -23,9 +23,10 @@ from astra_models.apogee import (
     ApogeeVisitSpectrum,
     ApogeeVisitSpectrumInApStar,
 )
+from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.columns.typed import Column
-from astra_models.errors import AstraError, UnrecognizedFileError
+from astra_models.errors import AstraError, UnknownReleaseError, UnrecognizedFileError
 from astra_models.fits.door import refusing
 from astra_models.ingest.rows.checked import LINKS, Problems, Rows, Stored, Table, check_rows
 from astra_models.ingest.rows.links import MADE_OF
@@ -33,7 +34,7 @@ from astra_models.ingest.rows.sources import IDENTIFIERS, count_sources
 from astra_models.ingest.rows.writing import VISIT, Outcome, add_sources, write_rows
 from astra_models.ingest.spectra.content import FileContent
 from astra_models.ingest.spectra.known import KnownFiles, Looked, Read, is_passing
-from astra_models.ingest.spectra.recognise import read_spectrum_file
+from astra_models.ingest.spectra.recognise import more_models, read_spectrum_file
 from astra_models.ingest.spectra.values import Value
 from astra_models.mwm import (
     ApogeeCombinedSpectrum,
@@ -58,6 +59,9 @@ MODELS: tuple[type[SpectrumMixin], ...] = (  # visits before what is made of the
 TABLES = tuple(model._meta.table_name for model in (Source, *MODELS))
 FILES_AT_ONCE = 200
 LOOKED_AT_ONCE = 1000
+_Given = tuple[int, Mapping[str, Value]]
+"""The number of a file, and values of columns."""
+
 NO_SOURCE = f"it names no source ({', '.join(IDENTIFIERS)}): its spectra are kept without one"
 
 _OUT_OF_RANGE = re.compile(r"(\w+): (\S+) does not fit in (\d+) bits")
@@ -125,6 +129,7 @@ def ingest_spectra(
     batch_size: int = FILES_AT_ONCE,
     again: bool = False,
     verify: bool = False,
+    release: str | None = None,
 ) -> IngestReport:
     """Make sources and spectra of FITS files; what is there already stays as it is.
 
@@ -142,6 +147,8 @@ def ingest_spectra(
         Whether to read all files, known or not.
     verify : bool, optional
         Whether to read every byte of files that are known, and to ingest those again whose bytes have changed.
+    release : str, optional
+        The data release of files that don't say it: aspcapStar files of a reduction that isn't known.
 
     Returns
     -------
@@ -156,14 +163,14 @@ def ingest_spectra(
     Notes
     -----
     Kinds are detected from their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apVisit, apStar,
-    mwmStar, mwmVisit. A visit's spectrum in an apStar or mwmVisit refers to the visit itself (``drp_spectrum_pk``) if
+    aspcapStar, mwmStar, mwmVisit. An aspcapStar is read each time: the file of its spectrum is the apStar. A visit's spectrum in an apStar or mwmVisit refers to the visit itself (``drp_spectrum_pk``) if
     that was ingested before, or in the same batch. Errors of the database itself are raised; whatever is wrong with a
     file is reported.
     """
     start = time.monotonic()
     require_tables(Source, Spectrum, *MODELS)
     report = IngestReport()
-    known = KnownFiles(MODELS, again=again, verify=verify)
+    known = KnownFiles((*MODELS, *more_models()), again=again, verify=verify)
     sources: dict[int, str] = {}
     for some in _some_at_a_time(paths, LOOKED_AT_ONCE):
         looked = known.look_at(some)
@@ -171,7 +178,7 @@ def ingest_spectra(
         add_sources(sources, dict.fromkeys(looked.sources, "unchanged"))
         if progress is not None and len(looked.unread) < len(some):
             progress(report.files)
-        for batch in _checked(looked.unread, batch_size):
+        for batch in _checked(looked.unread, batch_size, release):
             contents = known.fingerprints(content.path for content in batch.contents)
             outcome = write_rows(
                 batch.rows, careful=True, remember=lambda out, b=batch, c=contents: known.remember(b.read(out, c))
@@ -181,7 +188,7 @@ def ingest_spectra(
             add_sources(sources, outcome.sources)
             for table, counts in outcome.tables.items():
                 if table != Source._meta.table_name:
-                    _add(report.tables[table], counts)
+                    _add(report.tables.setdefault(table, TableCounts()), counts)
             report.files += batch.files
             if progress is not None:
                 progress(report.files)
@@ -212,32 +219,38 @@ class SpectraPreview:
     files: int = 0
 
 
-def preview_spectra(paths: Iterable[str | Path]) -> SpectraPreview:
+def preview_spectra(paths: Iterable[str | Path], release: str | None = None) -> SpectraPreview:
     """Read and check files of spectra as `ingest_spectra` does, and write nothing; no database is needed for it.
 
     Parameters
     ----------
     paths : iterable of str or Path
         Files. A file that is named twice is read once.
+    release : str, optional
+        As for `ingest_spectra`.
     """
     preview = SpectraPreview()
     identifiers: list[dict[str, Column]] = []
     spectra: dict[str, set[tuple[object, ...]]] = {}
+    results: Counter[type[BaseModel]] = Counter()
     filled: dict[str, set[str]] = {}
-    for some in _checked(paths, FILES_AT_ONCE):
+    for some in _checked(paths, FILES_AT_ONCE, release):
         preview.refused += some.refused_with(some.rows.problems)
         preview.files += some.files
         for batch in some.rows.batches:
             name, columns = batch.plan.model._meta.table_name, batch.columns
             if batch.plan.model is Source:
                 identifiers.append({column: columns[column] for column in IDENTIFIERS})
-            else:
+            elif issubclass(batch.plan.model, SpectrumMixin):
                 keys = zip(*(columns[key.name].values.tolist() for key in batch.plan.key), strict=True)
                 spectra.setdefault(name, set()).update(keys)
+            else:
+                results[batch.plan.model] += len(batch)
             given = (batch.plan.given or frozenset()).difference(LINKS)
             filled.setdefault(name, set()).update(column for column in given if not columns[column].null.all())
     counts = {Source._meta.table_name: count_sources(identifiers)} | {name: len(keys) for name, keys in spectra.items()}
-    for model in (Source, *MODELS):
+    counts |= {model._meta.table_name: n_rows for model, n_rows in results.items()}
+    for model in (Source, *MODELS, *more_models(), *results):
         name = model._meta.table_name
         if counts.get(name):
             preview.rows[name] = counts[name]
@@ -253,7 +266,7 @@ def _add_known(report: IngestReport, looked: Looked) -> None:
     report.notes += looked.notes
     report.changed += looked.changed
     for table, n_spectra in looked.spectra.items():
-        report.tables[table].unchanged += n_spectra
+        report.tables.setdefault(table, TableCounts()).unchanged += n_spectra
 
 
 def _add(counts: TableCounts, more: Mapping[str, int]) -> None:
@@ -303,6 +316,8 @@ class _Batch:
         refused = dict(self.refused_with(self.rows.problems))
         notes = dict(self.notes)
         open_questions = {self.contents[number].path for number, _ in outcome.problems}.union(self.for_now)
+        # The file of the spectrum is another one, whose contents are to be known.
+        open_questions |= {content.path for content in self.contents if content.results}
         found = {path: Read(None, reason) for path, reason in refused.items()}
         for number, content in enumerate(self.contents):
             if content.path in contents and content.path not in refused:
@@ -320,7 +335,7 @@ def _some_at_a_time(paths: Iterable[str | Path], n_files: int) -> Iterator[list[
         yield some
 
 
-def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
+def _checked(paths: Iterable[str | Path], batch_size: int, release: str | None) -> Iterator[_Batch]:
     """Read and check files, some at a time."""
     for some in _some_at_a_time(paths, batch_size):
         contents: list[FileContent] = []
@@ -328,10 +343,10 @@ def _checked(paths: Iterable[str | Path], batch_size: int) -> Iterator[_Batch]:
         for_now: set[str] = set()
         for path in some:
             try:
-                contents.append(read_spectrum_file(path))
+                contents.append(read_spectrum_file(path, release))
             except UnrecognizedFileError as error:
                 unread[path] = str(error)
-                for_now |= {path} if is_passing(error) else set()
+                for_now |= {path} if is_passing(error) or isinstance(error, UnknownReleaseError) else set()
         yield _batch(some, contents, unread, for_now)
 
 
@@ -358,28 +373,31 @@ def _rows(contents: Sequence[FileContent]) -> Rows:
 
 
 def _tables(contents: Sequence[FileContent]) -> list[Table]:
-    """Make columns of what files say, table by table.
+    """Make columns of what files say, table by table: sources, spectra, results.
 
     Kinds of files that are for one table don't all set the same columns: each has rows of its own.
     """
-    sources: list[tuple[int, Mapping[str, Value]]] = []
-    spectra: dict[tuple[type[SpectrumMixin], tuple[str, ...]], list[tuple[int, Mapping[str, Value]]]] = {}
+    sources: list[_Given] = []
+    spectra: dict[tuple[type[BaseModel], tuple[str, ...], Stored], list[_Given]] = {}
+    results: dict[tuple[type[BaseModel], tuple[str, ...]], list[_Given]] = {}
     for number, content in enumerate(contents):
         if content.source is not None:
             sources.append((number, content.source))
+        stored = Stored.FOUND if content.results else Stored.REPLACED
         for model, values in content.spectra:
-            spectra.setdefault((model, tuple(values)), []).append((number, values))
+            spectra.setdefault((model, tuple(values), stored), []).append((number, values))
+        for model, values in content.results:
+            results.setdefault((model, tuple(values)), []).append((number, values))
     names = dict.fromkeys([*IDENTIFIERS, *(name for _, values in sources for name in values)])
-    tables = [_table(Source, names, sources)] if sources else []
-    in_order = sorted(spectra, key=lambda kind: MODELS.index(kind[0]))
-    return tables + [_table(model, names, spectra[model, names]) for model, names in in_order]
+    tables = [_table(Source, names, sources, Stored.KEPT)] if sources else []
+    place = {model: number for number, model in enumerate(MODELS)}
+    in_order = sorted(spectra.items(), key=lambda kind: place.get(kind[0][0], len(place)))
+    tables += [_table(model, names, given, stored) for (model, names, stored), given in in_order]
+    return tables + [_table(model, names, given, Stored.FILLED) for (model, names), given in results.items()]
 
 
-def _table(
-    model: type[Source] | type[SpectrumMixin], names: Iterable[str], given: Sequence[tuple[int, Mapping[str, Value]]]
-) -> Table:
+def _table(model: type[BaseModel], names: Iterable[str], given: Sequence[_Given], stored: Stored) -> Table:
     columns: dict[str, list[Value]] = {name: [values.get(name) for _, values in given] for name in names}
     if model in MADE_OF:
         columns[VISIT] = [None] * len(given)  # it is looked for when they are written
-    records = np.array([number for number, _ in given], dtype=int)
-    return Table(model, columns, records, Stored.KEPT if model is Source else Stored.REPLACED)
+    return Table(model, columns, np.array([number for number, _ in given], dtype=int), stored)

@@ -1,7 +1,7 @@
 """Which files of spectra are known: those that are as they were when they were read aren't opened again.
 
 A file is known by its path, size and time of last change. It is read again if any of these is another; if this Astra
-reads more than the one that read it (`READER`); if it was refused, and by another version of Astra; if spectra of it
+reads more than the one that read it (`READER`); if it was refused, and by another version of Astra, or when other kinds of files were known; if spectra of it
 are gone from the database; and if a visit that a spectrum of it is made of came later. What is known is written in the
 transaction in which the spectra are, so that both are there or none is.
 """
@@ -26,12 +26,13 @@ from astra_models.database.sql import is_any_of, is_postgresql, quote, quoted_ta
 from astra_models.fields import utc_now
 from astra_models.ingest.rows.links import MADE_OF
 from astra_models.ingest.spectra.fingerprint import fingerprint
+from astra_models.ingest.spectra.recognise import is_outdated
 from astra_models.spectrum import SpectrumMixin
 from astra_models.spectrum_file import SpectrumContent, SpectrumFile, keeps_contents
 from astra_models.upsert.lookup import find_rows
 from astra_models.version import installed_v_astra
 
-READER = 1
+READER = 2
 """Revision of the reader of spectra. Whoever changes what is read of a file (another column, another kind of file,
 another reading of a value) adds 1: files that were read before are then read again, once."""
 
@@ -72,7 +73,8 @@ class _Stored(NamedTuple):
     def is_current(self) -> bool:
         """Whether this Astra would make the same of the file."""
         if self.refused is not None:
-            return (self.reader, self.v_astra) == (READER, installed_v_astra())
+            is_same = (self.reader, self.v_astra) == (READER, installed_v_astra())
+            return is_same and not is_outdated(self.refused)
         return self.reader >= READER
 
 

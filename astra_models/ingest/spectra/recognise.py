@@ -1,28 +1,46 @@
 """Which kind of spectrum a file holds, detected from its content and never from its name."""
 
+import logging
 import os
 
 from astra_models.configuration import file_limits
-from astra_models.errors import UnknownKindError, UnrecognizedFileError
+from astra_models.errors import UnknownKindError, UnknownReleaseError, UnrecognizedFileError
 from astra_models.fits.door import refusing
 from astra_models.fits.star_file import FitsFile
-from astra_models.ingest.spectra.apogee_star import AP_STAR
-from astra_models.ingest.spectra.apogee_visit import AP_VISIT
-from astra_models.ingest.spectra.boss import TEMPLATE, VISIT
-from astra_models.ingest.spectra.content import FileContent
-from astra_models.ingest.spectra.mwm import MWM_STAR, MWM_VISIT
+from astra_models.ingest.spectra.content import FileContent, Kind
+from astra_models.ingest.spectra.kinds import OURS, all_kinds
+from astra_models.messages import said
+from astra_models.spectrum import SpectrumMixin
 
-KINDS = (MWM_STAR, MWM_VISIT, AP_STAR, AP_VISIT, VISIT, TEMPLATE)
-LOOKED_FOR = ", ".join(kind.looked_for for kind in KINDS)
+logger = logging.getLogger(__name__)
+
+_UNKNOWN = "it is no spectrum that is known: looked for "
 
 
-def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
+def looked_for() -> str:
+    """Say which kinds of files are known, for messages."""
+    return all_kinds().looked_for
+
+
+def more_models() -> tuple[type[SpectrumMixin], ...]:
+    """Give the tables of spectra that files of other packages' kinds go into."""
+    return all_kinds().more_models
+
+
+def is_outdated(refused: str) -> bool:
+    """Tell whether a file was of no known kind when other kinds were known than are now."""
+    return refused.startswith(_UNKNOWN) and not refused.startswith(f"{_UNKNOWN}{looked_for()}"[: len(refused)])
+
+
+def read_spectrum_file(path: str | os.PathLike[str], release: str | None = None) -> FileContent:
     """Detect what a file is, and read what it says of its spectra and their source.
 
     Parameters
     ----------
     path : str or Path
         A FITS file, gzipped or not.
+    release : str, optional
+        The data release, for files that don't say it.
 
     Returns
     -------
@@ -40,11 +58,23 @@ def read_spectrum_file(path: str | os.PathLike[str]) -> FileContent:
     largest = file_limits().largest_spectrum
     with refusing():
         file = FitsFile(os.path.abspath(path), largest=largest)
-        for kind in KINDS:
-            if kind.recognises(file):
-                return kind.read(file)
+        kinds = all_kinds()
+        for kind in kinds.kinds:
+            if _recognises(kind, file):
+                return kind.read(file, release) if kind.takes_release else kind.read(file)
         file.require_data(len(file.hdus) - 1, "data")
-        raise UnknownKindError(f"it is no spectrum that is known: looked for {LOOKED_FOR}; found {file.describe()}")
+        raise UnknownKindError(f"{_UNKNOWN}{kinds.looked_for}; found {file.describe()}")
+
+
+def _recognises(kind: Kind, file: FitsFile) -> bool:
+    """Ask a kind whether a file is of it; one of another package that fails is said, and doesn't recognise the file."""
+    if kind in OURS:
+        return kind.recognises(file)
+    try:
+        return bool(kind.recognises(file))
+    except (Exception, SystemExit) as error:
+        logger.warning("%s: whether it is %s can't be told: %s", file.path, kind.looked_for, said(error))
+        return False
 
 
 def why_no_spectrum(path: str | os.PathLike[str]) -> UnrecognizedFileError | None:
@@ -60,6 +90,18 @@ def why_no_spectrum(path: str | os.PathLike[str]) -> UnrecognizedFileError | Non
     except UnrecognizedFileError as error:
         return error
     return None
+
+
+def is_of_spectra(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file can be read as one of spectra, once it is known of which data release it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file.
+    """
+    problem = why_no_spectrum(path)
+    return problem is None or isinstance(problem, UnknownReleaseError)
 
 
 def what_is_in(path: str | os.PathLike[str]) -> str:
