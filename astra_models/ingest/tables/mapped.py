@@ -1,5 +1,6 @@
 """Tables of any kind, read as a mapping says: FITS in bounded memory, everything else by astropy."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from astra_models.ingest.tables.bounds import require_bounded
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Model, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
+from astra_models.ingest.tables.reading import ReaderOptions
 from astra_models.ingest.tables.summaries import blocks_of, plain_value
-from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
+from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS, extracting
 from astra_models.ingest.tables.units import match_units
 from astra_models.ingest.tables.values import Block, Converter, FileColumn, Rules
 from astra_models.messages import storable
@@ -97,7 +99,7 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
     UnrecognizedFileError
         If astropy can't read it.
     """
-    table, notes = _read_table(path)
+    table, notes = read_table(path, mapping.reader)
     columns, arrays = _columns_of(table)
 
     def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
@@ -257,10 +259,18 @@ def _rules(rule: ColumnRule, column: FileColumn, mapping: Mapping, factor: float
         ),
         factor=factor * rule.scale,
         element=rule.element,
-        transform=TRANSFORMS[rule.transform] if rule.transform else None,
-        of_text=rule.transform in OF_TEXT,
+        transform=_transform(rule),
+        of_text=rule.transform in OF_TEXT or rule.regex is not None,
         values=rule.values,
     )
+
+
+def _transform(rule: ColumnRule) -> Callable[[np.ndarray], np.ndarray] | None:
+    transform = TRANSFORMS[rule.transform] if rule.transform else None
+    if rule.regex is None:
+        return transform
+    extract = extracting(re.compile(rule.regex))
+    return extract if transform is None else lambda values: transform(extract(values))
 
 
 def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Model, str]]) -> list[Reader]:
@@ -276,7 +286,28 @@ def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Model, str]]) 
 # ---- astropy tables
 
 
-def _read_table(path: str) -> tuple["Table", list[str]]:
+def read_table(path: str, options: ReaderOptions | None = None) -> tuple["Table", list[str]]:
+    """Read a table that isn't FITS, as a whole.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    options : ReaderOptions, optional
+        How it is read; its format is detected if not given.
+
+    Returns
+    -------
+    Table
+        The table.
+    list of str
+        What astropy warned of.
+
+    Raises
+    ------
+    UnrecognizedFileError
+        If it can't be read.
+    """
     from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
@@ -284,7 +315,7 @@ def _read_table(path: str) -> tuple["Table", list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            table = Table.read(path, **_format_of(path))
+            table = Table.read(path, **(_format_of(path) if options is None else options.arguments()))
         except IORegistryError as error:
             raise UnrecognizedFileError(NO_FORMAT) from error
         except MemoryError:

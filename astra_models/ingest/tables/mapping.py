@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,7 +12,9 @@ from pathlib import Path
 from astra_models import outputs
 from astra_models.errors import AstraError, VersionError, did_you_mean
 from astra_models.ingest.tables.placing import Model, rank
-from astra_models.ingest.tables.transforms import TRANSFORMS
+from astra_models.ingest.tables.reading import ReaderOptions, ReaderOptionsError, reader_options
+from astra_models.ingest.tables.shipped import is_name, shipped_names, shipped_text
+from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS
 from astra_models.ingested import NO_MAPPING, UNKNOWN_MAPPING
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.source import Source
@@ -25,9 +28,9 @@ MAX_SEPARATION = 60.0
 """Arcsec on the sky. Stars that are further apart are two, whatever their identifiers; proper motion isn't counted."""
 FOLDER = Path(__file__).parent / "mappings"
 _KEYS = ("name", "like", "recognised_by", "not_with", "table", "release", "v_astra", "missing", "strict", "tables")
-_KEYS += ("max_separation",)
+_KEYS += ("max_separation", "reader")
 _RULE_KEYS = ("from", "plus", "element", "unit", "scale", "transform", "missing", "value", "values")
-_RULE_KEYS += ("signed",)
+_RULE_KEYS += ("signed", "regex")
 
 
 class MappingError(AstraError, ValueError):
@@ -62,6 +65,8 @@ class ColumnRule:
         By what the file says, what we say; what isn't there stays as it is.
     signed : bool
         Whether 0 and negative numbers are identifiers, too, and don't stand for a missing one.
+    regex : str or None
+        A regular expression that is searched for in the file's text: its group is taken, before `transform`.
     """
 
     model: Model
@@ -76,6 +81,7 @@ class ColumnRule:
     value: object = None
     values: dict[str, str] = field(default_factory=dict)
     signed: bool = False
+    regex: str | None = field(default=None, repr=False)
 
     @property
     def title(self) -> str:
@@ -107,6 +113,8 @@ class Mapping:
         Whether a column that the file doesn't have is an error, and not only noted.
     max_separation : float or None
         How far apart on the sky two rows of one source may be, in arcsec; None if as far as you like.
+    reader : ReaderOptions or None
+        How a table of text is read, if it doesn't say so itself.
     """
 
     name: str
@@ -119,12 +127,16 @@ class Mapping:
     missing: tuple[object, ...] = ()
     strict: bool = True
     max_separation: float | None = MAX_SEPARATION
+    reader: ReaderOptions | None = field(default=None, repr=False)
 
     @property
     def checksum(self) -> str:
         """A checksum of all that it says, but its name. Comments and the order of columns don't count."""
         rules = (replace(rule, values=dict(sorted(rule.values.items()))) for rule in self.rules)
         text = repr((sorted(repr((rule.title, rule)) for rule in rules), replace(self, name="", rules=())))
+        # What came later is added where it is used: files that are known by other mappings stay known.
+        patterns = sorted((rule.title, rule.regex) for rule in self.rules if rule.regex is not None)
+        text += (repr(patterns) if patterns else "") + (repr(self.reader) if self.reader is not None else "")
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
@@ -148,7 +160,7 @@ def load_mapping(given: GivenMapping) -> Mapping:
     Parameters
     ----------
     given : str, Path or dict
-        A YAML file, or what is in one.
+        A YAML file, what is in one, or the name of a mapping that comes with the project.
 
     Raises
     ------
@@ -158,7 +170,10 @@ def load_mapping(given: GivenMapping) -> Mapping:
     if isinstance(given, Mapping):
         return given
     where = "the mapping" if isinstance(given, dict) else f"the mapping {os.fspath(given)}"
-    content = given if isinstance(given, dict) else _read(given, where)
+    if isinstance(given, dict):
+        content = given
+    else:
+        content = _read_shipped(str(given)) if is_name(given) else _read(given, where)
     try:
         content = _with_what_it_is_like(content)
         return _mapping(content, "mapping" if isinstance(given, dict) else Path(given).stem)
@@ -187,17 +202,36 @@ def _own_checksums() -> tuple[str, ...]:
 
 def own_mappings() -> list[Mapping]:
     """Give the mappings of files that are detected from their columns."""
-    return [mapping for path in sorted(FOLDER.glob("*.yaml")) if (mapping := load_mapping(path)).recognised_by]
+    return [mapping for name in shipped_names() if (mapping := _load_shipped(name)).recognised_by]
+
+
+def _load_shipped(name: str) -> Mapping:
+    return _mapping(_with_what_it_is_like(_read_shipped(name)), name)
+
+
+def _read_shipped(name: str) -> dict[str, object]:
+    try:
+        return _parse(shipped_text(name), f"the mapping {name}")
+    except LookupError as error:
+        raise MappingError(f"{error.args[0]}; or give the path of a YAML file") from error
 
 
 def _read(path: str | os.PathLike[str], where: str) -> dict[str, object]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MappingError(f"{where} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise MappingError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+    return _parse(text, where)
+
+
+def _parse(text: str, where: str) -> dict[str, object]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MappingError(f"{where} can't be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise MappingError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise MappingError(f"{where} has no keys; it needs at least 'tables'")
@@ -209,9 +243,8 @@ def _with_what_it_is_like(content: dict[str, object]) -> dict[str, object]:
     _require_known("key", content, _KEYS)
     if "like" not in content:
         return content
-    _require_known("mapping to be like", [content["like"]], [path.stem for path in sorted(FOLDER.glob("*.yaml"))])
-    path = FOLDER / f"{content['like']}.yaml"
-    other = _with_what_it_is_like(_read(path, f"the mapping {path}"))
+    _require_known("mapping to be like", [content["like"]], shipped_names())
+    other = _with_what_it_is_like(_read_shipped(str(content["like"])))
     tables = dict(_as_dict(other["tables"]))
     for table, columns in _as_dict(content.get("tables") or {}).items():
         tables[table] = {**_as_dict(tables.get(table, {})), **columns} if isinstance(columns, dict) else columns
@@ -241,6 +274,7 @@ def _mapping(content: dict[str, object], name: str) -> Mapping:
         missing=_list(content.get("missing")),
         strict=bool(content.get("strict", True)),
         max_separation=_separation(content.get("max_separation", MAX_SEPARATION)),
+        reader=_reader(content.get("reader")),
     )
 
 
@@ -260,6 +294,8 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
     if not isinstance(given, dict):
         given = {"from": given}
     _require_known(f"key of {title}", given, _RULE_KEYS)
+    if "regex" in given and "from" not in given:
+        raise MappingError(f"{title}: 'regex' is searched for in a column of the file; name it by 'from'")
     if ("from" in given) == ("value" in given):
         raise MappingError(f"{title}: give either 'from', a column of the file, or 'value', a constant")
     transform = _text(given.get("transform"))
@@ -286,6 +322,7 @@ def _rule(model: Model, name: str, given: object) -> ColumnRule:
         value=given.get("value"),
         values={str(theirs): str(ours) for theirs, ours in values.items()},
         signed=signed,
+        regex=_regex(title, given.get("regex"), transform),
     )
 
 
@@ -307,6 +344,33 @@ def _require_known(what: str, given: Iterable[object], known: Iterable[str]) -> 
     for name in given:
         if str(name) not in known:
             raise MappingError(f"there is no {what} {name!r}; {did_you_mean(str(name), known)}")
+
+
+def _reader(given: object) -> ReaderOptions | None:
+    try:
+        return None if given is None else reader_options(given)
+    except ReaderOptionsError as error:
+        raise MappingError(str(error)) from error
+
+
+def _regex(title: str, given: object, transform: str | None) -> str | None:
+    """Check a regular expression, and that what it gives can be transformed."""
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise MappingError(f"{title}: 'regex' is {given!r}; give a regular expression as text")
+    try:
+        pattern = re.compile(given)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise MappingError(f"{title}: the regular expression {given!r} can't be read: {error}") from error
+    if pattern.groups > 1:
+        raise MappingError(
+            f"{title}: the regular expression {given!r} has {pattern.groups} groups, and one is taken; write the others "
+            "as (?:...)"
+        )
+    if transform is not None and transform not in OF_TEXT:
+        raise MappingError(f"{title}: 'regex' gives text, and the transform {transform!r} takes numbers")
+    return given
 
 
 def _separation(given: object) -> float | None:

@@ -10,6 +10,7 @@ from astra_models.pixels.rows import parse_visit_name
 MJD_EPOCH = np.datetime64("1858-11-17T00:00:00", "us")
 JD_OF_MJD_0 = 2_400_000.5
 _DAY = 86_400_000_000
+TWO_MASS_NAME = re.compile(r"(?:2M(?:ASS)?[\s_-]*)?J?(\d{8}[+-]\d{7})", re.IGNORECASE)
 _APOGEE_NAME = re.compile(r"(?:^|/)(?:ap|as)(?:Visit|Star)\w*-([^-]+)-")
 
 
@@ -68,6 +69,26 @@ def reduction_of_file(values: np.ndarray) -> np.ndarray:
     return _of_text(lambda text: found.reduction if (found := parse_visit_name(text)) else "", values)
 
 
+def two_mass_name(values: np.ndarray) -> np.ndarray:
+    """Write designations of 2MASS as APOGEE does: ``2M18583782+4822494`` of ``J18583782+4822494``, also without the J.
+
+    Other names, such as those that APOGEE gave itself, stay as they are.
+    """
+    return _of_text(lambda text: f"2M{found[1]}" if (found := TWO_MASS_NAME.fullmatch(text)) else text, values)
+
+
+def extracting(pattern: re.Pattern[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """Make a transform that gives the group of a regular expression, the whole match if it has none.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        It is searched for anywhere in the text; where it isn't found, the value is missing.
+    """
+    group = min(pattern.groups, 1)
+    return lambda values: _of_text(lambda text: found[group] if (found := pattern.search(text)) else None, values)
+
+
 def _of_text(change: Callable[[str], str | None], values: np.ndarray) -> np.ndarray:
     texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in values.tolist()]
     changed = np.empty(len(values), object)
@@ -79,8 +100,8 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     function.__name__: function
     for function in (
         *(ten_to_the, log10, negative, error_of_ivar, time_of_mjd, time_of_jd),
-        *(lower, file_name, apred_of_file, reduction_of_file),
+        *(lower, file_name, apred_of_file, reduction_of_file, two_mass_name),
     )
 }
-OF_TEXT = {"lower", "file_name", "apred_of_file", "reduction_of_file"}
+OF_TEXT = {"lower", "file_name", "apred_of_file", "reduction_of_file", "two_mass_name"}
 """Those that take text; the others take numbers."""
