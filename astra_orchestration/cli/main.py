@@ -20,6 +20,7 @@ from astra_orchestration.cli.grids import grids_commands
 from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.interrupts import watch_for_signals
 from astra_orchestration.cli.leases import leases_commands
+from astra_orchestration.cli.mapping import mapping_commands
 from astra_orchestration.cli.new import new_commands
 from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
 from astra_orchestration.cli.query import query_commands
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.add_typer(ingest_commands, name="ingest")
 app.add_typer(new_commands, name="new")
 app.add_typer(grids_commands, name="grids")
+app.add_typer(mapping_commands, name="mapping")
 app.add_typer(train_commands, name="train")
 app.add_typer(schema_commands)
 app.add_typer(adopt_commands)

@@ -131,7 +131,8 @@ def test_an_abundance_that_was_not_fitted_has_no_model(folder: Path) -> None:
 
 def test_every_abundance_has_its_model_flux() -> None:
     arrays = pixel_arrays(ASPCAP)
-    assert arrays.keys() == {"wavelength", "model_flux", "continuum", *(f"model_flux_{name}" for name in ABUNDANCES)}
+    ours = {"wavelength", "model_flux", "continuum", *(f"model_flux_{name}" for name in ABUNDANCES)}
+    assert arrays.keys() == ours | {"normalised_flux", "e_normalised_flux"}
     elements = {name: array.accessor.element for name, array in arrays.items() if name.startswith("model_flux_")}
     assert elements["model_flux_al_h"] == "Al"
     assert elements["model_flux_c_12_13"] == "C_12_13"

@@ -209,10 +209,13 @@ def test_headers_are_read_as_astropy_reads_them(real_data: Path) -> None:
             assert header[keyword] == hdus[0].header[keyword]
 
 
-def test_other_real_files_are_refused(memory_database: peewee.Database, real_data: Path) -> None:
-    reason = only_reason(sorted((real_data / "apogee_tools").glob("aspcapStar*"))[0])
+def test_other_real_files_are_refused(memory_database: peewee.Database, real_data: Path, tmp_path: Path) -> None:
+    content = sorted((real_data / "apogee_tools").glob("aspcapStar*"))[0].read_bytes()
+    without_table = tmp_path / "images.fits"
+    without_table.write_bytes(content[: content.index(b"XTENSION= 'BINTABLE'")])
+    reason = only_reason(without_table)
 
-    for looked_for in ("mwmStar", "mwmVisit", "apVisit", "apStar", "specFull", "template", "LOGLAM", "NVISITS", "8575"):
+    for looked_for in ("mwmStar", "mwmVisit", "apVisit", "apStar", "aspcapStar", "specFull", "template", "LOGLAM", "NVISITS", "8575"):
         assert looked_for in reason
     assert "found HDU 0: header only; HDU 1: image of" in reason
 

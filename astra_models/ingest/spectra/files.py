@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -337,13 +338,14 @@ def _some_at_a_time(paths: Iterable[str | Path], n_files: int) -> Iterator[list[
 
 def _checked(paths: Iterable[str | Path], batch_size: int, release: str | None) -> Iterator[_Batch]:
     """Read and check files, some at a time."""
+    read = read_spectrum_file if release is None else partial(read_spectrum_file, release=release)
     for some in _some_at_a_time(paths, batch_size):
         contents: list[FileContent] = []
         unread: dict[str, str] = {}
         for_now: set[str] = set()
         for path in some:
             try:
-                contents.append(read_spectrum_file(path, release))
+                contents.append(read(path))
             except UnrecognizedFileError as error:
                 unread[path] = str(error)
                 for_now |= {path} if is_passing(error) or isinstance(error, UnknownReleaseError) else set()

@@ -1,6 +1,6 @@
 """The kinds of files of spectra: ours, and those of other packages by the entry points ``astra.spectrum_files``.
 
-A kind of another package is asked after all of ours, so that it can't take our files. An entry point that is broken is
+A kind of another package is asked after all of ours, so that it can't take files that these read. An entry point that is broken is
 said once in the log, and with each file of no known kind; other packages aren't affected.
 """
 
@@ -24,16 +24,11 @@ OURS = (MWM_STAR, MWM_VISIT, AP_STAR, ASPCAP_STAR, AP_VISIT, VISIT, TEMPLATE)
 logger = logging.getLogger(__name__)
 
 
-class Kinds(NamedTuple):
-    """Kinds of files, in the order in which they are asked, and what is wrong with entry points."""
+class OtherKinds(NamedTuple):
+    """Kinds of files of other packages, in the order in which they are asked, and what is wrong with entry points."""
 
     kinds: tuple[Kind, ...]
     problems: tuple[str, ...] = ()
-
-    @property
-    def looked_for(self) -> str:
-        """What files are looked for, for messages."""
-        return ", ".join((*(kind.looked_for for kind in self.kinds), *self.problems))
 
     @property
     def more_models(self) -> tuple[type[SpectrumMixin], ...]:
@@ -42,12 +37,12 @@ class Kinds(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def all_kinds() -> Kinds:
-    """Give the kinds of files that are known, each package imported once.
+def other_kinds() -> OtherKinds:
+    """Give the kinds of files that other packages have, each package imported once.
 
-    Call ``all_kinds.cache_clear()`` after a package was installed in a process that runs.
+    Call ``other_kinds.cache_clear()`` after a package was installed in a process that runs.
     """
-    kinds: list[Kind] = list(OURS)
+    kinds: list[Kind] = []
     problems: list[str] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         found = _load(entry)
@@ -56,7 +51,7 @@ def all_kinds() -> Kinds:
         else:
             problems.append(found)
             logger.warning("%s", found)
-    return Kinds(tuple(kinds), tuple(problems))
+    return OtherKinds(tuple(kinds), tuple(problems))
 
 
 def _load(entry: EntryPoint) -> Kind | str:

@@ -1,7 +1,7 @@
 """Which files of spectra are known: those that are as they were when they were read aren't opened again.
 
 A file is known by its path, size and time of last change. It is read again if any of these is another; if this Astra
-reads more than the one that read it (`READER`); if it was refused, and by another version of Astra, or when other kinds of files were known; if spectra of it
+reads more than the one that read it (`READER`); if it was refused, and by another version of Astra, or other packages have kinds of files; if spectra of it
 are gone from the database; and if a visit that a spectrum of it is made of came later. What is known is written in the
 transaction in which the spectra are, so that both are there or none is.
 """
@@ -26,7 +26,7 @@ from astra_models.database.sql import is_any_of, is_postgresql, quote, quoted_ta
 from astra_models.fields import utc_now
 from astra_models.ingest.rows.links import MADE_OF
 from astra_models.ingest.spectra.fingerprint import fingerprint
-from astra_models.ingest.spectra.recognise import is_outdated
+from astra_models.ingest.spectra.kinds import other_kinds
 from astra_models.spectrum import SpectrumMixin
 from astra_models.spectrum_file import SpectrumContent, SpectrumFile, keeps_contents
 from astra_models.upsert.lookup import find_rows
@@ -74,7 +74,7 @@ class _Stored(NamedTuple):
         """Whether this Astra would make the same of the file."""
         if self.refused is not None:
             is_same = (self.reader, self.v_astra) == (READER, installed_v_astra())
-            return is_same and not is_outdated(self.refused)
+            return is_same and not other_kinds().kinds  # these may take it, and nothing says of which version they are
         return self.reader >= READER
 
 

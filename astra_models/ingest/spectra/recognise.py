@@ -8,28 +8,25 @@ from astra_models.errors import UnknownKindError, UnknownReleaseError, Unrecogni
 from astra_models.fits.door import refusing
 from astra_models.fits.star_file import FitsFile
 from astra_models.ingest.spectra.content import FileContent, Kind
-from astra_models.ingest.spectra.kinds import OURS, all_kinds
+from astra_models.ingest.spectra.kinds import OURS, other_kinds
 from astra_models.messages import said
 from astra_models.spectrum import SpectrumMixin
 
 logger = logging.getLogger(__name__)
 
+KINDS = OURS
 _UNKNOWN = "it is no spectrum that is known: looked for "
 
 
 def looked_for() -> str:
     """Say which kinds of files are known, for messages."""
-    return all_kinds().looked_for
+    others = other_kinds()
+    return ", ".join((*(kind.looked_for for kind in (*KINDS, *others.kinds)), *others.problems))
 
 
 def more_models() -> tuple[type[SpectrumMixin], ...]:
     """Give the tables of spectra that files of other packages' kinds go into."""
-    return all_kinds().more_models
-
-
-def is_outdated(refused: str) -> bool:
-    """Tell whether a file was of no known kind when other kinds were known than are now."""
-    return refused.startswith(_UNKNOWN) and not refused.startswith(f"{_UNKNOWN}{looked_for()}"[: len(refused)])
+    return other_kinds().more_models
 
 
 def read_spectrum_file(path: str | os.PathLike[str], release: str | None = None) -> FileContent:
@@ -58,18 +55,31 @@ def read_spectrum_file(path: str | os.PathLike[str], release: str | None = None)
     largest = file_limits().largest_spectrum
     with refusing():
         file = FitsFile(os.path.abspath(path), largest=largest)
-        kinds = all_kinds()
-        for kind in kinds.kinds:
-            if _recognises(kind, file):
-                return kind.read(file, release) if kind.takes_release else kind.read(file)
+        ours = next((kind for kind in KINDS if kind.recognises(file)), None)
+        if ours is not None:
+            try:
+                return _read(ours, file, release)
+            except UnrecognizedFileError:
+                if (other := _other_kind(file)) is None:
+                    raise
+                return _read(other, file, release)
+        if (other := _other_kind(file)) is not None:
+            return _read(other, file, release)
         file.require_data(len(file.hdus) - 1, "data")
-        raise UnknownKindError(f"{_UNKNOWN}{kinds.looked_for}; found {file.describe()}")
+        raise UnknownKindError(f"{_UNKNOWN}{looked_for()}; found {file.describe()}")
+
+
+def _read(kind: Kind, file: FitsFile, release: str | None) -> FileContent:
+    return kind.read(file, release) if kind.takes_release else kind.read(file)
+
+
+def _other_kind(file: FitsFile) -> Kind | None:
+    """Give the kind of another package that a file is of: ours may look like it, and lack what identifies them."""
+    return next((kind for kind in other_kinds().kinds if _recognises(kind, file)), None)
 
 
 def _recognises(kind: Kind, file: FitsFile) -> bool:
-    """Ask a kind whether a file is of it; one of another package that fails is said, and doesn't recognise the file."""
-    if kind in OURS:
-        return kind.recognises(file)
+    """Ask a kind of another package whether a file is of it; one that fails is said, and doesn't recognise the file."""
     try:
         return bool(kind.recognises(file))
     except (Exception, SystemExit) as error:

@@ -100,7 +100,7 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
         If astropy can't read it.
     """
     table, notes = read_table(path, mapping.reader)
-    columns, arrays = _columns_of(table)
+    columns, arrays = columns_of(table)
 
     def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
         for start in range(0, len(table), n_rows):
@@ -340,7 +340,8 @@ def _format_of(path: str) -> dict[str, str]:
     return {"format": "ascii.csv"} if path.lower().removesuffix(".gz").endswith(".csv") else {}
 
 
-def _columns_of(table: "Table") -> tuple[list[TableColumn], dict[str, np.ndarray]]:
+def columns_of(table: "Table") -> tuple[list[TableColumn], dict[str, np.ndarray]]:
+    """Give the columns of an astropy table, and the values of each by its name."""
     columns, arrays = [], {}
     for name in table.colnames:
         values, unit, why = _array_of(table.columns[name])
