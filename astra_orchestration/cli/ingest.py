@@ -68,7 +68,9 @@ def ingest_files(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, or patterns.")],
     mapping: Annotated[
         str | None,
-        typer.Option(metavar="YAML", help="What the columns are, for another table: a file, or a name (`astra mapping`)."),
+        typer.Option(
+            metavar="YAML", help="What the columns are, for another table: a file, or a name (`astra mapping`)."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would happen, and write nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Go through files that were ingested before.")] = False,

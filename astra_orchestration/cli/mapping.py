@@ -20,9 +20,7 @@ def guess(
     columns: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Names of its columns, with commas between them.")
     ] = None,
-    delimiter: Annotated[
-        str | None, typer.Option(metavar="CHARACTER", help="What is between its columns.")
-    ] = None,
+    delimiter: Annotated[str | None, typer.Option(metavar="CHARACTER", help="What is between its columns.")] = None,
 ) -> None:
     """Propose a mapping for a table, as YAML with reasons; complete it, and ingest with `--mapping`.
 

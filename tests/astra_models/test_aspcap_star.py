@@ -154,9 +154,7 @@ def write_all_star(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("catalogue_first", [True, False])
-def test_beside_its_all_star(
-    database: peewee.Database, apogee: Path, tmp_path: Path, catalogue_first: bool
-) -> None:
+def test_beside_its_all_star(database: peewee.Database, apogee: Path, tmp_path: Path, catalogue_first: bool) -> None:
     mapping = write_all_star(tmp_path / "allStar.fits")
     if catalogue_first:
         ingest_result_file(tmp_path / "allStar.fits", mapping=mapping)

@@ -215,7 +215,18 @@ def test_other_real_files_are_refused(memory_database: peewee.Database, real_dat
     without_table.write_bytes(content[: content.index(b"XTENSION= 'BINTABLE'")])
     reason = only_reason(without_table)
 
-    for looked_for in ("mwmStar", "mwmVisit", "apVisit", "apStar", "aspcapStar", "specFull", "template", "LOGLAM", "NVISITS", "8575"):
+    for looked_for in (
+        "mwmStar",
+        "mwmVisit",
+        "apVisit",
+        "apStar",
+        "aspcapStar",
+        "specFull",
+        "template",
+        "LOGLAM",
+        "NVISITS",
+        "8575",
+    ):
         assert looked_for in reason
     assert "found HDU 0: header only; HDU 1: image of" in reason
 

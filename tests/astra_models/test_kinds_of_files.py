@@ -135,7 +135,11 @@ def test_a_kind_that_fails_to_look_doesnt_take_the_next_one(
 def test_whatever_it_raises_while_reading_refuses_that_file_alone(
     database: peewee.Database, install: Install, demo: Path, tmp_path: Path
 ) -> None:
-    install("demo_files", EXAMPLE + "\n\ndef wrong(file): return 1 / 0\n\nDEMO = DEMO._replace(read=wrong)\n", "a = demo_files:DEMO")
+    install(
+        "demo_files",
+        EXAMPLE + "\n\ndef wrong(file): return 1 / 0\n\nDEMO = DEMO._replace(read=wrong)\n",
+        "a = demo_files:DEMO",
+    )
 
     report = ingest_spectra([demo, write_apstar(tmp_path / "apStar.fits", 1)])
 

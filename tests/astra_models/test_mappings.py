@@ -348,3 +348,143 @@ def test_one_table_in_three_formats(real_data: Path) -> None:
         for other in found[1:]:
             np.testing.assert_array_equal(found[0][name], other[name], err_msg=name)
     assert found[0]["gaia_dr3_source_id"].tolist() == Table.read(path)["source_id"].tolist()
+
+
+# ---- names of 2MASS, regular expressions, options of the reader, names of mappings
+
+
+def write_text(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join((*lines, "")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("J18583782+4822494", "2M18583782+4822494"),
+        ("18583782-4822494", "2M18583782-4822494"),
+        ("2MASS J18583782+4822494", "2M18583782+4822494"),
+        ("2MASSJ18583782+4822494", "2M18583782+4822494"),
+        (" 2M18583782+4822494 ", "2M18583782+4822494"),
+        ("VESTA", "VESTA"),
+        ("J185837+482249", "J185837+482249"),
+    ],
+)
+def test_a_name_of_2mass(tmp_path: Path, given: str, stored: str) -> None:
+    Table({"name": [given]}).write(tmp_path / "t.fits")
+    mapping = {"tables": {"Source": {"sdss4_apogee_id": {"from": "name", "transform": "two_mass_name"}}}}
+
+    _, chunk = read(tmp_path / "t.fits", mapping)
+
+    assert chunk.columns[Source]["sdss4_apogee_id"].values.tolist() == [stored]
+
+
+def test_a_regular_expression_takes_a_group_and_what_doesnt_match_is_missing(tmp_path: Path) -> None:
+    Table({"name": ["Gaia DR3 123", "none", "x (J18583782+4822494)"], "n": ["v=1.5 km/s", "", "v=-2"]}).write(
+        tmp_path / "t.fits"
+    )
+    source = {
+        "gaia_dr3_source_id": {"from": "name", "regex": r"DR3 (\d+)$"},
+        "sdss4_apogee_id": {"from": "name", "regex": r"J\d+[+-]\d+", "transform": "two_mass_name"},
+        "gaia_v_rad": {"from": "n", "regex": r"v=(-?[\d.]+)"},
+    }
+
+    _, chunk = read(tmp_path / "t.fits", {"tables": {"Source": source}})
+
+    columns = chunk.columns[Source]
+    assert columns["gaia_dr3_source_id"].null.tolist() == [False, True, True]
+    assert columns["gaia_dr3_source_id"].values[0] == 123
+    assert columns["sdss4_apogee_id"].null.tolist() == [True, True, False]
+    assert columns["sdss4_apogee_id"].values[2] == "2M18583782+4822494"
+    assert columns["gaia_v_rad"].values[[0, 2]].tolist() == [1.5, -2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"from": "a", "regex": "("}, r"Source.ra: the regular expression '\(' can't be read: missing \)"),
+        ({"from": "a", "regex": "(a)(b)"}, "has 2 groups, and one is taken"),
+        ({"from": "a", "regex": 5}, "give a regular expression as text"),
+        ({"value": 5, "regex": "a"}, "name it by 'from'"),
+        ({"from": "a", "regex": "a", "transform": "log10"}, "gives text, and the transform 'log10' takes numbers"),
+    ],
+)
+def test_a_wrong_regular_expression(rule: dict[str, object], says: str) -> None:
+    with pytest.raises(MappingError, match=says):
+        load_mapping({"tables": {"Source": {"ra": rule}}})
+
+
+STAR = {"tables": {"Source": {"sdss_id": "id", "ra": {"from": "ra", "unit": "deg"}}}}
+
+
+@pytest.mark.parametrize(
+    ("reader", "lines"),
+    [
+        ({"columns": ["id", "ra"]}, ("5 1.5", "6 2.5")),
+        ({"format": "no_header", "columns": ["id", "ra"], "delimiter": "|"}, ("5|1.5", "6|2.5")),
+        ({"columns": ["id", "ra"], "comment": "!"}, ("! stars", "5 1.5", "6 2.5")),
+        ({"header_line": 2, "data_line": 4}, ("stars of mine", "id ra", "- deg", "5 1.5", "6 2.5")),
+        ({"format": "csv", "delimiter": ";"}, ("id;ra", "5;1.5", "6;2.5")),
+        ({"format": "commented_header"}, ("# id ra", "5 1.5", "6 2.5")),
+        ({"format": "tab"}, ("id\tra", "5\t1.5", "6\t2.5")),
+        ({"columns": ["id", "ra"], "positions": [[1, 2], [3, 6]]}, (" 51.5 ", " 62.5 ")),
+        ({"format": "fixed_width", "header_line": 1, "positions": [[1, 3], [4, 6]]}, ("id ra ", "5  1.5", "6  2.5")),
+    ],
+)
+def test_how_a_table_of_text_is_read(tmp_path: Path, reader: dict[str, object], lines: tuple[str, ...]) -> None:
+    _, chunk = read(write_text(tmp_path / "stars.dat", *lines), STAR | {"reader": reader})
+
+    found = chunk.columns[Source]
+    assert (found["sdss_id"].values.tolist(), found["ra"].values.tolist()) == ([5, 6], [1.5, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("reader", "says"),
+    [
+        ("csv", "'reader' is 'csv'; give options by their names"),
+        ({"formt": "csv"}, "there is no option 'formt' of 'reader'; did you mean format"),
+        ({"format": "pickle"}, "there is no format 'pickle'"),
+        ({"format": ["csv"]}, "there is no format"),
+        ({"columns": "id ra"}, "'columns' is 'id ra'; give a list of names"),
+        ({"columns": ["id", "id"]}, "'columns' has 'id' twice"),
+        ({"header_line": 0}, "'header_line' is 0; give the number of a line, from 1"),
+        ({"data_line": True}, "'data_line' is True"),
+        ({"delimiter": "ab"}, "'delimiter' is 'ab'"),
+        ({"positions": [[5, 1]]}, r"'positions' has \[5, 1\]"),
+        ({"columns": ["a"], "positions": [[1, 2], [3, 4]]}, "'positions' are of 2 columns, and 'columns' names 1"),
+        ({"format": "votable", "delimiter": ","}, "says itself what 'reader' has: delimiter"),
+        ({"format": "no_header", "header_line": 2}, "has no header; leave out 'header_line'"),
+        ({"format": "csv", "positions": [[1, 2]]}, "'positions' are for columns of fixed width"),
+    ],
+)
+def test_wrong_options_of_the_reader(reader: object, says: str) -> None:
+    with pytest.raises(MappingError, match=says):
+        load_mapping(STAR | {"reader": reader})
+
+
+def test_a_file_that_isnt_as_the_options_say(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "stars.dat", "5 1.5 x", "6 2.5 y")
+
+    with pytest.raises(UnrecognizedFileError, match="astropy can't read it as a table"):
+        read(path, STAR | {"reader": {"columns": ["id", "ra"]}})
+
+
+def test_a_mapping_of_the_project_by_its_name() -> None:
+    by_name, by_path = load_mapping("apogee_dr12_hipparcos"), load_mapping(FOLDER / "apogee_dr12_hipparcos.yaml")
+
+    assert (by_name, by_name.checksum) == (by_path, by_path.checksum)
+    with pytest.raises(MappingError, match=r"no mapping 'apogee_dr12_hiparcos'.*did you mean.*apogee_dr12_hipparcos"):
+        load_mapping("apogee_dr12_hiparcos")
+    with pytest.raises(MappingError, match="can't be read"):
+        load_mapping("no/such")
+
+
+def test_what_a_mapping_is_known_by_is_as_before_unless_it_says_something_new() -> None:
+    plain = load_mapping(STAR)
+
+    assert load_mapping(STAR | {"reader": {"format": "csv"}}).checksum != plain.checksum
+    with_regex = {
+        "tables": {"Source": {"sdss_id": {"from": "id", "regex": r"\d+"}, "ra": {"from": "ra", "unit": "deg"}}}
+    }
+    assert load_mapping(with_regex).checksum != plain.checksum
+    assert "regex" not in repr(plain)

@@ -201,9 +201,7 @@ def _result(row: Row) -> Values:
 def _abundances(row: Row, fe_h: float | None) -> Values:
     """Give abundances over hydrogen of those over iron, as far as the file names them."""
     over_iron = {name: v.number(row.get(f"{name.upper()}_FE")) for name in OVER_IRON}
-    return {
-        f"{name}_h": number + fe_h for name, number in over_iron.items() if number is not None and fe_h is not None
-    }
+    return {f"{name}_h": number + fe_h for name, number in over_iron.items() if number is not None and fe_h is not None}
 
 
 def _numbers(row: Row, name: str) -> dict[int, float]:

@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 import yaml
 
+from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.door import refusing
 from astra_models.fits.stream import NotFitsError, TableHdu, scan
 from astra_models.ingest.tables.mapped import columns_of, read_table
@@ -111,11 +112,14 @@ def guess_mapping(path: str | os.PathLike[str], reader: ReaderOptions | None = N
         If the table can't be read.
     """
     path = os.path.abspath(path)
-    with refusing():
-        look = _look_at(path, reader)
-        lines, left = _propose(look)
-        missing = _missing(look)
-    return _text(path, look, lines, left, missing)
+    try:
+        with refusing():
+            look = _look_at(path, reader)
+            lines, left = _propose(look)
+            missing = _missing(look)
+    except UnrecognizedFileError as error:
+        raise UnrecognizedFileError(f"{path}: {error}") from error
+    return _text(path, look, lines, left, missing, reader)
 
 
 def _look_at(path: str, reader: ReaderOptions | None) -> Look:
@@ -260,7 +264,14 @@ def _plain(name: str) -> str:
 # ---- the text
 
 
-def _text(path: str, look: Look, lines: list[_Line], left: list[tuple[str, str]], missing: list[float]) -> str:
+def _text(
+    path: str,
+    look: Look,
+    lines: list[_Line],
+    left: list[tuple[str, str]],
+    missing: list[float],
+    reader: ReaderOptions | None,
+) -> str:
     """Write the proposal."""
     name = os.path.basename(path)
     parts = [f"# A proposal for {_comment(name)}: {look.n_rows} rows, {len(look.columns)} columns. Check every line."]
@@ -268,6 +279,8 @@ def _text(path: str, look: Look, lines: list[_Line], left: list[tuple[str, str]]
     if not identifiers:
         parts.append(f"# TO BE COMPLETED: no identifier was found; a source needs one of {', '.join(IDENTIFIERS)}.")
     parts.append(f"name: {_yaml(os.path.splitext(name)[0])}")
+    if reader is not None:
+        parts.append(f"reader: {_yaml(reader.said())}")
     if missing:
         parts.append(f"missing: {_yaml(missing)}  # there are such values, which usually stand for missing ones")
     parts += ["tables:", f"  Source:{'' if lines else ' {}'}"]

@@ -64,6 +64,14 @@ class ReaderOptions:
     comment: str | None = None
     positions: tuple[tuple[int, int], ...] = ()
 
+    def said(self) -> dict[str, object]:
+        """Give the options as a mapping has them, those that aren't given left out."""
+        given = {name: getattr(self, name) for name in OPTIONS}
+        found = {name: value for name, value in given.items() if value not in (None, ())}
+        lists = {name: value for name, value in found.items() if isinstance(value, tuple)}
+        plain = {name: [list(one) if isinstance(one, tuple) else one for one in some] for name, some in lists.items()}
+        return found | plain
+
     def arguments(self) -> dict[str, object]:
         """Give the arguments of ``Table.read``; none if nothing was said."""
         if self.format is None:
