@@ -37,7 +37,8 @@ class AspcapStarAccessor:
         MissingPixelsError
             If the file isn't there, is damaged, or doesn't have it.
         """
-        if getattr(row, "v_astra", None) is None or row.v_astra >= FIRST_OF_ASTRA:
+        v_astra: int | None = getattr(row, "v_astra", None)
+        if v_astra is None or v_astra >= FIRST_OF_ASTRA:
             if self._otherwise is None:
                 raise MissingPixelsError(
                     f"{name}: only results of aspcapStar files have it; of this one, divide the spectrum's flux by "
@@ -47,8 +48,8 @@ class AspcapStarAccessor:
             return
         if not getattr(row, "pwd", None):
             raise MissingPixelsError(
-                f"{name}: the result of spectrum_pk {row.spectrum_pk} came without pixels, from a catalogue; ingest its "
-                "aspcapStar file"
+                f"{name}: the result of spectrum_pk {row.spectrum_pk} came without pixels, from a catalogue; ingest "
+                "its aspcapStar file"
             )
         if name not in HDUS:
             raise MissingPixelsError(f"{name}: an aspcapStar file doesn't have it; it has {', '.join(HDUS)}")

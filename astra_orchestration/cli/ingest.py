@@ -96,9 +96,10 @@ def ingest_files(
         how = {"damaged": "read" if damaged else "refuse", "writers": writers}
         _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again, **how)
     if given.spectra:
-        of_release = {"release": release}
-        preview = _preview_spectra(given.spectra, **of_release) if dry_run else None
-        refused = _ingest_spectra(given.spectra, again=again, **of_release) if preview is None else preview
+        if dry_run:
+            refused = _preview_spectra(given.spectra, release)
+        else:
+            refused = _ingest_spectra(given.spectra, again=again, release=release)
         given.refused.extend(refused)
         given.counts["landed"] += len(given.spectra) - len(refused)
     _complain_of(given)

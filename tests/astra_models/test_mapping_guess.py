@@ -107,6 +107,7 @@ def test_what_only_looks_like_it_is_left_out_with_the_reason(tmp_path: Path) -> 
         assert f"#   {why}" in guess
 
 
+@pytest.mark.filterwarnings("ignore::astropy.io.votable.exceptions.W03")
 def test_names_that_would_break_out_of_a_comment_dont(tmp_path: Path) -> None:
     path = tmp_path / "stars.vot"
     Table({"sdss_id": [5], "a: [\n# b": [1], "ra": [1.0], "x'\"{": ["y\nz: 1"]}).write(path, format="votable")

@@ -164,9 +164,10 @@ def ingest_spectra(
     Notes
     -----
     Kinds are detected from their content: spec and specFull of SDSS-I to SDSS-V, optical templates, apVisit, apStar,
-    aspcapStar, mwmStar, mwmVisit. An aspcapStar is read each time: the file of its spectrum is the apStar. A visit's spectrum in an apStar or mwmVisit refers to the visit itself (``drp_spectrum_pk``) if
-    that was ingested before, or in the same batch. Errors of the database itself are raised; whatever is wrong with a
-    file is reported.
+    aspcapStar, mwmStar, mwmVisit, and kinds of other packages. An aspcapStar is read each time: the file of its
+    spectrum is the apStar. A visit's spectrum in an apStar or mwmVisit refers to the visit itself
+    (``drp_spectrum_pk``) if that was ingested before, or in the same batch.
+    Errors of the database itself are raised; whatever is wrong with a file is reported.
     """
     start = time.monotonic()
     require_tables(Source, Spectrum, *MODELS)

@@ -1,7 +1,7 @@
 """The kinds of files of spectra: ours, and those of other packages by the entry points ``astra.spectrum_files``.
 
-A kind of another package is asked after all of ours, so that it can't take files that these read. An entry point that is broken is
-said once in the log, and with each file of no known kind; other packages aren't affected.
+A kind of another package is asked after all of ours, so that it can't take files that these read. An entry point that
+is broken is said once in the log, and with each file of no known kind; other packages aren't affected.
 """
 
 import logging

@@ -1,9 +1,9 @@
 """Which files of spectra are known: those that are as they were when they were read aren't opened again.
 
 A file is known by its path, size and time of last change. It is read again if any of these is another; if this Astra
-reads more than the one that read it (`READER`); if it was refused, and by another version of Astra, or other packages have kinds of files; if spectra of it
-are gone from the database; and if a visit that a spectrum of it is made of came later. What is known is written in the
-transaction in which the spectra are, so that both are there or none is.
+reads more than the one that read it (`READER`); if it was refused, and by another version of Astra, or other packages
+have kinds of files; if spectra of it are gone from the database; and if a visit that a spectrum of it is made of came
+later. What is known is written in the transaction in which the spectra are, so that both are there or none is.
 """
 
 import functools

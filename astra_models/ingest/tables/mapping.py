@@ -170,10 +170,7 @@ def load_mapping(given: GivenMapping) -> Mapping:
     if isinstance(given, Mapping):
         return given
     where = "the mapping" if isinstance(given, dict) else f"the mapping {os.fspath(given)}"
-    if isinstance(given, dict):
-        content = given
-    else:
-        content = _read_shipped(str(given)) if is_name(given) else _read(given, where)
+    content = given if isinstance(given, dict) else _read(given, where)
     try:
         content = _with_what_it_is_like(content)
         return _mapping(content, "mapping" if isinstance(given, dict) else Path(given).stem)
@@ -217,6 +214,8 @@ def _read_shipped(name: str) -> dict[str, object]:
 
 
 def _read(path: str | os.PathLike[str], where: str) -> dict[str, object]:
+    if is_name(path):
+        return _read_shipped(str(path))
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -365,8 +364,8 @@ def _regex(title: str, given: object, transform: str | None) -> str | None:
         raise MappingError(f"{title}: the regular expression {given!r} can't be read: {error}") from error
     if pattern.groups > 1:
         raise MappingError(
-            f"{title}: the regular expression {given!r} has {pattern.groups} groups, and one is taken; write the others "
-            "as (?:...)"
+            f"{title}: the regular expression {given!r} has {pattern.groups} groups, and one is taken; write the "
+            "others as (?:...)"
         )
     if transform is not None and transform not in OF_TEXT:
         raise MappingError(f"{title}: 'regex' gives text, and the transform {transform!r} takes numbers")

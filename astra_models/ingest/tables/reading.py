@@ -47,7 +47,8 @@ class ReaderOptions:
     columns : tuple of str
         Names of the columns, if the file has none or others are wanted.
     header_line, data_line : int or None
-        Where the names are, and where the first row is: number of the line from 1; comments and empty lines don't count.
+        Where the names are, and where the first row is: number of the line from 1. Comments and empty lines
+        don't count.
     delimiter : str or None
         What is between the columns, one character.
     comment : str or None

@@ -5,12 +5,13 @@ from importlib.resources import files
 
 from astra_models.errors import did_you_mean
 
+_PACKAGE = "astra_models.ingest.tables"
 _ENDING = ".yaml"
 
 
 def shipped_names() -> list[str]:
     """Give the names of the mappings that come with the project, sorted."""
-    folder = files(__package__).joinpath("mappings")
+    folder = files(_PACKAGE).joinpath("mappings")
     return sorted(item.name.removesuffix(_ENDING) for item in folder.iterdir() if item.name.endswith(_ENDING))
 
 
@@ -24,7 +25,7 @@ def shipped_text(name: str) -> str:
     """
     if name not in (names := shipped_names()):
         raise LookupError(f"there is no mapping {name!r} with the project; {did_you_mean(name, names)}")
-    return files(__package__).joinpath("mappings", f"{name}{_ENDING}").read_text(encoding="utf-8")
+    return files(_PACKAGE).joinpath("mappings", f"{name}{_ENDING}").read_text(encoding="utf-8")
 
 
 def is_name(given: str | os.PathLike[str]) -> bool:
