@@ -85,4 +85,6 @@ class Hdu:
         if self.is_table:
             first = ", ".join(list(self.columns)[:4])
             return f"{title}table of {self.n_rows} rows ({first}{', ...' if len(self.columns) > 4 else ''})"
+        if self.header.get("XTENSION") == "TABLE":
+            return f"{title}ASCII table of {self.header.count('NAXIS2', 0)} rows"
         return f"{title}image of {' x '.join(map(str, self.shape))}" if self.shape else f"{title}header only"

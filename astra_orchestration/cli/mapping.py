@@ -36,7 +36,7 @@ def guess(
         given["columns"] = [name.strip() for name in columns.split(",")]
     if delimiter is not None:
         given["delimiter"] = delimiter
-    typer.echo(guess_mapping(file, (given and reader_options(given)) or None), nl=False)
+    typer.echo(guess_mapping(file, reader_options(given) if given else None), nl=False)
 
 
 @mapping_commands.command("list", epilog="Example: [bold]astra mapping list[/]")

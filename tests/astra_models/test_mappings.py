@@ -14,6 +14,7 @@ from columns import as_arrays
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.aspcap import ASPCAP
 from astra_models.errors import UnrecognizedFileError
+from astra_models.ingest.spectra.recognise import read_spectrum_file
 from astra_models.ingest.tables.mapping import FOLDER, MappingError, load_mapping, own_mappings
 from astra_models.ingest.tables.opening import Chunk, Part, open_result_file
 from astra_models.source import Source
@@ -488,3 +489,13 @@ def test_what_a_mapping_is_known_by_is_as_before_unless_it_says_something_new() 
     }
     assert load_mapping(with_regex).checksum != plain.checksum
     assert "regex" not in repr(plain)
+
+
+def test_an_ascii_table_of_fits_is_called_so(tmp_path: Path) -> None:
+    column = fits.Column("ID", "I10", array=np.array([5, 6]), ascii=True)
+    fits.HDUList([fits.PrimaryHDU(), fits.TableHDU.from_columns([column])]).writeto(tmp_path / "t.fits")
+
+    with pytest.raises(UnrecognizedFileError, match="an ASCII table of FITS isn't read, save it as a binary one"):
+        read(tmp_path / "t.fits", STAR)
+    with pytest.raises(UnrecognizedFileError, match="HDU 1: ASCII table of 2 rows"):
+        read_spectrum_file(tmp_path / "t.fits")

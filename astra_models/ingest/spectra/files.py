@@ -393,7 +393,7 @@ def _tables(contents: Sequence[FileContent]) -> list[Table]:
             results.setdefault((model, tuple(values)), []).append((number, values))
     names = dict.fromkeys([*IDENTIFIERS, *(name for _, values in sources for name in values)])
     tables = [_table(Source, names, sources, Stored.KEPT)] if sources else []
-    place = {model: number for number, model in enumerate(MODELS)}
+    place: dict[type[BaseModel], int] = {model: number for number, model in enumerate(MODELS)}
     in_order = sorted(spectra.items(), key=lambda kind: place.get(kind[0][0], len(place)))
     tables += [_table(model, names, given, stored) for (model, names, stored), given in in_order]
     return tables + [_table(model, names, given, Stored.FILLED) for (model, names), given in results.items()]

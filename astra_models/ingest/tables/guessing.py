@@ -16,7 +16,7 @@ import yaml
 from astra_models.errors import UnrecognizedFileError
 from astra_models.fits.door import refusing
 from astra_models.fits.stream import NotFitsError, TableHdu, scan
-from astra_models.ingest.tables.mapped import columns_of, read_table
+from astra_models.ingest.tables.mapped import NO_TABLE, columns_of, read_table
 from astra_models.ingest.tables.reading import ReaderOptions
 from astra_models.ingest.tables.summaries import blocks_of
 from astra_models.ingest.tables.transforms import TWO_MASS_NAME
@@ -130,8 +130,10 @@ def _look_at(path: str, reader: ReaderOptions | None) -> Look:
         columns, arrays = columns_of(table)
         return Look(columns, lambda name: arrays[name][:LOOKED_AT], len(table))
     table = next((table for table in found.tables if table.n_rows), None)
+    if not found.tables:
+        raise UnrecognizedFileError(NO_TABLE)
     if table is None:
-        return Look([], lambda name: np.zeros(0), 0)
+        return Look(_readable(found.tables[0]), lambda name: np.zeros(0), 0)
     by_name: dict[str, FileColumn] = {column.name: column for column in table.columns}
     block = next(islice((block for _, block in blocks_of(found, table, LOOKED_AT)), 1))
     return Look(_readable(table), lambda name: block.values(by_name[name]), table.n_rows)
@@ -147,15 +149,16 @@ def _propose(look: Look) -> tuple[list[_Line], list[tuple[str, str]]]:
     left: list[tuple[str, str]] = []
     for column in look.columns:
         line = _line(column, look)
-        is_better = isinstance(line, _Line) and isinstance(line.rule, str) and column.kind == "int"
-        if is_better and (other := lines.pop(line.name, None)) is not None:  # a number is plainer than a name with it
-            left.append((_from(other), f"{line.name} is made of {column.name}"))
-        if isinstance(line, _Line) and line.name not in lines:
-            lines[line.name] = line
-        elif isinstance(line, _Line):
-            left.append((column.name, f"{lines[line.name].name} is made of another column already"))
-        else:
+        if isinstance(line, str):
             left.append((column.name, line))
+            continue
+        other = lines.get(line.name)
+        is_better = isinstance(line.rule, str) and column.kind == "int"  # a number is plainer than a name with it
+        if other is None or is_better:
+            lines[line.name] = line
+            left += [] if other is None else [(_from(other), f"{line.name} is made of {column.name}")]
+        else:
+            left.append((column.name, f"{line.name} is made of another column already"))
     order = {name: place for place, name in enumerate(Source._meta.sorted_field_names)}
     return sorted(lines.values(), key=lambda line: order[line.name]), left
 

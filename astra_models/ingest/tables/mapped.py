@@ -35,6 +35,7 @@ NOT_MAPPED = "the mapping doesn't name it"
 NO_VERSION = "of which version the results are isn't said: they are kept under"
 _KINDS = {"S": "text", "U": "text", "O": "text", "b": "bool", "i": "int", "u": "int", "f": "float", "M": "time"}
 NO_FORMAT = "its format can't be told; let its name end as its format does (.csv, .ecsv, .vot, .dat)"
+NO_TABLE = "it has no binary table; an ASCII table of FITS isn't read, save it as a binary one or as CSV"
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -128,7 +129,7 @@ def _result_file(path: str, mapping: Mapping, sha256: str, size: int, part: Part
 
 def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
     if not file.tables:
-        raise UnrecognizedFileError("it has no binary table")
+        raise UnrecognizedFileError(NO_TABLE)
     wanted = mapping.table
     if wanted is None:
         recognised = (table for table in file.tables if mapping.recognises(column.name for column in table.columns))

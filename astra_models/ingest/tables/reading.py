@@ -68,10 +68,7 @@ class ReaderOptions:
     def said(self) -> dict[str, object]:
         """Give the options as a mapping has them, those that aren't given left out."""
         given = {name: getattr(self, name) for name in OPTIONS}
-        found = {name: value for name, value in given.items() if value not in (None, ())}
-        lists = {name: value for name, value in found.items() if isinstance(value, tuple)}
-        plain = {name: [list(one) if isinstance(one, tuple) else one for one in some] for name, some in lists.items()}
-        return found | plain
+        return {name: _plain(value) for name, value in given.items() if value not in (None, ())}
 
     def arguments(self) -> dict[str, object]:
         """Give the arguments of ``Table.read``; none if nothing was said."""
@@ -189,6 +186,10 @@ def _positions(given: object) -> tuple[tuple[int, int], ...]:
             raise ReaderOptionsError(f"'positions' has {pair!r}; give [first, last] of each column, from 1")
         found.append((pair[0], pair[1]))
     return tuple(found)
+
+
+def _plain(value: object) -> object:
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _escaped(comment: str) -> str:
