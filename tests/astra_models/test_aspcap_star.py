@@ -248,3 +248,25 @@ def test_what_it_would_become(apogee: Path) -> None:
 
     assert preview.rows == {"source": 13, "apogee_coadded_spectrum_in_ap_star": 13, "aspcap": 13}
     assert {"raw_teff", "v_astra", "pwd"} <= preview.columns["aspcap"].keys()
+
+
+@pytest.mark.sqlite_only(reason="what is read of a file doesn't depend on the database")
+def test_damaged_bytes_never_take_another_file_along(database: peewee.Database, apogee: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(18)
+    whole = aspcap_star(apogee).read_bytes()
+    paths = []
+    for number in range(60):
+        content = bytearray(whole)
+        headers = (0, whole.index(b"XTENSION"), whole.index(b"XTENSION= 'BINTABLE'"))
+        for start in headers:
+            for place in start + random.integers(0, 2880 * 4, 8):
+                content[place] = random.integers(32, 127)
+        paths.append(tmp_path / f"{number}.fits")
+        paths[-1].write_bytes(content)
+
+    report = ingest_spectra([*paths, aspcap_star(apogee, OTHERS[0])])
+
+    assert report.files == 61
+    assert 0 < len(report.refused) < 61
+    assert all(reason.isprintable() for _, reason in report.refused)
+    assert ApogeeCoaddedSpectrumInApStar.get(obj=OTHERS[0]).source_pk is not None
