@@ -42,7 +42,10 @@ def queried(database: peewee.Database, make_spectra: Callable, capsys: pytest.Ca
     spectra = make_spectra(3)
     for sdss_id, spectrum in zip((12345678, 2, 3), spectra, strict=True):
         flags = (1 << 5).to_bytes(1, "little") if sdss_id == 2 else None
-        Source.update(sdss_id=sdss_id, sdss5_target_flags=flags).where(Source.pk == spectrum.source_pk).execute()
+        place = {"ra": 10.68, "dec": 41.27} if sdss_id == 12345678 else {}
+        Source.update(sdss_id=sdss_id, sdss5_target_flags=flags, **place).where(
+            Source.pk == spectrum.source_pk
+        ).execute()
         for v_astra, teff in ((8_001, 9_000), (9_000, 12_000 + sdss_id % 10)):
             Corv.from_spectrum(spectrum, v_astra=v_astra, teff=teff, v_rad=sdss_id % 10).save()
             Rocket.from_spectrum(spectrum, v_astra=v_astra, teff=1).save()
@@ -65,7 +68,12 @@ def test_the_shown_queries_give_what_the_page_says(queried: dict[str, Any]) -> N
         "both": 3,
         "of_0_9": 3,
         "by_time": 3,
+        "hot_ones": 1,
+        "around": 1,
     }
+    assert queried["matched"]["star", "sdss_id"].as_array().tolist() == [("a", 12345678)]
+    assert len(queried["frame"]) == len(queried["compared"].matched) == 3
+    assert queried["table"].column_names == ["teff", "sdss_id"]
     assert queried["result"].source_pk == Source.get(Source.sdss_id == 12345678).pk
     assert sorted(queried["sdss_ids"]) == [2, 2, 3, 3, 12345678, 12345678]
     assert {tuple(row) for row in queried["rows"]} == {("sdss_id", "g_mag", "teff")}
