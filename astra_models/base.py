@@ -147,10 +147,12 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
         super().drop_table(safe=safe, drop_sequences=drop_sequences, **options)
         layouts.forget_table(cls)
 
-    @classmethod
-    def select(cls, *columns: Any) -> "peewee.ModelSelect[Self]":
-        """Make a query of the model's rows, or of columns and expressions; a notebook shows the first rows of it."""
-        return ShownQuery(cls, columns or cls._meta.sorted_fields, is_default=not columns)
+    if not TYPE_CHECKING:  # which has it from peewee
+
+        @classmethod
+        def select(cls, *fields):
+            """Make a query of the model's rows, or of columns and expressions; a notebook shows its first rows."""
+            return ShownQuery(cls, fields or cls._meta.sorted_fields, is_default=not fields)
 
     @classmethod
     def insert(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelInsert:

@@ -133,7 +133,8 @@ def model_html(model: Any) -> str:
     if getattr(model, "abstract", True):
         return paragraph(f"{model.__name__}: a base of other models, without a table of its own")
     summary = (model.__doc__ or "").strip().split("\n")[0]
-    columns, flags, arrays = column_table(model), flag_table(model), pixel_array_table(model)
+    columns: Any = column_table(model)
+    flags, arrays = flag_table(model), pixel_array_table(model)
     parts = [
         f"<p><b>{cell(model.__name__)}</b>, table <code>{cell(model._meta.table_name)}</code>: {cell(summary)}</p>"
     ]

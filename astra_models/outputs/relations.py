@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import reduce
 from itertools import islice
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import peewee
@@ -134,8 +133,8 @@ def _spectra_of(source: Source) -> SpectrumQuery:
     kinds = [kind for kind in SpectrumMixin.concrete_models() if kind._meta.table_name in there]
     if not kinds or source.pk is None:
         return Spectrum.select().where(peewee.SQL("1 = 0"))
-    keys = [kind.select(kind.spectrum_pk).where(kind.source_pk == source.pk) for kind in kinds]
-    found = keys[0] if len(keys) == 1 else reduce(add, keys)  # UNION ALL
+    keys: list[Any] = [kind.select(kind.spectrum_pk).where(kind.source_pk == source.pk) for kind in kinds]
+    found = reduce(lambda one, other: one + other, keys)  # UNION ALL
     return Spectrum.select().where(Spectrum.pk.in_(found)).order_by(Spectrum.pk)
 
 

@@ -101,7 +101,8 @@ class Comparison:
             raise MissingExtraError(
                 "plots need matplotlib; install it with `pip install astra-orchestration[plot]`"
             ) from error
-        columns = list(self.summary["column"][self.summary["both"] > 0]) or self.columns[:1]
+        summary: Any = self.summary
+        columns = list(summary["column"][summary["both"] > 0]) or self.columns[:1]
         rows = -(-len(columns) // PANELS)
         wide = min(len(columns), PANELS)
         figure, axes = plt.subplots(rows, wide, figsize=(3.2 * wide, 3 * rows), layout="constrained", squeeze=False)
@@ -140,7 +141,7 @@ def compare(old: str | int, new: str | int, model: Model, *, columns: Sequence[s
     named = _columns(model, columns)
     with snapshot():
         query, names = _matching(model, numbers, named)
-        matched = to_table(query)
+        matched: Any = to_table(query)
         only = {
             name: _count_alone(model, this, other)
             for name, this, other in zip(_texts(numbers), numbers, numbers[::-1], strict=True)
@@ -230,7 +231,7 @@ def _count_alone(model: Any, version: int, other: int) -> int:
     return model.select().where((_version_of(model) == version) & ~peewee.fn.EXISTS(there)).count()
 
 
-def _with_differences(table: "Table", versions: tuple[str, str], columns: list[str]) -> "Table":
+def _with_differences(table: Any, versions: tuple[str, str], columns: list[str]) -> "Table":
     from astropy.table import MaskedColumn
 
     for name in columns:
@@ -249,7 +250,7 @@ def _with_differences(table: "Table", versions: tuple[str, str], columns: list[s
     return table
 
 
-def _values(table: "Table", name: str) -> np.ma.MaskedArray:
+def _values(table: Any, name: str) -> np.ma.MaskedArray:
     return np.ma.masked_invalid(np.ma.asarray(table[name], dtype=np.float64))
 
 
@@ -257,10 +258,11 @@ def _summary(compared: Comparison) -> "Table":
     from astropy.table import Table
 
     rows = []
+    matched: Any = compared.matched
     for name in compared.columns:
-        old, new = (~np.ma.getmaskarray(_values(compared.matched, f"{name}_{one}")) for one in compared.versions)
-        delta = _values(compared.matched, f"delta_{name}")
-        row: dict[str, object] = {"column": name, "unit": str(compared.matched[f"delta_{name}"].unit or "")}
+        old, new = (~np.ma.getmaskarray(_values(matched, f"{name}_{one}")) for one in compared.versions)
+        delta = _values(matched, f"delta_{name}")
+        row: dict[str, object] = {"column": name, "unit": str(matched[f"delta_{name}"].unit or "")}
         row |= {"both": int(np.sum(old & new)), "lost": int(np.sum(old & ~new)), "new": int(np.sum(new & ~old))}
         row |= dict(_spread("", delta))
         for version in compared.versions:
@@ -281,12 +283,13 @@ def _spread(name: str, values: np.ma.MaskedArray) -> Iterator[tuple[str, float]]
 def _flags(compared: Comparison) -> "Table":
     from astropy.table import Table
 
+    matched: Any = compared.matched
     columns: dict[str, list[object]] = {"flag": [], "column": []}
     columns |= {f"share_{version}": [] for version in compared.versions} | {"changed": []}
     for field in compared.model._meta.sorted_fields:
         if not isinstance(field, BitField):
             continue
-        bits = [np.ma.filled(compared.matched[f"{field.name}_{version}"], 0) for version in compared.versions]
+        bits = [np.ma.filled(np.ma.asarray(matched[f"{field.name}_{version}"]), 0) for version in compared.versions]
         for name, flag in field.flags.items():
             old, new = ((values & flag.value) != 0 for values in bits)
             shares = [float(np.mean(each)) if len(each) else np.nan for each in (old, new, old != new)]
@@ -314,7 +317,8 @@ def _draw(ax: Any, compared: Comparison, column: str) -> None:
 @nothing_raised
 def comparison_html(compared: Comparison) -> str:
     """Give a comparison as HTML: counts, the columns, and the flags that changed."""
-    changed = compared.flags[compared.flags["changed"] > 0]
+    flags: Any = compared.flags
+    changed = flags[flags["changed"] > 0]
     parts = [paragraph(repr(compared)[1:-1]), _table_html(compared.summary)]
     parts.append(_table_html(changed) if len(changed) else paragraph("no flag changed"))
     return "".join(parts)

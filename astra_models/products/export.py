@@ -103,7 +103,7 @@ def _write_fits(selection: Selection, path: Path, meta: Meta, progress: Progress
 
 
 def _write_ecsv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
-    table = table_of(selection, meta)
+    table: Any = table_of(selection, meta)
     for column in selection.columns:
         if bits := bits_of(column.field):
             table[column.name].meta["flags"] = {

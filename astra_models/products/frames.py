@@ -175,7 +175,8 @@ _NULLABLE = {INT32: "Int32", INT64: "Int64", BOOLEAN: "boolean"}
 
 
 def _series(pd: Any, column: Column) -> Any:
-    values, null = column.values, column.null
+    values: Any = column.values
+    null = column.null
     if column.kind is COMPUTED:
         values = inferred(column)
         if not null.any():

@@ -66,7 +66,7 @@ def to_table(
     selection, meta = selection_of(
         model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
     )
-    table = table_of(selection, meta)
+    table: Any = table_of(selection, meta)
     places = places_of(selection, columns)
     return table if places is None else table[[table.colnames[place] for place in places]]
 

@@ -84,7 +84,7 @@ class Index:
         return Positions(rows_of(_cells().where(SourceCell.motion > motion)))
 
 
-def _cells() -> peewee.ModelSelect:
+def _cells() -> "peewee.ModelSelect[SourceCell]":
     return SourceCell.select(SourceCell.source_pk, SourceCell.ra, SourceCell.dec, SourceCell.pmra, SourceCell.pmde)
 
 

@@ -100,7 +100,7 @@ def crossmatch(
     if left:
         found.add_rows_without(len(given))
     result = found.joined_to(given, columns)
-    if index is not None and index.problem:
+    if index is not None and index.problem and result.meta is not None:
         result.meta["sky_index"] = f"not used: {index.problem}"
     return result
 
@@ -110,7 +110,8 @@ def _as_table(table: Any) -> "Table":
     from astropy.table import Table
 
     if isinstance(table, SkyCoord):
-        return Table({"ra": np.atleast_1d(table.icrs.ra), "dec": np.atleast_1d(table.icrs.dec)})
+        place: Any = table.icrs
+        return Table({"ra": np.atleast_1d(place.ra), "dec": np.atleast_1d(place.dec)})
     if isinstance(table, Table):
         return table
     if hasattr(table, "to_records") and hasattr(table, "columns"):
@@ -141,7 +142,7 @@ def _has_position(table: "Table", ra: str | None, dec: str | None) -> bool:
     return _position_columns(table, ra, dec) is not None
 
 
-def _places(table: "Table", ra: str | None, dec: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _places(table: Any, ra: str | None, dec: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Give the positions of rows in degrees, ICRS; NaN where there is none."""
     found = _position_columns(table, ra, dec)
     if found is None:
@@ -168,7 +169,7 @@ def _angle(column: Any, is_hours: bool) -> np.ndarray:
     values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
     if np.ma.isMaskedArray(column):
         values = np.where(np.ma.getmaskarray(column), np.nan, values)
-    degrees = Angle(values, getattr(column, "unit", None) or u.deg).deg
+    degrees: Any = Angle(values, getattr(column, "unit", None) or u.deg).deg
     return np.where(np.isfinite(degrees), degrees, np.nan)
 
 
@@ -177,7 +178,8 @@ def _read_angle(text: object, unit: Any) -> float:
 
     words = text.decode() if isinstance(text, bytes) else str(text)
     try:
-        return float(words) if _is_number(words) else float(Angle(words, unit).deg)
+        angle: Any = words if _is_number(words) else Angle(words, unit).deg
+        return float(angle)
     except ValueError:  # no angle: as if it were missing
         return float("nan")
 
@@ -221,7 +223,7 @@ class _Matches:
         self.matched_by = np.concatenate([self.matched_by, np.full(len(without), "", dtype="U32")])
         self.disagrees = np.concatenate([self.disagrees, np.zeros(len(without), bool)])
 
-    def joined_to(self, table: "Table", columns: Sequence[str]) -> "Table":
+    def joined_to(self, table: Any, columns: Sequence[str]) -> "Table":
         """Make the table of rows with their sources."""
         import astropy.units as u
         from astropy.table import MaskedColumn

@@ -58,7 +58,8 @@ def near(coord: "SkyCoord", radius: object) -> "peewee.ModelSelect[Source]":
     """
     if not getattr(coord, "isscalar", False):
         raise SelectionError(f"near() takes one position, not {shown(coord)}; crossmatch() takes many")
-    place, limit = coord.icrs, arcsec(radius)
+    place: Any = coord.icrs
+    limit = arcsec(radius)
     ra, dec = np.atleast_1d(place.ra.deg), np.atleast_1d(place.dec.deg)
     found = Index().within(ra, dec, limit)
     _, places, separations = pairs_within(sky(ra, dec), found, limit)
@@ -107,7 +108,7 @@ def pairs_within(
     if not len(places) or not len(sources):
         return np.empty(0, int), np.empty(0, int), np.empty(0)
     one, other, separation, _ = search_around_sky(places, sky(sources.ra, sources.dec), radius * u.arcsec)
-    return one, other, separation.to_value(u.arcsec)
+    return one, other, np.asarray(separation.to_value(u.arcsec), float)
 
 
 Source.coord = property(coord_of)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import peewee
@@ -65,7 +65,7 @@ class ExportConverter(Converter):
             return _without_zeros(converted) if isinstance(self.field, BytesField) else converted
         name, values, problems = self.field.name, [], []
         is_text = decode is _text
-        mask = np.ma.getmaskarray(raw)
+        mask: Any = np.ma.getmaskarray(raw)
         null = mask.reshape(len(raw), -1).all(axis=1) if raw.ndim > 1 else mask
         for row, value in enumerate(np.ma.getdata(raw).tolist()):
             value = None if null[row] or (value == "" and not is_text) else value
@@ -115,7 +115,7 @@ def open_own_table(path: str, sha256: str, size: int) -> ResultFile | None:
     elif begins.startswith(b"# %ECSV"):
         opened = _open_ecsv(path)
     else:
-        opened = _open_csv(path, begins)
+        opened = _open_csv(path, bytes(begins))
     return None if opened is None else _result_file(path, sha256, size, opened, is_escaped=False)
 
 
@@ -304,7 +304,7 @@ def _open_ecsv(path: str) -> _Opened | None:
     if SOFTWARE not in head:
         return None
     table = Table.read(path, format="ascii.ecsv")
-    arrays = {name: np.ma.asarray(table[name]) for name in table.colnames}
+    arrays: dict[str, np.ndarray] = {name: np.ma.asarray(table[name]) for name in table.colnames}
     return _in_memory(table.meta, arrays) if _is_ours(table.meta) else None
 
 
