@@ -22,7 +22,10 @@ DWARF = "2M00452143+1634446"
 OTHERS = ("2M03290406+3117075", "2M12132318+3900529")
 KEPT = ("path", "snr", "n_visits", "v_rad", "median_e_v_rad", "min_mjd", "max_mjd", "spectrum_flags", "ccfwhm")
 
-pytestmark = pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning"),
+    pytest.mark.long_on_each,
+]
 
 
 @pytest.fixture

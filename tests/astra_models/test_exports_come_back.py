@@ -29,6 +29,8 @@ from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 
+pytestmark = pytest.mark.long_on_each
+
 FORMATS = ["fits", "fits.gz", "parquet", "ecsv", "csv", "vot"]
 N_ROWS = 7
 TEXTS = ["007", '\u03b1 Cen, "A"', "1e5", "a, b", "true", "it's \\x20", "nan", "ünïcode"]

@@ -17,6 +17,8 @@ from astra_models.ingest.spectra.kinds import GROUP, other_kinds
 from astra_models.source import Source
 from tests.other_packages import ROOT, forget_packages
 
+pytestmark = pytest.mark.long_on_each
+
 PAGE = (ROOT / "docs" / "spectrum_files.md").read_text()
 EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 ENTRY = re.findall(r"```toml\n\[project.entry-points.\"(.*?)\"\]\n(\w+) = \"(.*?)\"\n```", PAGE)[0]

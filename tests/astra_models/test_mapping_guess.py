@@ -15,6 +15,8 @@ from astra_models.ingest.tables.mapping import load_mapping
 from astra_models.ingest.tables.reading import reader_options
 from astra_models.source import Source
 
+pytestmark = pytest.mark.long_on_each
+
 
 def ingest_by_the_guess(path: Path, guess: str, folder: Path) -> None:
     (folder / "guess.yaml").write_text(guess)

@@ -16,6 +16,8 @@ from astra_models.products.votable import ucd_of
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 
+pytestmark = pytest.mark.long_on_each
+
 
 def store_one_result() -> None:
     source = Source.create(sdss_id=17, ra=1.5, dec=-2.5)

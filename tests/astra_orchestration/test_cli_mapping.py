@@ -14,6 +14,8 @@ from astra_models.source import Source
 from astra_orchestration.cli.main import app
 from tests.other_packages import run_astra
 
+pytestmark = pytest.mark.long_on_each
+
 
 def astra(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
