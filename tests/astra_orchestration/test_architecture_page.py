@@ -45,10 +45,11 @@ def test_modules_that_a_page_names_exist(page: str) -> None:
             assert hasattr(importlib.import_module(module), name), dotted
 
 
-def test_there_are_seven_walks_of_several_modules() -> None:
+def test_there_are_eight_walks_of_several_modules() -> None:
     assert [title for title, _ in WALKS] == [
         "A result to its row",
         "A result from a worker",
+        "A question to its answer",
         "A summary row to four tables",
         "A row of a production schema to one of ours",
         "A row to FITS",
