@@ -1,7 +1,5 @@
 """A query that shows its first rows in a notebook."""
 
-from typing import Any
-
 import peewee
 
 from astra_models.database.peewee_internals import limit_of
@@ -23,7 +21,7 @@ class ShownQuery(peewee.ModelSelect):
 
 
 @nothing_raised
-def query_html(query: Any) -> str:
+def query_html(query: "peewee.ModelSelect[peewee.Model]") -> str:
     """Run a query for its first ten rows, and give them as HTML; it stays as it is, and can be run again."""
     own = limit_of(query)
     some = query.clone().limit(MOST_ROWS + 1 if own is None else min(own, MOST_ROWS + 1)).tuples()
@@ -37,11 +35,11 @@ def query_html(query: Any) -> str:
     return table([names[place] for place in wanted], first) + paragraph(f"{query.model.__name__}: {count}{left_out}")
 
 
-def _places(model: Any, names: list[str]) -> list[int]:
+def _places(model: type[peewee.Model], names: list[str]) -> list[int]:
     """Choose columns: all, or of very many the keys and those that say most."""
     if len(names) <= MOST_COLUMNS:
         return list(range(len(names)))
-    main = {*KEYS, *IDENTIFIERS, *ON_THE_SKY, *measured_columns(model, model.record_columns)}
+    main = {*KEYS, *IDENTIFIERS, *ON_THE_SKY, *measured_columns(model, getattr(model, "record_columns", ()))}
     wanted = [place for place, name in enumerate(names) if name in main]
     return (wanted or list(range(len(names))))[:MOST_COLUMNS]
 

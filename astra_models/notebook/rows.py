@@ -33,12 +33,12 @@ class ShownAs:
     def __init__(self, row_shown: Callable[[Any], str]):
         self.row_shown = row_shown
 
-    def __get__(self, row: Any, model: Any = None) -> Callable[[], str]:
+    def __get__(self, row: peewee.Model | None, model: type[peewee.Model] | None = None) -> Callable[[], str]:
         # IPython takes it of a class only if it is a bound method.
         return MethodType(model_html, model) if row is None else MethodType(self.row_shown, row)
 
 
-def row_text(row: Any) -> str:
+def row_text(row: peewee.Model) -> str:
     """Give a row's key and main values, on one line, from what was read of it; no database is asked.
 
     Parameters
@@ -58,7 +58,7 @@ def row_text(row: Any) -> str:
     return f"<{text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + ' ...'}>"
 
 
-def _parts(row: Any) -> Iterator[str]:
+def _parts(row: peewee.Model) -> Iterator[str]:
     data = row.__data__
     if data.get("spectrum_pk") is not None:
         yield f"spectrum_pk {data['spectrum_pk']}"
@@ -78,13 +78,14 @@ def _version(v_astra: object) -> str:
         return str(v_astra)
 
 
-def _main_values(row: Any) -> dict[str, object]:
+def _main_values(row: peewee.Model) -> dict[str, object]:
     fields = row._meta.fields
     named = [*IDENTIFIERS[:-1], *ON_THE_SKY[:2]] if "ra" in fields and "sdss_id" in fields else OF_SPECTRA
     known = {name: value for name, value in values_of(row, named).items() if value != ""}
     if known and not getattr(type(row), "made_from", ()):
         return known
-    skipped = {*row.record_columns, *row.upsert_key, row._meta.primary_key.name}
+    key = getattr(row._meta.primary_key, "name", "")
+    skipped = {*getattr(row, "record_columns", ()), *getattr(row, "upsert_key", ()), key}
     return values_of(row, measured_columns(type(row), skipped)) or known
 
 
@@ -92,7 +93,7 @@ def _units(model: type[peewee.Model]) -> dict[str, str]:
     return {name: getattr(field, "unit", None) or "" for name, field in model._meta.fields.items()}
 
 
-def flags_set(row: Any) -> Iterator[str]:
+def flags_set(row: peewee.Model) -> Iterator[str]:
     """Name the flags that are set in what was read of a row; bits without a name are told as a number."""
     for name, field in row._meta.fields.items():
         bits = row.__data__.get(name)
@@ -105,12 +106,12 @@ def flags_set(row: Any) -> Iterator[str]:
 
 
 @nothing_raised
-def row_html(row: Any) -> str:
+def row_html(row: peewee.Model) -> str:
     """Give a row as HTML: its line of text, and all its values under their headings, with units and descriptions."""
     return paragraph(row_text(row)[1:-1]) + values_html(row)
 
 
-def values_html(row: Any) -> str:
+def values_html(row: peewee.Model) -> str:
     """Give the values of a row that were read and aren't NULL, in parts that can be opened."""
     headings = categories(type(row))
     parts = []
@@ -128,7 +129,7 @@ def values_html(row: Any) -> str:
 
 
 @nothing_raised
-def model_html(model: Any) -> str:
+def model_html(model: type[peewee.Model]) -> str:
     """Give a model as HTML: what a row of it is, its columns with units, its flags, its pixel arrays."""
     if getattr(model, "abstract", True):
         return paragraph(f"{model.__name__}: a base of other models, without a table of its own")

@@ -26,6 +26,7 @@ from astra_models.products.table import to_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "compare"]
@@ -101,8 +102,8 @@ class Comparison:
             raise MissingExtraError(
                 "plots need matplotlib; install it with `pip install astra-orchestration[plot]`"
             ) from error
-        summary: Any = self.summary
-        columns = list(summary["column"][summary["both"] > 0]) or self.columns[:1]
+        both = np.asarray(self.summary["both"])
+        columns = [name for name, n in zip(self.columns, both, strict=True) if n > 0] or self.columns[:1]
         rows = -(-len(columns) // PANELS)
         wide = min(len(columns), PANELS)
         figure, axes = plt.subplots(rows, wide, figsize=(3.2 * wide, 3 * rows), layout="constrained", squeeze=False)
@@ -159,14 +160,14 @@ def _text(major_minor: int) -> str:
     return f"{major_minor // 1000}.{major_minor % 1000}"
 
 
-def _version_of(model: Any) -> Any:
+def _version_of(model: Any) -> peewee.ColumnBase:
     """Give the column, or the expression, that has a row's major.minor."""
     fields = model._meta.fields if isinstance(model, type) else model.model._meta.fields
     return model.v_astra_major_minor if VERSIONS[0] in fields else model.v_astra / 1000
 
 
-def _require_versions(model: Any, old: str | int, new: str | int) -> tuple[int, int]:
-    if not (isinstance(model, type) and issubclass(model, LatestMixin)):
+def _require_versions(model: Model, old: str | int, new: str | int) -> tuple[int, int]:
+    if not issubclass(model, LatestMixin):
         raise SelectionError(f"{shown(model)} has no versions to compare; name a model of results, such as Corv")
     numbers = major_minor_of(old), major_minor_of(new)
     if numbers[0] == numbers[1]:
@@ -179,7 +180,7 @@ def _require_versions(model: Any, old: str | int, new: str | int) -> tuple[int, 
     return numbers
 
 
-def _columns(model: Any, names: Sequence[str] | None) -> list[str]:
+def _columns(model: Model, names: Sequence[str] | None) -> list[str]:
     fields = model._meta.fields
     numbers = [name for name, field in fields.items() if _is_number(field)]
     if names is None:
@@ -201,11 +202,11 @@ def _is_number(field: peewee.Field) -> bool:
     return np.dtype(kind_of(field).dtype).kind in "fiu"
 
 
-def _key_of(model: Any) -> list[str]:
+def _key_of(model: Model) -> list[str]:
     return [name for name in model.upsert_key if name not in VERSIONS]
 
 
-def _matching(model: Any, numbers: tuple[int, int], columns: Iterable[str]) -> tuple[Any, list[str]]:
+def _matching(model: Model, numbers: tuple[int, int], columns: Iterable[str]) -> tuple[Any, list[str]]:
     """Make the query of the rows that both versions have, and name its columns."""
     old, new = model.alias("old"), model.alias("new")
     fields = model._meta.fields
@@ -223,7 +224,7 @@ def _matching(model: Any, numbers: tuple[int, int], columns: Iterable[str]) -> t
     return query.order_by(*(getattr(old, name) for name in key)), key + pairs
 
 
-def _count_alone(model: Any, version: int, other: int) -> int:
+def _count_alone(model: Model, version: int, other: int) -> int:
     """Count the rows of a version that the other one hasn't."""
     others = model.alias()
     same = reduce(operator.and_, [getattr(others, name) == getattr(model, name) for name in _key_of(model)])
@@ -250,7 +251,7 @@ def _with_differences(table: Any, versions: tuple[str, str], columns: list[str])
     return table
 
 
-def _values(table: Any, name: str) -> np.ma.MaskedArray:
+def _values(table: "Table", name: str) -> np.ma.MaskedArray:
     return np.ma.masked_invalid(np.ma.asarray(table[name], dtype=np.float64))
 
 
@@ -299,8 +300,8 @@ def _flags(compared: Comparison) -> "Table":
     return Table(list(columns.values()), names=list(columns), dtype=dtype)
 
 
-def _draw(ax: Any, compared: Comparison, column: str) -> None:
-    bins = np.linspace(-WIDEST, WIDEST, 41)
+def _draw(ax: "Axes", compared: Comparison, column: str) -> None:
+    bins = np.linspace(-WIDEST, WIDEST, 41).tolist()
     ratios = [f"delta_{column}_in_e_{version}" for version in compared.versions]
     for ratio, version in zip(ratios, compared.versions, strict=True):
         if ratio in compared.matched.colnames:

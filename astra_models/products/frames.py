@@ -6,6 +6,7 @@ Moments are in UTC and say so. Units and descriptions go along.
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
@@ -71,7 +72,9 @@ def to_batches(
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def _asked(model: Any, wanted: Wanted) -> tuple[Selection, list[OutColumn], list[int], dict[str, str]]:
+def _asked(
+    model: "Model | peewee.SelectBase", wanted: Wanted
+) -> tuple[Selection, list[OutColumn], list[int], dict[str, str]]:
     """Give what is read, the columns that are wanted of it and their places, and where the rows come from."""
     selection, meta = selection_of(model, **wanted)
     names = wanted.get("columns")
@@ -174,7 +177,7 @@ def _all_columns(selection: Selection, places: list[int]) -> list[Column]:
 _NULLABLE = {INT32: "Int32", INT64: "Int64", BOOLEAN: "boolean"}
 
 
-def _series(pd: Any, column: Column) -> Any:
+def _series(pd: ModuleType, column: Column) -> object:
     values: Any = column.values
     null = column.null
     if column.kind is COMPUTED:
@@ -200,7 +203,7 @@ def _series(pd: Any, column: Column) -> Any:
     return pd.Series(values, dtype=object) if column.kind in (BYTES, FLOATS) else values
 
 
-def _library(name: str, package: str) -> Any:
+def _library(name: str, package: str) -> ModuleType:
     """Import a library that is optional here."""
     try:
         return import_module(name)

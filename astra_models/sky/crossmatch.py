@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import peewee
+from numpy.typing import ArrayLike
 
 from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import SelectionError, did_you_mean
@@ -18,6 +20,7 @@ from astra_models.source import Source
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
+    from astropy.units import UnitBase
 
 __all__ = ["crossmatch"]
 
@@ -125,17 +128,20 @@ def _as_table(table: Any) -> "Table":
 def _position_columns(table: "Table", ra: str | None, dec: str | None) -> tuple[str, str] | str | None:
     from astropy.coordinates import SkyCoord
 
-    for name in (ra, dec):
-        if name is not None and name not in table.colnames:
-            raise SelectionError(f"the table has no column {shown(name)}; {did_you_mean(name, table.colnames)}")
-    if ra is None and dec is None:
-        for name in table.colnames:
-            if isinstance(table[name], SkyCoord):
-                return name
+    _require_columns(table, [name for name in (ra, dec) if name is not None])
+    coords = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
+    if coords and ra is None and dec is None:
+        return coords[0]
     lower = {name.lower(): name for name in reversed(table.colnames)}
     ra = ra or next((lower[name] for name in RA if name in lower), None)
     dec = dec or next((lower[name] for name in DEC if name in lower), None)
     return (ra, dec) if ra and dec else None
+
+
+def _require_columns(table: "Table", names: Sequence[str]) -> None:
+    for name in names:
+        if name not in table.colnames:
+            raise SelectionError(f"the table has no column {shown(name)}; {did_you_mean(name, table.colnames)}")
 
 
 def _has_position(table: "Table", ra: str | None, dec: str | None) -> bool:
@@ -158,7 +164,7 @@ def _places(table: Any, ra: str | None, dec: str | None) -> tuple[np.ndarray, np
     return lon, lat
 
 
-def _angle(column: Any, is_hours: bool) -> np.ndarray:
+def _angle(column: np.ndarray, is_hours: bool) -> np.ndarray:
     """Give a column's angles in degrees; NaN where there is none, or none that can be read."""
     import astropy.units as u
     from astropy.coordinates import Angle
@@ -169,17 +175,16 @@ def _angle(column: Any, is_hours: bool) -> np.ndarray:
     values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
     if np.ma.isMaskedArray(column):
         values = np.where(np.ma.getmaskarray(column), np.nan, values)
-    degrees: Any = Angle(values, getattr(column, "unit", None) or u.deg).deg
+    degrees = np.asarray(Angle(values, getattr(column, "unit", None) or u.deg).deg, float)
     return np.where(np.isfinite(degrees), degrees, np.nan)
 
 
-def _read_angle(text: object, unit: Any) -> float:
+def _read_angle(text: object, unit: "UnitBase") -> float:
     from astropy.coordinates import Angle
 
     words = text.decode() if isinstance(text, bytes) else str(text)
     try:
-        angle: Any = words if _is_number(words) else Angle(words, unit).deg
-        return float(angle)
+        return float(words) if _is_number(words) else float(np.asarray(Angle(words, unit).deg))
     except ValueError:  # no angle: as if it were missing
         return float("nan")
 
@@ -198,7 +203,9 @@ def _is_number(words: str) -> bool:
 class _Matches:
     """Which rows have which sources."""
 
-    def __init__(self, rows: Any, source_pk: Any, separation: Any, matched_by: Any, disagrees: Any):
+    def __init__(
+        self, rows: ArrayLike, source_pk: ArrayLike, separation: ArrayLike, matched_by: ArrayLike, disagrees: ArrayLike
+    ):
         self.rows, self.source_pk = np.asarray(rows, int), np.asarray(source_pk, np.int64)
         self.separation, self.matched_by = np.asarray(separation, float), np.asarray(matched_by, dtype="U32")
         self.disagrees = np.asarray(disagrees, bool)
@@ -253,7 +260,7 @@ def _free(name: str, table: "Table") -> str:
     return f"source_{name}" if name in table.colnames else name
 
 
-def _column(values: list[Any], field: Any) -> Any:
+def _column(values: list[Any], field: peewee.Field) -> np.ndarray:
     from astropy.table import MaskedColumn
 
     mask = [value is None for value in values]

@@ -72,7 +72,8 @@ def identified(table: "Table", named: Mapping[str, str]) -> list[Identified]:
         field = Source._meta.fields[identifier]
         is_text = isinstance(field, peewee.TextField)
         rows: dict[Any, list[int]] = {}
-        for row, value in _values(table[column], is_text):
+        values: Any = table[column]
+        for row, value in _values(values, is_text):
             if row not in found:
                 rows.setdefault(value, []).append(row)
         lookup = _text_keys if is_text else _integer_keys
@@ -82,7 +83,7 @@ def identified(table: "Table", named: Mapping[str, str]) -> list[Identified]:
     return [found[row] for row in sorted(found)]
 
 
-def _values(column: Any, is_text: bool) -> Iterator[tuple[int, Any]]:
+def _values(column: np.ndarray, is_text: bool) -> Iterator[tuple[int, Any]]:
     mask = np.ma.getmaskarray(column) if np.ma.isMaskedArray(column) else np.zeros(len(column), bool)
     for row, (value, missing) in enumerate(zip(np.asarray(column).tolist(), mask, strict=True)):
         known = None if missing else _folded(value) if is_text else _integer(value)

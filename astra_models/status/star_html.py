@@ -8,7 +8,7 @@ from astra_models.notebook.html import details, figure, nothing_raised, paragrap
 from astra_models.notebook.main_columns import told
 from astra_models.notebook.spectra import HEIGHT, WIDTH
 from astra_models.outputs import model_named
-from astra_models.spectrum import Spectrum
+from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.status.star import Result, Star
 
 __all__ = ["star_html"]
@@ -71,22 +71,26 @@ def _picture(spectrum_pk: int, results: list[Result]) -> str:
     except ImportError:
         return paragraph("no plots: matplotlib isn't installed; pip install 'astra-orchestration[plot]'")
     own = [result for result in results if result.spectrum_pk == spectrum_pk and result.is_newest]
-    fits = {result.pipeline: fit for result in own if (fit := _fit(result)) is not None}
     picture = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     try:
-        spectrum = Spectrum.get_by_id(spectrum_pk).resolve()
-        ax = picture.subplots()
-        spectrum.plot(ax)
-        fits = {name: fit for name, fit in fits.items() if fit.shape == spectrum.flux.shape}
-        for name, fit in fits.items():
-            ax.plot(spectrum.wavelength.T, fit.T, lw=0.8, label=name)
-        if fits:
-            ax.legend(fontsize="small")
+        fits = _draw(picture.subplots(), Spectrum.get_by_id(spectrum_pk).resolve(), own)
     except (AstraError, OSError, ValueError) as error:
         return paragraph(f"spectrum {spectrum_pk} isn't drawn: {error}")
     flags = sorted({flag.removeprefix("flag_") for result in own for flag in result.flags})
     words = f"spectrum {spectrum_pk}" + (f", with the fits of {', '.join(fits)}" if fits else "")
     return figure(picture, words) + paragraph(words + (f"; flags: {', '.join(flags)}" if flags else ""))
+
+
+def _draw(ax: Any, spectrum: SpectrumMixin, results: list[Result]) -> list[str]:
+    """Draw a spectrum and the fits of results, and name those that have one."""
+    spectrum.plot(ax)
+    fits = {result.pipeline: fit for result in results if (fit := _fit(result)) is not None}
+    drawn = {name: fit for name, fit in fits.items() if fit.shape == spectrum.flux.shape}
+    for name, fit in drawn.items():
+        ax.plot(spectrum.wavelength.T, fit.T, lw=0.8, label=name)
+    if drawn:
+        ax.legend(fontsize="small")
+    return list(drawn)
 
 
 def _fit(result: Result) -> Any:

@@ -71,7 +71,7 @@ def shown(notebook: Any) -> Iterator[tuple[int, str, str]]:
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
             texts = {"stream": output.get("text", "")} if output.output_type == "stream" else output.get("data", {})
-            for kind, text in texts.items():
+            for kind, text in sorted(texts.items()):
                 yield number, kind, "" if kind.startswith("image/") or kind == "text/html" else words(text)
 
 

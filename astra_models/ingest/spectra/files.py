@@ -253,11 +253,15 @@ def preview_spectra(paths: Iterable[str | Path], release: str | None = None) -> 
     counts = {Source._meta.table_name: count_sources(identifiers)} | {name: len(keys) for name, keys in spectra.items()}
     counts |= {model._meta.table_name: n_rows for model, n_rows in results.items()}
     for model in (Source, *MODELS, *more_models(), *results):
-        name = model._meta.table_name
-        if counts.get(name):
-            preview.rows[name] = counts[name]
-            preview.columns[name] = {column: column for column in model._meta.fields if column in filled[name]}
+        if n_rows := counts.get(model._meta.table_name):
+            _add_table(preview, model, n_rows, filled[model._meta.table_name])
     return preview
+
+
+def _add_table(preview: SpectraPreview, model: type[BaseModel], n_rows: int, filled: set[str]) -> None:
+    name = model._meta.table_name
+    preview.rows[name] = n_rows
+    preview.columns[name] = {column: column for column in model._meta.fields if column in filled}
 
 
 def _add_known(report: IngestReport, looked: Looked) -> None:

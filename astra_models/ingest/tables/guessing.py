@@ -191,20 +191,27 @@ def _line(column: FileColumn, look: Look) -> _Line | str:
 def _line_of_text(column: FileColumn, plain: str, look: Look) -> _Line | str:
     texts = [_as_text(value) for value in look.values(column.name).tolist()]
     texts = [text for text in texts if text]
-    if texts and all(TWO_MASS_NAME.fullmatch(text) for text in texts):
-        rule = {"from": column.name}
-        if not all(text.startswith("2M") and text[2:3].isdigit() for text in texts):
-            rule["transform"] = "two_mass_name"
-        return _Line("sdss4_apogee_id", rule, f"designations of 2MASS, such as {storable(texts[0], 40)}")
-    numbered = [re.fullmatch(r"Gaia (?:E?DR(\d)) (\d+)", text) for text in texts]
-    if texts and all(numbered) and numbered[0] is not None and numbered[0][1] in "23":
-        rule = {"from": column.name, "regex": r"(\d+)$"}
-        return _Line(f"gaia_dr{numbered[0][1]}_source_id", rule, f"names such as {storable(texts[0], 40)}")
+    if texts and (line := _line_of_designations(column, texts)):
+        return line
     if plain in _NAMES["sdss4_apogee_id"] and texts:
         return _Line("sdss4_apogee_id", column.name, f"its name; names such as {storable(texts[0], 40)}")
     if plain in _NAMES["ra"] or plain in _NAMES["dec"]:
         return "a position as text; mappings take numbers, in degrees or with a unit"
     return f"text such as {storable(texts[0], 40)}" if texts else "text, all of it empty"
+
+
+def _line_of_designations(column: FileColumn, texts: list[str]) -> _Line | None:
+    """Propose a line for names that say themselves what they are."""
+    if all(TWO_MASS_NAME.fullmatch(text) for text in texts):
+        rule = {"from": column.name}
+        if not all(text.startswith("2M") and text[2:3].isdigit() for text in texts):
+            rule["transform"] = "two_mass_name"
+        return _Line("sdss4_apogee_id", rule, f"designations of 2MASS, such as {storable(texts[0], 40)}")
+    numbered = [re.fullmatch(r"Gaia (?:E?DR(\d)) (\d+)", text) for text in texts]
+    if all(numbered) and numbered[0] is not None and numbered[0][1] in "23":
+        rule = {"from": column.name, "regex": r"(\d+)$"}
+        return _Line(f"gaia_dr{numbered[0][1]}_source_id", rule, f"names such as {storable(texts[0], 40)}")
+    return None
 
 
 def _line_of_number(name: str, column: FileColumn, look: Look) -> _Line | str:

@@ -63,6 +63,16 @@ class ExportConverter(Converter):
         if decode is None:
             converted = super().__call__(raw)
             return _without_zeros(converted) if isinstance(self.field, BytesField) else converted
+        values, problems = self._decoded(raw, decode)
+        if isinstance(self.field, peewee.TextField) and not self.field.null:
+            values = ["" if value is None else value for value in values]
+        column, refusals = to_column(self.field, values)
+        return Converted(column, problems + [(refusal.row, refusal.message) for refusal in refusals])
+
+    def _decoded(
+        self, raw: np.ndarray, decode: Callable[[object], object]
+    ) -> tuple[list[object], list[tuple[int, str]]]:
+        """Give values one by one, None where there is none, and what is wrong with those that can't be read."""
         name, values, problems = self.field.name, [], []
         is_text = decode is _text
         mask: Any = np.ma.getmaskarray(raw)
@@ -74,10 +84,7 @@ class ExportConverter(Converter):
             except (ValueError, TypeError) as error:
                 values.append(None)
                 problems.append((row, f"{name}: {str(value)[:60]!r} isn't what an export has there: {error}"))
-        if isinstance(self.field, peewee.TextField) and not self.field.null:
-            values = ["" if value is None else value for value in values]
-        column, refusals = to_column(self.field, values)
-        return Converted(column, problems + [(refusal.row, refusal.message) for refusal in refusals])
+        return values, problems
 
     def _decoder(self) -> Callable[[object], object] | None:
         if isinstance(self.field, FloatArrayField):
