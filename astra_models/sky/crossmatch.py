@@ -132,10 +132,14 @@ def _position_columns(table: "Table", ra: str | None, dec: str | None) -> tuple[
     coords = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if coords and ra is None and dec is None:
         return coords[0]
-    lower = {name.lower(): name for name in reversed(table.colnames)}
-    ra = ra or next((lower[name] for name in RA if name in lower), None)
-    dec = dec or next((lower[name] for name in DEC if name in lower), None)
+    ra, dec = ra or _named_as(table, RA), dec or _named_as(table, DEC)
     return (ra, dec) if ra and dec else None
+
+
+def _named_as(table: "Table", names: Sequence[str]) -> str | None:
+    """Give the first column that is called by one of the usual names, in capitals or not."""
+    lower = {name.lower(): name for name in reversed(table.colnames)}
+    return next((lower[name] for name in names if name in lower), None)
 
 
 def _require_columns(table: "Table", names: Sequence[str]) -> None:

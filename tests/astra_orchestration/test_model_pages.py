@@ -59,7 +59,8 @@ def test_every_model_is_listed(pages: dict[str, str]) -> None:
 
 def test_links_lead_somewhere(pages: dict[str, str]) -> None:
     written = {f"{path.relative_to(ROOT / 'docs')}": path.read_text() for path in (ROOT / "docs").rglob("*.md")}
-    there = written | pages
+    notebooks = {f"notebooks/{path.stem}.md": "" for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
+    there = written | pages | notebooks
     for name, text in there.items():
         for link in re.findall(
             r"\]\((?!https?:)([^)#]+)[^)]*\)", re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
