@@ -18,6 +18,8 @@ from traitlets.config import Config
 
 FOLDER = Path(__file__).parent
 SECONDS_A_CELL = 120
+NOT_KEPT = ("ASTRA_", "MWM_", "DAGSTER_", "MPL")
+"""How variables begin that a notebook isn't to see."""
 
 
 def notebooks() -> list[Path]:
@@ -58,7 +60,7 @@ def run(path: Path) -> Any:
 
 def environment(home: str) -> dict[str, str]:
     """Give the settings of a kernel: this Python's own programs first, and no configuration of whoever runs it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASTRA_", "MWM_", "DAGSTER_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_KEPT)}
     path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", "")))
     return kept | {"PATH": path, "HOME": home, "NO_COLOR": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
 
