@@ -85,7 +85,9 @@ def test_it_is_drawn(versions: list[int]) -> None:
 def test_results_that_are_of_sources(database: peewee.Database) -> None:
     source, spectrum = Source.create(sdss_id=1), Spectrum.create()
     for v_astra, teff in ((9000, 5000.0), (10_000, 5100.0)):
-        MWMBest.create(source_pk=source.pk, spectrum_pk=spectrum.pk, v_astra=v_astra, teff=teff, e_teff=10.0)
+        file = {"release": "sdss5", "filetype": "mwmStar", "telescope": "apo25m"}
+        keys = {"source_pk": source.pk, "spectrum_pk": spectrum.pk, "v_astra": v_astra}
+        MWMBest.create(**keys, **file, teff=teff, e_teff=10.0)
     compared = compare("0.9", "0.10", MWMBest, columns=["teff"])
     assert compared.matched["delta_teff"].tolist() == [100]
 
