@@ -8,10 +8,19 @@ import numpy as np
 import peewee
 
 from astra_models.base import database
+from astra_models.database.retry import run_transaction
 from astra_models.database.sql import is_postgresql, quoted_table, rows_of
 from astra_models.errors import AstraError
 from astra_models.messages import error_text
-from astra_models.sky.cells import ORDER, Positions, SourceCell, cells_of, positions_of, update_cells
+from astra_models.sky.cells import (
+    ORDER,
+    Positions,
+    SourceCell,
+    cells_of,
+    positions_of,
+    remove_cells_without_source,
+    update_cells,
+)
 
 __all__ = ["Index"]
 
@@ -31,9 +40,14 @@ class Index:
 
     The table of cells is brought up to date first. Where that can't be done, because there is none or it can't be
     written, all positions are read instead; `problem` says why.
+
+    Parameters
+    ----------
+    without_gone : bool, optional
+        Whether cells are removed whose sources aren't there any more. That takes a while with many sources.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, without_gone: bool = False) -> None:
         self.problem: str | None = None
         self._all: Positions | None = None
         try:
@@ -41,6 +55,8 @@ class Index:
                 self.problem = "there is no table source_cell; `astra migrate up` makes it"
             else:
                 update_cells()
+                if without_gone:
+                    run_transaction(database, remove_cells_without_source)
         except (peewee.PeeweeException, AstraError) as error:
             self.problem = f"the table source_cell can't be brought up to date: {error_text(error)}"
         if self.problem is not None:

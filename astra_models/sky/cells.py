@@ -15,7 +15,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.database.retry import run_transaction
-from astra_models.database.sql import is_postgresql, quoted_table
+from astra_models.database.sql import is_any_of, is_postgresql, quoted_table
 from astra_models.fields import BigIntegerField, DoubleField, FloatField
 from astra_models.source import Source
 
@@ -55,7 +55,7 @@ class Positions:
         table = np.array(rows, dtype=np.float64).reshape(-1, 5)  # keys are exact up to 2**53
         self.source_pk = table[:, 0].astype(np.int64)
         self.ra, self.dec = table[:, 1], table[:, 2]
-        self.pmra, self.pmde = np.nan_to_num(table[:, 3]), np.nan_to_num(table[:, 4])
+        self.pmra, self.pmde = (np.where(np.isfinite(motion), motion, 0) for motion in table[:, 3:].T)
 
     def __len__(self) -> int:
         return len(self.source_pk)
@@ -89,7 +89,7 @@ def update_cells() -> int:
     Returns
     -------
     int
-        How many cells were missing, or of another position or motion than the source has now.
+        How many cells were missing, or of another position or motion than the source has now, if it has one.
 
     Raises
     ------
@@ -99,10 +99,12 @@ def update_cells() -> int:
     done = 0
     outdated = list(_outdated())  # in no transaction: whoever may only read needs none if there is nothing
     for start in range(0, len(outdated), ROWS_AT_ONCE):
-        some = [row for row in outdated[start : start + ROWS_AT_ONCE] if _is_on_the_sky(row)]
-        if some:
-            run_transaction(database, lambda some=some: _write(some))
-        done += len(some)
+        part = outdated[start : start + ROWS_AT_ONCE]
+        some = [row[:-1] for row in part if _is_on_the_sky(row[:-1])]
+        lost = [row[0] for row in part if row[-1] and not _is_on_the_sky(row[:-1])]
+        if some or lost:
+            run_transaction(database, lambda some=some, lost=lost: _replace(some, lost))
+        done += len(some) + len(lost)
     return done
 
 
@@ -121,13 +123,13 @@ def positions_of(where: peewee.Expression | None = None) -> Positions:
 
 
 def _outdated() -> Iterator[tuple[Any, ...]]:
-    """Read the sources whose cell is missing, or was made from another position than theirs."""
+    """Read the sources whose cell is missing, or was made from another position than theirs, which may be none."""
     differs = "IS DISTINCT FROM" if is_postgresql(database) else "IS NOT"
     same = " OR ".join(f"c.{name} {differs} s.{name}" for name in ("ra", "dec", "pmra", "pmde"))
     sql = (
-        f"SELECT s.pk, s.ra, s.dec, s.pmra, s.pmde FROM {quoted_table(Source)} s "
+        f"SELECT s.pk, s.ra, s.dec, s.pmra, s.pmde, c.source_pk IS NOT NULL FROM {quoted_table(Source)} s "
         f"LEFT JOIN {quoted_table(SourceCell)} c ON c.source_pk = s.pk "
-        f"WHERE s.ra IS NOT NULL AND s.dec IS NOT NULL AND ({same})"
+        f"WHERE ({same}) AND (c.source_pk IS NOT NULL OR (s.ra IS NOT NULL AND s.dec IS NOT NULL))"
     )
     yield from database.execute_sql(sql).fetchall()
 
@@ -145,6 +147,13 @@ def _copy(values: tuple[list[Any], ...]) -> None:
     lines = ("\t".join("\\N" if value is None else repr(value) for value in row) for row in zip(*values, strict=True))
     with database.connection().cursor() as cursor:
         cursor.copy_expert("COPY pg_temp.new_cell FROM STDIN", io.StringIO("\n".join(lines)))
+
+
+def _replace(rows: list[tuple[Any, ...]], lost: list[int]) -> None:
+    if lost:
+        SourceCell.delete().where(is_any_of(SourceCell.source_pk, lost)).execute()
+    if rows:
+        _write(rows)
 
 
 def _write(rows: list[tuple[Any, ...]]) -> None:

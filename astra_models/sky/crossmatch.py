@@ -11,7 +11,7 @@ from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.messages import shown
 from astra_models.sky.candidates import Index
-from astra_models.sky.cells import Positions, positions_of, remove_cells_without_source
+from astra_models.sky.cells import Positions, positions_of
 from astra_models.sky.identifiers import Identified, identified, identifier_columns
 from astra_models.sky.motion import SOURCE_EPOCH, at_epoch
 from astra_models.sky.near import arcsec, pairs_within, sky
@@ -91,6 +91,8 @@ def crossmatch(
             raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
     places = None if radius is None and not _has_position(given, ra, dec) else _places(given, ra, dec)
     limit = None if radius is None else arcsec(radius)
+    if epoch is not None and not np.isfinite(epoch):
+        raise SelectionError(f"an epoch is a year, such as 2000.0, not {shown(epoch)}")
     named = identifier_columns(given, identifiers)
     if limit is None and not named:
         raise SelectionError(
@@ -98,8 +100,8 @@ def crossmatch(
             "say which column is which identifier, by identifiers={'Gaia': 'gaia_dr3_source_id'}"
         )
     found, index = _found(given, places, limit, named, epoch, all)
-    if found.lacks_source() and remove_cells_without_source():
-        found, index = _found(given, places, limit, named, epoch, all)
+    if index is not None and found.lacks_source():
+        found, index = _found(given, places, limit, named, epoch, all, without_gone=True)
     if left:
         found.add_rows_without(len(given))
     result = found.joined_to(given, columns)
@@ -284,6 +286,8 @@ def _found(
     named: Mapping[str, str],
     epoch: float | None,
     every: bool,
+    *,
+    without_gone: bool = False,
 ) -> tuple[_Matches, Index | None]:
     parts: list[tuple[Any, ...]] = []
     by_identifier = identified(table, named)
@@ -291,7 +295,7 @@ def _found(
         parts.append(_by_identifier(by_identifier, places, limit, epoch))
     index = None
     if limit is not None and places is not None:
-        index = Index()
+        index = Index(without_gone=without_gone)
         rows, keys, separation = _by_position(index, places, limit, epoch)
         taken = np.isin(rows, [one.row for one in by_identifier])
         if every:  # what an identifier has found is given once

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from astra_models.base import bind
 from astra_models.database.config import sqlite_database
-from astra_models.database.sql import quoted_table
+from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import SelectionError
 from astra_models.schema.tables import create_tables
 from astra_models.sky import crossmatch
@@ -147,6 +147,30 @@ def test_a_source_that_is_gone_is_not_found(stars: list[Source], own: Table) -> 
     assert SourceCell.select().count() == 5
 
 
+@pytest.mark.parametrize("lost", [{"ra": None, "dec": None}, {"dec": None}, {"dec": 91.0}, {"ra": float("nan")}])
+def test_a_source_that_has_no_position_any_more_is_not_found(stars: list[Source], own: Table, lost: Any) -> None:
+    assert pairs(crossmatch(own, 2.5))[0] == ("a", 100)
+    Source.update(**lost).where(Source.pk == stars[0].pk).execute()
+    assert pairs(crossmatch(own, 2.5))[0] == ("a", 101)
+    assert [row.sdss_id for row in Source.near(SkyCoord(10, 0, unit="deg"), 5)] == [101]
+    assert update_cells() == 0
+
+
+def test_who_can_only_read_does_not_find_a_source_that_is_gone(stars: list[Source], own: Table) -> None:
+    crossmatch(own, 2.5)
+    Source.delete().where(Source.pk == stars[0].pk).execute()
+    database = Source._meta.database
+    setting = "default_transaction_read_only" if is_postgresql(database) else "query_only"
+    say = "SET" if is_postgresql(database) else "PRAGMA"
+    database.execute_sql(f"{say} {setting} = on")
+    try:
+        matched = crossmatch(own, 2.5)
+    finally:
+        database.execute_sql(f"{say} {setting} = off")
+    assert pairs(matched)[0] == ("a", 101)
+    assert "can't be brought up to date" in matched.meta["sky_index"]
+
+
 def test_it_is_made_where_there_is_none(stars: list[Source], own: Table) -> None:
     SourceCell.drop_table()
     with warnings.catch_warnings():
@@ -195,6 +219,13 @@ def test_a_fast_star_is_found_at_another_epoch(database: peewee.Database) -> Non
     matched = crossmatch(table, 1 * u.arcsec, epoch=1991.25)
     assert matched["sdss_id"].tolist() == [1]
     assert matched["separation"][0] < 0.05
+
+
+def test_an_infinite_motion_is_none(database: peewee.Database) -> None:
+    Source.create(sdss_id=1, ra=10, dec=0, pmra=float("inf"), pmde=0)
+    matched = crossmatch(Table({"ra": [10.0], "dec": [0.0]}), 1 * u.arcsec, epoch=2000.0)
+    assert matched["sdss_id"].tolist() == [1]
+    assert "sky_index" not in matched.meta
 
 
 def test_a_star_moves_over_a_pole() -> None:
@@ -256,6 +287,7 @@ def test_nothing_in_nothing_out(database: peewee.Database, own: Table) -> None:
         ({"x": [1.0]}, {"radius": 1}, "no columns of a position are known among x"),
         ({"x": [1.0]}, {}, "no radius is given"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1 * u.kg}, "a radius is an angle"),
+        ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "epoch": float("nan")}, "an epoch is a year"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": -1}, "0 to 180 degrees"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "columns": ["gmag"]}, "no column 'gmag'.*g_mag"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "ra": "RA"}, "no column 'RA'.*ra"),
