@@ -85,14 +85,9 @@ def crossmatch(
         If the table has neither positions nor identifiers that can be used, or a column isn't there.
     """
     given = _as_table(table)
-    fields = Source._meta.fields
-    for name in columns:
-        if name not in fields:
-            raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
+    _require_usable(columns, epoch)
     places = None if radius is None and not _has_position(given, ra, dec) else _places(given, ra, dec)
     limit = None if radius is None else arcsec(radius)
-    if epoch is not None and not np.isfinite(epoch):
-        raise SelectionError(f"an epoch is a year, such as 2000.0, not {shown(epoch)}")
     named = identifier_columns(given, identifiers)
     if limit is None and not named:
         raise SelectionError(
@@ -108,6 +103,15 @@ def crossmatch(
     if index is not None and index.problem and result.meta is not None:
         result.meta["sky_index"] = f"not used: {index.problem}"
     return result
+
+
+def _require_usable(columns: Sequence[str], epoch: float | None) -> None:
+    fields = Source._meta.fields
+    for name in columns:
+        if name not in fields:
+            raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
+    if epoch is not None and not np.isfinite(epoch):
+        raise SelectionError(f"an epoch is a year, such as 2000.0, not {shown(epoch)}")
 
 
 def _as_table(table: Any) -> "Table":
