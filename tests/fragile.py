@@ -105,9 +105,11 @@ def sets_up_for_long_in_silence(spectra: Iterable[BossVisitSpectrum]) -> Iterabl
 
 @task
 def naps(spectra: Iterable[BossVisitSpectrum], seconds: float = 0.05) -> Iterable[Rocket]:
-    """Sleep over each spectrum."""
+    """Sleep over each spectrum, and as long as the file that `ASTRA_TEST_ASLEEP` names is there."""
     for spectrum in spectra:
         time.sleep(seconds)
+        while os.path.exists(os.environ.get("ASTRA_TEST_ASLEEP", "")):  # noqa: PTH110
+            time.sleep(0.1)
         yield Rocket.from_spectrum(spectrum, teff=5_000)
 
 
