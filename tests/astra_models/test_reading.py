@@ -21,6 +21,7 @@ from astra_models.columns.typed import Column
 from astra_models.corv import Corv
 from astra_models.database.config import sqlite_database
 from astra_models.errors import FieldValueError
+from astra_models.products import export as exporting
 from astra_models.products import reading, to_arrow, to_batches, to_table
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.export import export
@@ -232,7 +233,8 @@ def test_exports_are_the_same_bytes_in_each_way(
 ) -> None:
     keys = [one.spectrum_pk for one in make_spectra(300)]
     upsert(Corv, [{"spectrum_pk": key, "teff": 9000.0 + key} for key in keys])
-    for suffix in ("fits", "parquet"):
+    monkeypatch.setattr(exporting, "provenance", lambda: {"software": "one moment"})
+    for suffix in ("fits", "fits.gz", "parquet"):
         fast, plain = tmp_path / f"fast.{suffix}", tmp_path / f"plain.{suffix}"
         with monkeypatch.context() as patch:
             export(Corv, select_model(Corv), fast)

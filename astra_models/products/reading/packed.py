@@ -115,7 +115,7 @@ def _runs(columns: list[OutColumn]) -> list[Run]:
 def _can_be_packed(column: OutColumn) -> bool:
     # Every number of 64 bits is a value that such a column may have: none is left for NULL.
     has_mark = not (column.nullable and column.kind in (FLOAT64, INT64))
-    return has_mark and getattr(column.field, "stored_type", None) is None
+    return column.is_there and has_mark and getattr(column.field, "stored_type", None) is None
 
 
 def read_packed(selection: Selection, at_once: int, skipped: int = 0) -> Iterator[list[Column]]:
