@@ -3,7 +3,6 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -142,10 +141,8 @@ def test_no_process_is_left_when_nobody_reads_on(always_fast: None, file: Path, 
 
 def children() -> list[int]:
     """Give the processes that this one has started to read."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
-    )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if by_adbc.PROGRAM.name in line]
+    numbers = "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    return [int(n) for n in numbers if by_adbc.PROGRAM.name in Path(f"/proc/{n}/cmdline").read_text()]
 
 
 @pytest.mark.parametrize("is_fast", [False, True])
