@@ -1,8 +1,8 @@
 """How long it takes to read a million results as a frame, beside pandas' own way and ADBC's.
 
 The same columns of the same rows, in one run: `to_pandas` and `to_arrow`; `pandas.read_sql` by the drivers that this
-project has; and ADBC's driver for each database, which guesses types of SQLite from the first rows. Times are by the clock,
-and of CPU without that of the server; the best of the rounds.
+project has; and ADBC's driver for each database, which guesses types of SQLite from the first rows. Times are by the
+clock, and of CPU without that of the server; the best of the rounds.
 
     python benchmarks/frames.py [--rows 1000000] [--rounds 3] [--backend sqlite] [--write docs/benchmarks.md]
 """
