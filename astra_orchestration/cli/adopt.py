@@ -4,7 +4,6 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -142,7 +141,7 @@ def _as_data(found: "Survey") -> dict[str, object]:
             name: {"rows": rows, "why": found.plan.left_behind[name]} for name, rows in found.left_behind.items()
         },
         "new": found.plan.new,
-        "findings": [asdict(finding) for finding in found.findings],
+        "findings": found.findings,
     }
 
 
@@ -203,7 +202,7 @@ def _try_in_place(schema: str, zone: str, as_json: bool) -> None:
     require_foreign(schema)
     found = try_in_place(schema, zone)
     if as_json:
-        give(asdict(found))
+        give(found)
         return
     say(f"a row of each of {len(found.readable)} tables was read: {escaped(', '.join(found.readable))}")
     for name, obstacles in found.read_only.items():
@@ -222,7 +221,7 @@ def _copy(schema: str, into: str, zone: str, check: bool, chunk: int, as_json: b
     with _progress(as_json) as progress:
         report = copy(schema, into, zone, check=check, chunk=chunk, progress=progress)
     if as_json:
-        give(asdict(report))
+        give(report)
     else:
         _show_copied(report)
         _show_verified(report.verified)
@@ -273,7 +272,7 @@ def _verify(schema: str, into: str, as_json: bool) -> None:
     with _progress(as_json) as progress:
         found = verify_adopted(into, progress, schema=schema)
     if as_json:
-        give({"verified": {name: asdict(one) for name, one in found.items()}})
+        give({"verified": found})
     else:
         _show_verified(found)
     if not all(one.is_good for one in found.values()):

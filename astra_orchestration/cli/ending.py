@@ -1,5 +1,6 @@
 """How a command ends: what is wrong in one line, its exit code, and the whole answer for a program or a file."""
 
+import errno
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +18,10 @@ T = TypeVar("T")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """That of the library by which typer reads options: its own copy of click, or click."""
+
+
+OF_A_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""What is wrong with a path that was given; what disks do is told by `astra_models.database.causes`."""
 
 
 def finished(work: Callable[[], T]) -> T:
@@ -81,6 +86,10 @@ def _give_answer(code: int) -> None:
 
 def explained(error: Exception) -> Exception | None:
     """Give the error that names what disk or network did, if it was they."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in OF_A_PATH:
+        from astra_models.errors import StorageError
+
+        return StorageError(f"{error.filename!s}: {error.strerror}: name another place")
     if not isinstance(error, OSError) and not any(base.__name__ == "PeeweeException" for base in type(error).__mro__):
         return None
     from astra_models.base import database

@@ -1,14 +1,13 @@
 """``astra explain``: everything that is known of one star."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.tree import Tree
 
-from astra_orchestration.cli.answers import give, into_file
+from astra_orchestration.cli.answers import give, into_file, plain
 from astra_orchestration.cli.status import shown_time
 from astra_orchestration.cli.terminal import (
     AsJson,
@@ -55,7 +54,7 @@ def explain(
     source = find_star(sdss_id, apogee_id=apogee_id, gaia_id=gaia, spectrum_pk=spectrum_pk)
     star = explain_star(source)
     if as_json:
-        data = asdict(star)
+        data = plain(star)
         for listed in data["rejected"]:
             listed["pipeline"] = named_as_pipeline(listed["model"])
         give(data)

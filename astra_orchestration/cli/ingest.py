@@ -7,12 +7,11 @@ doesn't affect the others.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from astra_orchestration.cli.answers import give
+from astra_orchestration.cli.answers import give, plain
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.refusals import Refusal, tell_refusals
 from astra_orchestration.cli.terminal import (
@@ -186,8 +185,13 @@ def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     else:
         given.counts["landed"] += 1 if report.known else report.rows - report.rejected
         given.counts["rejected"] += report.rejected
-        given.reports.append(asdict(report))
+        given.reports.append(_described(report))
         _show(report)
+
+
+def _described(report: "ResultFileReport") -> dict[str, object]:
+    none = {} if report.dry_run else dict.fromkeys(COUNTS, 0)
+    return plain(report) | {"tables": {name: none | counts for name, counts in report.tables.items()}}
 
 
 def _complain_of(given: Sorted, verbose: bool) -> None:

@@ -5,7 +5,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -121,7 +120,7 @@ def sample(
     n_apogee = usual_apogee_stars(stars) if apogee_stars is None else apogee_stars
     with progress_bar("stars", stars + n_apogee) as advance:
         summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee, aspcap=aspcap)
-    give({name: value for name, value in asdict(summary).items() if name != "seconds"})
+    give(summary)
     say(
         f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
         f"{len(summary.broken)} files that are broken on purpose "

@@ -1,6 +1,5 @@
 """``astra init``, ``astra migrate`` and ``astra check-schema``: making tables, and keeping up with releases."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,7 +112,7 @@ def check_schema(
     require_configured()
     found = check.check_schema(all_models())
     if as_json:
-        give(used_database() | {"differences": [asdict(difference) for difference in found]})
+        give(used_database() | {"differences": found})
     else:
         _show(found)
     if any(difference.matters for difference in found):

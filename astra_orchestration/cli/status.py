@@ -1,13 +1,12 @@
 """``astra status``: which database is used, and how far the survey in it is."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from astra_orchestration.cli.answers import give, into_file
+from astra_orchestration.cli.answers import give, into_file, plain
 from astra_orchestration.cli.terminal import (
     AsJson,
     AstraGroup,
@@ -40,7 +39,7 @@ def status(
 
     found = survey_status()
     if as_json:
-        give(described() | asdict(found))
+        give(described() | plain(found))
     else:
         _show(found)
         if why:
