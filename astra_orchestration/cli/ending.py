@@ -9,7 +9,7 @@ import typer
 from astra_orchestration.cli.answers import answer, write_file
 from astra_orchestration.cli.consoles import complain_as_error, print_plainly
 from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, PARTLY, TERMINATED, USAGE, WELL, code_of
-from astra_orchestration.cli.interrupts import Terminated, ended
+from astra_orchestration.cli.interrupts import Terminated, code_of_signal, ended
 from astra_orchestration.cli.wrong_values import said_of_usage
 
 __all__ = ["finished", "with_whole_answer"]
@@ -41,6 +41,8 @@ def finished(work: Callable[[], T]) -> T:
             raise
         raise _failed(said_of_usage(error), USAGE) from error
     except Exception as error:
+        if (code := code_of_signal()) is not None:  # as SQLite's module makes "interrupted" of it in a callback
+            raise _failed(ended(), code) from error
         known = error if is_user_error(error) else explained(error)
         if known is None:
             _failed(f"unexpected: {type(error).__name__}: {error}", FAILED, is_said=True)

@@ -14,7 +14,7 @@ from types import FrameType
 
 from astra_orchestration.cli.answers import answer
 
-__all__ = ["Terminated", "ended", "note_progress", "watch_for_signals"]
+__all__ = ["Terminated", "code_of_signal", "ended", "note_progress", "watch_for_signals"]
 
 GRACE = 3.0  # seconds
 WRITTEN = "what was written before is kept; run again for the rest"
@@ -47,6 +47,7 @@ KEPT = {
 """What stays after an interruption, by command."""
 
 _progress: list[str] = []
+_signals: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -64,17 +65,25 @@ def ended() -> str:
     return f"interrupted{''.join(_progress)}: {KEPT.get(words, WRITTEN)}"
 
 
+def code_of_signal() -> int | None:
+    """Give the exit code of the signal that has come, if one has: what it raises may have become another error."""
+    return 128 + _signals[0] if _signals else None
+
+
 def watch_for_signals() -> None:
-    """Have SIGTERM end what is under way, and both signals end a statement that doesn't return."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Have both signals end what is under way, and a statement that doesn't return."""
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # or else it is ignored, or somebody's
+        signal.signal(signal.SIGINT, _stop)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_end_what_is_stuck, args=(reading,), name="astra-signals", daemon=True).start()
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    _signals[:] = [number]
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _end_what_is_stuck(reading: int) -> None:
