@@ -240,7 +240,7 @@ def test_an_adoption_says_that_it_goes_on(postgresql: dict[str, str], tmp_path: 
         settings = "".join(f"  {name}: {value}\n" for name, value in postgresql.items())
         (tmp_path / "astra.yml").write_text(f"database:\n{settings}")
         holder = psycopg2.connect(**postgresql)
-        holder.cursor().execute(f'LOCK TABLE {quoted(there.schema)}.source IN ACCESS EXCLUSIVE MODE')
+        holder.cursor().execute(f"LOCK TABLE {quoted(there.schema)}.source IN ACCESS EXCLUSIVE MODE")
         variables = {"ASTRA_DATABASE_PATH": "", "ASTRA_CONFIG_PATH": "astra.yml"}
         process = started(tmp_path, "adopt", there.schema, "--into", there.target, **variables)
         watcher = psycopg2.connect(**postgresql)
