@@ -122,7 +122,7 @@ def _models_called(name: str) -> list[str]:
     with suppress(UnknownPipelineError, PackageImportError, PackageClashError):
         return [model.__name__ for model in outputs.load_pipeline(name).output_models]
     try:
-        return [outputs.modelnamed_as_pipeline(name).__name__]
+        return [outputs.model_named(name).__name__]
     except SelectionError:  # it may be of a package that isn't installed any more
         listed = RejectedResult.select(RejectedResult.model).where(RejectedResult.model == name)
         if listed.exists():

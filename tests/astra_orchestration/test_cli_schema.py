@@ -168,3 +168,9 @@ def test_a_missing_key_matters_and_a_missing_index_does_not(new_file: peewee.Dat
         ("v_astra", "index", False),
         ("sdss_id", "key", True),
     ]
+
+
+def test_tables_of_our_own_lack_nothing_that_a_step_could_add(new_file: peewee.Database) -> None:
+    astra("init")
+    done = astra("migrate", "make", "astra_models")
+    assert done.exit_code == 1 and "lacks nothing that the models of astra_models have" in done.output

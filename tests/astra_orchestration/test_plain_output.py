@@ -21,8 +21,8 @@ PROGRAM = """
 import json, sys
 from astra_orchestration.cli.main import app
 for command in json.loads(sys.argv[1]):
-    print("#", *command, flush=True)
-    print("#", *command, file=sys.stderr, flush=True)
+    print("@@", *command, flush=True)
+    print("@@", *command, file=sys.stderr, flush=True)
     try:
         app(command)
     except SystemExit:
@@ -108,8 +108,8 @@ def piped(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def test_pipes_get_plain_text(piped: tuple[str, str]) -> None:
     for printed in piped:
-        assert re.findall(r"^# .*", printed, re.MULTILINE)[-len(COMMANDS) :] == [
-            " ".join(["#", *command]) for command in COMMANDS
+        assert re.findall(r"^@@ .*", printed, re.MULTILINE)[-len(COMMANDS) :] == [
+            " ".join(["@@", *command]) for command in COMMANDS
         ]
         for odd in ("\x1b", "\r", "\x07", "\x08"):
             assert odd not in printed, printed[max(0, printed.index(odd) - 300) :][:400]
