@@ -1,5 +1,6 @@
 """What commands print for ``--json``, checked by the schema that is delivered."""
 
+import functools
 import importlib.util
 import json
 from importlib.resources import files
@@ -41,6 +42,7 @@ def command_pages() -> ModuleType:
     return module
 
 
+@functools.cache
 def all_commands() -> dict[tuple[str, ...], Any]:
     """Give the words of all commands, and their contexts."""
     return dict(command_pages().commands())

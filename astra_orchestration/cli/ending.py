@@ -10,7 +10,7 @@ from astra_orchestration.cli.answers import answer, write_file
 from astra_orchestration.cli.consoles import complain_as_error, print_plainly
 from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, PARTLY, TERMINATED, USAGE, WELL, code_of
 from astra_orchestration.cli.interrupts import Terminated, code_of_signal, ended
-from astra_orchestration.cli.wrong_values import said_of_usage
+from astra_orchestration.cli.wrong_values import said_of_usage, shortened
 
 __all__ = ["finished", "with_whole_answer"]
 
@@ -20,6 +20,8 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """That of the library by which typer reads options: its own copy of click, or click."""
 
 
+LONGEST = 2000
+"""Characters of an error; who typed a long value knows the middle of it."""
 OF_A_PATH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 """What is wrong with a path that was given; what disks do is told by `astra_models.database.causes`."""
 
@@ -66,7 +68,7 @@ def with_whole_answer(work: Callable[[], T]) -> T:
 
 def _failed(message: str, code: int, *, is_said: bool = False) -> typer.Exit:
     """Say an error, also in the document, and give what ends the command."""
-    current = answer()
+    current, message = answer(), shortened(message, LONGEST)
     if not is_said:
         complain_as_error(message, is_error=code not in (INTERRUPTED, TERMINATED))
     current.hear("error", message)

@@ -1,15 +1,16 @@
 """What is wrong with the value of an option, in the words of who typed it."""
 
 import functools
+from pathlib import PurePath
 from typing import Any
 
 import typer
 
 from astra_orchestration.cli.answers import answer
 
-__all__ = ["guard", "in_plain_words", "said_of_usage"]
+__all__ = ["guard", "in_plain_words", "said_of_usage", "shortened"]
 
-NUMBERS = {"int_": "no whole number", "float_": "no number", "finite_": "not finite"}
+NUMBERS = {"int_": "no whole number", "float_": "no number", "finite_": "not finite", "string_": "no text in UTF-8"}
 LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
 LARGEST = 2**63 - 1
 """The largest whole number that a database holds."""
@@ -51,7 +52,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def guard(command: Any) -> None:
-    """Have a command refuse numbers that no database holds, before it does anything."""
+    """Have a command refuse what no option takes, before it does anything: see `_what_is_wrong`."""
     function = command.callback
     if function is None or hasattr(function, "is_guarded"):
         return
@@ -61,10 +62,22 @@ def guard(command: Any) -> None:
         for parameter in command.params:
             given = values.get(parameter.name)
             for one in given if isinstance(given, list | tuple) else [given]:
-                if isinstance(one, int) and abs(one) > LARGEST:
-                    shown = shortened(str(one), SHOWN)
-                    raise typer.BadParameter(f"'{shown}' is too large for any database", param=parameter)
+                if (wrong := _what_is_wrong(one, parameter.default)) is not None:
+                    raise typer.BadParameter(wrong, param=parameter)
         return function(**values)
 
     guarded.is_guarded = True  # pyright: ignore[reportAttributeAccessIssue]
     command.callback = guarded
+
+
+def _what_is_wrong(value: object, default: object) -> str | None:
+    """Say why a value can't be meant: no database holds it, or it is what an unset variable of a shell leaves."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"'{shortened(str(value), SHOWN)}' is too large for any database"
+    if isinstance(value, str | PurePath):
+        text = str(value)
+        if text == "" and default != "":
+            return "'' is empty; leave it out, or say what is meant"
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            return f"{shortened(repr(text), SHOWN)} is no text in UTF-8"
+    return None
