@@ -122,19 +122,19 @@ def sample(
         summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee, aspcap=aspcap)
     give(summary)
     say(
-        f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
-        f"{len(summary.broken)} files that are broken on purpose "
+        f"{escaped(summary.folder)}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, "
+        f"and {len(summary.broken)} files that are broken on purpose "
         f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
     )
-    say(f"the truth is in {summary.truth}")
+    say(f"the truth is in {escaped(summary.truth)}")
     if summary.apogee_stars:
         say(
-            f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in {summary.apogee_truth}; "
-            f"labels of {summary.labeled} are in {summary.labels}"
+            f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in "
+            f"{escaped(str(summary.apogee_truth))}; labels of {summary.labeled} are in {escaped(str(summary.labels))}"
         )
     if aspcap:
         configuration = os.path.join(summary.folder, "aspcap", "aspcap.yml")
-        say(f"{len(summary.grids)} grids for FERRE are in {summary.folder}; ASPCAP finds them after")
+        say(f"{len(summary.grids)} grids for FERRE are in {escaped(summary.folder)}; ASPCAP finds them after")
         say(f"export ASTRA_ASPCAP={escaped(shlex.quote(configuration))}", soft_wrap=True)
 
 

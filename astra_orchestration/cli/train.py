@@ -35,9 +35,9 @@ def snow_white(
     found, checksum = train_to_file(to, grid, low_gravity, labelled, seed=seed)
     right = found.provenance["cross-validation"]["right"]
     give({"file": to, "sha256": checksum, "trees": len(found.roots), "classes": list(found.classes), "right": right})
-    say(f"{to}: {len(found.roots)} trees, {len(found.classes)} classes, {right:.1%} right in cross-validation")
+    say(f"{escaped(to)}: {len(found.roots)} trees, {len(found.classes)} classes, {right:.1%} right in cross-validation")
     say(f"SHA-256 {checksum}", soft_wrap=True)
-    say(f"`astra run snow_white --classifier {to}` uses it")
+    say(f"`astra run snow_white --classifier {escaped(to)}` uses it")
 
 
 @train_commands.command(
@@ -105,6 +105,6 @@ def the_cannon(
     ):
         more = f", with a floor of {floor:.3g}" if floor else ""
         say(f"  {name:<12} {spread:>9.3g}   formal errors times {factor:.2f}{more}")
-    say(f"{found.path}: {len(found.validation.truth)} stars, {found.seconds:.0f} s", soft_wrap=True)
+    say(f"{escaped(str(found.path))}: {len(found.validation.truth)} stars, {found.seconds:.0f} s", soft_wrap=True)
     say(f"SHA-256 {found.checksum}", soft_wrap=True)
-    say("`astra run the_cannon` uses it" if to is None else f"`astra run the_cannon --model {to}` uses it")
+    say("`astra run the_cannon` uses it" if to is None else f"`astra run the_cannon --model {escaped(to)}` uses it")

@@ -21,21 +21,8 @@ pytestmark = pytest.mark.long_on_each
 CODES = {0, 1, 2, 3}
 ODD = (
     *("", " ", "-", "--", ".", "*", "**", "[", "?", "%s", "{}", "'", '"', ";", "#", "\\", "None", "true"),
-    *(
-        "0",
-        "-1",
-        "0x10",
-        "1.5",
-        "1e400",
-        "nan",
-        "NaN",
-        "inf",
-        "-inf",
-        "9" * 12,
-        "9" * 30,
-        "-" + "9" * 30,
-        "\uff11\uff12",
-    ),
+    *("0", "-1", "+5", "0x10", "1.5", "1e400", "nan", "NaN", "inf", "-inf", "9" * 12, "9" * 30, "-" + "9" * 30),
+    "\uff11\uff12",
     *("ünï", "\U0001f4a5", "a\nb", "\t", "\x1b[2J", "\u202e", "\udcff", "[bold]x[/]", "x" * 5000, "x" * 200_000),
     *("corv", "Corv", "source", "1;drop table source", "teff >", "teff > 1", "tef", "0.9", "2000-13-45"),
 )
@@ -49,7 +36,7 @@ USUAL: dict[tuple[str, ...], list[str]] = {
     ("export",): ["source", "-o", "source.csv", "--overwrite"],
     ("ingest", "files"): ["none.fits"],
     ("ingest", "spectra"): ["none.fits"],
-    ("explain",): [],
+    ("explain",): ["17"],
     ("adopt",): ["astra_080"],
     ("backup",): ["kept", "--only", "results"],
     ("restore",): ["kept"],
@@ -125,8 +112,10 @@ def require_manners(names: tuple[str, ...], parameter: Any, value: str) -> Resul
         [error] = errors
         assert len(done.stderr.splitlines()) == 1 and len(error) < 2500, told
         assert "Input should" not in error and "pydantic" not in error, told
-        is_named = any(name in error for name in (*parameter.opts, str(parameter.metavar)))
-        assert is_named or value[:20].strip() in error or repr(value)[1:20] in error, told
+        if error.startswith("error: invalid value for"):
+            assert any(name in error for name in (*parameter.opts, str(parameter.metavar))), told
+            is_text = not any("\ud800" <= letter <= "\udfff" for letter in value)
+            assert not is_text or value[:20].strip() in error or repr(value)[1:20] in error, told
     return done
 
 
