@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import jsonschema
-from click.testing import Result
+from typer.testing import Result
 
 SCHEMA: dict[str, Any] = json.loads((files("astra_orchestration.cli") / "answer.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())

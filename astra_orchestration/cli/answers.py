@@ -62,7 +62,7 @@ class Answer:
     messages: list[dict[str, str]] = field(default_factory=list)
     is_of_rows: bool = False
     file: str | None = None
-    text: IO[str] | None = None
+    text: io.StringIO | None = None
 
     def hear(self, level: Level, text: str) -> None:
         """Keep a sentence, as it is without its colours."""

@@ -53,8 +53,8 @@ class PatientConsole(Console):
         return super().file if self.stderr or answer().text is None else output()
 
     @file.setter
-    def file(self, new: IO[str]) -> None:
-        self._file = new
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     @property
     def shows_progress(self) -> bool:

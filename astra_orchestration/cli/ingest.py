@@ -294,7 +294,13 @@ def _preview_spectra(paths: Sequence[str], release: str | None) -> tuple[list[Re
     ingested = preview.files - len(preview.refused)
     say(f"{_number(ingested, 'file')} of spectra would be ingested; nothing is written")
     refused = [Refusal(path, reason) for path, reason in preview.refused]
-    counts = {"files": preview.files, "ingested": ingested, "known": 0, "refused_before": 0, "changed": []}
+    counts: dict[str, object] = {
+        "files": preview.files,
+        "ingested": ingested,
+        "known": 0,
+        "refused_before": 0,
+        "changed": [],
+    }
     return refused, counts | {"tables": {name: {"rows": rows} for name, rows in preview.rows.items()}}
 
 

@@ -218,7 +218,8 @@ def run(
 
 def _counts(pipeline: str, report: "UpsertReport") -> dict[str, object]:
     names = ("inserted", "updated", "unchanged", "kept", "rejected", "reasons")
-    return {"pipeline": pipeline} | {name: getattr(report, name) for name in names}
+    counts: dict[str, object] = {name: getattr(report, name) for name in names}
+    return {"pipeline": pipeline} | counts
 
 
 def _nothing_due(pipeline: str, waiting: int) -> str:

@@ -28,7 +28,7 @@ rejected_commands = typer.Typer(cls=AstraGroup)
 
 ROWS_SHOWN = 50
 COUNTS = ("inserted", "updated", "kept", "rejected", "left")
-NOTHING_TRIED: dict[str, object] = dict.fromkeys(("rows", *COUNTS, "dropped"), 0) | {"reasons": {}}
+NOTHING_TRIED: dict[str, object] = {**dict.fromkeys(("rows", *COUNTS, "dropped"), 0), "reasons": {}}
 
 Reason = Literal["exception", "no_result", "crash", "timeout", "memory", "refused", "not_ingested", "contract"]
 """Those of `astra_models.rejected`, which isn't imported before a command needs it (a test compares)."""

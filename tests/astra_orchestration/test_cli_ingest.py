@@ -11,8 +11,7 @@ import numpy as np
 import peewee
 import pytest
 from astropy.io import fits
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from astra_models import base
 from astra_models.aspcap import ASPCAP

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,15 +236,16 @@ def test_a_command_that_waits_says_what_is_kept(locked: Path) -> None:
 def test_an_adoption_says_that_it_goes_on(postgresql: dict[str, str], tmp_path: Path) -> None:
     import psycopg2
 
+    server: dict[str, Any] = dict(postgresql)
     with production_schemas(postgresql) as make:
         there = make()
-        settings = "".join(f"  {name}: {value}\n" for name, value in postgresql.items())
+        settings = "".join(f"  {name}: {value}\n" for name, value in server.items())
         (tmp_path / "astra.yml").write_text(f"database:\n{settings}")
-        holder = psycopg2.connect(**postgresql)
+        holder = psycopg2.connect(**server)
         holder.cursor().execute(f"LOCK TABLE {quoted(there.schema)}.source IN ACCESS EXCLUSIVE MODE")
         variables = {"ASTRA_DATABASE_PATH": "", "ASTRA_CONFIG_PATH": "astra.yml"}
         process = started(tmp_path, "adopt", there.schema, "--into", there.target, **variables)
-        watcher = psycopg2.connect(**postgresql)
+        watcher = psycopg2.connect(**server)
         watcher.autocommit = True
 
         def waits() -> bool:
