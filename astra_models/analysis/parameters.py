@@ -23,7 +23,7 @@ REQUIRED = inspect.Parameter.empty
 COMMAND_NAMES = frozenset(
     {
         *("pipeline", "limit", "sdss_id", "sdss_ids", "rerun", "reason", "batch_size", "min_answered", "keep_good"),
-        *("engine", "workers", "dry_run", "keep", "help"),
+        *("engine", "workers", "dry_run", "keep", "help", "as_json"),
     }
 )
 """What ``astra run`` and the launchpad call their own options and fields (a test compares)."""

@@ -263,7 +263,7 @@ def _ddl(models: Sequence[type[BaseModel]]) -> dict[str, dict[type[BaseModel], D
 
 
 def _ddl_of(model: type[BaseModel], dictation: _Postgresql | _Sqlite) -> Ddl:
-    model.create_table()
+    super(BaseModel, model).create_table()  # what completes a table is done when steps are applied
     table, *indexes = dictation.statements
     dictation.statements.clear()
     is_sqlite = isinstance(dictation, _Sqlite)

@@ -4,14 +4,16 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from astra_orchestration.cli.answers import give, into_file
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
+    IntoFile,
     complain,
     console,
     escaped,
@@ -51,7 +53,8 @@ def adopt(
     ] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Don't compare the rows after copying.")] = False,
     chunk: Annotated[int, typer.Option(min=1, help="Rows per transaction.")] = 50_000,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
+    report: IntoFile = None,
 ) -> None:
     """Adopt a production schema: say what will differ, then copy it into a schema of ours, or use it in place.
 
@@ -65,6 +68,7 @@ def adopt(
         raise typer.BadParameter("give one of --into and --in-place")
     if (verify or no_verify) and into is None:
         raise typer.BadParameter("--verify and --no-verify go with --into")
+    into_file(report)
     require_configured()
     zone = _zone(timezone, quiet=as_json)
     if verify:
@@ -109,7 +113,7 @@ def _survey(schema: str, zone: str, as_json: bool) -> None:
 
     found = survey_schema(schema, zone)
     if as_json:
-        print_plainly(json.dumps(_as_data(found), indent=2))
+        give(_as_data(found))
         return
     console.print(table(("table", "rows"), [(escaped(name), f"{rows:,}") for name, rows in found.rows.items()]))
     _say_left_behind(found)
@@ -137,7 +141,7 @@ def _as_data(found: "Survey") -> dict[str, object]:
             name: {"rows": rows, "why": found.plan.left_behind[name]} for name, rows in found.left_behind.items()
         },
         "new": found.plan.new,
-        "findings": [asdict(finding) for finding in found.findings],
+        "findings": found.findings,
     }
 
 
@@ -198,7 +202,7 @@ def _try_in_place(schema: str, zone: str, as_json: bool) -> None:
     require_foreign(schema)
     found = try_in_place(schema, zone)
     if as_json:
-        print_plainly(json.dumps(asdict(found), indent=2))
+        give(found)
         return
     say(f"a row of each of {len(found.readable)} tables was read: {escaped(', '.join(found.readable))}")
     for name, obstacles in found.read_only.items():
@@ -217,7 +221,7 @@ def _copy(schema: str, into: str, zone: str, check: bool, chunk: int, as_json: b
     with _progress(as_json) as progress:
         report = copy(schema, into, zone, check=check, chunk=chunk, progress=progress)
     if as_json:
-        print_plainly(json.dumps(asdict(report), indent=2))
+        give(report)
     else:
         _show_copied(report)
         _show_verified(report.verified)
@@ -268,7 +272,7 @@ def _verify(schema: str, into: str, as_json: bool) -> None:
     with _progress(as_json) as progress:
         found = verify_adopted(into, progress, schema=schema)
     if as_json:
-        print_plainly(json.dumps({name: asdict(one) for name, one in found.items()}, indent=2))
+        give({"verified": found})
     else:
         _show_verified(found)
     if not all(one.is_good for one in found.values()):

@@ -1,19 +1,22 @@
 """``astra explain``: everything that is known of one star."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.tree import Tree
 
-from astra_orchestration.cli.status import print_json, shown_time
+from astra_orchestration.cli.answers import give, into_file, plain
+from astra_orchestration.cli.status import shown_time
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
+    IntoFile,
     connect_to_configured,
     console,
     escaped,
+    named_as_pipeline,
     say,
     table,
 )
@@ -38,18 +41,23 @@ def explain(
     apogee_id: Annotated[str | None, typer.Option(help="Its SDSS-IV identifier: 2M00000002+7417074.")] = None,
     gaia: Annotated[int | None, typer.Option(help="Its Gaia source identifier, of DR3 or DR2.")] = None,
     spectrum_pk: Annotated[int | None, typer.Option(help="Key of one of its spectra.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
+    into: IntoFile = None,
 ) -> None:
     """Show everything about a star: its spectra, the results of all versions, what is due, what failed, and why."""
     if [sdss_id, apogee_id, gaia, spectrum_pk].count(None) != 3:
         raise typer.BadParameter("give one identifier: SDSS_ID, --apogee-id, --gaia or --spectrum-pk")
+    into_file(into)
     connect_to_configured()
     from astra_models.status.explain import explain_star, find_star
 
     source = find_star(sdss_id, apogee_id=apogee_id, gaia_id=gaia, spectrum_pk=spectrum_pk)
     star = explain_star(source)
     if as_json:
-        print_json(asdict(star))
+        data = plain(star)
+        for listed in data["rejected"]:
+            listed["pipeline"] = named_as_pipeline(listed["model"])
+        give(data)
     else:
         _show(star)
 
@@ -129,7 +137,15 @@ def _analysis(analysis: "Analysis") -> tuple[str, ...]:
 def _rejected(listed: "Listed") -> tuple[str, ...]:
     message, run = escaped(listed.message), (listed.run_id or "")[:8]
     key = _key(listed.spectrum_pk)
-    return listed.model, key, listed.version or "", listed.reason, message, shown_time(listed.when), run
+    return (
+        escaped(named_as_pipeline(listed.model)),
+        key,
+        listed.version or "",
+        listed.reason,
+        message,
+        shown_time(listed.when),
+        run,
+    )
 
 
 def _key(spectrum_pk: int | None) -> str:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from astra_orchestration.cli.answers import give, is_json
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
     connect_to_configured,
     escaped,
@@ -53,6 +55,7 @@ def export(
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest result of each spectrum.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many rows.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write rows of a model into a file, or a summary product as the survey publishes it."""
     if (model is None) == (product is None):
@@ -64,6 +67,8 @@ def export(
         return
     if output is None:
         raise typer.BadParameter("--output says which file to write")
+    if output == "-" and is_json():
+        raise typer.BadParameter("--output - prints rows as CSV; `astra rows --json` prints them as JSON")
     conditions = {"where": where, "columns": columns, "sdss_ids": sdss_id, "latest": latest, "limit": limit}
     if unknown := set(beside or ()) - {"source"}:
         raise typer.BadParameter(f"--with {', '.join(sorted(unknown))}: only `source` can be put beside rows")
@@ -91,6 +96,7 @@ def _export_model(name: str, output: str, overwrite: bool, is_with_source: bool,
     selection = _selected(model, is_with_source, conditions)
     with progress_bar("rows", selection.base.count()) as advance:
         written = export(model, selection, output, overwrite=overwrite, progress=advance)
+    give({"file": written.path, "model": model.__name__, "rows": written.rows, "bytes": written.size})
     say(f"{escaped(written.path)}: {written.rows} rows of {model.__name__}, {_megabytes(written.size)}")
 
 
@@ -110,12 +116,15 @@ def _export_product(name: str, folder: str, v_astra: str | None, overwrite: bool
     from astra_models.products.summary import product_named, products, write_product
 
     if name == "list":
+        give({"products": [{"name": one.name, "description": one.description} for one in products().values()]})
         for product in products().values():
             say(f"[bold]{product.name:<36}[/] {escaped(product.description)}")
         return
     product = product_named(name)
     connect_to_configured(*product.models)
     report = write_product(product, folder, v_astra, overwrite=overwrite)
+    written = {"file": report.file.path, "rows": report.file.rows, "bytes": report.file.size}
+    give(written | {"sha256": report.file.sha256, "version": report.version, "left_out": report.elsewhere})
     rows = ", ".join(f"{table} {count}" for table, count in report.file.rows.items())
     say(f"{escaped(report.file.path)}: {rows} rows, {_megabytes(report.file.size)}, SHA-256 {report.file.sha256}")
     if report.elsewhere:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from astra_orchestration.cli.terminal import AstraGroup, complain, console, escaped, say, table
+from astra_orchestration.cli.answers import give
+from astra_orchestration.cli.terminal import AsJson, AstraGroup, complain, console, escaped, say, table
 
 if TYPE_CHECKING:
     from astra_orchestration.pipelines.white_dwarfs.registry import Grid
@@ -13,11 +14,12 @@ grids_commands = typer.Typer(cls=AstraGroup, no_args_is_help=True, help="Grids o
 
 
 @grids_commands.command("list", epilog="Example: [bold]astra grids list[/]")
-def list_grids() -> None:
+def list_grids(as_json: AsJson = False) -> None:
     """List the registered grids; exits with 1 if the file of one is gone, or isn't as it was."""
     from astra_orchestration.pipelines.white_dwarfs.registry import DEFAULT, grids, grids_folder
 
     found = [(grid, grid.problem()) for grid in grids()]
+    give({"grids": [_described(grid) | {"problem": problem} for grid, problem in found]})
     if not found:
         say(f"no grid is registered in {grids_folder()}; `astra grids fetch da` brings one of DA white dwarfs")
         return
@@ -38,11 +40,14 @@ def fetch(
     from_: Annotated[
         str | None, typer.Option("--from", metavar="WHEEL", help="A wheel that is here, instead of pip's index.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a grid by pip, as its index is configured, and register it; nothing of the package is installed or run."""
     from astra_orchestration.pipelines.white_dwarfs.warwick import fetch as fetch_da
 
-    for grid in fetch_da(from_):
+    fetched = list(fetch_da(from_))
+    give({"grids": [_described(grid) | {"problem": None} for grid in fetched]})
+    for grid in fetched:
         _tell(grid)
 
 
@@ -52,11 +57,18 @@ def add(
     path: Annotated[str, typer.Argument(help="An npz file, or a folder of Koester models; it stays where it is.")],
     source: Annotated[str, typer.Option(help="Where it is from.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="The name may get another grid than it has.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Register a grid of one's own by a name: `astra run corv --grid NAME` uses it."""
     from astra_orchestration.pipelines.white_dwarfs.registry import add_grid
 
-    _tell(add_grid(name, path, source, replace=replace))
+    grid = add_grid(name, path, source, replace=replace)
+    give({"grids": [_described(grid) | {"problem": None}]})
+    _tell(grid)
+
+
+def _described(grid: "Grid") -> dict[str, object]:
+    return {name: getattr(grid, name) for name in ("name", "sha256", "path", "source")}
 
 
 def _tell(grid: "Grid") -> None:

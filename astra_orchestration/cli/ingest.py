@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from astra_orchestration.cli.answers import give, plain
 from astra_orchestration.cli.exit_codes import end_with
+from astra_orchestration.cli.refusals import Refusal, tell_refusals
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
     complain,
     connect_to_configured,
@@ -28,12 +31,16 @@ if TYPE_CHECKING:
     from astra_models.ingest import ResultFileReport
 
 COUNTS = ("inserted", "updated", "unchanged")
+SPECTRA_COUNTS = ("files", "ingested", "known", "refused_before")
 REASONS_SHOWN = 5
 BEFORE = {
     "same": "it was ingested before: without --again, nothing would be written",
     "mapping": "it was ingested before by another mapping: this one would replace what that one said otherwise",
     "other": "a file of this name with other contents was ingested before: this one would update it",
 }
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name every file that is refused.")]
 
 
 class IngestGroup(AstraGroup):
@@ -50,14 +57,15 @@ class IngestGroup(AstraGroup):
 class Sorted(NamedTuple):
     """What files were given: those of results, as far as is known, of spectra, and why some are refused or unknown.
 
-    Also what became of all: ``landed`` and ``rejected``, counted in files and rows.
+    Also what became of all: ``landed`` and ``rejected``, counted in files and rows; and reports of files of results.
     """
 
     results: list[str]
     spectra: list[str]
-    refused: list[str]
-    unknown: list[str]
+    refused: list[Refusal]
+    unknown: list[Refusal]
     counts: Counter[str]
+    reports: list[dict[str, object]]
 
 
 ingest_commands = typer.Typer(cls=IngestGroup, help="Read files into the database.")
@@ -83,6 +91,8 @@ def ingest_files(
     release: Annotated[
         str | None, typer.Option(metavar="DR", help="Data release of files that don't say it, such as dr14.")
     ] = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ingest files of results (astraAllStar*, mwmAllStar, spAll...), tables with a mapping, and files of spectra.
 
@@ -91,18 +101,20 @@ def ingest_files(
     """
     if not dry_run:
         connect_to_configured()
-    given = _sort(files, mapping)
+    given, spectra = _sort(files, mapping), None
     for path in given.results:
         how = {"damaged": "read" if damaged else "refuse", "writers": writers}
         _ingest_results(path, given, mapping=mapping, dry_run=dry_run, again=again, **how)
     if given.spectra:
         if dry_run:
-            refused = _preview_spectra(given.spectra, release)
+            refused, spectra = _preview_spectra(given.spectra, release)
         else:
-            refused = _ingest_spectra(given.spectra, again=again, release=release)
+            refused, spectra = _ingest_spectra(given.spectra, again=again, release=release, verbose=verbose)
         given.refused.extend(refused)
         given.counts["landed"] += len(given.spectra) - len(refused)
-    _complain_of(given)
+    refusals = [refusal._asdict() for refusal in (*given.refused, *given.unknown)]
+    give({"files": given.reports, "spectra": spectra, "refused": refusals, "dry_run": dry_run})
+    _complain_of(given, verbose)
     end_with(given.counts["landed"], len(given.refused) + len(given.unknown) + given.counts["rejected"])
 
 
@@ -116,6 +128,8 @@ def ingest_spectra_files(
     release: Annotated[
         str | None, typer.Option(metavar="DR", help="Data release of files that don't say it, such as dr14.")
     ] = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make sources and spectra of FITS files; what is there already stays as it is.
 
@@ -125,9 +139,9 @@ def ingest_spectra_files(
 
     connect_to_configured()
     paths = find_files(files)
-    refused = _ingest_spectra(paths, again=again, verify=verify, release=release)
-    for reason in refused:
-        complain(f"[yellow]refused[/] {escaped(reason)}")
+    refused, spectra = _ingest_spectra(paths, again=again, verify=verify, release=release, verbose=verbose)
+    give({"files": [], "spectra": spectra, "refused": [one._asdict() for one in refused], "dry_run": False})
+    tell_refusals(refused, verbose=verbose)
     end_with(landed=len(paths) - len(refused), refused=len(refused))
 
 
@@ -138,12 +152,12 @@ def _sort(patterns: Sequence[str], mapping: str | None) -> Sorted:
     from astra_models.ingest.spectra.recognise import is_of_spectra
 
     found: dict[str, None] = {}
-    given = Sorted([], [], [], [], Counter())
+    given = Sorted([], [], [], [], Counter(), [])
     for pattern in patterns:
         try:
             found.update(dict.fromkeys(find_files([pattern])))
         except MissingFileError as error:
-            given.refused.append(str(error))
+            given.refused.append(Refusal(pattern, str(error)))
     for path in found:
         is_spectrum = mapping is None and is_of_spectra(path)
         (given.spectra if is_spectrum else given.results).append(path)
@@ -162,25 +176,29 @@ def _ingest_results(path: str, given: Sorted, **options: Any) -> None:
     except (UnknownKindError, SpectrumFileError) as error:
         problem = why_no_spectrum(path)
         if isinstance(problem, UnknownKindError):
-            given.unknown.append(
-                f"{path}: it has neither results nor spectra that are known; it has {what_is_in(path)}"
-            )
+            why = f"it has neither results nor spectra that are known; it has {what_is_in(path)}"
+            given.unknown.append(Refusal(path, why))
         else:
-            given.refused.append(f"{error}; {problem}")
+            given.refused.append(Refusal(path, f"{error}; {problem}"))
     except (UnrecognizedFileError, MappingError) as error:
-        given.refused.append(str(error))
+        given.refused.append(Refusal(path, str(error)))
     else:
         given.counts["landed"] += 1 if report.known else report.rows - report.rejected
         given.counts["rejected"] += report.rejected
+        given.reports.append(_described(report))
         _show(report)
 
 
-def _complain_of(given: Sorted) -> None:
+def _described(report: "ResultFileReport") -> dict[str, object]:
+    none = {} if report.dry_run else dict.fromkeys(COUNTS, 0)
+    return plain(report) | {"tables": {name: none | counts for name, counts in report.tables.items()}}
+
+
+def _complain_of(given: Sorted, verbose: bool) -> None:
     from astra_models.ingest.spectra import recognise
     from astra_models.ingest.tables import opening
 
-    for reason in (*given.refused, *given.unknown):
-        complain(f"[yellow]refused[/] {escaped(reason)}")
+    tell_refusals((*given.refused, *given.unknown), verbose=verbose)
     if given.unknown:
         complain(f"results that are known: {escaped(opening.LOOKED_FOR)}, and tables with a mapping (--mapping)")
         complain(f"spectra that are known: {escaped(recognise.looked_for())}")
@@ -267,21 +285,29 @@ def _number(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _preview_spectra(paths: Sequence[str], release: str | None) -> list[str]:
-    """Tell what files of spectra would become; give those that would be refused, with the reasons."""
+def _preview_spectra(paths: Sequence[str], release: str | None) -> tuple[list[Refusal], dict[str, object]]:
+    """Tell what files of spectra would become; give those that would be refused, and the counts."""
     from astra_models.ingest.spectra.files import preview_spectra
 
     preview = preview_spectra(paths, release)
     _show_what_would_be(preview.rows, preview.columns)
     ingested = preview.files - len(preview.refused)
     say(f"{_number(ingested, 'file')} of spectra would be ingested; nothing is written")
-    return [f"{path}: {reason}" for path, reason in preview.refused]
+    refused = [Refusal(path, reason) for path, reason in preview.refused]
+    counts: dict[str, object] = {
+        "files": preview.files,
+        "ingested": ingested,
+        "known": 0,
+        "refused_before": 0,
+        "changed": [],
+    }
+    return refused, counts | {"tables": {name: {"rows": rows} for name, rows in preview.rows.items()}}
 
 
 def _ingest_spectra(
-    paths: Sequence[str], *, again: bool = False, verify: bool = False, release: str | None = None
-) -> list[str]:
-    """Ingest files of spectra; give those that were refused, with the reasons."""
+    paths: Sequence[str], *, again: bool, verify: bool = False, release: str | None, verbose: bool
+) -> tuple[list[Refusal], dict[str, object]]:
+    """Ingest files of spectra; give those that were refused, and the counts."""
     from astra_models.ingest import ingest_spectra
 
     with progress_bar("files", len(paths)) as advance:
@@ -292,6 +318,9 @@ def _ingest_spectra(
     if report.known or report.refused_before:
         before = f"{report.known:,} ingested and {report.refused_before:,} refused"
         say(f"known already: {before}, unchanged since (--again reads them again)")
-    for path, change in report.changed:
-        complain(f"[yellow]changed[/] {escaped(path)}: {escaped(change)}")
-    return [f"{path}: {reason}" for path, reason in report.refused]
+    changed = [Refusal(path, change) for path, change in report.changed]
+    tell_refusals(changed, "changed", verbose=verbose)
+    counts: dict[str, object] = {name: getattr(report, name) for name in SPECTRA_COUNTS}
+    counts["tables"] = {name: {each: getattr(one, each) for each in COUNTS} for name, one in report.tables.items()}
+    counts["changed"] = [one._asdict() for one in changed]
+    return [Refusal(path, reason) for path, reason in report.refused], counts

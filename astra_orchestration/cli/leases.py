@@ -4,9 +4,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from astra_orchestration.cli.answers import give, into_file
 from astra_orchestration.cli.exit_codes import end_with
-from astra_orchestration.cli.status import print_json
-from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, console, say, table
+from astra_orchestration.cli.terminal import (
+    AsJson,
+    AstraGroup,
+    IntoFile,
+    connect_to_configured,
+    console,
+    escaped,
+    named_as_pipeline,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
     from astra_models.lease import Lease
@@ -20,7 +30,8 @@ def leases(
         str | None,
         typer.Option(metavar="RUN", help="Free what a run has in hand: its id or its holder's, or how one begins."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs: an array of objects.")] = False,
+    as_json: AsJson = False,
+    into: IntoFile = None,
 ) -> None:
     """Show which run has which spectra in hand. A run renews its leases; without it they expire in a minute."""
     from astra_models.analysis.leases import now
@@ -28,16 +39,18 @@ def leases(
     from astra_models.database.retry import run_transaction
     from astra_models.lease import Lease
 
+    into_file(into)
     connect_to_configured(Lease)
     if release is not None:
         which = Lease.holder.startswith(release) | Lease.run_id.startswith(release)
         freed = run_transaction(database, Lease.delete().where(which).execute)
-        say(f"{freed} leases freed" if freed else f"no run that begins with {release} has anything in hand")
+        give({"freed": freed, "leases": []})
+        say(f"{freed} leases freed" if freed else f"no run that begins with {escaped(release)} has anything in hand")
         end_with(landed=freed, refused=0 if freed else 1)
         return
     held = run_transaction(database, lambda: list(Lease.select().order_by(Lease.model, Lease.first_key)))
     if as_json:
-        print_json([lease.to_dict() for lease in held])
+        give({"freed": 0, "leases": [{"pipeline": named_as_pipeline(lease.model)} | lease.to_dict() for lease in held]})
         return
     if not held:
         say("no run has anything in hand")
@@ -51,7 +64,7 @@ def _row(lease: "Lease", moment: int) -> list[str]:
     listed = lease.listed()
     left = (lease.expires - moment) / 1000
     return [
-        lease.model,
+        escaped(named_as_pipeline(lease.model)),
         f"{lease.v_astra_major_minor // 1000}.{lease.v_astra_major_minor % 1000}",
         f"{lease.first_key} to {lease.last_key}" + ("" if listed is None else f" ({len(listed)})"),
         lease.holder[:8],

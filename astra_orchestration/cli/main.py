@@ -11,6 +11,7 @@ import typer
 
 from astra_orchestration.cli.adopt import adopt_commands
 from astra_orchestration.cli.alerts import alerts_commands
+from astra_orchestration.cli.answers import give
 from astra_orchestration.cli.backup import backup_commands
 from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
@@ -28,6 +29,7 @@ from astra_orchestration.cli.rejected import Reason, rejected_commands
 from astra_orchestration.cli.schema import schema_commands
 from astra_orchestration.cli.status import status_commands
 from astra_orchestration.cli.terminal import (
+    AsJson,
     complain,
     connect_to_configured,
     console,
@@ -44,6 +46,7 @@ from astra_orchestration.cli.watch import watch_commands
 from astra_orchestration.cli.web import web_commands
 
 if TYPE_CHECKING:
+    from astra_models.upsert import UpsertReport
     from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
@@ -109,6 +112,7 @@ def sample(
         ),
     ] = None,
     aspcap: Annotated[bool, typer.Option("--aspcap", help="Also small grids of models and masks for FERRE.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a small survey of one's own: FITS files of the real formats, with known truth."""
     from astra_orchestration.sample import make_sample, usual_apogee_stars
@@ -116,20 +120,21 @@ def sample(
     n_apogee = usual_apogee_stars(stars) if apogee_stars is None else apogee_stars
     with progress_bar("stars", stars + n_apogee) as advance:
         summary = make_sample(folder, stars=stars, seed=seed, progress=advance, apogee_stars=n_apogee, aspcap=aspcap)
+    give(summary)
     say(
-        f"{summary.folder}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, and "
-        f"{len(summary.broken)} files that are broken on purpose "
+        f"{escaped(summary.folder)}: {summary.visits} visits and {summary.co_adds} co-adds of {summary.stars} stars, "
+        f"and {len(summary.broken)} files that are broken on purpose "
         f"({'they were there already' if summary.was_there else f'made in {summary.seconds:.1f} s'})",
     )
-    say(f"the truth is in {summary.truth}")
+    say(f"the truth is in {escaped(summary.truth)}")
     if summary.apogee_stars:
         say(
-            f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in {summary.apogee_truth}; "
-            f"labels of {summary.labeled} are in {summary.labels}"
+            f"{summary.apogee_stars} APOGEE stars, as apStar and mwmStar, have theirs in "
+            f"{escaped(str(summary.apogee_truth))}; labels of {summary.labeled} are in {escaped(str(summary.labels))}"
         )
     if aspcap:
         configuration = os.path.join(summary.folder, "aspcap", "aspcap.yml")
-        say(f"{len(summary.grids)} grids for FERRE are in {summary.folder}; ASPCAP finds them after")
+        say(f"{len(summary.grids)} grids for FERRE are in {escaped(summary.folder)}; ASPCAP finds them after")
         say(f"export ASTRA_ASPCAP={escaped(shlex.quote(configuration))}", soft_wrap=True)
 
 
@@ -155,6 +160,7 @@ def run(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="How many processes call it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many are due, and why.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Analyse what is due, here in the terminal. The pipeline's asset does the same under Dagster."""
     from astra_models.analysis.forecast import forecast
@@ -169,6 +175,7 @@ def run(
     chosen = engine_given(engine, workers)
     if dry_run:
         counted = count_work(wanted, limit=limit, sdss_ids=sdss_id, rerun=rerun, reason=reason, parameters=parameters)
+        give({"pipeline": pipeline, "due": counted.due, "due_for": counted.reasons, "waiting": counted.waiting})
         say(f"{pipeline}: {counted}")
         if counted.due and (time_needed := forecast(wanted, counted.due, workers or 1)):
             say(time_needed)
@@ -185,7 +192,9 @@ def run(
         engine=chosen,
     )
     if not stream.due:
-        say(_nothing_due(pipeline, count_work(wanted, sdss_ids=sdss_id, parameters=parameters).waiting))
+        waiting = count_work(wanted, sdss_ids=sdss_id, parameters=parameters).waiting
+        give({"pipeline": pipeline, "due": 0, "due_for": {}, "waiting": waiting})
+        say(_nothing_due(pipeline, waiting))
         return
     _warn(warnings_of(wanted, parameters))
     started = time.monotonic()
@@ -198,12 +207,19 @@ def run(
     answered, expected = stream.answered(report), stream.expected or 0
     missing = f"; {answered} of {expected} answered" if answered < expected else ""
     elsewhere = stream.due - expected
+    give(_counts(pipeline, report) | {"due": stream.due, "answered": answered, "taken_by_others": elsewhere})
     others = f"; {elsewhere} were taken by other runs (`astra leases`)" if elsewhere else ""
     say(f"{pipeline}: {stream.due} due, {counts}{missing}{others}")
     if stream.usage is not None and stream.usage.peak_memory:
         say(stream.usage.summary(time.monotonic() - started))
     stream.require_answered(report)
     end_with(landed=report.rows - report.rejected, refused=report.rejected)
+
+
+def _counts(pipeline: str, report: "UpsertReport") -> dict[str, object]:
+    names = ("inserted", "updated", "unchanged", "kept", "rejected", "reasons")
+    counts: dict[str, object] = {name: getattr(report, name) for name in names}
+    return {"pipeline": pipeline} | counts
 
 
 def _nothing_due(pipeline: str, waiting: int) -> str:
@@ -217,10 +233,11 @@ def _warn(warnings: Sequence[str]) -> None:
 
 
 @app.command(epilog="Example: [bold]astra version[/]")
-def version() -> None:
+def version(as_json: AsJson = False) -> None:
     """Print the installed version, and the integer that results carry."""
     from astra_models.version import installed_v_astra, installed_version
 
+    give({"version": str(installed_version()), "v_astra": installed_v_astra()})
     say(f"astra {installed_version()} (v_astra {installed_v_astra()})")
 
 
@@ -232,12 +249,15 @@ def materialize(
     stars: Annotated[int | None, typer.Option(min=1, help="Size of the sample survey.")] = None,
     apogee_stars: Annotated[int | None, typer.Option(min=0, help="APOGEE stars of the sample survey.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if something was refused or rejected.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the tables, and materialize every asset once, in this process; the Dagster UI shows the run."""
     make_tables()
     from astra_orchestration.cli.materialize import count_outcomes, materialize_everything
 
     outcomes = materialize_everything(paths=spectra or (), stars=stars, apogee_stars=apogee_stars, say=_say)
+    landed, refused = count_outcomes(outcomes)
+    give({"assets": outcomes, "refused": refused})
     _show(outcomes)
     if failed := [outcome.asset for outcome in outcomes if outcome.failed]:
         complain(
@@ -247,7 +267,6 @@ def materialize(
     due = [outcome.counts["due"] for outcome in outcomes if "due" in outcome.counts]
     if due and not any(due):
         say("nothing is due")
-    landed, refused = count_outcomes(outcomes)
     if refused:
         complain(f"[yellow]rejected:[/] {', '.join(refused)}; `astra rejected` and the lines above say why")
     if strict or not landed:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from astra_orchestration.cli.terminal import AstraGroup, escaped, say
+from astra_orchestration.cli.answers import give
+from astra_orchestration.cli.terminal import AsJson, AstraGroup, escaped, say
 
 TEMPLATES = files("astra_orchestration.cli") / "templates" / "pipeline"
 FILES = {
@@ -36,11 +37,13 @@ def _group() -> None:
 def pipeline(
     name: Annotated[str, typer.Argument(help="Its name: of the pipeline, its package and its table.")],
     folder: Annotated[Path, typer.Option("--in", help="The folder in which a folder of that name is made.")] = Path(),
+    as_json: AsJson = False,
 ) -> None:
     """Write a package with a pipeline that works, to change: model, generator, tests."""
     require_free_name(name)
     root = (folder.expanduser() / name).absolute()
     written = write_package(name, root)
+    give({"folder": root, "files": written})
     say(f"{escaped(str(root))}: wrote {escaped(', '.join(written))}")
     say(f"next: [bold]cd {escaped(str(root))}[/], [bold]pip install -e '.\\[test]'[/], [bold]pytest[/]")
 

@@ -2,16 +2,15 @@
 
 import csv
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from itertools import chain, islice
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import typer
 
+from astra_orchestration.cli.answers import give, plain, rows_follow
 from astra_orchestration.cli.terminal import complain, console, escaped, silence, table
 
 Format = Literal["table", "csv", "json"]
@@ -45,14 +44,18 @@ def print_rows(
     limit : int, optional
         At most so many rows; of a table on the terminal, 50 if not given.
     """
-    shown = SHOWN if limit is None and form == "table" and output in (None, "-") else limit
+    is_printed = output in (None, "-")
+    is_for_people = form == "table" and is_printed
+    shown = SHOWN if limit is None and is_for_people else limit
     rows = iter(rows)
     numbered = _Counted(rows if shown is None else islice(rows, shown))
-    if form == "table" and output in (None, "-"):
+    if is_for_people:
         console.print(table([escaped(name) for name in names], ([_cell(value) for value in row] for row in numbered)))
     else:
         with _opened(output) as stream:
             _WRITERS[form](stream, names, numbered)
+    if not is_printed:
+        give({"file": output, "rows": numbered.count})
     if shown is not None and numbered.count == shown and limit is None and next(rows, None) is not None:
         complain(f"[yellow]only the first {shown} rows are shown:[/] --limit says how many")
     return numbered.count
@@ -89,16 +92,20 @@ def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> No
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        plain = [_plain(value) for value in row]
-        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in plain])
+        cells = [plain(value) for value in row]
+        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in cells])
 
 
 def _write_json(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
     separator = "["
     for row in rows:
-        values = dict(zip(names, map(_plain, row), strict=True))
+        values = dict(zip(names, map(plain, row), strict=True))
+        if stream is sys.stdout:  # what goes wrong before the first row is told by a document
+            rows_follow()
         stream.write(f"{separator}\n {json.dumps(values, ensure_ascii=False)}")
         separator = ","
+    if stream is sys.stdout:
+        rows_follow()
     stream.write("[]\n" if separator == "[" else "\n]\n")
 
 
@@ -110,29 +117,12 @@ def _write_text(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> N
 _WRITERS = {"csv": _write_csv, "json": _write_json, "table": _write_text}
 
 
-def _plain(value: Any) -> Any:
-    """Make of a value what CSV and JSON know: a number that is none becomes None, bytes become hexadecimal."""
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return float(value) if hasattr(value, "as_integer_ratio") else str(value)
-
-
 def _cell(value: object) -> str:
     return escaped(_text(value))
 
 
 def _text(value: object) -> str:
-    plain = _plain(value)
-    if plain is None:
+    shown = plain(value)
+    if shown is None:
         return ""
-    return f"{plain:.8g}" if isinstance(plain, float) else str(plain)
+    return f"{shown:.8g}" if isinstance(shown, float) else str(shown)

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from astra_orchestration.cli.answers import give, into_file
 from astra_orchestration.cli.exit_codes import end_with
-from astra_orchestration.cli.status import print_json
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
+    IntoFile,
     complain,
     connect_to_configured,
     console,
     escaped,
+    named_as_pipeline,
     say,
     table,
 )
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 rejected_commands = typer.Typer(cls=AstraGroup)
 
 ROWS_SHOWN = 50
+COUNTS = ("inserted", "updated", "kept", "rejected", "left")
+NOTHING_TRIED: dict[str, object] = {**dict.fromkeys(("rows", *COUNTS, "dropped"), 0), "reasons": {}}
 
 Reason = Literal["exception", "no_result", "crash", "timeout", "memory", "refused", "not_ingested", "contract"]
 """Those of `astra_models.rejected`, which isn't imported before a command needs it (a test compares)."""
@@ -39,17 +44,20 @@ def rejected(
     run: Annotated[str | None, typer.Option(help="Only this run: its id, or how the id begins.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the latest.")] = ROWS_SHOWN,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where each of them was raised.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs: an array of objects.")] = False,
+    as_json: AsJson = False,
+    into: IntoFile = None,
 ) -> None:
     """List what failed, gave no result or could not be stored, and why."""
     from astra_models.rejected import RejectedResult, select_rejected
 
+    into_file(into)
     connect_to_configured(RejectedResult)
     models = None if pipeline is None else _models_called(pipeline)
     query = select_rejected(models, reason=reason, run_id=run)
     total = query.count()
     if as_json:
-        print_json([_as_object(row) for row in query.order_by(RejectedResult.pk.desc()).limit(limit)])
+        listed = query.order_by(RejectedResult.pk.desc()).limit(limit)
+        give({"total": total, "rejected": [_as_object(row) for row in listed]})
         return
     if not total:
         say("nothing is rejected")
@@ -68,6 +76,7 @@ def replay(
     run: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="The run: its id, or how the id begins.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The refused rows of all runs.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Drop the rows instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try to store refused rows again, at the version that they were made with."""
     from astra_models.analysis import replay as replaying
@@ -78,15 +87,19 @@ def replay(
         raise typer.BadParameter("give a RUN_ID, or --all")
     connect_to_configured(RejectedResult)
     if discard:
-        say(f"{replaying.discard(run)} refused rows dropped")
+        dropped = replaying.discard(run)
+        give(NOTHING_TRIED | {"dropped": dropped})
+        say(f"{dropped} refused rows dropped")
         return
     try:
         report = replaying.replay(run)
     except NothingRejectedError as error:
         if run is not None or error.__cause__ is not None:
             raise
+        give(NOTHING_TRIED)
         say("no refused rows are listed, nothing is tried")
         return
+    give(NOTHING_TRIED | {name: getattr(report, name) for name in ("rows", *COUNTS)} | {"reasons": report.reasons})
     counts = f"{report.inserted} inserted, {report.updated} updated"
     kept = f", {report.kept} kept (a newer result is stored)" if report.kept else ""
     say(f"{report.rows} tried: {counts}{kept}, {report.rejected} refused again")
@@ -135,18 +148,13 @@ def _as_object(row: "RejectedResult") -> dict[str, object]:
     from astra_models.version import version_integer_to_string
 
     version = None if row.v_astra is None else version_integer_to_string(row.v_astra)
-    values = {"when": row.created, "pipeline": _named(row.model), "spectrum_pk": row.spectrum_pk, "version": version}
+    values = {
+        "when": row.created,
+        "pipeline": named_as_pipeline(row.model),
+        "spectrum_pk": row.spectrum_pk,
+        "version": version,
+    }
     return values | {"reason": row.reason, "run_id": row.run_id, "message": row.message, "traceback": row.traceback}
-
-
-def _named(model: str) -> str:
-    """Give the name of a model's table, which other commands call its pipeline; of one that isn't here, its own."""
-    from astra_models import outputs
-    from astra_models.errors import SelectionError
-
-    with suppress(SelectionError):
-        return str(outputs.model_named(model)._meta.table_name)
-    return model
 
 
 def _shown(row: "RejectedResult") -> tuple[str, ...]:
@@ -157,4 +165,12 @@ def _shown(row: "RejectedResult") -> tuple[str, ...]:
     key = "" if row.spectrum_pk is None else str(row.spectrum_pk)
     when = row.created.isoformat(" ", "seconds").removesuffix("+00:00")
     message = safe_text(row.message)  # rows of older releases have it as it was raised
-    return when, escaped(_named(row.model)), key, version, row.reason, escaped((row.run_id or "")[:8]), escaped(message)
+    return (
+        when,
+        escaped(named_as_pipeline(row.model)),
+        key,
+        version,
+        row.reason,
+        escaped((row.run_id or "")[:8]),
+        escaped(message),
+    )

@@ -1,21 +1,22 @@
 """``astra init``, ``astra migrate`` and ``astra check-schema``: making tables, and keeping up with releases."""
 
-import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from astra_orchestration.cli.answers import give, into_file
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
+    IntoFile,
     complain,
     console,
     escaped,
-    print_plainly,
     require_configured,
     say,
     table,
+    used_database,
     where,
 )
 
@@ -30,6 +31,7 @@ schema_commands.add_typer(migrations, name="migrate")
 @schema_commands.command(epilog="Example: [bold]ASTRA_DATABASE_PATH=astra.db astra init[/]")
 def init(
     schema: Annotated[str | None, typer.Option(help="PostgreSQL schema, instead of the configured one.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make the schema and the tables that are missing; what is there stays as it is."""
     from astra_models.outputs import packages
@@ -41,6 +43,7 @@ def init(
         _choose(schema)
     found = packages()
     made = make_all(found)
+    give(used_database() | {"made": made})
     say(f"{where()}: " + (f"made {', '.join(made)}" if made else "all tables are there, nothing was made"))
     require_current(found)
     if schema is not None:
@@ -48,13 +51,15 @@ def init(
 
 
 @migrations.command(epilog="Example: [bold]astra migrate status[/]")
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """List the migrations, and when they were applied; exits with 1 if some weren't."""
     from astra_models.outputs import packages
     from astra_models.schema.migration import steps
 
     require_configured()
     listed = steps(packages())
+    migrations = [{"package": one.package, "name": one.name, "applied": one.applied} for one in listed]
+    give(used_database() | {"migrations": migrations})
     say(where())
     rows = [(step.package, step.name, _when(step.applied)) for step in listed]
     shown = table(("package", "migration", "applied"), rows)
@@ -65,13 +70,14 @@ def status() -> None:
 
 
 @migrations.command(epilog="Example: [bold]astra migrate up[/]")
-def up() -> None:
+def up(as_json: AsJson = False) -> None:
     """Apply the migrations that haven't been; one that fails is undone."""
     from astra_models.outputs import packages
     from astra_models.schema.migration import migrate
 
     require_configured()
     applied = migrate(packages())
+    give(used_database() | {"applied": applied})
     say(f"{where()}: " + (f"applied {', '.join(applied)}" if applied else "everything was applied already"))
 
 
@@ -79,6 +85,7 @@ def up() -> None:
 def make(
     package: Annotated[str, typer.Argument(help="The package: the name that it is installed or imported by.")],
     name: Annotated[str | None, typer.Option(help="Name of the step, instead of what it adds.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a migration that brings the tables of a package up to its models, into its folder `migrations`."""
     from astra_models.outputs import package_named
@@ -86,6 +93,7 @@ def make(
 
     require_configured()
     written = make_step(package_named(package), name)
+    give({"file": written.path, "adds": written.adds, "left_out": written.left_out})
     say(f"{escaped(str(written.path))}: {', '.join(map(escaped, written.adds))}; `astra migrate up` applies it")
     for difference in written.left_out:
         complain(f"[yellow]not in it:[/] {escaped(difference)}")
@@ -93,16 +101,18 @@ def make(
 
 @schema_commands.command("check-schema", epilog="Example: [bold]astra check-schema --json[/]")
 def check_schema(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
+    into: IntoFile = None,
 ) -> None:
     """List what differs between the database and the models, and whether it matters; exits with 1 if something does."""
     from astra_models.outputs import all_models
     from astra_models.schema import check
 
+    into_file(into)
     require_configured()
     found = check.check_schema(all_models())
     if as_json:
-        print_plainly(json.dumps([asdict(difference) for difference in found], indent=2))
+        give(used_database() | {"differences": found})
     else:
         _show(found)
     if any(difference.matters for difference in found):

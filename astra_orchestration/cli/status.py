@@ -1,21 +1,22 @@
 """``astra status``: which database is used, and how far the survey in it is."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from astra_orchestration.cli.answers import give, into_file, plain
 from astra_orchestration.cli.terminal import (
+    AsJson,
     AstraGroup,
+    IntoFile,
     connect_to_configured,
     console,
     escaped,
-    print_plainly,
     say,
     table,
+    used_database,
     where,
 )
 
@@ -27,25 +28,22 @@ status_commands = typer.Typer(cls=AstraGroup)
 
 @status_commands.command(epilog="Example: [bold]astra status --json[/]")
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
     why: Annotated[bool, typer.Option("--why", help="Also why spectra are due, and how many wait.")] = False,
+    into: IntoFile = None,
 ) -> None:
     """Show which database is used, what it holds, and per pipeline and version what is due, done and failed."""
+    into_file(into)
     connect_to_configured()
     from astra_models.status.survey import survey_status
 
     found = survey_status()
     if as_json:
-        print_json(_described() | asdict(found))
+        give(described() | plain(found))
     else:
         _show(found)
         if why:
             _show_reasons(found)
-
-
-def print_json(content: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    """Print JSON; times are in UTC, as ISO 8601 has them."""
-    print_plainly(json.dumps(content, indent=2, default=_plain))
 
 
 def shown_time(moment: datetime | None) -> str:
@@ -53,19 +51,11 @@ def shown_time(moment: datetime | None) -> str:
     return "" if moment is None else moment.isoformat(" ", "seconds").removesuffix("+00:00")
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{value!r} can't be written as JSON")
-
-
-def _described() -> dict[str, object]:
-    from astra_models.base import bound_schema, database
-    from astra_models.database.retry import describe
+def described() -> dict[str, object]:
+    """Say which database is used, by which version."""
     from astra_models.version import installed_v_astra, installed_version
 
-    version = {"version": installed_version(), "v_astra": installed_v_astra()}
-    return {"database": describe(database), "schema": bound_schema()} | version
+    return used_database() | {"version": str(installed_version()), "v_astra": installed_v_astra()}
 
 
 def _show(found: "Status") -> None:

@@ -1,22 +1,55 @@
-"""What all commands share in a terminal: how they print, how their errors look, and the configured database."""
+"""What all commands share in a terminal: their group, tables, progress bars, and the configured database."""
 
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED, code_of
-from astra_orchestration.cli.interrupts import ENDED, Terminated
-from astra_orchestration.cli.wrong_values import in_plain_words
+from astra_orchestration.cli.answers import answer, begin
+from astra_orchestration.cli.consoles import (
+    AsJson,
+    IntoFile,
+    complain,
+    console,
+    errors,
+    escaped,
+    print_plainly,
+    say,
+    silence,
+)
+from astra_orchestration.cli.ending import finished, with_whole_answer
+from astra_orchestration.cli.exit_codes import FAILED
+from astra_orchestration.cli.interrupts import note_progress
+from astra_orchestration.cli.wrong_values import guard
+
+__all__ = [
+    "AsJson",
+    "AstraGroup",
+    "IntoFile",
+    "complain",
+    "connect_to_configured",
+    "console",
+    "errors",
+    "escaped",
+    "flush_output",
+    "make_tables",
+    "named_as_pipeline",
+    "print_plainly",
+    "progress_bar",
+    "require_configured",
+    "rows_bar",
+    "run_bar",
+    "say",
+    "silence",
+    "table",
+    "used_database",
+    "where",
+]
 
 if TYPE_CHECKING:
     from astra_models.analysis.stream import Progress
@@ -29,24 +62,6 @@ CountedOf = Callable[[int, int], None]
 # so ``astra --help`` is fast, and a wrong configuration is an error of one line.
 warnings.filterwarnings("ignore", message="no database is configured")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-
-# As in `astra_models.messages`, which can't be imported to say that the configuration is wrong.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
-
-
-class PatientConsole(Console):
-    """A console whose reader may go away (``| head``): the work goes on, without a word."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing from now on."""
-        self.quiet = True
-        silence(self.file)
-
-
-def silence(stream: IO[str]) -> None:
-    """Lead a stream that nobody reads into nothing."""
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), stream.fileno())
 
 
 def flush_output() -> None:
@@ -62,64 +77,30 @@ def flush_output() -> None:
             raise SystemExit(FAILED) from error
 
 
-def print_plainly(text: str, end: str = "\n") -> None:
-    """Print text for programs as it is, on lines of any length."""
-    try:
-        sys.stdout.write(f"{text}{end}")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence(sys.stdout)
-
-
-console = PatientConsole(highlight=False, width=None if sys.stdout.isatty() else 120)
-errors = PatientConsole(stderr=True, highlight=False)
-say = partial(console.print, soft_wrap=True)
-complain = partial(errors.print, soft_wrap=True)
-
-
 class AstraGroup(TyperGroup):
     """Commands that show errors which users can cause as one line, without a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what is before the command; what is wrong in it is said as what is wrong after it."""
+        if ctx.parent is not None or ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        begin(args)
+        note_progress(0, 0, "")
+        return finished(lambda: super(AstraGroup, self).parse_args(ctx, args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, and remember which it is."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None:
+            answer().words.append(name)
+            guard(command)
+        return name, command, rest
+
     def invoke(self, ctx: Any) -> object:
         """Run a command; if it fails, exit with the code of `astra_orchestration.cli.exit_codes`."""
-        try:
+        if ctx.parent is not None:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort):
-            raise
-        except typer.BadParameter as error:
-            raise in_plain_words(error) from error
-        except Exception as error:
-            known = error if is_user_error(error) else explained(error)
-            if known is None:
-                raise
-            complain(f"[bold red]error:[/] {escaped(str(known))}")
-            raise typer.Exit(code_of(known)) from error
-        except KeyboardInterrupt as stop:
-            complain(ENDED)
-            raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from stop
-
-
-def explained(error: Exception) -> Exception | None:
-    """Give the error that names what disk or network did, if it was they."""
-    if not isinstance(error, OSError) and not any(base.__name__ == "PeeweeException" for base in type(error).__mro__):
-        return None
-    from astra_models.base import database
-    from astra_models.database.causes import explained
-
-    return explained(database, error)
-
-
-def is_user_error(error: Exception) -> bool:
-    """Tell whether an error is one that a user can cause."""
-    # By name: when the configuration is wrong, the import that would give the class is what failed.
-    return any(base.__name__ == "AstraError" for base in type(error).__mro__)
-
-
-def escaped(text: str) -> str:
-    """Give text that rich prints as it is, but for what a terminal would obey: that is shown as in a Python string."""
-    from rich.markup import escape
-
-    return escape(OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text))
+        return finished(lambda: with_whole_answer(lambda: super(AstraGroup, self).invoke(ctx)))
 
 
 def connect_to_configured(*models: "type[BaseModel]") -> None:
@@ -161,6 +142,24 @@ def where() -> str:
     return escaped(f"{describe(database)}{schema}")
 
 
+def named_as_pipeline(model: str) -> str:
+    """Give the name of a model's table, which is what its pipeline is called; of one that isn't here, its own."""
+    from astra_models import outputs
+    from astra_models.errors import SelectionError
+
+    with suppress(SelectionError):
+        return str(outputs.model_named(model)._meta.table_name)
+    return model
+
+
+def used_database() -> dict[str, object]:
+    """Name the configured database, for programs."""
+    from astra_models.base import bound_schema, database
+    from astra_models.database.retry import describe
+
+    return {"database": describe(database), "schema": bound_schema()}
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Make a table of a first column of names and further ones of numbers."""
     table = Table()
@@ -178,9 +177,16 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=errors, disable=not errors.shows_progress) as bar:
         shown = bar.add_task(what, total=total)
-        yield lambda done: bar.update(shown, completed=done)
+
+        def advance(done: int) -> None:
+            note_progress(done, total, what)
+            bar.update(shown, completed=done)
+
+        note_progress(0, total, what)
+        yield advance
+        note_progress(0, 0, what)
         bar.update(shown, completed=total)
 
 
@@ -191,17 +197,20 @@ def run_bar(total: int) -> "Iterator[Callable[[Progress], None]]":
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("spectra"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
+    with Bar(*columns, TimeRemainingColumn(), console=errors, disable=not errors.shows_progress) as bar:
         shown = bar.add_task("", total=total)
 
         def advance(progress: "Progress") -> None:
+            note_progress(progress.done, total, "spectra")
             text = f"{progress.per_second:.1f} per second"
             if progress.usage is not None and progress.usage.peak_memory:
                 memory = max(progress.usage.peak_memory.values()) / 1e6
                 text += f", {progress.usage.workers} workers of at most {memory:.0f} MB"
             bar.update(shown, completed=progress.done, description=text)
 
+        note_progress(0, total, "spectra")
         yield advance
+        note_progress(0, 0, "spectra")
         bar.update(shown, completed=total)
 
 
@@ -222,7 +231,7 @@ def rows_bar(what: str) -> Iterator[tuple[CountedOf, CountedOf]]:
             return Text(done if speed is None else f"{done}, {speed / size:,.0f} {unit}/s")
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.shows_progress) as bar:
         checking = bar.add_task(f"checking {what}", total=None, unit="MB", size=1_000_000)
         rows = bar.add_task(what, total=None, visible=False, start=False, unit="rows", size=1)
 
@@ -233,4 +242,9 @@ def rows_bar(what: str) -> Iterator[tuple[CountedOf, CountedOf]]:
                 bar.update(rows, visible=True)
                 bar.start_task(rows)
 
-        yield checked, lambda done, total: bar.update(rows, completed=done, total=total)
+        def written(done: int, total: int) -> None:
+            note_progress(done, total, f"rows of {what}" if what != "rows" else what)
+            bar.update(rows, completed=done, total=total)
+
+        yield checked, written
+        note_progress(0, 0, what)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from astra_orchestration.cli.terminal import AstraGroup, complain, escaped, say
+from astra_orchestration.cli.answers import give
+from astra_orchestration.cli.terminal import AsJson, AstraGroup, complain, escaped, say
 
 if TYPE_CHECKING:
     from astra_orchestration.alerts.troubles import Trouble
@@ -24,6 +25,7 @@ def watch(
     tell: Annotated[
         bool, typer.Option("--tell", help="Also tell people, as `astra alerts` shows: of each trouble once a day.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look whether the daemon beats, sensors tick, and no tick fails; exits with 1 if something is wrong."""
     from astra_orchestration.cli.serve import require_dagster_home
@@ -36,6 +38,9 @@ def watch(
     if not found:
         say("the daemon beats, sensors tick, and no tick fails")
     is_told = _tell(home, untold, now) if tell else True
+    names = ("kind", "subject", "what", "why", "what_to_do")
+    troubles = [{name: getattr(trouble, name) for name in names} for trouble in found]
+    give({"troubles": troubles, "are_told": is_told if tell else None})
     raise typer.Exit(1 if found or not is_told else 0)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from astra_orchestration.cli.terminal import AstraGroup, complain, say
+from astra_orchestration.cli.terminal import AstraGroup, complain, escaped, say
 
 __all__ = ["web_commands"]
 
@@ -100,6 +100,6 @@ def _stop() -> None:
 def _say_who_can_come(host: str, names: list[str]) -> None:
     if host not in ("127.0.0.1", "localhost", "::1") and not names:
         complain(
-            f"listening on {host}, but browsers are let in by the names of this machine only (localhost); name what "
-            "others call it: --allow-host astra.example.org"
+            f"listening on {escaped(host)}, but browsers are let in by the names of this machine only (localhost); "
+            "name what others call it: --allow-host astra.example.org"
         )

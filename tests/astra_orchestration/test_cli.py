@@ -293,7 +293,11 @@ def test_help_and_version_have_their_usual_short_ways() -> None:
         (["run", "rocket", "--min-answered", "1.5"], "is out of range: it has to be at most 1"),
         (["run", "rocket", "--rerun", "fail"], "'fail' is not one of 'due', 'failed', 'all'"),
         (["rows", "corv", "--limit", "ten"], "'ten' is no whole number"),
-        (["run", "corv", "--no-such-thing"], "No such option"),
+        (["run", "corv", "--no-such-thing"], "no such option: --no-such-thing"),
+        (["run", "corv", "--limt", "3"], "no such option: --limt; did you mean --limit?"),
+        (["statu"], "no such command 'statu'; did you mean 'status'?"),
+        (["rows", "corv", "--limit", "9" * 30], "is too large for any database"),
+        (["--vresion"], "no such option: --vresion; did you mean --version?"),
     ],
 )
 def test_a_wrong_value_is_named_in_the_words_of_who_typed_it(arguments: list[str], why: str) -> None:

@@ -50,7 +50,7 @@ def test_what_will_differ_is_shown_and_nothing_is_written(there: Production) -> 
 
 
 def test_it_is_shown_as_json(there: Production) -> None:
-    found = json.loads(astra("adopt", there.schema, "--json", "--timezone", "America/Denver").stdout)
+    found = json.loads(astra("adopt", there.schema, "--json", "--timezone", "America/Denver").stdout)["data"]
     assert (found["timezone"], found["tables"]["boss_net"]) == ("America/Denver", 2)
     assert {"table", "column", "what", "there", "here", "rows", "outcome"} == set(found["findings"][0])
 
@@ -62,7 +62,7 @@ def test_rows_are_copied_and_compared(there: Production) -> None:
     with bound_to(there.target):
         assert BossNet.select().count() == 2
     again = astra("adopt", there.schema, "--into", there.target, "--timezone", "America/Denver", "--json")
-    report = json.loads(again.stdout)
+    report = json.loads(again.stdout)["data"]
     assert (report["tables"]["boss_net"]["before"], report["tables"]["boss_net"]["rows"]) == (2, 0)
 
 

@@ -1,5 +1,6 @@
 """``astra ingest``: whatever the files are, each is detected from its content, and none affects another."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -10,8 +11,7 @@ import numpy as np
 import peewee
 import pytest
 from astropy.io import fits
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from astra_models import base
 from astra_models.aspcap import ASPCAP
@@ -27,6 +27,7 @@ from astra_models.source import Source
 from astra_models.spectrum import Spectrum
 from astra_orchestration.cli import ingest as cli_ingest
 from astra_orchestration.cli.main import app
+from astra_orchestration.cli.refusals import Refusal, tell_refusals
 from astra_orchestration.sample import make_sample
 from astra_orchestration.sample.summary_file import write_result_file
 
@@ -102,11 +103,9 @@ def test_what_is_known_is_listed_once_however_many_files_are_none_of_it(
 
     assert done.exit_code == 1
     refused = [line for line in done.output.splitlines() if line.startswith("refused")]
-    assert [line.split(":")[0] for line in refused] == [f"refused {tmp_path}/{name}.fits" for name in ("one", "two")]
-    assert all(
-        "it has neither results nor spectra that are known; it has HDU 0: header only; HDU 1: image of 3 x 4" in line
-        for line in refused
-    )
+    content = "HDU 0: header only; HDU 1: image of 3 x 4"
+    why = f"it has neither results nor spectra that are known; it has {content}"
+    assert refused == [f"refused 2 files: {why}: {tmp_path}/one.fits, {tmp_path}/two.fits"]
     assert done.output.count("astraAllStar*") == done.output.count("apVisit") == done.output.count("--mapping") == 1
 
 
@@ -342,3 +341,46 @@ def test_spectra_that_are_known_are_said_to_be(database: peewee.Database, tmp_pa
     verified = " ".join(astra("ingest", "spectra", pattern, "--verify").output.split())
     assert f"changed {visit}: its bytes have changed, although its size and time are the same" in verified
     assert "known already" not in astra("ingest", "spectra", pattern, "--again").output
+
+
+# ---- many files
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> str:
+    """Give a pattern of a thousand files that are refused for one reason, and of two for others."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(1_000):
+        (folder / f"night-{number:04}.fits").write_text(f"no FITS file, {number}")
+    for name in ("empty-1.fits", "empty-2.fits"):
+        (folder / name).touch()
+    return str(folder / "*.fits")
+
+
+@one_database
+@pytest.mark.parametrize("command", [("ingest", "spectra"), ("ingest",)])
+def test_what_is_refused_for_one_reason_is_said_once(
+    database: peewee.Database, many: str, command: tuple[str, ...]
+) -> None:
+    done = astra(*command, many)
+    assert done.exit_code == 1
+    empty, night, hint = [line for line in done.stderr.splitlines() if "refused" in line or "-v" in line]
+    folder = many.removesuffix("/*.fits")
+    assert empty == f"refused 2 files: it is empty; fetch it again: {folder}/empty-1.fits, {folder}/empty-2.fits"
+    assert night.startswith("refused 1,000 files: it is not a FITS file")
+    named = ", ".join(f"{folder}/night-000{number}.fits" for number in range(3))
+    assert night.endswith(f": {named} and 997 more")
+    assert hint == "-v names them all, and so does --json"
+    each = [line for line in astra(*command, many, "-v").stderr.splitlines() if line.startswith("refused")]
+    assert len(each) == 1_002 and f"refused {folder}/night-0999.fits: it is not a FITS file" in each[-1]
+    refused = json.loads(astra(*command, many, "--json").stdout)["data"]["refused"]
+    assert len(refused) == 1_002 and refused[-1]["path"] == f"{folder}/night-0999.fits"
+
+
+def test_reasons_that_differ_in_numbers_are_told_by_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_refusals(Refusal(f"{number}.fits", f"{number}.fits: it ends at byte {number}") for number in (7, 81))
+    assert capsys.readouterr().err == "refused 2 files: it ends at byte 7 (the first of them): 7.fits, 81.fits\n"
+    reasons = "abcdefghijklmnopqrstuvwxyz"
+    tell_refusals(Refusal("x.fits", f"why {letter}") for letter in reasons)
+    assert capsys.readouterr().err.splitlines()[-1] == "refused 6 more files, for 6 other reasons: -v names them all"

@@ -31,7 +31,7 @@ def held(database: peewee.Database, make_spectra: Any) -> Leases:
 
 def test_what_is_in_hand_is_shown_and_freed(held: Leases) -> None:
     shown = astra("leases").output
-    assert all(word in shown for word in ("Rocket", "1 to 5", held.holder[:8], "5f1c2a00"))
+    assert all(word in shown for word in ("rocket", "1 to 5", held.holder[:8], "5f1c2a00"))
     assert astra("leases", "--release", "0000").exit_code == 1
     assert "1 leases freed" in astra("leases", "--release", "5f1c").output
     assert not Lease.select().exists()

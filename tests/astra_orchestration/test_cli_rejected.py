@@ -143,7 +143,7 @@ def test_what_is_listed_as_json(database: peewee.Database) -> None:
     moment = RejectedResult.create(
         model="Rocket", reason="exception", message="a\nb", payload="{}", v_astra=9001, run_id="5f1c", spectrum_pk=key
     ).created
-    [row] = json.loads(CliRunner().invoke(app, ["rejected", "--json"]).stdout)
+    [row] = json.loads(CliRunner().invoke(app, ["rejected", "--json"]).stdout)["data"]["rejected"]
     assert row == {
         "when": moment.isoformat(),
         "pipeline": "rocket",
@@ -154,8 +154,8 @@ def test_what_is_listed_as_json(database: peewee.Database) -> None:
         "message": "a\nb",
         "traceback": None,
     }
-    assert json.loads(CliRunner().invoke(app, ["rejected", "--json", "--run", "none"]).stdout) == []
-    assert json.loads(CliRunner().invoke(app, ["leases", "--json"]).stdout) == []
+    assert json.loads(CliRunner().invoke(app, ["rejected", "--json", "--run", "none"]).stdout)["data"]["rejected"] == []
+    assert json.loads(CliRunner().invoke(app, ["leases", "--json"]).stdout)["data"]["leases"] == []
 
 
 def test_a_pipeline_is_called_as_by_other_commands(database: peewee.Database) -> None:

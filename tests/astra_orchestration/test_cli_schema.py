@@ -130,7 +130,10 @@ def test_what_differs_is_listed_and_whether_it_matters(altered: Callable[..., No
     altered("ADD COLUMN note TEXT", "corv")
     shown = astra("check-schema", "--json")
     assert shown.exit_code == 1
-    found = {(difference["table"], difference["column"]): difference for difference in json.loads(shown.output)}
+    found = {
+        (difference["table"], difference["column"]): difference
+        for difference in json.loads(shown.stdout)["data"]["differences"]
+    }
     assert found.keys() == {("rocket", "teff"), ("corv", "note")}
     missing, extra = found["rocket", "teff"], found["corv", "note"]
     assert (missing["what"], missing["there"], missing["matters"]) == ("column", "none", True)
@@ -160,8 +163,14 @@ def test_a_missing_key_matters_and_a_missing_index_does_not(new_file: peewee.Dat
     astra("init")
     new_file.execute_sql("DROP INDEX source_sdss_id")
     new_file.execute_sql("DROP INDEX corv_v_astra")
-    found = json.loads(astra("check-schema", "--json").output)
+    found = json.loads(astra("check-schema", "--json").stdout)["data"]["differences"]
     assert [(difference["column"], difference["what"], difference["matters"]) for difference in found] == [
         ("v_astra", "index", False),
         ("sdss_id", "key", True),
     ]
+
+
+def test_tables_of_our_own_lack_nothing_that_a_step_could_add(new_file: peewee.Database) -> None:
+    astra("init")
+    done = astra("migrate", "make", "astra_models")
+    assert done.exit_code == 1 and "lacks nothing that the models of astra_models have" in done.output

@@ -25,6 +25,7 @@ from astra_models.rocket import Rocket
 from astra_models.schema.tables import create_tables
 from astra_models.spectrum import Spectrum
 from astra_models.upsert import upsert
+from astra_orchestration.cli.interrupts import KEPT, WRITTEN
 from astra_orchestration.cli.main import app
 from astra_orchestration.sample.summary_file import write_result_file
 from tests.other_packages import write_package
@@ -269,7 +270,8 @@ def test_every_command_can_be_interrupted(locked: Path) -> None:
             time.sleep(0.05)
         process.send_signal(number)
         codes[name, number] = process.wait(20)
-        assert "interrupted: what was written before is kept" in log.read_text()
+        kept = KEPT.get("ingest files" if name == "ingest" else name, WRITTEN)
+        assert f"interrupted: {kept}\n" in log.read_text()
         assert "Traceback" not in log.read_text()
     assert codes == {(name, number): INTERRUPTED if number == signal.SIGINT else TERMINATED for name, number in started}
     assert not (locked / "rocket.fits").exists()
@@ -304,7 +306,7 @@ def test_command_that_waits_for_a_lock_of_the_database_can_be_interrupted(
         holder.close()
         watcher.close()
     assert process.returncode == INTERRUPTED
-    assert errors == "interrupted: what was written before is kept; run again for the rest\n"
+    assert errors == "interrupted: no file was written; run again\n"
 
 
 def test_reader_that_goes_away_is_no_error(survey: Path, make_visits: Visits) -> None:

@@ -57,11 +57,11 @@ def results(brightest: Path, make_spectra: Callable[..., list[BossVisitSpectrum]
 
 def test_it_runs_and_is_shown(results: list[BossVisitSpectrum]) -> None:
     assert told("run", "brightest") == "brightest: nothing is due"
-    status = json.loads(astra("status", "--json").output)
+    status = json.loads(astra("status", "--json").output)["data"]
     [own] = [pipeline for pipeline in status["pipelines"] if pipeline["table"] == "brightest_pixel"]
     assert (own["pipeline"], own["computed"], own["due"], own["done"]) == ("brightest", True, 0, 3)
     source = Source.get_by_id(results[0].source_pk)
-    star = json.loads(astra("explain", str(source.sdss_id), "--json").output)
+    star = json.loads(astra("explain", str(source.sdss_id), "--json").output)["data"]
     assert [result["pipeline"] for result in star["results"]] == ["brightest"]
     assert ("brightest", "done") in {(analysis["pipeline"], analysis["state"]) for analysis in star["analyses"]}
 
@@ -129,7 +129,7 @@ def test_a_pipeline_without_tables_says_how_to_make_them_and_stops_nothing_else(
     assert 'no table "' in (failed := astra("run", "brightest")).stderr.replace('"."', "")
     assert "astra init" in failed.stderr
     assert "nothing is due" in told("run", "corv")
-    status = json.loads(astra("status", "--json").output)
+    status = json.loads(astra("status", "--json").output)["data"]
     assert {"corv", "rocket"} <= {pipeline["pipeline"] for pipeline in status["pipelines"]}
 
 

@@ -168,8 +168,8 @@ def test_options_may_stand_before_the_pipelines_name(a_visit: None) -> None:
         (["--lines", "1", "--lines", "x"], "'x' is not a number"),
         (["--lines", "1", "--no-lines"], "lines is given twice"),
         (["--grid", ""], "'' is not Path or None"),
-        (["--n-iteration", "5"], "No such option: --n-iteration"),
-        (["--model", "x"], "No such option: --model"),
+        (["--n-iteration", "5"], "no such option: --n-iteration"),
+        (["--model", "x"], "no such option: --model"),
     ],
 )
 def test_wrong_options_are_wrong_usage(told: None, arguments: list[str], message: str) -> None:
