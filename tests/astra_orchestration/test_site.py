@@ -103,6 +103,13 @@ def test_every_page_has_something_to_read(pages: dict[str, Page]) -> None:
     assert set(short) <= {"404.html"}
 
 
+def test_no_list_or_table_is_left_as_text(site: Path, pages: dict[str, Page]) -> None:
+    for name in pages:
+        html = re.sub(r"<pre.*?</pre>", "", (site / name).read_text(), flags=re.DOTALL)
+        for paragraph in re.findall(r"<p>.*?</p>", html, flags=re.DOTALL):
+            assert not re.search(r"\n\s*(?:[-*] |\d+\. |\|)|^<p>\s*\||```", paragraph), f"{name}: {paragraph}"
+
+
 def test_links_and_their_anchors_lead_somewhere(site: Path, pages: dict[str, Page]) -> None:
     for name, page in pages.items():
         for link in page.links:
