@@ -64,7 +64,7 @@ notebooks: $(VENV)/test.stamp  ## run the notebooks of the documentation, and ke
 	@$(BIN)/python docs/notebooks/run.py $(ARGS)
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove what was made: the environment, the sample survey, the database, the site
 	rm -rf $(VENV) var site
