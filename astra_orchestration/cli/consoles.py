@@ -42,7 +42,7 @@ class PatientConsole(Console):
         current = answer()
         if current.as_json:
             if objects and isinstance(objects[0], str):
-                current.hear("warning" if self.stderr else "note", Text.from_markup(objects[0]).plain)
+                current.hear("warning" if self.stderr else "note", Text.from_markup(objects[0], emoji=False).plain)
             if not self.stderr:
                 return
         super().print(*objects, **options)
@@ -88,7 +88,7 @@ def new_console(stderr: bool) -> PatientConsole:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stderr or stream.isatty() else 120
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return PatientConsole(stderr=stderr, highlight=False, width=width, color_system=colours)
+    return PatientConsole(stderr=stderr, highlight=False, emoji=False, width=width, color_system=colours)
 
 
 console = new_console(stderr=False)

@@ -297,6 +297,7 @@ def test_help_and_version_have_their_usual_short_ways() -> None:
         (["run", "corv", "--limt", "3"], "no such option: --limt; did you mean --limit?"),
         (["statu"], "no such command 'statu'; did you mean 'status'?"),
         (["rows", "corv", "--limit", "9" * 30], "is too large for any database"),
+        (["rows", ":star:"], ":star:"),  # no emoji
         (["--vresion"], "no such option: --vresion; did you mean --version?"),
     ],
 )

@@ -1,6 +1,7 @@
 """``--json``: every command's output is of the one form that is delivered and documented, errors too."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,15 @@ def test_a_number_that_is_none_and_a_moment_are_json(survey: Path) -> None:
 
 
 # ---- every command
+
+
+def test_what_the_page_shows_is_what_is_printed() -> None:
+    [shown] = re.findall(r"^\$ astra version --json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert json.loads(shown) == document(astra("version", "--json").stdout)
+    [code] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "json.md", "exec"), namespace)
+    assert namespace["schema"] == SCHEMA
 
 
 def test_the_version() -> None:

@@ -40,6 +40,12 @@ def test_a_page_names_all_that_the_help_of_its_command_names(names: tuple[str, .
     assert "`" * 4 not in page
 
 
+@pytest.mark.parametrize("names", COMMANDS, ids=GENERATOR.title)
+def test_help_has_its_short_way_everywhere(names: tuple[str, ...]) -> None:
+    short, long = (CliRunner().invoke(app, [*names, option]) for option in ("-h", "--help"))
+    assert (short.exit_code, short.output) == (0, long.output)
+
+
 def test_no_mark_of_the_terminal_is_left() -> None:
     assert not [path for path, page in PAGES.items() if re.search(r"\[/?(bold|dim|italic)?\]", page)]
 

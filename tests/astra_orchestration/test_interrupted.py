@@ -244,7 +244,7 @@ def test_an_adoption_says_that_it_goes_on(postgresql: dict[str, str], tmp_path: 
         holder = psycopg2.connect(**server)
         holder.cursor().execute(f"LOCK TABLE {quoted(there.schema)}.source IN ACCESS EXCLUSIVE MODE")
         variables = {"ASTRA_DATABASE_PATH": "", "ASTRA_CONFIG_PATH": "astra.yml"}
-        process = started(tmp_path, "adopt", there.schema, "--into", there.target, **variables)
+        process = started(tmp_path, "adopt", there.schema, "--into", there.target, "--json", **variables)
         watcher = psycopg2.connect(**server)
         watcher.autocommit = True
 
@@ -253,10 +253,11 @@ def test_an_adoption_says_that_it_goes_on(postgresql: dict[str, str], tmp_path: 
                 asking.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
                 return asking.fetchone() != (0,)
 
-        _, last = interrupt(process, waits)
+        printed, last = interrupt(process, waits)
         holder.close()
         watcher.close()
     assert last == f"interrupted: {KEPT['adopt']}"
+    assert document(printed)["exit_code"] == INTERRUPTED  # by force: it waits in the driver
 
 
 def test_what_is_kept_is_known_of_every_command() -> None:

@@ -20,6 +20,7 @@ from astra_orchestration.pipelines.the_cannon.finding import default_model
 from astra_orchestration.pipelines.the_cannon.model_file import load_model
 from astra_orchestration.resources import resources_for
 from astra_orchestration.sample import make_sample
+from tests.answers import data_of
 
 FEW = ["--label", "teff", "--label", "logg", "--label", "m_h_atm", "--folds", "2"]
 
@@ -80,7 +81,10 @@ def test_one_command_trains_and_a_new_model_makes_results_due(survey):
     n_due = re.search(r"(\d+) due", astra("run", "the_cannon", "--rerun", "all").output)[1]
     assert "nothing is due" in astra("run", "the_cannon").output
 
-    assert astra("train", "the_cannon", "--degree", "linear", *FEW).exit_code == 0
+    again = astra("train", "the_cannon", "--degree", "linear", *FEW, "--json")
+    made = data_of(again, "train the_cannon")
+    assert (made["stars"], made["sha256"]) == (24, load_model(default_model()).checksum)
+    assert {label["name"] for label in made["labels"]} >= {"teff", "logg"}
 
     assert f"{n_due} parameters changed" in astra("run", "the_cannon", "--dry-run").output
 

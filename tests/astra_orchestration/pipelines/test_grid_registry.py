@@ -27,6 +27,7 @@ from astra_orchestration.pipelines.white_dwarfs.registry import (
     resolve_grid,
 )
 from astra_orchestration.pipelines.white_dwarfs.warwick import FOLDER, GRIDS, FetchError, fetch, read_wheel
+from tests.answers import data_of
 
 PIP_HOME = os.environ.get("HOME", "")
 """Where the configuration of this machine's pip is; the tests themselves have an empty home."""
@@ -138,6 +139,14 @@ def test_a_damaged_grid_is_noticed_and_mended(wheel, data):
     assert listed.exit_code == 1 and "can't be used: da:" in listed.stderr
     fetch(file, sha256)
     assert Path(grid.path).read_bytes() == whole and resolve_grid(None) == Path(grid.path)
+
+
+def test_programs_are_told_of_grids(wheel, data):
+    fetched = fetch(*wheel())
+    listed = data_of(astra("list", "--json"), "grids list")["grids"]
+    assert [(grid["name"], grid["problem"]) for grid in listed] == sorted((grid.name, None) for grid in fetched)
+    [added] = data_of(astra("add", "own", fetched[0].path, "--source", "here", "--json"), "grids add")["grids"]
+    assert (added["name"], added["source"], added["sha256"]) == ("own", "here", fetched[0].sha256)
 
 
 def test_a_lost_file_is_noticed(wheel, data):
