@@ -108,7 +108,7 @@ def naps(spectra: Iterable[BossVisitSpectrum], seconds: float = 0.05) -> Iterabl
     """Sleep over each spectrum, and as long as the file that `ASTRA_TEST_ASLEEP` names is there."""
     for spectrum in spectra:
         time.sleep(seconds)
-        while os.path.exists(os.environ.get("ASTRA_TEST_ASLEEP", "")):  # noqa: PTH110
+        while os.path.exists(os.environ.get("ASTRA_TEST_ASLEEP", "")):
             time.sleep(0.1)
         yield Rocket.from_spectrum(spectrum, teff=5_000)
 
