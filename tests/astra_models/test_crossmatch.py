@@ -19,6 +19,7 @@ from astra_models.base import bind
 from astra_models.database.config import sqlite_database
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import SelectionError
+from astra_models.products import to_table
 from astra_models.schema.tables import create_tables
 from astra_models.sky import crossmatch
 from astra_models.sky.cells import SourceCell, update_cells
@@ -311,6 +312,24 @@ def test_sources_near_a_position(stars: list[Source]) -> None:
     assert Source.near(place, 180 * u.deg).count() == 6
     with pytest.raises(SelectionError, match="one position"):
         Source.near(SkyCoord([1, 2], [1, 2], unit="deg"), 5)
+
+
+def test_each_source_near_a_position_has_its_separation(database: peewee.Database) -> None:
+    place = SkyCoord(10, 20, unit="deg")
+    rng = np.random.default_rng(3)
+    for n, (ra, dec) in enumerate(zip(rng.normal(10, 0.1, 700), rng.normal(20, 0.1, 700), strict=True)):
+        Source.insert(sdss_id=n, ra=ra, dec=dec).execute()
+    query = Source.near(place, 0.2 * u.deg)
+    rows = list(query)
+    assert len(rows) == query.count() > 500
+    separations = [row.separation for row in rows]
+    assert separations == sorted(separations)
+    assert separations == pytest.approx([row.coord.separation(place).arcsec for row in rows], abs=1e-6)
+    table = to_table(query.where(Source.sdss_id < 300))
+    assert str(table["separation"].unit) == "arcsec"
+    assert table["separation"].tolist() == [row.separation for row in rows if row.sdss_id < 300]
+    assert Source.select().where(Source.pk.in_(query)).count() == len(rows)
+    assert [row.separation for row in query.limit(3)] == separations[:3]
 
 
 def test_a_sources_place(database: peewee.Database) -> None:
