@@ -311,7 +311,7 @@ def test_identifiers_that_name_different_sources_are_said(
         }
     )
     matched = crossmatch(table)
-    assert matched["sdss_id_1" if "sdss_id_1" in matched.colnames else "source_sdss_id"].tolist() == [1, 2, 3, 3]
+    assert matched["source_sdss_id"].tolist() == [1, 2, 3, 3]
     assert matched["conflicts"].tolist() == ["", "sdss4_apogee_id, gaia_dr3_source_id", "", ""]
     assert "1 of 4 rows have identifiers of different sources, such as row 1 (sdss_id " in caplog.text
     assert "the strongest counts, here sdss_id" in caplog.text
