@@ -64,8 +64,6 @@ def _array(kind: "DataType", column: Column) -> "Array":
     import pyarrow as pa
 
     values = column.values
-    if column.kind is MOMENT:
-        values = np.array(values, dtype="datetime64[us]")
     if column.kind is COMPUTED:
         values = inferred(column)
         return pa.array(values, mask=column.null).cast(kind)

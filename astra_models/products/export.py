@@ -9,14 +9,14 @@ import numpy as np
 import peewee
 
 from astra_models.base import database
-from astra_models.columns.typed import BYTES, FLOATS, TEXT, Kind
+from astra_models.columns.typed import BYTES, FLOATS, TEXT, Column, Kind
 from astra_models.errors import OutputFormatError
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.fits.file import FitsTable, Progress, fill_fits, replacing
 from astra_models.products.flag_bits import bits_of
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, Selection, snapshot
-from astra_models.products.reading import read_columns
+from astra_models.products.reading import hand_on_columns
 from astra_models.products.table import table_of
 from astra_models.products.votable import votable_of, write_votable
 
@@ -172,13 +172,16 @@ def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progr
 
 
 def _write_groups(writer: "ParquetWriter", selection: Selection, schema: "Schema") -> int:
-    rows = 0
+    written: list[int] = []
+
+    def write(columns: list[Column]) -> None:
+        batch = arrow_batch(schema, columns)
+        writer.write_batch(batch)
+        written.append(batch.num_rows)
+
     with writer:
-        for columns in read_columns(selection, ROWS_PER_GROUP):
-            batch = arrow_batch(schema, columns)
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+        hand_on_columns(selection, write, ROWS_PER_GROUP)
+    return sum(written)
 
 
 def _lengths(selection: Selection) -> dict[str, int]:

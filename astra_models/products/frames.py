@@ -15,8 +15,8 @@ from astra_models.columns.typed import BOOLEAN, BYTES, COMPUTED, FLOATS, INT32, 
 from astra_models.errors import MissingExtraError
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.query import Condition, Model, OutColumn, Selection, snapshot
-from astra_models.products.reading import read_columns
-from astra_models.products.table import inferred, joined, places_of, selection_of
+from astra_models.products.reading import all_columns, read_columns
+from astra_models.products.table import inferred, places_of, selection_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,8 +170,8 @@ def _texts(columns: Sequence[OutColumn], name: str) -> dict[str, str]:
 
 def _all_columns(selection: Selection, places: list[int]) -> list[Column]:
     with snapshot():
-        chunks = list(read_columns(selection))
-    return [joined(selection.columns[place], [chunk[place] for chunk in chunks]) for place in places]
+        columns = all_columns(selection)
+    return [columns[place] for place in places]
 
 
 _NULLABLE = {INT32: "Int32", INT64: "Int64", BOOLEAN: "boolean"}
@@ -196,8 +196,7 @@ def _series(pd: ModuleType, column: Column) -> object:
         array = pd.arrays.BooleanArray if column.kind is BOOLEAN else pd.arrays.IntegerArray
         return array(values, null)
     if column.kind is MOMENT:
-        moments = np.array(values, dtype="datetime64[us]")
-        return pd.Series(moments).dt.tz_localize("UTC")
+        return pd.Series(values).dt.tz_localize("UTC")
     if values.dtype.kind == "f":
         return values
     return pd.Series(values, dtype=object) if column.kind in (BYTES, FLOATS) else values

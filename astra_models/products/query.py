@@ -6,7 +6,7 @@ spectra and results that a summary product is made of.
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +22,7 @@ from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.fields import IntegerField
 from astra_models.messages import shown
+from astra_models.products.sqlite_watch import watching
 from astra_models.source import Source
 from astra_models.upsert.plan import primary_key_of
 from astra_models.version import as_v_astra, version_string_to_integer
@@ -233,7 +234,7 @@ def snapshot() -> Iterator[None]:
     if database.in_transaction():  # the caller's, whose view of the database is the caller's choice
         yield
         return
-    with database.atomic():
+    with nullcontext() if is_postgresql(database) else watching(database), database.atomic():
         if is_postgresql(database):
             database.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         token = _is_shareable.set(is_postgresql(database))

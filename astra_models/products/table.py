@@ -13,7 +13,7 @@ from astra_models.messages import shown
 from astra_models.products.any_query import select_query
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Condition, Model, OutColumn, Selection, select_model, snapshot
-from astra_models.products.reading import padded, read_columns
+from astra_models.products.reading import all_columns, padded, text_of_moments
 
 if TYPE_CHECKING:
     import peewee
@@ -116,18 +116,8 @@ def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Ta
     from astropy.table import Table
 
     with snapshot():
-        chunks = list(read_columns(selection))
-    parts = zip(*chunks, strict=True) if chunks else [()] * len(selection.columns)
-    columns = zip(selection.columns, parts, strict=True)
-    return Table({column.name: described(column, joined(column, some)) for column, some in columns}, meta=meta)
-
-
-def joined(column: OutColumn, parts: Sequence[Column]) -> Column:
-    """Put the parts of a column together."""
-    if not parts:
-        return Column(column.kind, np.empty(0, column.kind.dtype), np.empty(0, bool))
-    values = np.concatenate([part.values for part in parts])
-    return Column(column.kind, values, np.concatenate([part.null for part in parts]))
+        columns = zip(selection.columns, all_columns(selection), strict=True)
+    return Table({out.name: described(out, column) for out, column in columns}, meta=meta)
 
 
 def described(out: OutColumn, column: Column) -> np.ndarray:
@@ -167,7 +157,9 @@ def _told(value: object) -> str:
 
 
 def _as_array(column: Column) -> np.ndarray:
-    if column.kind in (TEXT, MOMENT):
+    if column.kind is MOMENT:
+        return text_of_moments(column)
+    if column.kind is TEXT:
         return np.array(["" if value is None else value for value in column.values], dtype=str)
     if column.kind in (FLOATS, BYTES):
         width = max((len(value) for value in column.values if value is not None), default=0)

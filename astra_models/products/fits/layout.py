@@ -19,7 +19,7 @@ from astra_models.fits.text import NOT_PLAIN_ON_POSTGRESQL, NOT_PLAIN_ON_SQLITE,
 from astra_models.fits.written_header import fits_unit
 from astra_models.products.flag_bits import described
 from astra_models.products.query import OutColumn, Row, Selection, read_rows
-from astra_models.products.reading import padded
+from astra_models.products.reading import padded, text_of_moments
 
 LENGTH_OF_MOMENT = 26
 UNKNOWN = 255
@@ -238,7 +238,9 @@ def encode(column: Column, fits: FitsColumn, plain: bool) -> np.ndarray:
     if column.kind is BOOLEAN:
         no, yes = (0, 1) if fits.code == "B" else (ord("F"), ord("T"))
         return np.where(column.null, fits.null or 0, np.where(column.values, yes, no))
-    if column.kind in (TEXT, MOMENT):
+    if column.kind is MOMENT:
+        return np.char.ljust(text_of_moments(column).astype(fits.dtype), fits.repeat)
+    if column.kind is TEXT:
         given = ("" if value is None else value for value in column.values)
         ascii_only = [value.encode() for value in given] if plain else [escape(value) for value in given]
         return np.char.ljust(np.array(ascii_only, dtype=fits.dtype), fits.repeat)
