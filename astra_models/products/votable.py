@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,8 +157,18 @@ def ucd_of(name: str) -> str | None:
     return next((ucd for pattern, ucd in UCDS if re.fullmatch(pattern, name)), None)
 
 
-def write_votable(path: Path, table: Any, selection: Selection, told: Mapping[str, str]) -> None:
-    """Write a table as VOTable, with a PARAM for each thing that is told of it."""
+def votable_with_rows(table: Any, selection: Selection, told: Mapping[str, str]) -> bytes:
+    """Give a table as VOTable, with a PARAM for each thing that is told of it.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        The table; its columns are changed.
+    selection : Selection
+        What they are.
+    told : mapping of str to str
+        What is said of the table.
+    """
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import Param
 
@@ -183,9 +192,11 @@ def write_votable(path: Path, table: Any, selection: Selection, told: Mapping[st
         _describe(field, columns[field.name], units[field.name])
     written.name = told.get("table")
     file.set_all_tables_format("binary2")
+    text = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        file.to_xml(str(path))
+        file.to_xml(text)
+    return text.getvalue()
 
 
 def _in_ascii(column: Any) -> Any:
