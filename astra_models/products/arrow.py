@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Column
+from astra_models.products.computed import inferred
 from astra_models.products.flag_bits import bits_of
 from astra_models.products.query import OutColumn
-from astra_models.products.table import inferred
 
 if TYPE_CHECKING:
     from pyarrow import Array, DataType, RecordBatch, Schema
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["arrow_batch", "arrow_schema"]
 
 
-def arrow_schema(columns: Sequence[OutColumn], meta: Mapping[str, str], first: Sequence[Column] = ()) -> "Schema":
+def arrow_schema(
+    columns: Sequence[OutColumn], meta: Mapping[str, str], computed: Mapping[int, np.dtype] | None = None
+) -> "Schema":
     """Give the Arrow types of columns.
 
     Parameters
@@ -26,8 +28,8 @@ def arrow_schema(columns: Sequence[OutColumn], meta: Mapping[str, str], first: S
         The columns.
     meta : mapping of str to str
         What the rows are and where they come from; kept as JSON under the key ``astra``.
-    first : sequence of Column, optional
-        The first rows, which tell the types of columns that a query computes.
+    computed : mapping of int to dtype, optional
+        The types of columns that a query computes, by their places.
     """
     import pyarrow as pa
 
@@ -36,17 +38,16 @@ def arrow_schema(columns: Sequence[OutColumn], meta: Mapping[str, str], first: S
         about = {"unit": column.unit, "description": column.description}
         if bits := bits_of(column.field):
             about["flags"] = json.dumps({name: {"bit": bit, "meaning": text} for name, (bit, text) in bits.items()})
-        known = first[place] if first else None
         metadata = {name: text for name, text in about.items() if text}
-        fields.append(pa.field(column.name, _type_of(column, known), metadata=metadata))
+        fields.append(pa.field(column.name, _type_of(column, (computed or {}).get(place)), metadata=metadata))
     return pa.schema(fields, metadata={"astra": json.dumps(dict(meta))})
 
 
-def _type_of(column: OutColumn, first: Column | None) -> "DataType":
+def _type_of(column: OutColumn, computed: np.dtype | None) -> "DataType":
     import pyarrow as pa
 
     if column.kind is COMPUTED:
-        dtype = np.dtype(np.float64) if first is None or first.null.all() else inferred(first).dtype
+        dtype = np.dtype(np.float64) if computed is None else computed
         return pa.string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)
     types = {TEXT: pa.string(), BYTES: pa.binary(), FLOATS: pa.list_(pa.float32()), MOMENT: pa.timestamp("us", "UTC")}
     return types.get(column.kind) or pa.from_numpy_dtype(column.kind.dtype)
@@ -65,6 +66,6 @@ def _array(kind: "DataType", column: Column) -> "Array":
 
     values = column.values
     if column.kind is COMPUTED:
-        values = inferred(column)
-        return pa.array(values, mask=column.null).cast(kind)
+        values = inferred(column, np.dtype("U1") if pa.types.is_string(kind) else np.dtype(kind.to_pandas_dtype()))
+        return pa.array(values, type=kind, mask=column.null)
     return pa.array(values, type=kind, mask=column.null if column.null.any() else None)

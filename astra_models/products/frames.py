@@ -14,9 +14,10 @@ import numpy as np
 from astra_models.columns.typed import BOOLEAN, BYTES, COMPUTED, FLOATS, INT32, INT64, MOMENT, Column
 from astra_models.errors import MissingExtraError
 from astra_models.products.arrow import arrow_batch, arrow_schema
+from astra_models.products.computed import inferred, types_of_computed
 from astra_models.products.query import Condition, Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import all_columns, read_columns
-from astra_models.products.table import inferred, places_of, selection_of
+from astra_models.products.table import places_of, selection_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ class Wanted(TypedDict, total=False):
     where: Condition | str | None
     v_astra: str | int | None
     columns: Sequence[str] | None
+    joins: Sequence[Model]
     sdss_ids: Iterable[int] | None
     latest: bool
     limit: int | None
@@ -52,7 +54,7 @@ def to_batches(
     rows : int, optional
         Rows in a batch.
     **wanted
-        ``where``, ``v_astra``, ``columns``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
+        ``where``, ``v_astra``, ``columns``, ``joins``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
 
     Returns
     -------
@@ -88,13 +90,13 @@ def _batches(
 ) -> Iterator[Any]:
     """Give the schema, and then the batches."""
     with snapshot():
-        read = ([some[place] for place in places] for some in read_columns(selection, rows))
-        first = next(read, None)
-        schema = arrow_schema(columns, meta, first or ())
+        computed = types_of_computed(selection)
+        schema = arrow_schema(
+            columns, meta, {n: computed[place] for n, place in enumerate(places) if place in computed}
+        )
         yield schema
-        if first is not None:
-            yield arrow_batch(schema, first)
-            yield from (arrow_batch(schema, some) for some in read)
+        for some in read_columns(selection, rows):
+            yield arrow_batch(schema, [some[place] for place in places])
 
 
 def to_arrow(model: "Model | peewee.SelectBase", **wanted: Unpack[Wanted]) -> "pa.Table":
@@ -105,7 +107,7 @@ def to_arrow(model: "Model | peewee.SelectBase", **wanted: Unpack[Wanted]) -> "p
     model : type or query
         As for `to_table`.
     **wanted
-        ``where``, ``v_astra``, ``columns``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
+        ``where``, ``v_astra``, ``columns``, ``joins``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
 
     Returns
     -------
@@ -123,7 +125,8 @@ def to_arrow(model: "Model | peewee.SelectBase", **wanted: Unpack[Wanted]) -> "p
     pa = _library("pyarrow", "arrow")
     selection, columns, places, meta = _asked(model, wanted)
     parts = _all_columns(selection, places)
-    schema = arrow_schema(columns, meta, parts)
+    computed = {n: inferred(part).dtype for n, part in enumerate(parts) if part.kind is COMPUTED}
+    schema = arrow_schema(columns, meta, computed)
     return pa.Table.from_batches([arrow_batch(schema, parts)], schema)
 
 
@@ -140,7 +143,7 @@ def to_pandas(model: "Model | peewee.SelectBase", **wanted: Unpack[Wanted]) -> "
     model : type or query
         As for `to_table`.
     **wanted
-        ``where``, ``v_astra``, ``columns``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
+        ``where``, ``v_astra``, ``columns``, ``joins``, ``sdss_ids``, ``latest``, ``limit``, as for `to_table`.
 
     Returns
     -------

@@ -22,6 +22,7 @@ from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.fields import IntegerField
 from astra_models.messages import shown
+from astra_models.products.beside import is_one_at_most, put_beside
 from astra_models.products.sqlite_watch import watching
 from astra_models.source import Source
 from astra_models.upsert.plan import primary_key_of
@@ -151,6 +152,7 @@ def select_model(
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
+    joins: Sequence[Model] = (),
 ) -> Selection:
     """Select rows of one model, with all columns of its table or some. The conditions are as for `to_table`.
 
@@ -160,14 +162,15 @@ def select_model(
         If the model has no column that is named, or that a condition needs.
     """
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
-    headings = categories(model)
-    wanted = [
-        OutColumn(field.name, field, field, headings[field.name], bool(field.null))
-        for field in (model._meta.sorted_fields if columns is None else _fields_named(model, columns))
-    ]
-    query = model.select()
+    wanted = _columns_of(model, joins)
+    if columns is not None:
+        wanted = _named(model, wanted, columns)
+    whole = model.select()
+    for other in joins:
+        whole = put_beside(whole, model, other)
+    query = whole
     if where is not None:
-        query = query.where(read_condition(where, [model]) if isinstance(where, str) else where)
+        query = query.where(read_condition(where, [model, *joins]) if isinstance(where, str) else where)
     if v_astra is not None:
         query = query.where(of_version(model, v_astra))
     if sdss_ids is not None:
@@ -176,18 +179,35 @@ def select_model(
         query = query.where(_require(model, "is_latest", "versions to take the newest of")())
     key = primary_key_of(model)
     # A limit is of rows in their order, whatever is then asked of them.
+    several = [primary_key_of(other) for other in joins if not is_one_at_most(model, other)]
+    if several:
+        return Selection(wanted, query if limit is None else query.limit(limit), (key, *several))
     if limit is not None:
-        query = model.select().where(key.in_(query.columns(key).order_by(key).limit(limit)))
+        query = whole.where(key.in_(query.columns(key).order_by(key).limit(limit)))
     return Selection(wanted, query, (key,), is_key=True)
 
 
-def _fields_named(model: Model, names: Sequence[str] | str) -> list[peewee.Field]:
-    fields = model._meta.fields
+def _columns_of(model: Model, joins: Sequence[Model]) -> list[OutColumn]:
+    """Give the columns of a model, and of those beside it: of a name that is taken, with their table's in front."""
+    columns: list[OutColumn] = []
+    taken: set[str] = set()
+    for each in (model, *joins):
+        headings = categories(each)
+        for field in each._meta.sorted_fields:
+            name = f"{each._meta.table_name}_{field.name}" if field.name.lower() in taken else field.name
+            nullable = bool(field.null) or each is not model
+            columns.append(OutColumn(name, field, field, headings[field.name], nullable))
+        taken = {column.name.lower() for column in columns}
+    return columns
+
+
+def _named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:
+    there = {column.name: column for column in columns}
     wanted = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
     for name in wanted:
-        if name not in fields:
-            raise SelectionError(f"{model.__name__} has no column {shown(name)}; {did_you_mean(name, fields)}")
-    return [fields[name] for name in dict.fromkeys(wanted)]
+        if name not in there:
+            raise SelectionError(f"{model.__name__} has no column {shown(name)}; {did_you_mean(name, there)}")
+    return [there[name] for name in dict.fromkeys(wanted)]
 
 
 def of_version(model: Model, v_astra: str | int) -> peewee.Expression:

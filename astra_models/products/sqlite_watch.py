@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-import peewee
+from astra_models.database.sql import AnyDatabase
 
 
 class Watch(NamedTuple):
@@ -34,7 +34,7 @@ class Watch(NamedTuple):
 
 
 @contextmanager
-def watching(database: peewee.Database) -> Iterator[None]:
+def watching(database: AnyDatabase) -> Iterator[None]:
     """Watch a database of SQLite during a block, if it is a file."""
     file = next(path for _, name, path in database.execute_sql("PRAGMA database_list") if name == "main")
     if not file:

@@ -1,8 +1,6 @@
 """Rows as an astropy Table, with units, descriptions, and masks where a value is NULL."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Co
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.messages import shown
 from astra_models.products.any_query import select_query
+from astra_models.products.computed import inferred
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Condition, Model, OutColumn, Selection, select_model, snapshot
 from astra_models.products.reading import all_columns, padded, text_of_moments
@@ -28,6 +27,7 @@ def to_table(
     v_astra: str | int | None = None,
     *,
     columns: Sequence[str] | None = None,
+    joins: Sequence[Model] = (),
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
@@ -46,6 +46,10 @@ def to_table(
         Only rows of this version's major.minor: ``"0.9"``, ``"0.9.0"`` or ``9000``.
     columns : sequence of str, optional
         Only these columns, in this order.
+    joins : sequence of type, optional
+        Models whose rows are put beside the model's, as ``[Source, SnowWhite]``: the source, the spectrum, or results
+        of the same spectrum and version; nothing where there are none. A column whose name is taken gets its table's
+        in front. Conditions may be about them, too.
     sdss_ids : iterable of int, optional
         Only rows of these sources.
     latest : bool, optional
@@ -63,10 +67,17 @@ def to_table(
     Raises
     ------
     SelectionError
-        If the model has no column that a condition needs.
+        If the model has no column that a condition needs, or nothing to be joined by.
     """
     selection, meta = selection_of(
-        model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
+        model,
+        where=where,
+        columns=columns,
+        joins=joins,
+        v_astra=v_astra,
+        sdss_ids=sdss_ids,
+        latest=latest,
+        limit=limit,
     )
     table: Any = table_of(selection, meta)
     places = places_of(selection, columns)
@@ -79,6 +90,7 @@ def selection_of(
     where: Condition | str | None = None,
     v_astra: str | int | None = None,
     columns: Sequence[str] | None = None,
+    joins: Sequence[Model] = (),
     sdss_ids: Iterable[int] | None = None,
     latest: bool = False,
     limit: int | None = None,
@@ -86,11 +98,18 @@ def selection_of(
     """Make a selection of what is asked for as by `to_table`, and say where its rows come from."""
     if isinstance(model, type):
         selection = select_model(
-            model, where=where, columns=columns, v_astra=v_astra, sdss_ids=sdss_ids, latest=latest, limit=limit
+            model,
+            where=where,
+            columns=columns,
+            joins=joins,
+            v_astra=v_astra,
+            sdss_ids=sdss_ids,
+            latest=latest,
+            limit=limit,
         )
         return selection, {"model": model.__name__, "table": model._meta.table_name, **provenance()}
-    if v_astra is not None or sdss_ids is not None or latest:
-        raise SelectionError("v_astra, sdss_ids and latest go with a model; put them into the query's conditions")
+    if v_astra is not None or sdss_ids is not None or latest or joins:
+        raise SelectionError("joins, v_astra, sdss_ids and latest go with a model; put them into the query itself")
     selection = select_query(model, where=where, limit=limit)
     places_of(selection, columns)
     return selection, provenance()
@@ -143,29 +162,6 @@ def described(out: OutColumn, column: Column, width: int | None = None) -> np.nd
         return PlainColumn(data, **labels)
     mask = np.broadcast_to(column.null.reshape(-1, *[1] * (data.ndim - 1)), data.shape)
     return MaskedColumn(data, mask=mask, **labels)
-
-
-def inferred(column: Column) -> np.ndarray:
-    """Give values whose kind isn't known the type that holds all of them."""
-    values = [_whole_if_it_is(value) for value in column.values]
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds <= {bool, int, float, Decimal}:
-        return np.array(["" if value is None else _told(value) for value in values], dtype=str)
-    dtype = np.float64 if kinds & {float, Decimal} or not kinds else np.int64 if int in kinds else np.bool_
-    return np.array([0 if value is None else value for value in values], dtype=dtype)
-
-
-def _whole_if_it_is(value: object) -> object:
-    """Give a whole number as an integer: PostgreSQL's sums of integers are decimals."""
-    is_whole = isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
-    return int(value) if isinstance(value, Decimal) and is_whole and abs(value) < 2**63 else value
-
-
-def _told(value: object) -> str:
-    if isinstance(value, datetime):
-        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
-        return moment.isoformat(timespec="microseconds")
-    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
 
 
 def _as_array(column: Column, width: int | None) -> np.ndarray:

@@ -7,16 +7,18 @@ arrays of objects. A value that is NULL is None, NaN, NaT, or 0 of a whole numbe
 
 from collections.abc import Callable, Iterator
 
+import peewee
+
 from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.sql import is_postgresql
 from astra_models.products.query import Selection, read_rows
 from astra_models.products.reading.by_adbc import is_worthwhile, read_by_adbc
-from astra_models.products.reading.copied import can_be_copied, copy_columns
+from astra_models.products.reading.copied import can_be_copied, copied_in_parts, copy_columns
 from astra_models.products.reading.packed import read_packed
 from astra_models.products.reading.values import joined, nothing, padded, text_of_moments, typed
 
-__all__ = ["all_columns", "hand_on_columns", "joined", "padded", "read_columns", "text_of_moments"]
+__all__ = ["all_columns", "hand_on_columns", "padded", "read_columns", "text_of_moments"]
 
 VALUES_AT_ONCE = 100_000
 """As many as the processor's cache holds: more take longer each."""
@@ -45,6 +47,9 @@ def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[l
     """
     n_columns = max(len(selection.columns), 1)
     if is_postgresql(database):
+        many = at_once or max(COPIED_AT_ONCE // n_columns, 1)
+        if selection.is_key and isinstance(selection.order[0], peewee.Field) and can_be_copied(selection):
+            return copied_in_parts(selection, many)
         return _typed_rows(selection, at_once or max(VALUES_AT_ONCE // n_columns, 1))
     few = max(VALUES_AT_ONCE // n_columns, 1)
     read = read_packed if selection.is_key else _typed_rows
@@ -68,7 +73,7 @@ def all_columns(selection: Selection) -> list[Column]:
     """Read all rows of a selection."""
     parts: list[list[Column]] = []
     hand_on_columns(selection, parts.append)
-    return [joined(column, [part[place] for part in parts]) for place, column in enumerate(selection.columns)]
+    return joined(selection.columns, parts)
 
 
 def _typed_rows(selection: Selection, at_once: int) -> Iterator[list[Column]]:
@@ -89,13 +94,9 @@ def _regrouped(selection: Selection, pieces: Iterator[list[Column]], at_once: in
         left.append(piece)
         n_left += len(piece[0].null)
         while n_left >= at_once:
-            columns = _joined(selection, left)
+            columns = joined(selection.columns, left)
             yield [column.take(slice(at_once)) for column in columns]
             n_left -= at_once
             left = [[column.take(slice(at_once, None)) for column in columns]] if n_left else []
     if left:
-        yield _joined(selection, left)
-
-
-def _joined(selection: Selection, parts: list[list[Column]]) -> list[Column]:
-    return [joined(column, [part[place] for part in parts]) for place, column in enumerate(selection.columns)]
+        yield joined(selection.columns, left)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -203,8 +204,8 @@ def _one_by_one(column: OutColumn, array: Any) -> Column:
 def _moments(array: Any, null: np.ndarray) -> np.ndarray | None:
     """Read moments all at once, if they are stored as ours are."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc: Any = import_module("pyarrow.compute")
     known = array.drop_null()
     if not pc.all(pc.ends_with(known, UTC), min_count=0).as_py():
         return None

@@ -7,10 +7,11 @@ value, whose parts' lengths are among the numbers. NULL is sent as what its colu
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import peewee
 from psycopg2.extensions import encodings
 
 from astra_models.base import database
@@ -31,13 +32,16 @@ from astra_models.columns.typed import (
 from astra_models.database.sql import driver_errors
 from astra_models.errors import DamagedProductError
 from astra_models.products.query import OutColumn, Selection
-from astra_models.products.reading.values import NO_MOMENT, nothing
+from astra_models.products.reading.values import NO_MOMENT, joined, nothing
 
 COPY_HEADER = 19
 END_OF_COPY = b"\xff\xff"
 EPOCH = np.datetime64("2000-01-01", "us")
 NEVER = np.array([np.iinfo(np.int64).min, np.iinfo(np.int64).max])  # -infinity and infinity
 ARRAY_HEADER, ELEMENT = 20, np.dtype([("length", ">i4"), ("value", ">f4")])
+MOST_ARGUMENTS = 50
+MOST_COLUMNS = 800
+"""Half of what PostgreSQL can select at once: some are sent as two."""
 NULL_WHOLE = -(1 << 63)
 
 Take = Callable[[list[Column]], None]
@@ -91,7 +95,9 @@ _OIDS: dict[int, tuple[Kind, ...]] = {
 def can_be_copied(selection: Selection) -> bool:
     """Tell whether the columns of a selection are of the types that they are declared to be, and of those sent here."""
     there = [column for column in selection.columns if column.is_there]
-    if any(column.kind is COMPUTED or getattr(column.field, "stored_type", None) for column in there):
+    if len(there) > MOST_COLUMNS or any(
+        column.kind is COMPUTED or getattr(column.field, "stored_type", None) for column in there
+    ):
         return False
     sql, parameters = _query(selection)
     with driver_errors, database.connection().cursor() as cursor:
@@ -133,6 +139,24 @@ def copy_columns(selection: Selection, take: Take, at_once: int) -> None:
     rows.finish()
 
 
+def copied_in_parts(selection: Selection, at_once: int) -> Iterator[list[Column]]:
+    """Read the rows of a selection that are in the order of a key, some at a time, each by a COPY of its own."""
+    key = selection.order[0]
+    assert isinstance(key, peewee.Field)
+    with_key = [*selection.columns, OutColumn("", key, key, "", nullable=False)]
+    base = selection.base
+    while True:
+        parts: list[list[Column]] = []
+        copy_columns(selection._replace(columns=with_key, base=base.limit(at_once)), parts.append, at_once)
+        if not parts:
+            return
+        *columns, keys = joined(with_key, parts)
+        yield columns
+        if len(keys.null) < at_once:
+            return
+        base = selection.base.where(key > keys.value(-1))
+
+
 class _Rows:
     """A file-like object for a binary COPY: it collects rows, and hands them on as columns."""
 
@@ -149,7 +173,7 @@ class _Rows:
         texts = [_TEXT[column.kind].format(f"c{n}") for n, column in there if column.kind in _TEXT]
         self._has_text = bool(texts)
         expressions = [each.value.format(name) for _, each, name in sent]
-        self.expressions = ", ".join([*expressions, *([f"concat({', '.join(texts)})"] if texts else [])])
+        self.expressions = ", ".join([*expressions, *([_concatenated(texts)] if texts else [])])
         self._n_values = len(expressions) + self._has_text
         fields: list[tuple[str, str]] = [("columns", ">i2")]
         for name, each, _ in sent:
@@ -210,10 +234,16 @@ class _Rows:
         found = []
         for n, column in there:
             given = next(pieces) if column.kind in _TEXT else None
-            null = rows[f"null {n}"].astype(bool) if f"null {n}" in self._dtype.fields else None
+            null = rows[f"null {n}"].astype(bool) if f"null {n}" in (self._dtype.names or ()) else None
             found.append(_column(column.kind, rows[f"value {n}"], null, given))
         left = iter(found)
         return [next(left) if column.is_there else nothing(column, len(rows)) for column in self._columns]
+
+
+def _concatenated(texts: list[str]) -> str:
+    """Put text together in SQL; a function takes no more than 100 arguments."""
+    some = [f"concat({', '.join(chunk)})" for chunk in peewee.chunked(texts, MOST_ARGUMENTS)]
+    return some[0] if len(some) == 1 else _concatenated(some)
 
 
 def _pieces(text: str, lengths: list[np.ndarray]) -> list[np.ndarray]:
@@ -235,13 +265,13 @@ def _column(kind: Kind, sent: np.ndarray, null: np.ndarray | None, pieces: np.nd
         values = pieces if kind is TEXT else _from_hexadecimal(kind, pieces)
         return Column(kind, values, sent < 0)
     if kind is MOMENT:
-        null = np.isin(sent, NEVER)
-        moments = EPOCH + np.where(null, 0, sent.astype(np.int64)).astype("timedelta64[us]")
-        moments[null] = NO_MOMENT
-        return Column(kind, moments, null)
+        never = np.isin(sent, NEVER)
+        moments = EPOCH + np.where(never, 0, sent.astype(np.int64)).astype("timedelta64[us]")
+        moments[never] = NO_MOMENT
+        return Column(kind, moments, never)
     if kind is INT32:
-        null = sent == NULL_WHOLE
-        return Column(kind, np.where(null, 0, sent).astype(kind.dtype), null)
+        absent = sent == NULL_WHOLE
+        return Column(kind, np.where(absent, 0, sent).astype(kind.dtype), absent)
     if kind is BOOLEAN:
         return Column(kind, sent == 1, sent == -1)
     values = sent.astype(kind.dtype)

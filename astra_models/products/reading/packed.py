@@ -37,15 +37,15 @@ class Run(NamedTuple):
         """What stands for NULL."""
         return NULL_FLOAT if self.code == "d" else NULL_WHOLE
 
-    def values(self, sent: np.ndarray) -> list[Column]:
-        """Make columns of what is in packed rows, shape (n_columns, n_rows).
+    def values(self, sent: np.ndarray, has_mark: np.ndarray) -> list[Column]:
+        """Make columns of what is in packed rows, shape (n_columns, n_rows), some of which have a mark for NULL.
 
         Raises
         ------
         OverflowError
             If a number is larger than its column's type.
         """
-        null = sent == self.instead
+        null = (sent == self.instead) & has_mark[:, np.newaxis]
         sent[null] = np.nan if self.code == "d" else 0
         if self.kind is INT32 and sent.size and max(-sent.min() - 1, sent.max()) > LARGEST_INT32:
             raise OverflowError("larger than 32 bits")
@@ -105,9 +105,11 @@ def read_packed(selection: Selection, at_once: int, skipped: int = 0) -> Iterato
     for rows in read_rows(query, at_once):
         found: dict[int, Column] = {}
         try:
-            numbers = np.frombuffer(b"".join([pack(*row[: len(packed)]) for row in rows]), dtype)
+            sent = b"".join([pack(*row[: len(packed)]) for row in rows])
+            numbers = np.frombuffer(sent, dtype) if packed else np.empty(0, dtype)
             for run in runs:
-                found |= zip(run.places, run.values(numbers[run.kind.sql].T.copy()), strict=True)
+                has_mark = np.array([place in marks for place in run.places])
+                found |= zip(run.places, run.values(numbers[run.kind.sql].T.copy(), has_mark), strict=True)
             left = others
         except (struct.error, OverflowError):  # something is no such number: value by value, it is found and named
             left = [*packed, *others]

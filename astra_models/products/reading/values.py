@@ -2,7 +2,7 @@
 
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,9 @@ def _moments(column: OutColumn, raw: Raw, null: np.ndarray) -> np.ndarray:
     values = np.full(len(raw), NO_MOMENT)
     known = raw if not null.any() else tuple(value for value in raw if value is not None)
     found = _iso_at_once(column, known)
-    values[~null] = [_read_one(column, value) for value in known] if found is None else found
+    if found is None:
+        found = np.array([_read_one(column, value) for value in known], values.dtype)
+    values[~null] = found
     return values
 
 
@@ -123,10 +125,14 @@ def text_of_moments(column: Column) -> np.ndarray:
     return np.where(column.null, "", np.datetime_as_string(column.values, unit="us"))
 
 
-def joined(column: OutColumn, parts: list[Column]) -> Column:
-    """Put the parts of a column together."""
+def joined(columns: Sequence[OutColumn], parts: Sequence[Sequence[Column]]) -> list[Column]:
+    """Put rows that were read one part after the other together."""
     if not parts:
-        return Column(column.kind, np.empty(0, column.kind.dtype), np.empty(0, bool))
+        return [nothing(column, 0) for column in columns]
+    return [_joined(column, [part[place] for part in parts]) for place, column in enumerate(columns)]
+
+
+def _joined(column: OutColumn, parts: list[Column]) -> Column:
     if len(parts) == 1:
         return parts[0]
     values = np.concatenate([part.values for part in parts])
@@ -141,6 +147,3 @@ def padded(values: np.ndarray, width: int, dtype: DTypeLike) -> np.ndarray:
         if value is not None:
             row[: len(value)] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
     return table
-
-
-Convert = Callable[[OutColumn, Raw], Column]
