@@ -50,7 +50,7 @@ def _length(column: OutColumn) -> peewee.ColumnBase:
 
 def empty_part(selection: Selection, size: Size) -> "Table":
     """Make the table of a selection without its rows."""
-    return _table(selection, size, [joined(column, []) for column in selection.columns])
+    return _table(selection, size, joined(selection.columns, []))
 
 
 def hand_on_parts(selection: Selection, size: Size, take: Callable[["Table"], None]) -> None:

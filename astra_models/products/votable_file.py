@@ -15,7 +15,7 @@ from astra_models.products.votable import votable_with_rows
 if TYPE_CHECKING:
     from astropy.table import Table
 
-STREAM = re.compile(rb'(<STREAM encoding="base64">)(.*?)(</STREAM>)', re.DOTALL)
+STREAM = re.compile(rb'(<STREAM encoding="base64">\s*)([A-Za-z0-9+/=]*)(\s*</STREAM>)')
 NROWS = re.compile(rb'(<TABLE\b[^>]*\bnrows=")\d+(")')
 GROUP = 3
 """Bytes that base64 writes as four characters."""
