@@ -3,6 +3,7 @@
 Formats whose header says how wide text and lists are need that before the first row is written: one query asks it.
 """
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from astra_models.products.table import described
 if TYPE_CHECKING:
     from astropy.table import Table
 
-VALUES_AT_ONCE = 100_000
+VALUES_AT_ONCE = 200_000
 
 
 class Size(NamedTuple):
@@ -66,7 +67,12 @@ def hand_on_parts(selection: Selection, size: Size, take: Callable[["Table"], No
         Called with a table of some rows.
     """
     at_once = max(VALUES_AT_ONCE // max(len(selection.columns), 1), 1)
-    hand_on_columns(selection, lambda columns: take(_table(selection, size, columns)), at_once)
+
+    def hand_on(columns: list[Column]) -> None:
+        take(_table(selection, size, columns))
+        gc.collect()  # astropy's writers refer to each other in circles, and hold all that they wrote
+
+    hand_on_columns(selection, hand_on, at_once)
 
 
 def _table(selection: Selection, size: Size, columns: list[Column]) -> "Table":

@@ -1,5 +1,6 @@
 """ECSV, CSV and VOTable are written some rows at a time, and are what astropy makes of the whole table."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from astra_models.columns.typed import BYTES, FLOATS
 from astra_models.corv import Corv
 from astra_models.line_forest import LineForest
 from astra_models.products import export as export_module
-from astra_models.products import parts
+from astra_models.products import parts, reading
 from astra_models.products.export import export
 from astra_models.products.flag_bits import bits_of
 from astra_models.products.provenance import provenance
@@ -83,3 +84,35 @@ def test_nothing_but_nulls(database: peewee.Database, tmp_path: Path, suffix: st
     path = tmp_path / f"in_parts.{suffix}"
     export(Source, select_model(Source), path)
     assert path.read_bytes() == whole(Source, select_model(Source), tmp_path / f"whole.{suffix}")
+
+
+FEW, MANY = 200, 1600
+COLUMNS = "sdss_id,lead,ra,created"
+
+
+def store_sources(*numbers: int) -> None:
+    Source.insert_many([{"sdss_id": n, "lead": "x" * 5000} for n in range(*numbers)]).execute()
+
+
+def peak_of_export(path: Path) -> int:
+    """Write all sources, and give the most memory that it took."""
+    tracemalloc.start()
+    try:
+        export(Source, select_model(Source, columns=COLUMNS), path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "csv", "vot"])
+def test_eight_times_the_rows_take_no_more_memory(
+    database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(parts, "VALUES_AT_ONCE", FEW // 4 * len(COLUMNS.split(",")))
+    monkeypatch.setattr(reading, "VALUES_AT_ONCE", FEW // 4 * len(COLUMNS.split(",")))
+    store_sources(FEW)
+    export(Source, select_model(Source, columns=COLUMNS), tmp_path / f"first.{suffix}")  # what is imported and kept
+    few = peak_of_export(tmp_path / f"few.{suffix}")
+    store_sources(FEW, MANY)
+    many = peak_of_export(tmp_path / f"many.{suffix}")
+    assert many < 1.25 * few
