@@ -254,6 +254,8 @@ def _describe(field: Any, column: OutColumn, unit: "UnitBase | str | None") -> N
     field.ucd = ucd_of(column.name)
     if column.kind is MOMENT:
         field.xtype = TIMESTAMP
+    if column.kind is BOOLEAN:  # a single bit, as astropy has it, is nothing that STILTS reads
+        field.datatype = "boolean"
 
 
 def _unit(unit: "UnitBase | None") -> "UnitBase | str | None":
