@@ -73,6 +73,17 @@ def test_the_time_of_a_write_is_that_of_this_database(database: peewee.Database,
     assert all(row.modified >= start for row in Corv.select())
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_only_parquet_tells_empty_text_from_null(database: peewee.Database, tmp_path: Path, suffix: str) -> None:
+    for number, text in enumerate(["", "a", None], start=1):
+        Source.create(sdss_id=number, lead=text)
+    path = write(Source, tmp_path / f"sources.{suffix}")
+    empty(Source)
+    assert ingest_result_file(path).rejected == 0
+    leads = [row.lead for row in Source.select().order_by(Source.sdss_id)]
+    assert leads == ["" if suffix == "parquet" else None, "a", None]
+
+
 # ---- tables of other packages
 
 
