@@ -86,6 +86,13 @@ def test_nothing_but_nulls(database: peewee.Database, tmp_path: Path, suffix: st
     assert path.read_bytes() == whole(Source, select_model(Source), tmp_path / f"whole.{suffix}")
 
 
+@pytest.mark.parametrize("suffix", ["ecsv", "csv", "vot", "parquet", "fits"])
+def test_columns_without_a_number_that_can_be_packed(database: peewee.Database, tmp_path: Path, suffix: str) -> None:
+    Source.create(sdss_id=1, lead="a")
+    selection = select_model(Source, columns="sdss_id,lead,ra,created")
+    assert export(Source, selection, tmp_path / f"rows.{suffix}").rows == 1
+
+
 FEW, MANY = 200, 1600
 COLUMNS = "sdss_id,lead,ra,created"
 

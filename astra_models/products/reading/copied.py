@@ -226,8 +226,7 @@ class _Rows:
         return np.frombuffer(b"".join(heads), self._dtype), b"".join(texts), data[place:]
 
     def _columns_of(self, rows: np.ndarray, texts: bytes) -> list[Column]:
-        if np.any(rows["columns"] != self._n_values) or any(np.any(rows[name] != size) for name, size in self._sizes):
-            raise DamagedProductError("a row of PostgreSQL's COPY is not of the length that was asked for")
+        self._require_whole(rows)
         there = [(n, column) for n, column in enumerate(column for column in self._columns if column.is_there)]
         with_text = [n for n, column in there if column.kind in _TEXT]
         pieces = iter(_pieces(texts.decode(self.codec), [rows[f"value {n}"] for n in with_text]))
@@ -238,6 +237,10 @@ class _Rows:
             found.append(_column(column.kind, rows[f"value {n}"], null, given))
         left = iter(found)
         return [next(left) if column.is_there else nothing(column, len(rows)) for column in self._columns]
+
+    def _require_whole(self, rows: np.ndarray) -> None:
+        if np.any(rows["columns"] != self._n_values) or any(np.any(rows[name] != size) for name, size in self._sizes):
+            raise DamagedProductError("a row of PostgreSQL's COPY is not of the length that was asked for")
 
 
 def _concatenated(texts: list[str]) -> str:

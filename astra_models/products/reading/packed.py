@@ -13,7 +13,7 @@ import numpy as np
 import peewee
 
 from astra_models.columns.typed import BOOLEAN, FLOAT32, FLOAT64, INT32, INT64, Column, Kind
-from astra_models.products.query import OutColumn, Selection, read_rows
+from astra_models.products.query import OutColumn, Row, Selection, read_rows
 from astra_models.products.reading.values import Raw, nothing, typed
 
 NULL_FLOAT = -1.5e308
@@ -54,20 +54,70 @@ class Run(NamedTuple):
         return [Column(self.kind, *each) for each in zip(values, null, strict=True)]
 
 
-def _runs(selection: Selection) -> list[Run]:
-    """Say which columns of a selection can be packed."""
-    runs = [Run(kind, []) for kind in (FLOAT32, FLOAT64, INT32, INT64, BOOLEAN)]
-    for run in runs:
-        for place, column in enumerate(selection.columns):
-            if column.kind is run.kind and column.is_there and _can_be_packed(column):
-                run.places.append(place)
+class Packing:
+    """How the rows of a selection are packed.
+
+    Parameters
+    ----------
+    selection : Selection
+        Its columns are asked for in another order: those that can be packed, run by run, and then the others.
+    """
+
+    def __init__(self, selection: Selection):
+        self._columns = selection.columns
+        self._runs = _runs(selection.columns)
+        run_of = {place: run for run in self._runs for place in run.places}
+        self._packed = list(run_of)
+        there = (place for place, column in enumerate(selection.columns) if column.is_there)
+        self._others = [place for place in there if place not in run_of]
+        self._marks = {place: run.instead for place, run in run_of.items() if selection.columns[place].nullable}
+        self._struct = struct.Struct("=" + "".join(f"{len(run.places)}{run.code}" for run in self._runs))
+        numbers = {"d": np.float64, "q": np.int64}
+        self._dtype = np.dtype([(run.kind.sql, numbers[run.code], len(run.places)) for run in self._runs])
+
+    @property
+    def asked(self) -> list[peewee.Node]:
+        """What is asked for."""
+        places = (*self._packed, *self._others)
+        return [_asked(self._columns[place], self._marks.get(place)) for place in places]
+
+    def columns(self, rows: list[Row]) -> list[Column]:
+        """Make columns of rows as they were asked for."""
+        try:
+            found = self._at_once(rows)
+            left = self._others
+        except (struct.error, OverflowError):  # something is no such number: value by value, it is found and named
+            found, left = {}, [*self._packed, *self._others]
+        for place, raw in zip(left, zip(*(row[len(row) - len(left) :] for row in rows), strict=True), strict=True):
+            found[place] = typed(self._columns[place], _with_nulls(raw, self._marks.get(place)))
+        return [found.get(place) or nothing(column, len(rows)) for place, column in enumerate(self._columns)]
+
+    def _at_once(self, rows: list[Row]) -> dict[int, Column]:
+        if not self._packed:
+            return {}
+        pack, n_packed = self._struct.pack, len(self._packed)
+        numbers = np.frombuffer(b"".join([pack(*row[:n_packed]) for row in rows]), self._dtype)
+        found: dict[int, Column] = {}
+        for run in self._runs:
+            has_mark = np.array([place in self._marks for place in run.places])
+            found |= zip(run.places, run.values(numbers[run.kind.sql].T.copy(), has_mark), strict=True)
+        return found
+
+
+def _runs(columns: list[OutColumn]) -> list[Run]:
+    """Say which columns can be packed."""
+    packed = [
+        (place, column.kind) for place, column in enumerate(columns) if column.is_there and _can_be_packed(column)
+    ]
+    kinds = (FLOAT32, FLOAT64, INT32, INT64, BOOLEAN)
+    runs = [Run(kind, [place for place, of in packed if of is kind]) for kind in kinds]
     return [run for run in runs if run.places]
 
 
 def _can_be_packed(column: OutColumn) -> bool:
     # Every number of 64 bits is a value that such a column may have: none is left for NULL.
     has_mark = not (column.nullable and column.kind in (FLOAT64, INT64))
-    return has_mark and getattr(column.field, "stored_type", None) is None
+    return column.is_there and has_mark and getattr(column.field, "stored_type", None) is None
 
 
 def read_packed(selection: Selection, at_once: int, skipped: int = 0) -> Iterator[list[Column]]:
@@ -92,30 +142,12 @@ def read_packed(selection: Selection, at_once: int, skipped: int = 0) -> Iterato
     FieldValueError
         If the table holds something that its column can't.
     """
-    runs = _runs(selection)
-    packed = [place for run in runs for place in run.places]
-    others = [place for place, column in enumerate(selection.columns) if column.is_there and place not in packed]
-    marks = {place: run.instead for run in runs for place in run.places if selection.columns[place].nullable}
-    asked = [_asked(selection.columns[place], marks.get(place)) for place in (*packed, *others)]
-    query = selection.ordered(*asked)
+    packing = Packing(selection)
+    query = selection.ordered(*packing.asked)
     if skipped:
         query = query.offset(skipped)
-    pack = struct.Struct("=" + "".join(f"{len(run.places)}{run.code}" for run in runs)).pack
-    dtype = np.dtype([(run.kind.sql, np.float64 if run.code == "d" else np.int64, len(run.places)) for run in runs])
     for rows in read_rows(query, at_once):
-        found: dict[int, Column] = {}
-        try:
-            sent = b"".join([pack(*row[: len(packed)]) for row in rows])
-            numbers = np.frombuffer(sent, dtype) if packed else np.empty(0, dtype)
-            for run in runs:
-                has_mark = np.array([place in marks for place in run.places])
-                found |= zip(run.places, run.values(numbers[run.kind.sql].T.copy(), has_mark), strict=True)
-            left = others
-        except (struct.error, OverflowError):  # something is no such number: value by value, it is found and named
-            left = [*packed, *others]
-        for place, raw in zip(left, zip(*(row[len(row) - len(left) :] for row in rows), strict=True), strict=True):
-            found[place] = typed(selection.columns[place], _with_nulls(raw, marks.get(place)))
-        yield [found.get(place) or nothing(column, len(rows)) for place, column in enumerate(selection.columns)]
+        yield packing.columns(rows)
 
 
 def _asked(column: OutColumn, instead: float | None) -> peewee.Node:
