@@ -1,24 +1,22 @@
 """Rows of one model as a file, of the format that its name asks for."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import peewee
 
 from astra_models.base import database
-from astra_models.columns.typed import BYTES, FLOATS, TEXT, Column, Kind
+from astra_models.columns.typed import BYTES, TEXT, Column
 from astra_models.errors import OutputFormatError
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.fits.file import FitsTable, Progress, fill_fits, replacing
-from astra_models.products.flag_bits import bits_of
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, Selection, snapshot
 from astra_models.products.reading import hand_on_columns
-from astra_models.products.table import table_of
-from astra_models.products.votable import votable_of, write_votable
+from astra_models.products.text_file import fill_csv, fill_ecsv
+from astra_models.products.votable import votable_of
+from astra_models.products.votable_file import fill_votable
 
 if TYPE_CHECKING:
     from pyarrow import Schema
@@ -64,7 +62,7 @@ def export(
     Returns
     -------
     Exported
-        What was written. FITS and Parquet take bounded memory, the others hold all rows.
+        What was written. Memory doesn't grow with the rows.
 
     Raises
     ------
@@ -103,52 +101,15 @@ def _write_fits(selection: Selection, path: Path, meta: Meta, progress: Progress
 
 
 def _write_ecsv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
-    table: Any = table_of(selection, meta)
-    for column in selection.columns:
-        if bits := bits_of(column.field):
-            table[column.name].meta["flags"] = {
-                name: {"bit": bit, "meaning": text} for name, (bit, text) in bits.items()
-            }
-    table.write(path, format="ascii.ecsv")
-    return len(table)
+    return fill_ecsv(path, selection, meta)
 
 
 def _write_votable(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
-    table: Any = table_of(selection, meta)
-    _write_out(table, selection, BYTES)  # masked arrays of integers can't be written
-    write_votable(path, table, selection, meta)
-    return len(table)
+    return fill_votable(path, selection, meta)
 
 
 def _write_csv(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:
-    table = table_of(selection, meta)
-    _write_out(table, selection, FLOATS, BYTES)
-    table.write(path, format="ascii.csv")
-    return len(table)
-
-
-def _write_out(table: Any, selection: Selection, *kinds: Kind) -> None:
-    """Turn lists into JSON and bytes into hexadecimal digits, for formats of plain numbers and text."""
-    from astropy.table import MaskedColumn
-
-    for column in selection.columns:
-        if column.kind in kinds:
-            values = table[column.name]
-            null = np.ma.getmaskarray(values).all(axis=1)
-            write = _hexadecimal if column.kind is BYTES else _json_of
-            rows = zip(np.ma.getdata(values), np.atleast_1d(null), strict=True)
-            text = ["" if is_null else write(row) for row, is_null in rows]
-            described = MaskedColumn(np.array(text, dtype=str), mask=null, description=values.description)
-            table.replace_column(column.name, described)
-
-
-def _hexadecimal(row: np.ndarray) -> str:
-    return f"0x{bytes(row).hex()}"
-
-
-def _json_of(row: np.ndarray) -> str:
-    known = row[: np.flatnonzero(~np.isnan(row)).max(initial=-1) + 1]
-    return json.dumps([None if np.isnan(value) else float(value) for value in known])
+    return fill_csv(path, selection)
 
 
 def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progress | None) -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import peewee
     from astropy.table import Table
 
+LENGTH_OF_MOMENT = 26  # of 2026-01-02T03:04:05.000000
+
 
 def to_table(
     model: "Model | peewee.SelectBase",
@@ -139,25 +141,37 @@ def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Ta
     return Table({out.name: described(out, column) for out, column in columns}, meta=meta)
 
 
-def described(out: OutColumn, column: Column) -> np.ndarray:
-    """Make an astropy column of values, masked only if one of them is NULL."""
+def described(out: OutColumn, column: Column, width: int | None = None) -> np.ndarray:
+    """Make an astropy column of values, masked only if one of them is NULL.
+
+    Parameters
+    ----------
+    out : OutColumn
+        What the column holds.
+    column : Column
+        The values.
+    width : int, optional
+        For how long text, bytes and lists there has to be room; by default, for the longest.
+    """
     from astropy.table import Column as PlainColumn
     from astropy.table import MaskedColumn
 
     labels: dict[str, Any] = {"unit": out.unit or None, "description": out.description or None}
-    data = inferred(column) if column.kind is COMPUTED else _as_array(column)
+    data = inferred(column) if column.kind is COMPUTED else _as_array(column, width)
     if not column.null.any():
         return PlainColumn(data, **labels)
     mask = np.broadcast_to(column.null.reshape(-1, *[1] * (data.ndim - 1)), data.shape)
     return MaskedColumn(data, mask=mask, **labels)
 
 
-def _as_array(column: Column) -> np.ndarray:
+def _as_array(column: Column, width: int | None) -> np.ndarray:
     if column.kind is MOMENT:
-        return text_of_moments(column)
+        return text_of_moments(column).astype(f"U{LENGTH_OF_MOMENT}")
     if column.kind is TEXT:
-        return np.array(["" if value is None else value for value in column.values], dtype=str)
+        dtype = "U" if width is None else f"U{width}"
+        return np.array(["" if value is None else value for value in column.values], dtype=dtype)
     if column.kind in (FLOATS, BYTES):
-        width = max((len(value) for value in column.values if value is not None), default=0)
+        if width is None:
+            width = max((len(value) for value in column.values if value is not None), default=0)
         return padded(column.values, max(width, 1), np.float32 if column.kind is FLOATS else np.uint8)
     return column.values

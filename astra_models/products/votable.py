@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +23,9 @@ VERSION = "1.3"
 TIMESTAMP = "timestamp"
 
 _BANDS = {
-    "u": "em.opt.U", "b": "em.opt.B", "g": "em.opt", "r": "em.opt.R", "i": "em.opt.I", "z": "em.opt.I",
-    "bp": "em.opt.B", "rp": "em.opt.R", "j": "em.IR.J", "h": "em.IR.H", "k": "em.IR.K",
-    "w1": "em.IR.3-4um", "w2": "em.IR.4-8um",
+    "u": "em.opt.U", "b": "em.opt.B", "v": "em.opt.V", "g": "em.opt", "r": "em.opt.R", "i": "em.opt.I",
+    "z": "em.opt.I", "y": "em.opt.I", "bp": "em.opt.B", "rp": "em.opt.R", "j": "em.IR.J", "h": "em.IR.H",
+    "k": "em.IR.K", "w1": "em.IR.3-4um", "w2": "em.IR.4-8um",
 }  # fmt: skip
 _BAND = "|".join(_BANDS)
 
@@ -66,11 +65,66 @@ UCDS: tuple[tuple[str, str], ...] = (
     (r"(\w+_)?v_(rad|rel)", "spect.dopplerVeloc"),
     (r"(\w+_)?(fe_h|m_h|m_h_atm|fe_h_niu)", "phys.abund.Z"),
     (r"(raw_|initial_|coarse_)?([a-z]{1,2}|alpha|c_1|ti_2)_(h|fe|m|m_atm)", "phys.abund"),
-    (r"(eqw|abs)_(?!percentiles)\w+", "spect.line.eqWidth"),
+    (r"(raw_)?(c_12_13|c12_c13)", "phys.abund"),
+    (r"element", "phys.atmol.element"),
+    (r"(eqw|abs)_percentiles_\w+", "stat.percentile;spect.line"),
+    (r"eqw_\w+", "spect.line.eqWidth"),
+    (r"abs_\w+", "spect.line.intensity"),
+    (r"detection_raw_\w+|zgr_\w+_confidence", "stat.confidenceLevel"),
+    (r"detection_stat_\w+", "meta.code;spect.line"),
     (r"ebv\w*", "phot.color.excess"),
     (r"mass", "phys.mass"),
     (r"radius", "phys.size.radius"),
     (r"dist", "pos.distance"),
+    (r"r_med_(photo)?geo", "pos.distance;stat.median"),
+    (r"r_(lo|hi)_(photo)?geo", "stat.percentile;pos.distance"),
+    (r"w1_flux", "phot.flux.density;em.IR.3-4um"),
+    (r"w2_flux", "phot.flux.density;em.IR.4-8um"),
+    (r"w1_dflux", "stat.error;phot.flux.density;em.IR.3-4um"),
+    (r"w2_dflux", "stat.error;phot.flux.density;em.IR.4-8um"),
+    (r"mag4_5", "phot.mag;em.IR.4-8um"),
+    (r"d4_5m", "stat.error;phot.mag;em.IR.4-8um"),
+    (r"rms_f4_5", "stat.stdev;phot.flux.density;em.IR.4-8um"),
+    (r"continuum", "phot.flux.density;em.opt"),
+    (r"A_k_mag", "phys.absorption;em.IR.K"),
+    (r"zgr_e", "phys.absorption"),
+    (r"zgr_plx", "pos.parallax"),
+    (r"L_fakemag", "phys.luminosity"),
+    (r"bn_v_r", "spect.dopplerVeloc"),
+    (r"bc", "phys.veloc"),
+    (r"spectral_type|sub_type", "src.spType"),
+    (r"classification", "src.class"),
+    (r"motion", "pos.pm"),
+    (r"cell", "pos.healpix"),
+    (r"alt", "pos.az.alt"),
+    (r"az", "pos.az.azi"),
+    (r"moon_dist_mean", "pos.angDistance"),
+    (r"airtemp|dewpoint", "phys.temperature;obs.atmos"),
+    (r"pressure", "phys.pressure;obs.atmos"),
+    (r"humidity", "obs.atmos.humidity"),
+    (r"(wind|gust)_speed", "phys.veloc;obs.atmos.wind"),
+    (r"(wind|gust)_direction", "pos.az.azi;obs.atmos.wind"),
+    (r"skychi2|schi2(min|max)", "stat.fit.chi2"),
+    (r"log10_W|continuum_theta", "stat.fit.param"),
+    (r"date_obs|tai_beg|started|taken", "time.start"),
+    (r"tai_end|ended|expires", "time.end"),
+    (r"looked|mtime_ns", "time.epoch"),
+    (r"f_night_time", "time.phase"),
+    (r"(core_)?seconds|ferre_time_\w+", "time.duration"),
+    (r"ph_qual|sqf_4_5", "meta.code.qual"),
+    (r"bl_flg|cc_flg|mf4_5|csf|filetype|apstar|prefix|proftype|f_access|f_format", "meta.code"),
+    (r"dithered|assigned|on_target|valid|fps|in_stack|fiber_offset|success|optimality", "meta.code"),
+    (r"status|ier", "meta.code.status"),
+    (r"fiber|cartid|mapid|slitid", "meta.id;instr"),
+    (r"obj|reduction|ferre_name|name|identity|newest_visit|(first|last)_key", "meta.id"),
+    (r"templates|template_grid|network|trained_model|classifier", "meta.id;meta.modelled"),
+    (r"ferre_index", "meta.record"),
+    (r"sha256|content|mapping|recipe", "meta.checksum"),
+    (r"(spectrum_|upstream_)?revision|git_revision|starver|reader|version|python", "meta.version"),
+    (r"rows|inserted|updated|unchanged|rejected|kept|due|answered|spectra|workers|nfev|ferre_n_obj", "meta.number"),
+    (r"size", "phys.size;meta.file"),
+    (r"message|reason|traceback|refused", "meta.note"),
+    (r"spec_file|header_path|weight_path", "meta.ref;meta.file"),
     (r"tag|note|comment", "meta.note"),
     (r"path|pwd", "meta.ref"),
 )
@@ -98,13 +152,23 @@ def ucd_of(name: str) -> str | None:
     if error := re.fullmatch(r"(\w*?_)?e_(\w+)", name):
         measured = ucd_of(f"{error[1] or ''}{error[2]}")
         return f"stat.error;{measured.removesuffix(';meta.main')}" if measured else None
-    if band := re.fullmatch(rf"({_BAND})(_sdss|_jkc)?_mag", name):
+    if band := re.fullmatch(rf"({_BAND})(_sdss|_jkc|_ps1)?_mag", name):
         return f"phot.mag;{_BANDS[band[1]]}"
     return next((ucd for pattern, ucd in UCDS if re.fullmatch(pattern, name)), None)
 
 
-def write_votable(path: Path, table: Any, selection: Selection, told: Mapping[str, str]) -> None:
-    """Write a table as VOTable, with a PARAM for each thing that is told of it."""
+def votable_with_rows(table: Any, selection: Selection, told: Mapping[str, str]) -> bytes:
+    """Give a table as VOTable, with a PARAM for each thing that is told of it.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        The table; its columns are changed.
+    selection : Selection
+        What they are.
+    told : mapping of str to str
+        What is said of the table.
+    """
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import Param
 
@@ -128,9 +192,11 @@ def write_votable(path: Path, table: Any, selection: Selection, told: Mapping[st
         _describe(field, columns[field.name], units[field.name])
     written.name = told.get("table")
     file.set_all_tables_format("binary2")
+    text = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        file.to_xml(str(path))
+        file.to_xml(text)
+    return text.getvalue()
 
 
 def _in_ascii(column: Any) -> Any:
@@ -188,6 +254,8 @@ def _describe(field: Any, column: OutColumn, unit: "UnitBase | str | None") -> N
     field.ucd = ucd_of(column.name)
     if column.kind is MOMENT:
         field.xtype = TIMESTAMP
+    if column.kind is BOOLEAN:  # a single bit, as astropy has it, is nothing that STILTS reads
+        field.datatype = "boolean"
 
 
 def _unit(unit: "UnitBase | None") -> "UnitBase | str | None":

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import peewee
@@ -16,8 +17,8 @@ from astra_models.sky.cells import (
     ORDER,
     Positions,
     SourceCell,
+    all_positions,
     cells_of,
-    positions_of,
     remove_cells_without_source,
     update_cells,
 )
@@ -33,12 +34,14 @@ WIDER = 4
 Cells are of one area, but towards the poles up to about three times as long as they are wide.
 """
 RANGES_AT_ONCE = 20_000
+MOSTLY = 0.2
+"""The share of the sky from which on all cells are read, as they lie: by the index a row takes much longer."""
 
 
 class Index:
-    """The sources by their place on the sky, as they are when it is made.
+    """The sources by their place on the sky, as they are when it is first used.
 
-    The table of cells is brought up to date first. Where that can't be done, because there is none or it can't be
+    The table of cells is brought up to date then. Where that can't be done, because there is none or it can't be
     written, all positions are read instead; `problem` says why.
 
     Parameters
@@ -49,19 +52,8 @@ class Index:
 
     def __init__(self, *, without_gone: bool = False) -> None:
         self.problem: str | None = None
+        self._without_gone = without_gone
         self._all: Positions | None = None
-        try:
-            if not SourceCell.table_exists():
-                self.problem = "there is no table source_cell; `astra migrate up` makes it"
-            else:
-                update_cells()
-                if without_gone:
-                    run_transaction(database, remove_cells_without_source)
-        except (peewee.PeeweeException, AstraError) as error:
-            self.problem = f"the table source_cell can't be brought up to date: {error_text(error)}"
-        if self.problem is not None:
-            logger.warning("all positions of sources are read, because %s", self.problem)
-            self._all = positions_of()
 
     def within(self, ra: np.ndarray, dec: np.ndarray, radius: float) -> Positions:
         """Read the sources that may be within a radius of any of some positions.
@@ -78,30 +70,61 @@ class Index:
         Positions
             All sources that are, and some that aren't.
         """
-        if self._all is not None:
+        ranges = _ranges_within(ra, dec, radius)
+        if ranges is None:
+            self._all = all_positions() if self._all is None else self._all
             return self._all
-        order = _order_for(radius)
-        if order is None:
-            return Positions(rows_of(_cells()))
-        ranges = _ranges(_with_neighbours(np.unique(cells_of(ra, dec, order)), order), order)
+        if self._everything is not None:
+            return self._everything
         parts = (ranges[start : start + RANGES_AT_ONCE] for start in range(0, len(ranges), RANGES_AT_ONCE))
         return Positions([row for part in parts for row in _rows_in(part)])
 
     def fastest(self) -> float:
         """Give the largest proper motion of a source, in mas / yr."""
-        if self._all is not None:
-            return float(np.max(np.hypot(self._all.pmra, self._all.pmde), initial=0))
+        if self._everything is not None:
+            return float(np.max(np.hypot(self._everything.pmra, self._everything.pmde), initial=0))
         return SourceCell.select(peewee.fn.MAX(SourceCell.motion)).scalar() or 0.0
 
     def faster_than(self, motion: float) -> Positions:
         """Read the sources with a larger proper motion, in mas / yr."""
-        if self._all is not None:
-            return self._all
+        if self._everything is not None:
+            return self._everything
         return Positions(rows_of(_cells().where(SourceCell.motion > motion)))
+
+    @property
+    def _everything(self) -> Positions | None:
+        """All positions, if they were read or have to be, because the table of cells can't be used."""
+        if self._all is None and self._cant_be_used:
+            self._all = all_positions()
+        return self._all
+
+    @cached_property
+    def _cant_be_used(self) -> bool:
+        try:
+            if not SourceCell.table_exists():
+                self.problem = "there is no table source_cell; `astra migrate up` makes it"
+            else:
+                update_cells()
+                if self._without_gone:
+                    run_transaction(database, remove_cells_without_source)
+        except (peewee.PeeweeException, AstraError) as error:
+            self.problem = f"the table source_cell can't be brought up to date: {error_text(error)}"
+        if self.problem is not None:
+            logger.warning("all positions of sources are read, because %s", self.problem)
+        return self.problem is not None
 
 
 def _cells() -> "peewee.ModelSelect[SourceCell]":
     return SourceCell.select(SourceCell.source_pk, SourceCell.ra, SourceCell.dec, SourceCell.pmra, SourceCell.pmde)
+
+
+def _ranges_within(ra: np.ndarray, dec: np.ndarray, radius: float) -> list[tuple[int, int]] | None:
+    """Give the ranges of cells that hold all within a radius of some positions; None if that is much of the sky."""
+    order = _order_for(radius)
+    if order is None:
+        return None
+    cells = _with_neighbours(np.unique(cells_of(ra, dec, order)), order)
+    return None if len(cells) > MOSTLY * 12 * 4**order else _ranges(cells, order)
 
 
 def _order_for(radius: float) -> int | None:

@@ -14,15 +14,21 @@ import numpy as np
 import peewee
 
 from astra_models.base import BaseModel, database
+from astra_models.columns.copy_format import HEADER
 from astra_models.database.retry import run_transaction
-from astra_models.database.sql import is_any_of, is_postgresql, quoted_table
+from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, quoted_table
 from astra_models.fields import BigIntegerField, DoubleField, FloatField
 from astra_models.source import Source
 
-__all__ = ["ORDER", "Positions", "SourceCell", "cells_of", "positions_of", "update_cells"]
+__all__ = ["ORDER", "Positions", "SourceCell", "all_positions", "cells_of", "positions_of", "update_cells"]
 
 ORDER = 12
 ROWS_AT_ONCE = 50_000
+_SENT = (("pk", ">i8"), ("ra", ">f8"), ("dec", ">f8"), ("pmra", ">f8"), ("pmde", ">f8"))
+_AS_SENT = "pk::bigint, ra::float8, dec::float8, COALESCE(pmra, 0)::float8, COALESCE(pmde, 0)::float8"
+_NUMBERS = "('real', 'integer')"
+COPIED = np.dtype([("n", ">i2"), *(each for name, kind in _SENT for each in ((f"n_{name}", ">i4"), (name, kind)))])
+"""A row of numbers, none of which is NULL, as PostgreSQL's binary COPY sends it."""
 COLUMNS = ("source_pk", "cell", "ra", "dec", "pmra", "pmde", "motion")
 
 
@@ -59,6 +65,10 @@ class Positions:
 
     def __len__(self) -> int:
         return len(self.source_pk)
+
+    def take(self, which: np.ndarray) -> "Positions":
+        """Give some of them."""
+        return Positions(np.column_stack([self.source_pk, self.ra, self.dec, self.pmra, self.pmde])[which])
 
 
 def cells_of(ra: np.ndarray, dec: np.ndarray, order: int = ORDER) -> np.ndarray:
@@ -114,12 +124,32 @@ def remove_cells_without_source() -> int:
     return SourceCell.delete().where(gone).execute()
 
 
-def positions_of(where: peewee.Expression | None = None) -> Positions:
-    """Read the positions of sources from their own table, all or some of them."""
-    query = Source.select(Source.pk, Source.ra, Source.dec, Source.pmra, Source.pmde)
-    query = query.where(Source.ra.is_null(False), Source.dec.is_null(False))
-    rows = (query if where is None else query.where(where)).tuples()
-    return Positions([row for row in rows.iterator() if _is_on_the_sky(row)])
+def all_positions() -> Positions:
+    """Read the positions of all sources that have one, from their own table, in no order."""
+    table = quoted_table(Source)
+    if is_postgresql(database):
+        positions = Positions(_copied(f"SELECT {_AS_SENT} FROM {table} WHERE ra IS NOT NULL AND dec IS NOT NULL"))
+    else:
+        cursor = database.execute_sql(
+            f"SELECT pk, ra, dec, pmra, pmde FROM {table} WHERE typeof(ra) IN {_NUMBERS} AND typeof(dec) IN {_NUMBERS}"
+        )
+        parts = iter(lambda: cursor.fetchmany(ROWS_AT_ONCE), [])
+        positions = Positions(np.concatenate([np.empty((0, 5)), *(np.array(part, np.float64) for part in parts)]))
+    return positions.take((np.abs(positions.dec) <= 90) & np.isfinite(positions.ra))
+
+
+def _copied(query: str) -> np.ndarray:
+    sent = io.BytesIO()
+    with driver_errors, database.connection().cursor() as cursor:
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT BINARY)", sent)
+    rows = np.frombuffer(sent.getbuffer()[len(HEADER) : -2], COPIED)
+    return np.column_stack([rows[name] for name, _ in _SENT])
+
+
+def positions_of(where: peewee.Expression) -> Positions:
+    """Read the positions of some sources from their own table."""
+    query = Source.select(Source.pk, Source.ra, Source.dec, Source.pmra, Source.pmde).where(where)
+    return Positions([row for row in query.tuples().iterator() if _is_on_the_sky(row)])
 
 
 def _outdated() -> Iterator[tuple[Any, ...]]:

@@ -1,5 +1,7 @@
 """A table of one's own matched with the sources, by identifiers and by position."""
 
+import logging
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,22 +9,27 @@ import numpy as np
 import peewee
 from numpy.typing import ArrayLike
 
-from astra_models.database.sql import is_any_of, rows_of
+from astra_models.base import database
+from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
+from astra_models.database.sql import is_any_of
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.messages import shown
 from astra_models.sky.candidates import Index
 from astra_models.sky.cells import Positions, positions_of
 from astra_models.sky.identifiers import Identified, identified, identifier_columns
-from astra_models.sky.motion import SOURCE_EPOCH, at_epoch
+from astra_models.sky.motion import SOURCE_EPOCH, at_epoch, julian_year
 from astra_models.sky.near import arcsec, pairs_within, sky
 from astra_models.source import Source
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
+    from astropy.time import Time
     from astropy.units import UnitBase
 
 __all__ = ["crossmatch"]
+
+logger = logging.getLogger(__name__)
 
 SLOW = 500.0
 """Proper motion in mas / yr up to which sources are found by their cells; the few that are faster are all read."""
@@ -30,6 +37,10 @@ SLOW = 500.0
 RA = ("ra", "raj2000", "_raj2000", "ra_icrs", "ra_deg", "radeg", "ra_2000", "_ra")
 DEC = ("dec", "dej2000", "_dej2000", "decj2000", "de_icrs", "dec_deg", "dedeg", "dec_2000", "de", "_de", "_dec")
 NOT_MATCHED = -1
+PLAIN = (INT32, INT64, FLOAT32, FLOAT64, TEXT)
+"""Kinds of columns whose values are what the driver gives."""
+COLUMNS = ("rows", "source_pk", "separation", "matched_by", "disagrees", "conflicts")
+_Columns = dict[str, np.ndarray]
 
 
 def crossmatch(
@@ -38,7 +49,8 @@ def crossmatch(
     *,
     all: bool = False,  # noqa: A002  the word for it in the field
     left: bool = False,
-    epoch: float | None = None,
+    epoch: "float | Time | None" = None,
+    source_epoch: "float | Time" = SOURCE_EPOCH,
     ra: str | None = None,
     dec: str | None = None,
     identifiers: Mapping[str, str] | bool = True,
@@ -59,9 +71,11 @@ def crossmatch(
         Whether a row is given once for each source within the radius, and not only for the nearest.
     left : bool, optional
         Whether rows without a source are given, too, masked.
-    epoch : float, optional
-        The epoch of the table's positions, in Julian years: sources are moved there by their proper motions, from
-        2016.0. Without it, they are taken where they are.
+    epoch : float or astropy.time.Time, optional
+        The epoch of the table's positions, in Julian years or as a time: sources are moved there by their proper
+        motions. Without it, they are taken where they are.
+    source_epoch : float or astropy.time.Time, optional
+        The epoch of the positions in the database, `SOURCE_EPOCH` (2016.0, that of Gaia DR3) by default.
     ra, dec : str, optional
         The columns of the position, if they aren't called by one of the usual names.
     identifiers : mapping of str to str, or bool, optional
@@ -76,7 +90,8 @@ def crossmatch(
     astropy.table.Table
         The table's columns; ``source_pk`` and the `columns`, with ``source_`` before a name that the table has itself;
         ``separation`` in arcsec, masked where there is no position; ``matched_by``, the identifier's name or
-        ``position``; and ``disagrees``, whether the source that an identifier names is further off than `radius`.
+        ``position``; ``disagrees``, whether the source that an identifier names is further off than `radius`; and
+        ``conflicts``, the row's weaker identifiers that name another source, empty if none does (it is logged, too).
         In the order of the table, the nearest first. ``meta["sky_index"]`` says why no index was used, if none was.
 
     Raises
@@ -85,7 +100,8 @@ def crossmatch(
         If the table has neither positions nor identifiers that can be used, or a column isn't there.
     """
     given = _as_table(table)
-    _require_usable(columns, epoch)
+    _require_columns_of_source(columns)
+    years = None if epoch is None else julian_year(epoch) - julian_year(source_epoch)
     places = None if radius is None and not _has_position(given, ra, dec) else _places(given, ra, dec)
     limit = None if radius is None else arcsec(radius)
     named = identifier_columns(given, identifiers)
@@ -94,24 +110,40 @@ def crossmatch(
             "the table has no column of an identifier, and no radius is given: give a radius, such as 5 * u.arcsec, or "
             "say which column is which identifier, by identifiers={'Gaia': 'gaia_dr3_source_id'}"
         )
-    found, index = _found(given, places, limit, named, epoch, all)
-    if index is not None and found.lacks_source():
-        found, index = _found(given, places, limit, named, epoch, all, without_gone=True)
+    by_identifier = identified(given, named)
+    _tell_of_conflicts(given, named, by_identifier)
+    found, index = _found(by_identifier, places, limit, years, all)
+    sources = _Sources(found.source_pk, columns)
+    if index is not None and sources.lack_some:
+        found, index = _found(by_identifier, places, limit, years, all, without_gone=True)
+        sources = _Sources(found.source_pk, columns)
     if left:
         found.add_rows_without(len(given))
-    result = found.joined_to(given, columns)
+    result = found.joined_to(given, sources)
     if index is not None and index.problem and result.meta is not None:
         result.meta["sky_index"] = f"not used: {index.problem}"
     return result
 
 
-def _require_usable(columns: Sequence[str], epoch: float | None) -> None:
+def _require_columns_of_source(columns: Sequence[str]) -> None:
     fields = Source._meta.fields
     for name in columns:
         if name not in fields:
             raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
-    if epoch is not None and not np.isfinite(epoch):
-        raise SelectionError(f"an epoch is a year, such as 2000.0, not {shown(epoch)}")
+
+
+def _tell_of_conflicts(table: "Table", named: Mapping[str, str], found: Sequence[Identified]) -> None:
+    """Log how many rows have identifiers of different sources, with an example."""
+    conflicting = [one for one in found if one.conflicts]
+    if not conflicting:
+        return
+    first = conflicting[0]
+    given = ", ".join(f"{named[name]} {shown(table[named[name]][first.row])}" for name in (first.by, *first.conflicts))
+    logger.warning(
+        "%d of %d rows have identifiers of different sources, such as row %d (%s): the strongest counts, here %s; "
+        "the others are in the column conflicts",
+        *(len(conflicting), len(table), first.row, given, named[first.by]),
+    )
 
 
 def _as_table(table: Any) -> "Table":
@@ -210,26 +242,43 @@ def _is_number(words: str) -> bool:
 # ---- matching
 
 
+class _Sources:
+    """The sources that were matched, with the columns that are asked for."""
+
+    def __init__(self, source_pk: np.ndarray, names: Sequence[str]):
+        self._fields = [Source._meta.fields[name] for name in ("pk", *names)]
+        keys = np.unique(source_pk)
+        rows = database.execute(Source.select(*self._fields).where(is_any_of(Source.pk, keys.tolist()))).fetchall()
+        self._rows = sorted(rows, key=operator.itemgetter(0))
+        self.lack_some = len(rows) < len(keys)
+        """Whether one isn't there any more."""
+
+    def columns(self, source_pk: np.ndarray) -> Iterator[tuple[peewee.Field, np.ndarray]]:
+        """Give the columns of sources by their keys, masked where there is none of a key."""
+        rows = [*self._rows, (None,) * len(self._fields)]
+        keys = np.array([row[0] for row in self._rows], np.int64)
+        place = np.searchsorted(keys, source_pk)
+        place[~np.isin(source_pk, keys)] = len(keys)
+        for column, field in enumerate(self._fields):
+            values = [row[column] for row in rows]
+            is_plain = kind_of(field) in PLAIN and getattr(field, "stored_type", None) is None
+            yield field, _column(values if is_plain else list(map(field.python_value, values)), field)[place]
+
+
 class _Matches:
     """Which rows have which sources."""
 
-    def __init__(
-        self, rows: ArrayLike, source_pk: ArrayLike, separation: ArrayLike, matched_by: ArrayLike, disagrees: ArrayLike
-    ):
-        self.rows, self.source_pk = np.asarray(rows, int), np.asarray(source_pk, np.int64)
-        self.separation, self.matched_by = np.asarray(separation, float), np.asarray(matched_by, dtype="U32")
-        self.disagrees = np.asarray(disagrees, bool)
-        self._sources: dict[int, tuple[Any, ...]] | None = None
+    def __init__(self, **columns: ArrayLike):
+        self.rows, self.source_pk = np.asarray(columns["rows"], int), np.asarray(columns["source_pk"], np.int64)
+        self.separation = np.asarray(columns["separation"], float)
+        self.matched_by = np.asarray(columns["matched_by"], dtype=str)
+        self.disagrees = np.asarray(columns["disagrees"], bool)
+        self.conflicts = np.asarray(columns["conflicts"], dtype=str)
 
     def _sort(self) -> None:
         order = np.lexsort((self.source_pk, np.nan_to_num(self.separation, nan=np.inf), self.rows))
-        for name in ("rows", "source_pk", "separation", "matched_by", "disagrees"):
+        for name in COLUMNS:
             setattr(self, name, getattr(self, name)[order])
-
-    def lacks_source(self) -> bool:
-        """Tell whether a source that was matched isn't there any more."""
-        keys = np.unique(self.source_pk)
-        return len(rows_of(Source.select(Source.pk).where(is_any_of(Source.pk, keys)))) < len(keys)
 
     def add_rows_without(self, n_rows: int) -> None:
         """Add the rows that have no source."""
@@ -237,31 +286,29 @@ class _Matches:
         self.rows = np.concatenate([self.rows, without])
         self.source_pk = np.concatenate([self.source_pk, np.full(len(without), NOT_MATCHED)])
         self.separation = np.concatenate([self.separation, np.full(len(without), np.nan)])
-        self.matched_by = np.concatenate([self.matched_by, np.full(len(without), "", dtype="U32")])
+        self.matched_by = np.concatenate([self.matched_by, np.full(len(without), "", dtype="U1")])
         self.disagrees = np.concatenate([self.disagrees, np.zeros(len(without), bool)])
+        self.conflicts = np.concatenate([self.conflicts, np.full(len(without), "", dtype="U1")])
 
-    def joined_to(self, table: Any, columns: Sequence[str]) -> "Table":
+    def joined_to(self, table: Any, sources: _Sources) -> "Table":
         """Make the table of rows with their sources."""
         import astropy.units as u
         from astropy.table import MaskedColumn
 
         self._sort()
-        result = table[self.rows].copy()
+        result = table[self.rows]
         missing = self.source_pk == NOT_MATCHED
-        names = ["source_pk", *columns]
-        fields = [Source._meta.primary_key, *(Source._meta.fields[name] for name in columns)]
-        keys = np.unique(self.source_pk[~missing])
-        read = {row[0]: row for row in rows_of(Source.select(*fields).where(is_any_of(Source.pk, keys)))}
-        empty = (None,) * len(fields)
-        rows = [read.get(key, empty) for key in self.source_pk.tolist()]
-        for place, (name, field) in enumerate(zip(names, fields, strict=True)):
-            result[_free(name, table)] = _column([row[place] for row in rows], field)
+        for field, column in sources.columns(self.source_pk):
+            result[_free("source_pk" if field.primary_key else field.name, table)] = column
         result[_free("separation", table)] = MaskedColumn(
             np.nan_to_num(self.separation), mask=np.isnan(self.separation), unit=u.arcsec, description="From the source"
         )
         result[_free("matched_by", table)] = MaskedColumn(self.matched_by, mask=missing, description="What matched")
         result[_free("disagrees", table)] = MaskedColumn(
             self.disagrees, mask=missing, description="Whether the identifier's source is beyond the radius"
+        )
+        result[_free("conflicts", table)] = MaskedColumn(
+            self.conflicts, mask=missing, description="Weaker identifiers that name another source"
         )
         return result
 
@@ -273,7 +320,7 @@ def _free(name: str, table: "Table") -> str:
 def _column(values: list[Any], field: peewee.Field) -> np.ndarray:
     from astropy.table import MaskedColumn
 
-    mask = [value is None for value in values]
+    mask = np.array([value is None for value in values], bool)
     known = [value for value in values if value is not None]
     kind = type(known[0]) if known else {"TEXT": str}.get(field.field_type, float)
     empty = "" if kind is str else kind(0) if kind in (int, float, bool) else None
@@ -284,33 +331,40 @@ def _column(values: list[Any], field: peewee.Field) -> np.ndarray:
 
 
 def _found(
-    table: "Table",
+    by_identifier: Sequence[Identified],
     places: tuple[np.ndarray, np.ndarray] | None,
     limit: float | None,
-    named: Mapping[str, str],
-    epoch: float | None,
+    years: float | None,
     every: bool,
     *,
     without_gone: bool = False,
 ) -> tuple[_Matches, Index | None]:
-    parts: list[tuple[Any, ...]] = []
-    by_identifier = identified(table, named)
-    if by_identifier:
-        parts.append(_by_identifier(by_identifier, places, limit, epoch))
+    parts = [_by_identifier(by_identifier, places, limit, years)] if by_identifier else []
     index = None
     if limit is not None and places is not None:
         index = Index(without_gone=without_gone)
-        rows, keys, separation = _by_position(index, places, limit, epoch)
-        taken = np.isin(rows, [one.row for one in by_identifier])
+        rows, keys, separation = _by_position(index, places, limit, years)
         if every:  # what an identifier has found is given once
-            pairs = {(one.row, one.source_pk) for one in by_identifier}
-            keep = np.array([(row, key) not in pairs for row, key in zip(rows, keys, strict=True)], bool)
+            keep = ~_are_among(rows, keys, by_identifier)
         else:
-            keep = ~taken & _is_nearest(rows, separation)
-        rows, keys, separation = rows[keep], keys[keep], separation[keep]
-        parts.append((rows, keys, separation, np.full(len(rows), "position"), np.zeros(len(rows), bool)))
-    columns = [np.concatenate([np.asarray(part[place]) for part in parts]) for place in range(5)] if parts else [[]] * 5
-    return _Matches(*columns), index
+            keep = ~np.isin(rows, [one.row for one in by_identifier]) & _is_nearest(rows, separation)
+        parts.append(_by_place(rows[keep], keys[keep], separation[keep]))
+    if not parts:
+        return _Matches(**{name: [] for name in COLUMNS}), index
+    return _Matches(**{name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}), index
+
+
+def _by_place(rows: np.ndarray, keys: np.ndarray, separation: np.ndarray) -> _Columns:
+    n, by = len(rows), {"rows": rows, "source_pk": keys, "separation": separation}
+    return by | {"matched_by": np.full(n, "position"), "disagrees": np.zeros(n, bool), "conflicts": np.full(n, "")}
+
+
+def _are_among(rows: np.ndarray, keys: np.ndarray, by_identifier: Sequence[Identified]) -> np.ndarray:
+    """Tell which pairs of rows and sources an identifier has found."""
+    pairs = {(one.row, one.source_pk) for one in by_identifier}
+    if not pairs:
+        return np.zeros(len(rows), bool)
+    return np.array([pair in pairs for pair in zip(rows.tolist(), keys.tolist(), strict=True)], bool)
 
 
 def _is_nearest(rows: np.ndarray, separation: np.ndarray) -> np.ndarray:
@@ -323,12 +377,11 @@ def _is_nearest(rows: np.ndarray, separation: np.ndarray) -> np.ndarray:
 
 
 def _by_position(
-    index: Index, places: tuple[np.ndarray, np.ndarray], limit: float, epoch: float | None
+    index: Index, places: tuple[np.ndarray, np.ndarray], limit: float, years: float | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give rows, keys of sources and separations (arcsec) of all pairs within the limit."""
     good = np.flatnonzero(np.isfinite(places[0]) & np.isfinite(places[1]))
     ra, dec = places[0][good], places[1][good]
-    years = 0.0 if epoch is None else epoch - SOURCE_EPOCH
     sources = index.within(ra, dec, limit + abs(years) * min(SLOW, index.fastest()) / 1000 if years else limit)
     if years:
         sources = _moved(_united(sources, index.faster_than(SLOW)), years)
@@ -351,22 +404,28 @@ def _by_identifier(
     found: Sequence[Identified],
     places: tuple[np.ndarray, np.ndarray] | None,
     limit: float | None,
-    epoch: float | None,
-) -> tuple[Any, ...]:
+    years: float | None,
+) -> _Columns:
     rows, keys = np.array([one.row for one in found]), np.array([one.source_pk for one in found])
     separation = np.full(len(found), np.nan)
     if places is not None:
-        separation = np.fromiter(_separations(rows, keys, places, epoch), float, len(found))
-    beyond = separation > limit if limit is not None else np.zeros(len(found), bool)
-    return rows, keys, separation, [one.by for one in found], beyond
+        separation = np.fromiter(_separations(rows, keys, places, years), float, len(found))
+    return {
+        "rows": rows,
+        "source_pk": keys,
+        "separation": separation,
+        "matched_by": np.array([one.by for one in found]),
+        "disagrees": separation > limit if limit is not None else np.zeros(len(found), bool),
+        "conflicts": np.array([", ".join(one.conflicts) for one in found]),
+    }
 
 
 def _separations(
-    rows: np.ndarray, keys: np.ndarray, places: tuple[np.ndarray, np.ndarray], epoch: float | None
+    rows: np.ndarray, keys: np.ndarray, places: tuple[np.ndarray, np.ndarray], years: float | None
 ) -> Iterator[float]:
     sources = positions_of(is_any_of(Source.pk, np.unique(keys)))
-    if epoch is not None:
-        sources = _moved(sources, epoch - SOURCE_EPOCH)
+    if years:
+        sources = _moved(sources, years)
     where = {key: place for place, key in enumerate(sources.source_pk.tolist())}
     known = np.array([where.get(key, NOT_MATCHED) for key in keys.tolist()])
     both = (known >= 0) & np.isfinite(places[0][rows]) & np.isfinite(places[1][rows])

@@ -26,11 +26,12 @@ IDENTIFIERS = (
 
 
 class Identified(NamedTuple):
-    """A row of a table, and the source that an identifier of it names."""
+    """A row of a table, the source that an identifier of it names, and its weaker identifiers that name another."""
 
     row: int
     source_pk: int
     by: str
+    conflicts: tuple[str, ...] = ()
 
 
 def identifier_columns(table: "Table", wanted: Mapping[str, str] | bool) -> dict[str, str]:
@@ -58,7 +59,7 @@ def identifier_columns(table: "Table", wanted: Mapping[str, str] | bool) -> dict
 
 
 def identified(table: "Table", named: Mapping[str, str]) -> list[Identified]:
-    """Look rows up by their identifiers, one after the other: the first that names a source counts.
+    """Look rows up by their identifiers: the strongest that names a source counts, and others that disagree are kept.
 
     Parameters
     ----------
@@ -71,15 +72,19 @@ def identified(table: "Table", named: Mapping[str, str]) -> list[Identified]:
     for identifier, column in named.items():
         field = Source._meta.fields[identifier]
         is_text = isinstance(field, peewee.TextField)
-        rows: dict[Any, list[int]] = {}
         values: Any = table[column]
-        for row, value in _values(values, is_text):
-            if row not in found:
-                rows.setdefault(value, []).append(row)
+        given = list(_values(values, is_text))
         lookup = _text_keys if is_text else _integer_keys
-        for value, source_pk in lookup(field, list(rows)):
-            for row in rows.get(value, ()):
-                found.setdefault(row, Identified(row, source_pk, identifier))
+        sources: dict[Any, list[int]] = {}
+        for value, source_pk in lookup(field, list({value for _, value in given})):
+            sources.setdefault(value, []).append(source_pk)
+        for row, value in given:
+            keys = sources.get(value)
+            if keys is None:
+                continue
+            before = found.setdefault(row, Identified(row, min(keys), identifier))  # the first of several, as catalogid
+            if before.source_pk not in keys:
+                found[row] = before._replace(conflicts=(*before.conflicts, identifier))
     return [found[row] for row in sorted(found)]
 
 
@@ -108,8 +113,8 @@ def _integer(value: object) -> int | None:
 
 
 def _integer_keys(field: peewee.Field, values: list[int]) -> Iterator[tuple[int, int]]:
-    query = Source.select(field, Source.pk).where(is_any_of(field, values)).order_by(Source.pk.desc())
-    yield from dict(rows_of(query)).items()  # the first of several, as catalogid may have
+    if values:
+        yield from rows_of(Source.select(field, Source.pk).where(is_any_of(field, values)))
 
 
 def _text_keys(field: peewee.Field, values: list[str]) -> Iterator[tuple[str, int]]:

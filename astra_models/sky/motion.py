@@ -1,13 +1,42 @@
 """Where stars with proper motions are at another epoch."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-__all__ = ["SOURCE_EPOCH", "at_epoch"]
+from astra_models.errors import SelectionError
+from astra_models.messages import shown
+
+if TYPE_CHECKING:
+    from astropy.time import Time
+
+__all__ = ["SOURCE_EPOCH", "at_epoch", "julian_year"]
 
 SOURCE_EPOCH = 2016.0
-"""The epoch of positions in ``source``, in Julian years: that of Gaia DR3, from which the survey takes them."""
+"""The epoch that positions in ``source`` are taken to be of, in Julian years: that of Gaia DR3.
+
+The files that sources are made from don't say theirs. Where positions of another catalogue were ingested, such as 2MASS
+(about 1999), give `astra_models.sky.crossmatch` the epoch of these as ``source_epoch``.
+"""
 
 MAS = np.pi / 180 / 3_600_000
+
+
+def julian_year(epoch: "float | Time") -> float:
+    """Give an epoch in Julian years, of a number or a time of astropy.
+
+    Raises
+    ------
+    SelectionError
+        If it is no single, finite epoch.
+    """
+    try:
+        year = float(getattr(epoch, "jyear", epoch))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        year = np.nan
+    if not np.isfinite(year):
+        raise SelectionError(f"an epoch is a year, such as 2000.0, or one astropy.time.Time, not {shown(epoch)}")
+    return year
 
 
 def at_epoch(

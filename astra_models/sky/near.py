@@ -1,13 +1,17 @@
 """A source's place on the sky, and the sources near a place."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import peewee
 
-from astra_models.database.sql import is_any_of
+from astra_models.base import database
+from astra_models.database.peewee_internals import still_default
+from astra_models.database.sql import is_postgresql
 from astra_models.errors import SelectionError
+from astra_models.fields import DoubleField
 from astra_models.messages import shown
 from astra_models.sky.candidates import Index
 from astra_models.sky.cells import Positions
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["arcsec", "coord_of", "near", "pairs_within", "sky"]
 
-MOST_SORTED = 500
+NEAR, SEPARATION = "near", "separation"
+"""The names of the found sources in the query of `near`, and of their separations."""
 
 
 def coord_of(source: Source) -> "SkyCoord | None":
@@ -49,7 +54,8 @@ def near(coord: "SkyCoord", radius: object) -> "peewee.ModelSelect[Source]":
     Returns
     -------
     peewee.ModelSelect
-        A query of `Source`, to be refined; the nearest comes first, unless there are more than 500.
+        A query of `Source`, to be refined; the nearest comes first. Each row has its ``separation`` in arcsec, which
+        is a column of the query, too: ``to_table(Source.near(coord, 30))``.
 
     Raises
     ------
@@ -63,11 +69,39 @@ def near(coord: "SkyCoord", radius: object) -> "peewee.ModelSelect[Source]":
     ra, dec = np.atleast_1d(place.ra.deg), np.atleast_1d(place.dec.deg)
     found = Index().within(ra, dec, limit)
     _, places, separations = pairs_within(sky(ra, dec), found, limit)
-    keys = found.source_pk[places[np.argsort(separations)]].tolist()
-    query = Source.select().where(is_any_of(Source.pk, keys))
-    if 0 < len(keys) <= MOST_SORTED:
-        return query.order_by(peewee.Case(Source.pk, [(key, place) for place, key in enumerate(keys)]))
-    return query.order_by(Source.pk)
+    return _with_separations(found.source_pk[places], separations)
+
+
+class _Separation(DoubleField):
+    """The column of separations in the query of `near`, which no table has."""
+
+    model = Source  # it belongs to its rows
+
+    def __sql__(self, ctx: peewee.Context) -> peewee.Context:
+        return ctx.sql(peewee.SQL(f"{NEAR}.{SEPARATION}"))
+
+
+def _with_separations(keys: np.ndarray, separations: np.ndarray) -> "peewee.ModelSelect[Source]":
+    """Select sources by their keys, each with its separation in arcsec, the nearest first."""
+    separation = _Separation(unit="arcsec", help_text="Separation from the position")
+    near = _rows_of(keys.tolist(), separations.tolist()).alias(NEAR)
+    query = Source.select().join(near, on=(Source.pk == peewee.SQL(f"{NEAR}.source_pk")))
+    return still_default(query.select_extend(separation.alias(SEPARATION)).order_by(separation, Source.pk))
+
+
+def _rows_of(keys: list[int], separations: list[float]) -> peewee.Select:
+    """Make a query that gives keys and separations, sent as two parameters, or one, however many there are."""
+    if is_postgresql(database):
+        sent = peewee.SQL("unnest(%s::bigint[], %s::float8[]) AS given (source_pk, separation)", [keys, separations])
+        columns = [peewee.SQL("source_pk"), peewee.SQL(SEPARATION)]
+    else:
+        rows = json.dumps(list(zip(keys, separations, strict=True)))
+        sent = peewee.SQL("json_each(?)", [rows])
+        columns = [
+            peewee.SQL("json_extract(value, '$[0]') AS source_pk"),
+            peewee.SQL(f"json_extract(value, '$[1]') AS {SEPARATION}"),
+        ]
+    return peewee.Select([sent], columns)
 
 
 def arcsec(radius: object) -> float:

@@ -21,7 +21,7 @@ from astra_models.rejected import RejectedResult
 from astra_models.source import Source
 from astra_orchestration.assets.columns import keys_by_table
 from astra_orchestration.assets.pipelines import WRITERS, all_pipeline_assets
-from astra_orchestration.assets.spectra import catalogue
+from astra_orchestration.assets.spectra import RELEASE, catalogue
 from astra_orchestration.resources.database import DatabaseResource
 from astra_orchestration.resources.folders import FOLDERS_VARIABLE, ResultFoldersResource, mapping_beside
 from astra_orchestration.resources.identity import metadata_of_database
@@ -54,6 +54,7 @@ class ResultFileConfig(dg.Config):
     damaged: bool = Field(
         default=False, description="Read the whole rows of a truncated file, and one with a wrong checksum"
     )
+    release: str | None = Field(default=None, description=RELEASE)
 
 
 @dg.asset(
@@ -92,15 +93,15 @@ def result_file(
 
 def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConfig) -> "ResultFileReport":
     """Ingest a file as one of spectra, if that is what it is, or else as one of results."""
-    from astra_models.errors import UnknownKindError
+    from astra_models.errors import UnknownKindError, UnknownReleaseError
     from astra_models.ingest import ingest_result_file
     from astra_models.ingest.spectra.recognise import why_no_spectrum
     from astra_models.ingest.tables.opening import SpectrumFileError
 
     mapping = config.mapping or mapping_beside(path)
     no_spectrum = why_no_spectrum(path)
-    if mapping is None and no_spectrum is None:
-        return _ingest_spectra(path, config.again)
+    if mapping is None and (no_spectrum is None or isinstance(no_spectrum, UnknownReleaseError)):
+        return _ingest_spectra(path, config)
     pace = Pace()
     try:
         return ingest_result_file(
@@ -115,10 +116,10 @@ def _ingest(context: dg.AssetExecutionContext, path: str, config: ResultFileConf
         raise UnrecognizedFileError(f"{error}; {no_spectrum}") from error
 
 
-def _ingest_spectra(path: str, again: bool) -> "ResultFileReport":
+def _ingest_spectra(path: str, config: ResultFileConfig) -> "ResultFileReport":
     from astra_models.ingest import ResultFileReport, ingest_spectra
 
-    found = ingest_spectra([path], again=again)
+    found = ingest_spectra([path], again=config.again, release=config.release)
     for _, reason in found.refused:
         raise UnrecognizedFileError(f"{path}: {reason}")
     counted = {

@@ -28,6 +28,7 @@ CATALOGUE = (Source, *MODELS)
 SPECTRA_VARIABLE = "ASTRA_SPECTRA"
 SAMPLE_FOLDER = "var/sample"
 REFUSED_SHOWN = 20
+RELEASE = "Data release of files that don't say it, such as dr14"
 
 
 class SampleSurveyConfig(dg.Config):
@@ -56,6 +57,7 @@ class CatalogueConfig(dg.Config):
     verify: bool = Field(
         default=False, description="Read every byte of files that are known, to see whether it has changed"
     )
+    release: str | None = Field(default=None, description=RELEASE)
 
 
 @dg.asset(
@@ -134,6 +136,7 @@ def catalogue(
         progress=lambda done: context.log.info(f"{done} of {len(paths)} files") if pace.is_due() else None,
         again=config.again,
         verify=config.verify,
+        release=config.release,
     )
     for path, change in report.changed[:REFUSED_SHOWN]:
         context.log.warning(f"changed {path}: {change}")

@@ -19,8 +19,9 @@ from astra_models.base import bind
 from astra_models.database.config import sqlite_database
 from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import SelectionError
+from astra_models.products import to_table
 from astra_models.schema.tables import create_tables
-from astra_models.sky import crossmatch
+from astra_models.sky import SOURCE_EPOCH, crossmatch
 from astra_models.sky.cells import SourceCell, update_cells
 from astra_models.sky.motion import at_epoch
 from astra_models.source import Source
@@ -221,6 +222,30 @@ def test_a_fast_star_is_found_at_another_epoch(database: peewee.Database) -> Non
     assert matched["separation"][0] < 0.05
 
 
+@pytest.mark.parametrize("epoch", [Time(1991.25, format="jyear"), Time("1991-04-02T13:30:00", scale="tt"), 1991.25])
+def test_an_epoch_is_a_year_or_a_time(database: peewee.Database, epoch: Any) -> None:
+    Source.create(sdss_id=1, **BARNARD)
+    lon, lat = at_epoch(*(np.array([BARNARD[name]]) for name in ("ra", "dec", "pmra", "pmde")), 1991.25 - SOURCE_EPOCH)
+    table = Table({"ra": lon, "dec": lat})
+    assert crossmatch(table, 0.1 * u.arcsec, epoch=epoch)["sdss_id"].tolist() == [1]
+    given = {"epoch": epoch, "source_epoch": epoch}
+    assert len(crossmatch(table, 1 * u.arcmin, **given)) == 0
+    table = Table({"ra": [BARNARD["ra"]], "dec": [BARNARD["dec"]]})
+    assert crossmatch(table, 0.1 * u.arcsec, **given)["sdss_id"].tolist() == [1]
+
+
+@pytest.mark.parametrize("radius", [1 * u.arcsec, 20 * u.deg])
+def test_fast_stars_are_found_with_the_whole_sky_read(database: peewee.Database, radius: u.Quantity) -> None:
+    Source.create(sdss_id=1, **BARNARD)
+    Source.create(sdss_id=2, ra=270.0, dec=-60.0)
+    lon, lat = at_epoch(*(np.array([BARNARD[name]]) for name in ("ra", "dec", "pmra", "pmde")), -100)
+    table = Table({"ra": lon, "dec": lat})
+    for _ in range(2):
+        matched = crossmatch(table, radius, epoch=1916.0, all=True)
+        assert matched["sdss_id"].tolist() == [1]
+        assert matched["separation"][0] < 1e-3
+
+
 def test_an_infinite_motion_is_none(database: peewee.Database) -> None:
     Source.create(sdss_id=1, ra=10, dec=0, pmra=float("inf"), pmde=0)
     matched = crossmatch(Table({"ra": [10.0], "dec": [0.0]}), 1 * u.arcsec, epoch=2000.0)
@@ -272,6 +297,34 @@ def test_what_is_no_identifier_matches_nothing(database: peewee.Database, value:
     assert len(crossmatch(Table({"gaia_dr3_source_id": [value]}))) == 0
 
 
+def test_identifiers_that_name_different_sources_are_said(
+    database: peewee.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 3):
+        Source.create(sdss_id=number, gaia_dr3_source_id=10 + number, sdss4_apogee_id=f"2M{number}", catalogid=7)
+    table = Table(
+        {
+            "sdss_id": np.ma.array([1, 2, 3, 0], mask=[0, 0, 0, 1]),
+            "gaia_dr3_source_id": [11, 13, 99, 13],
+            "sdss4_apogee_id": ["2m1", "2M1", "", "2M3"],
+            "catalogid": [7, 7, 7, 7],
+        }
+    )
+    matched = crossmatch(table)
+    assert matched["source_sdss_id"].tolist() == [1, 2, 3, 3]
+    assert matched["conflicts"].tolist() == ["", "sdss4_apogee_id, gaia_dr3_source_id", "", ""]
+    assert "1 of 4 rows have identifiers of different sources, such as row 1 (sdss_id " in caplog.text
+    assert "the strongest counts, here sdss_id" in caplog.text
+
+
+def test_identifiers_that_agree_are_not_mentioned(database: peewee.Database, caplog: pytest.LogCaptureFixture) -> None:
+    Source.create(sdss_id=1, gaia_dr3_source_id=11, ra=1, dec=1)
+    table = Table({"sdss_id": [1], "gaia_dr3_source_id": [11], "ra": [1.0], "dec": [1.0]})
+    matched = crossmatch(table, 1 * u.arcsec, left=True)
+    assert (matched["conflicts"].tolist(), matched["disagrees"].tolist()) == ([""], [False])
+    assert caplog.text == ""
+
+
 # ---- what is refused, and what is empty
 
 
@@ -288,6 +341,12 @@ def test_nothing_in_nothing_out(database: peewee.Database, own: Table) -> None:
         ({"x": [1.0]}, {}, "no radius is given"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1 * u.kg}, "a radius is an angle"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "epoch": float("nan")}, "an epoch is a year"),
+        (
+            {"ra": [1.0], "dec": [1.0]},
+            {"radius": 1, "epoch": Time([2000, 2001], format="jyear")},
+            "one astropy.time.Time",
+        ),
+        ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "epoch": 2000, "source_epoch": "J2000"}, "an epoch is a year"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": -1}, "0 to 180 degrees"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "columns": ["gmag"]}, "no column 'gmag'.*g_mag"),
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "ra": "RA"}, "no column 'RA'.*ra"),
@@ -311,6 +370,24 @@ def test_sources_near_a_position(stars: list[Source]) -> None:
     assert Source.near(place, 180 * u.deg).count() == 6
     with pytest.raises(SelectionError, match="one position"):
         Source.near(SkyCoord([1, 2], [1, 2], unit="deg"), 5)
+
+
+def test_each_source_near_a_position_has_its_separation(database: peewee.Database) -> None:
+    place = SkyCoord(10, 20, unit="deg")
+    rng = np.random.default_rng(3)
+    for n, (ra, dec) in enumerate(zip(rng.normal(10, 0.1, 700), rng.normal(20, 0.1, 700), strict=True)):
+        Source.insert(sdss_id=n, ra=ra, dec=dec).execute()
+    query = Source.near(place, 0.2 * u.deg)
+    rows = list(query)
+    assert len(rows) == query.count() > 500
+    separations = [row.separation for row in rows]
+    assert separations == sorted(separations)
+    assert separations == pytest.approx([row.coord.separation(place).arcsec for row in rows], abs=1e-6)
+    table = to_table(query.where(Source.sdss_id < 300))
+    assert str(table["separation"].unit) == "arcsec"
+    assert table["separation"].tolist() == [row.separation for row in rows if row.sdss_id < 300]
+    assert Source.select().where(Source.pk.in_(query)).count() == len(rows)
+    assert [row.separation for row in query.limit(3)] == separations[:3]
 
 
 def test_a_sources_place(database: peewee.Database) -> None:

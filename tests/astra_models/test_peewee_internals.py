@@ -16,7 +16,16 @@ from astra_models.source import Source
 
 PRIVATE = {
     *("__exception_wrapper__", "__no_default__", "sort_models", "_create_table", "_dirty", "_order", "_pragmas"),
-    *("_returning", "_row_type", "_schema", "_sort_key", "_sorted_field_list", "_state", "_update_sorted_fields"),
+    *(
+        "_is_default",
+        "_returning",
+        "_row_type",
+        "_schema",
+        "_sort_key",
+        "_sorted_field_list",
+        "_state",
+        "_update_sorted_fields",
+    ),
 }
 
 
@@ -69,6 +78,13 @@ def test_a_row_lists_what_is_unsaved_and_may_be_marked_as_saved() -> None:
 def test_a_query_gives_models_unless_told_otherwise() -> None:
     assert peewee_internals.gives_models(Source.select())
     assert not any(map(peewee_internals.gives_models, [Source.select().tuples(), Source.select().dicts()]))
+
+
+def test_a_query_with_more_columns_is_one_of_keys_inside_another(database: peewee.Database) -> None:
+    Source.create(sdss_id=1)
+    query = peewee_internals.still_default(Source.select().select_extend(peewee.SQL("1.5").alias("more")))
+    assert [float(row.more) for row in query] == [1.5]
+    assert Source.select().where(Source.pk.in_(query)).count() == 1
 
 
 def test_pragmas_are_told_without_a_connection() -> None:

@@ -84,3 +84,8 @@ def test_the_glossary_has_what_becomes_of_a_row() -> None:
     assert counts <= explained
     assert set(REASONS) <= explained
     assert {"due", "done", "failed", "stale"} <= explained
+
+
+def test_no_page_has_two_versions_of_a_passage() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    assert [str(page) for page in pages if re.search(r"^(<{7} |>{7} |={7}$)", page.read_text(), re.MULTILINE)] == []

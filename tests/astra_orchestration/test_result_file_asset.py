@@ -185,6 +185,25 @@ def test_a_spectrum_that_is_damaged_fails_the_run_with_the_reason(
 
 
 @one_database
+@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+def test_the_release_of_a_file_that_does_not_say_it_is_a_setting(
+    database: peewee.Database, target: dict[str, Any], real_data: Path, tmp_path: Path
+) -> None:
+    content = (real_data / "apogee_tools" / "aspcapStar-r6-l30e.2-2M00452143+1634446.fits").read_bytes()
+    path = tmp_path / "aspcapStar.fits"
+    path.write_bytes(content.replace(b"apStar-r6-2M", b"apStar-t9-2M"))
+
+    refused = launch(target, path.name, [str(tmp_path)], raises=False)
+    wrong = launch(target, path.name, [str(tmp_path)], raises=False, release="r9")
+    landed = launch(target, path.name, [str(tmp_path)], release="dr14")
+
+    assert "by the asset's setting `release`" in cause(refused).user_failure_data.description
+    assert "'r9' is no data release" in cause(wrong).user_failure_data.description
+    assert landed.success
+    assert [(row.v_astra, row.pwd) for row in ASPCAP.select()] == [(14, str(path))]
+
+
+@one_database
 def test_a_file_of_no_known_kind_fails_the_run_and_says_what_is_in_it(
     database: peewee.Database, target: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -14,9 +14,13 @@ import pytest
 
 from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
+from astra_models.corv import Corv
 from astra_models.errors import DatabaseUnavailableError
 from astra_models.ingest import ingest_result_file
 from astra_models.ingested import IngestedFile
+from astra_models.products.export import export
+from astra_models.products.joins import with_source
+from astra_models.products.query import select_model
 from astra_models.source import Source
 from astra_orchestration.assets.result_files import result_file, result_files
 from astra_orchestration.automation import file_sensor as module
@@ -25,6 +29,7 @@ from astra_orchestration.resources import DatabaseResource, resources_for
 from astra_orchestration.resources.folders import ResultFoldersResource
 from astra_orchestration.sample import make_sample
 from astra_orchestration.sample.summary_file import write_result_file
+from tests.exported import changed, contents, empty, fill
 
 NAME = "astraAllStarASPCAP-0.8.1.fits.gz"
 one_database = pytest.mark.sqlite_only(reason="what is decided from does not depend on the database")
@@ -129,6 +134,23 @@ def test_a_file_that_is_dropped_lands_once(observatory: Observatory, folder: Pat
     assert observatory.tick() == "1 files are in the watched folders; all were dealt with"
     assert ASPCAP.select().count() == 5
     assert observatory.statuses() == {NAME: "MATERIALIZED"}
+
+
+@pytest.mark.parametrize("suffix", ["fits", "parquet", "ecsv", "csv", "vot"])
+def test_an_export_that_is_dropped_comes_back(observatory: Observatory, folder: Path, suffix: str) -> None:
+    fill(Corv)
+    before = contents(Corv)
+    export(Corv, with_source(Corv, select_model(Corv)), folder / f"corv.{suffix}")
+    empty(Corv)
+
+    [request] = observatory.settle()
+    assert isinstance(request, dg.RunRequest)
+    result = observatory.obey(request)
+
+    assert result.success
+    assert changed(before, contents(Corv)) == {}
+    assert IngestedFile.get().kind == "export of Corv"
+    assert observatory.statuses() == {f"corv.{suffix}": "MATERIALIZED"}
 
 
 @one_database

@@ -7,6 +7,7 @@ import dagster as dg
 import peewee
 import pytest
 
+from astra_models.aspcap import ASPCAP
 from astra_models.boss import BossVisitSpectrum
 from astra_models.configuration import find_files
 from astra_models.errors import MissingFileError
@@ -61,6 +62,23 @@ def test_own_files_are_ingested(memory_database: peewee.Database, real_data: Pat
     )
 
     assert metadata(result, "boss_visit_spectrum")["inserted"] == BossVisitSpectrum.select().count() > 0
+
+
+@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+def test_the_release_of_files_that_do_not_say_it_is_a_setting(
+    memory_database: peewee.Database, real_data: Path, tmp_path: Path
+) -> None:
+    content = (real_data / "apogee_tools" / "aspcapStar-r6-l30e.2-2M00452143+1634446.fits").read_bytes()
+    (tmp_path / "aspcapStar.fits").write_bytes(content.replace(b"apStar-r6-2M", b"apStar-t9-2M"))
+    config = {"paths": [f"{tmp_path}/*.fits"]}
+    memory = {"sqlite": {"path": ":memory:"}}
+
+    refused = launch(memory, [catalogue], catalogue=config)
+    landed = launch(memory, [catalogue], catalogue=config | {"release": "dr14"})
+
+    assert "by the asset's setting `release`" in observed(refused)["source"]["refused files"]
+    assert metadata(landed, "apogee_coadded_spectrum_in_ap_star")["inserted"] == 1
+    assert [row.v_astra for row in ASPCAP.select()] == [14]
 
 
 def test_files_can_be_named_by_an_environment_variable(

@@ -149,12 +149,13 @@ def release_of(apred: str, given: str | None) -> str:
     if given is None and known is None:
         raise UnknownReleaseError(
             f"it is an aspcapStar of the reduction {apred!r}, and of which data release that is, isn't known (known: "
-            f"{', '.join(REDUCTION_RELEASES)}); say it: `astra ingest --release dr14 FILE...`"
+            f"{', '.join(REDUCTION_RELEASES)}); say it: `astra ingest --release dr14 FILE...`, or "
+            "by the asset's setting `release`"
         )
     if known is not None and given is not None and known != given.lower():
         raise UnknownReleaseError(
             f"it is an aspcapStar of the reduction {apred!r}, which is that of {known}, and not of {given!r}; "
-            f"leave out --release, or give {known}"
+            f"leave out --release (or the asset's setting `release`), or give {known}"
         )
     release = known or str(given).lower()
     if not _DATA_RELEASE.fullmatch(release):

@@ -234,7 +234,7 @@ def _ingest_part(
         ((chunk, _dry_outcome(rows)) for chunk, rows in chunks) if report.dry_run else write_chunks(chunks, writers)
     )
     for chunk, outcome in outcomes:
-        problems = sorted([*chunk.problems, *outcome.problems])
+        problems = _by_row([*chunk.problems, *outcome.problems])
         _count(report, outcome, problems)
         if problems and not report.dry_run:
             _keep_rejected(file, part, chunk, problems, run_id)
@@ -321,6 +321,14 @@ def _what_rows_lack(columns: Mapping[Model, Mapping[str, Column]], batches: Sequ
 def _dry_outcome(rows: Rows) -> Outcome:
     tables = {batch.plan.model._meta.table_name: Counter(rows=len(rows)) for batch in rows.batches}
     return Outcome(tables, rows.problems)
+
+
+def _by_row(problems: Problems) -> Problems:
+    """Make one problem of all that a row has: it is rejected once."""
+    messages: dict[int, list[str]] = {}
+    for row, message in sorted(problems):
+        messages.setdefault(row, []).append(message)
+    return [(row, "; ".join(some)) for row, some in messages.items()]
 
 
 def _count(report: ResultFileReport, outcome: Outcome, problems: Problems) -> None:

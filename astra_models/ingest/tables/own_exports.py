@@ -1,7 +1,8 @@
 """Our own exports, read back: files of `astra_models.products.export`, in every format that it writes.
 
 A file says itself which model its rows are of, and each column has the name that the model's has; those of a source
-that was joined have its names, or ``source_`` in front. A CSV file has no place to say so: there the header decides.
+that was joined have its names, or ``source_`` in front. A CSV file has no place to say so, nor has a Parquet file that
+another program wrote: there the names of all columns decide.
 """
 
 import csv
@@ -16,7 +17,7 @@ import numpy as np
 import peewee
 
 from astra_models import outputs
-from astra_models.columns.typed import to_column
+from astra_models.columns.typed import INT32, INT64, to_column
 from astra_models.errors import SelectionError, UnrecognizedFileError
 from astra_models.fields import BytesField, FloatArrayField, GeneratedField
 from astra_models.fits.byte_stream import ByteStream
@@ -62,12 +63,22 @@ class ExportConverter(Converter):
         decode = self._decoder() if raw.dtype.kind in "OU" else None
         if decode is None:
             converted = super().__call__(raw)
-            return _without_zeros(converted) if isinstance(self.field, BytesField) else converted
+            return _without_zeros(converted) if isinstance(self.field, BytesField) else self._exact(converted, raw)
         values, problems = self._decoded(raw, decode)
         if isinstance(self.field, peewee.TextField) and not self.field.null:
             values = ["" if value is None else value for value in values]
         column, refusals = to_column(self.field, values)
         return Converted(column, problems + [(refusal.row, refusal.message) for refusal in refusals])
+
+    def _exact(self, converted: Converted, raw: np.ndarray) -> Converted:
+        """Refuse whole numbers that another program made floats of, because of NULLs among them, and lost digits of."""
+        column, problems = converted
+        if column.kind in (INT32, INT64):
+            name = self.field.name
+            problems = problems + [
+                (row, f"{name}: {why}") for row, why in self._inexact(raw, column.values, column.null)
+            ]
+        return Converted(column, problems)
 
     def _decoded(
         self, raw: np.ndarray, decode: Callable[[object], object]
@@ -255,8 +266,11 @@ def _open_parquet(path: str) -> _Opened | None:
     file = pq.ParquetFile(path)
     schema = file.schema_arrow
     told = json.loads((schema.metadata or {}).get(b"astra", b"{}"))
-    if not _is_ours(told):
-        return None
+    if not _is_ours(told):  # other programs, such as pandas, keep the columns alone
+        model = _model_with_columns(schema.names, "Parquet")
+        if model is None:
+            return None
+        told = {"model": model.__name__}
     columns = [TableColumn(field.name, "text", _unit_of(field.metadata)) for field in schema]
 
     def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
@@ -336,14 +350,9 @@ def _open_csv(path: str, begins: bytes) -> _Opened | None:
         header = next(csv.reader([begins.split(b"\n", 1)[0].decode("utf-8-sig").strip()]), [])
     except (UnicodeDecodeError, csv.Error):
         return None
-    models = [model for model in outputs.all_models() if _is_header_of(header, model)]
-    if not models:
+    model = _model_with_columns(header, "CSV")
+    if model is None:
         return None
-    if len(models) > 1:
-        names = " and ".join(sorted(model.__name__ for model in models))
-        raise UnrecognizedFileError(
-            f"its columns are those of {names}: a CSV file doesn't say which; export it as .ecsv, which does"
-        )
 
     def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
         with open(path, encoding="utf-8-sig", newline="") as lines:
@@ -355,7 +364,7 @@ def _open_csv(path: str, begins: bytes) -> _Opened | None:
                 start += len(some)
 
     count = sum(block.n_rows for _, block in blocks(20_000) if isinstance(block, TableBlock))
-    told = {"model": models[0].__name__}
+    told = {"model": model.__name__}
     return _Opened(told, _of_kinds([TableColumn(name, "text") for name in header], told), count, blocks)
 
 
@@ -366,6 +375,17 @@ def _csv_arrays(header: Sequence[str], rows: Sequence[Sequence[str]], start: int
                 f"row {start + row} has {len(cells)} cells, the header {len(header)}; export it again"
             )
     return {name: _objects([cells[i] or None for cells in rows]) for i, name in enumerate(header)}
+
+
+def _model_with_columns(header: Sequence[str], kind: str) -> Model | None:
+    """Find the model that a file's columns are of, where it doesn't say so itself; None if there is none."""
+    models = [model for model in outputs.all_models() if _is_header_of(header, model)]
+    if len(models) > 1:
+        names = " and ".join(sorted(model.__name__ for model in models))
+        raise UnrecognizedFileError(
+            f"its columns are those of {names}: this {kind} file doesn't say which; export it as .ecsv, which does"
+        )
+    return models[0] if models else None
 
 
 def _is_header_of(header: Sequence[str], model: Model) -> bool:

@@ -161,14 +161,22 @@ def _all(query: peewee.Query) -> list[Row]:
     return database.execute_sql(*query.sql()).fetchall()
 
 
+def length_in_elements(column: OutColumn) -> peewee.ColumnBase:
+    """Give the length of a list, as an expression."""
+    value = column.selected
+    if is_postgresql(database):
+        return peewee.fn.CARDINALITY(value)
+    # Counted by its commas: NaN, which may be among the numbers, is no JSON to SQLite.
+    return peewee.fn.LENGTH(value) - peewee.fn.LENGTH(peewee.fn.REPLACE(value, ",", "")) + 1
+
+
 def _length(column: OutColumn) -> peewee.ColumnBase:
     """Length of a value in bytes, or in elements."""
     value = column.selected
-    if is_postgresql(database):
-        return peewee.fn.CARDINALITY(value) if column.kind is FLOATS else peewee.fn.OCTET_LENGTH(value)
     if column.kind is FLOATS:
-        # Counted by its commas: NaN, which may be among the numbers, is no JSON to SQLite.
-        return peewee.fn.LENGTH(value) - peewee.fn.LENGTH(peewee.fn.REPLACE(value, ",", "")) + 1
+        return length_in_elements(column)
+    if is_postgresql(database):
+        return peewee.fn.OCTET_LENGTH(value)
     return peewee.fn.LENGTH(peewee.fn.CAST(peewee.NodeList((value, peewee.SQL("AS BLOB")))))
 
 

@@ -93,6 +93,8 @@ class Packing:
         return [found.get(place) or nothing(column, len(rows)) for place, column in enumerate(self._columns)]
 
     def _at_once(self, rows: list[Row]) -> dict[int, Column]:
+        if not self._packed:
+            return {}
         pack, n_packed = self._struct.pack, len(self._packed)
         numbers = np.frombuffer(b"".join([pack(*row[:n_packed]) for row in rows]), self._dtype)
         found: dict[int, Column] = {}
