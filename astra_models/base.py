@@ -262,7 +262,11 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
 
     @classmethod
     def concrete_models(cls) -> Iterator[type[Self]]:
-        """Give this model and those derived from it, as far as they are tables, in the order of their definition."""
+        """Give this model and those derived from it, as far as they are tables, in the order of their definition.
+
+        All of ours are among them, whether they have been imported or not.
+        """
+        models.complete()
         return (model for model in models if issubclass(model, cls) and not model.abstract)
 
 
