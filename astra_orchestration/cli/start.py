@@ -1,0 +1,46 @@
+"""``astra`` from its first line: what needs no command is answered here, before typer and any table is imported."""
+
+import os
+import sys
+
+__all__ = ["main"]
+
+COMPLETING = "_ASTRA_COMPLETE"
+"""Set by a shell that wants to know how a command line may go on."""
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""Python would look for garbage some hundred times while modules are imported, and find none."""
+
+
+def main() -> None:
+    """Run the command line."""
+    import gc
+
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    if COMPLETING in os.environ or not _answered(sys.argv[1:]):
+        from astra_orchestration.cli.main import main as run
+
+        run()
+
+
+def _answered(words: list[str]) -> bool:
+    """Answer what is asked of the program itself; give whether that was all."""
+    if words == ["--version"]:
+        return _tell_version()
+    if words in (["--help"], ["-h"]):
+        from astra_orchestration.cli.overview import print_overview
+
+        print_overview()
+        return True
+    return False
+
+
+def _tell_version() -> bool:
+    from astra_models.errors import VersionError
+    from astra_models.version import installed_v_astra, installed_version
+
+    try:
+        told = f"astra {installed_version()} (v_astra {installed_v_astra()})\n"
+    except VersionError:
+        return False  # the command says why
+    sys.stdout.write(told)
+    return True
