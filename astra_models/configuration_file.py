@@ -1,8 +1,8 @@
 """One configuration file, as the survey's tools read it, but so that nothing in it is run and nothing of it is told.
 
 The survey's `sdsstools` reads YAML with PyYAML's ``FullLoader``, which makes Python objects of ``!!python`` tags. Here
-only plain values are made. The rest is the same: the places of files, ``${VARIABLE}`` and
-``${VARIABLE|otherwise}`` of the environment, a section ``variables`` for ``$(name)``, and ``#!extends FILE`` at the top.
+only plain values are made. The rest is the same: the places of files, ``${VARIABLE}`` and ``${VARIABLE|otherwise}`` of
+the environment, a section ``variables`` for ``$(name)``, and ``#!extends FILE`` at the top.
 
 An error names the file and the line. It doesn't quote them: the wrong line may be the one with the password.
 """

@@ -175,7 +175,7 @@ def major_minor(version: int | None) -> str | None:
 
 def _status(computed: list[Pipeline], there: set[str]) -> Status:
     counted: list[type[BaseModel]] = [Source, Spectrum, *existing_models(SpectrumMixin.concrete_models(), there)]
-    tables = {model._meta.table_name: model.select().count() for model in counted}
+    tables = {model._meta.table_name: _count_rows(model) for model in counted}
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
     listed, files = _count_rejected(), ingested_files(there)
     pipelines: list[VersionStatus] = []
@@ -184,6 +184,11 @@ def _status(computed: list[Pipeline], there: set[str]) -> Status:
         pipelines += _versions(model, makers.get(model), listed.get(name, {}), files.pop(name, {}), there)
     pipelines.sort(key=lambda status: (not status.computed, status.pipeline))
     return Status(tables, pipelines, [file for some in files.values() for many in some.values() for file in many])
+
+
+def _count_rows(model: type[BaseModel]) -> int:
+    [(count,)] = rows_of(model.select(peewee.fn.COUNT(peewee.SQL("*"))))
+    return count
 
 
 def _versions(

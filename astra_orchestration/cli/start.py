@@ -1,7 +1,9 @@
 """``astra`` from its first line: what needs no command is answered here, before typer and any table is imported."""
 
+import gc
 import os
 import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -13,13 +15,23 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 def main() -> None:
     """Run the command line."""
-    import gc
-
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     if COMPLETING in os.environ or not _answered(sys.argv[1:]):
         from astra_orchestration.cli.main import main as run
 
-        run()
+        try:
+            run()
+        finally:
+            _leave()
+
+
+def _leave() -> None:
+    """Close the database; the rest goes with the process, and isn't looked through for garbage once more."""
+    base = sys.modules.get("astra_models.base")
+    if base is not None:
+        with suppress(Exception):  # the process ends in any case, and so does the connection
+            base.database.close()
+    gc.freeze()
 
 
 def _answered(words: list[str]) -> bool:

@@ -71,8 +71,8 @@ def print_plainly(text: str, end: str = "\n") -> None:
         silence(sys.stdout)
 
 
-console = PatientConsole(highlight=False, width=None if sys.stdout.isatty() else 120)
-errors = PatientConsole(stderr=True, highlight=False)
+console = PatientConsole(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+errors = PatientConsole(stderr=True, highlight=False, emoji=False)
 say = partial(console.print, soft_wrap=True)
 complain = partial(errors.print, soft_wrap=True)
 

@@ -13,12 +13,8 @@ from astra_models.apogeenet import ApogeeNet
 from astra_models.aspcap import ASPCAP
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 
-from .abundances import abundance_results
-from .coarse import coarse_results
-from .configuration import files_of
-from .parameters import parameter_results
 from .pictures import PICTURES
-from .workshop import CONFIGURATION_VARIABLE, FOLDER, Workshop, in_lots, resolve_configuration
+from .setting_up import CONFIGURATION_VARIABLE, FOLDER, files_named, usable
 
 __all__ = ["aspcap", "ferre_coarse", "ferre_stellar_parameters"]
 
@@ -28,8 +24,8 @@ AT_ONCE = 500
 OF_CONFIGURATION = {
     "environment": {"configuration": CONFIGURATION_VARIABLE, "folder": "ASTRA_ASPCAP_FOLDER"},
     "without_effect": ["folder", "at_once", "tidy"],
-    "resolve": {"configuration": resolve_configuration},
-    "files": {"configuration": files_of},
+    "resolve": {"configuration": usable},
+    "files": {"configuration": files_named},
 }
 
 
@@ -59,6 +55,9 @@ def ferre_coarse(
     FerreCoarse
         The best fit of each spectrum.
     """
+    from .coarse import coarse_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
     for lot in in_lots(spectra, at_once):
@@ -91,6 +90,9 @@ def ferre_stellar_parameters(
     FerreStellarParameters
         One result per spectrum.
     """
+    from .parameters import parameter_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]
     for lot in in_lots(spectra, at_once):
@@ -123,6 +125,9 @@ def aspcap(
     ASPCAP or FerreChemicalAbundances
         For each spectrum one of the former, and one of the latter for each species.
     """
+    from .abundances import abundance_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]
     for lot in in_lots(spectra, at_once):

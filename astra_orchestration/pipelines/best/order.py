@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +51,7 @@ class BestError(AstraError, ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Program(_Part):
@@ -166,13 +167,19 @@ def read_order(path: Path) -> Order:
         If it can't be read, or a rule can't be used.
     """
     try:
-        return Order.model_validate(read_yaml(path))
+        return _read(path, path.stat().st_mtime_ns if path.is_file() else None)
     except ConfigurationError as error:
         raise BestError(f"no order of preference can be read from {str(path)!r}: {error}") from error
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         why = one_line(error.errors()[0]["msg"].removeprefix("Value error, "))
         raise BestError(f"{str(path)!r}, {where or 'as a whole'}: {why}") from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, written: int | None) -> Order:
+    """Read a file; one that was written when it was read before is as it was then."""
+    return Order.model_validate(read_yaml(path))
 
 
 def _bits_by_program(path: Path) -> dict[str, set[int]]:
