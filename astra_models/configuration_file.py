@@ -37,7 +37,7 @@ class _FromEnvironment(str):
     """Text with values of environment variables in it."""
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Makes plain values only."""
 
 

@@ -15,7 +15,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.database.retry import run_transaction
-from astra_models.database.sql import is_any_of, is_postgresql, quoted_table
+from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, quoted_table
 from astra_models.fields import BigIntegerField, DoubleField, FloatField
 from astra_models.source import Source
 
@@ -145,7 +145,7 @@ def _copy(values: tuple[list[Any], ...]) -> None:
         f"CREATE TEMPORARY TABLE IF NOT EXISTS new_cell (LIKE {quoted_table(SourceCell)}) ON COMMIT DELETE ROWS"
     )
     lines = ("\t".join("\\N" if value is None else repr(value) for value in row) for row in zip(*values, strict=True))
-    with database.connection().cursor() as cursor:
+    with driver_errors, database.connection().cursor() as cursor:
         cursor.copy_expert("COPY pg_temp.new_cell FROM STDIN", io.StringIO("\n".join(lines)))
 
 
@@ -175,4 +175,5 @@ def _write(rows: list[tuple[Any, ...]]) -> None:
         return
     marks = ", ".join("?" * len(COLUMNS))
     # SQLite reads an upsert of VALUES without a WHERE as it is meant.
-    database.connection().executemany(f"{into} VALUES ({marks}) {conflict}", zip(*values, strict=True))
+    with driver_errors:
+        database.connection().executemany(f"{into} VALUES ({marks}) {conflict}", zip(*values, strict=True))

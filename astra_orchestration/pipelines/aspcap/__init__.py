@@ -11,21 +11,38 @@ from astra_models.analysis.task import task
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
 from astra_models.aspcap import ASPCAP
+from astra_models.errors import NotSetUpError
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 
 from .pictures import PICTURES
-from .setting_up import CONFIGURATION_VARIABLE, FOLDER, files_named, usable
+from .setting_up import CONFIGURATION_VARIABLE, FOLDER, NO_CONFIGURATION
 
 __all__ = ["aspcap", "ferre_coarse", "ferre_stellar_parameters"]
 
 AT_ONCE = 500
 """Spectra that a stage takes at once: their pixels are in memory, and a grid is read once for all of them."""
 
+
+def _usable(value: object) -> object:
+    """See that a configuration can be used; what that takes is imported if there is one."""
+    if value is None:
+        raise NotSetUpError(NO_CONFIGURATION)
+    from .workshop import resolve_configuration
+
+    return resolve_configuration(value)
+
+
+def _files_named(path: Path) -> list[Path]:
+    from .configuration import files_of
+
+    return files_of(path)
+
+
 OF_CONFIGURATION = {
     "environment": {"configuration": CONFIGURATION_VARIABLE, "folder": "ASTRA_ASPCAP_FOLDER"},
     "without_effect": ["folder", "at_once", "tidy"],
-    "resolve": {"configuration": usable},
-    "files": {"configuration": files_named},
+    "resolve": {"configuration": _usable},
+    "files": {"configuration": _files_named},
 }
 
 
