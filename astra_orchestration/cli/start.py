@@ -37,7 +37,8 @@ def _leave() -> None:
 def _answered(words: list[str]) -> bool:
     """Answer what is asked of the program itself; give whether that was all."""
     if words == ["--version"]:
-        return _tell_version()
+        _tell_version()
+        return True
     if words in (["--help"], ["-h"]):
         from astra_orchestration.cli.overview import print_overview
 
@@ -46,13 +47,16 @@ def _answered(words: list[str]) -> bool:
     return False
 
 
-def _tell_version() -> bool:
+def _tell_version() -> None:
     from astra_models.errors import VersionError
     from astra_models.version import installed_v_astra, installed_version
 
     try:
-        told = f"astra {installed_version()} (v_astra {installed_v_astra()})\n"
-    except VersionError:
-        return False  # the command says why
-    sys.stdout.write(told)
-    return True
+        told = f"astra {installed_version()} (v_astra {installed_v_astra()})"
+    except VersionError as error:
+        from astra_orchestration.cli.exit_codes import code_of
+        from astra_orchestration.cli.terminal import complain, escaped
+
+        complain(f"[bold red]error:[/] {escaped(str(error))}")
+        raise SystemExit(code_of(error)) from error
+    print(told)  # noqa: T201
