@@ -21,7 +21,7 @@ class SurveyCount(BaseModel):
     pk = AutoField()
     table_name = TextField(help_text="The table; of what is due, that of the results")
     what = TextField(help_text="rows, results, due or rejected")
-    content = TextField(help_text="What was counted, as JSON")
+    found = TextField(help_text="What was counted, as JSON")
     v_astra = IntegerField(unit="", help_text="The version of Astra that counted")
     counted = DateTimeField(help_text="When it was counted (UTC)")
     seconds = FloatField(unit="s", help_text="How long that took")
@@ -39,7 +39,7 @@ class Counted(NamedTuple):
         The table.
     what : str
         What of it: one of `ROWS`, `RESULTS`, `DUE`, `REJECTED`.
-    content : object
+    found : object
         What JSON can hold.
     v_astra : int
         The version of Astra that counted.
@@ -51,7 +51,7 @@ class Counted(NamedTuple):
 
     table: str
     what: str
-    content: Any
+    found: Any
     v_astra: int
     seconds: float
     counted: datetime
@@ -65,7 +65,7 @@ def kept_counts() -> dict[tuple[str, str], Counted]:
 
     return {
         (row.table_name, row.what): Counted(
-            row.table_name, row.what, json.loads(row.content), row.v_astra, row.seconds, row.counted
+            row.table_name, row.what, json.loads(row.found), row.v_astra, row.seconds, row.counted
         )
         for row in run_transaction(database, read)
     }
@@ -85,7 +85,7 @@ def keep_counts(counts: Iterable[Counted]) -> None:
         {
             "table_name": one.table,
             "what": one.what,
-            "content": json.dumps(one.content, default=str),
+            "found": json.dumps(one.found, default=str),
             "v_astra": one.v_astra,
             "counted": one.counted,
             "seconds": one.seconds,
@@ -94,7 +94,7 @@ def keep_counts(counts: Iterable[Counted]) -> None:
     ]
     if not rows:
         return
-    replaced = [SurveyCount.content, SurveyCount.v_astra, SurveyCount.counted, SurveyCount.seconds]
+    replaced = [SurveyCount.found, SurveyCount.v_astra, SurveyCount.counted, SurveyCount.seconds]
     key = [SurveyCount.table_name, SurveyCount.what]
     query = SurveyCount.insert_many(rows).on_conflict(conflict_target=key, preserve=replaced)
     run_transaction(database, query.execute)

@@ -151,7 +151,7 @@ class Counting:
         kept = self.kept.get((table, what))
         if kept is None or (what == DUE and kept.v_astra != installed_v_astra()):  # other spectra are due now
             return Figure(None)
-        return Figure(from_json(kept.content), kept.counted)
+        return Figure(from_json(kept.found), kept.counted)
 
     def _rows_of(self, model: type[BaseModel]) -> int:
         if self._sizes[model] == 0:

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS "survey_count" (
     "pk" {key} NOT NULL PRIMARY KEY,
     "table_name" TEXT NOT NULL,
     "what" TEXT NOT NULL,
-    "content" TEXT NOT NULL,
+    "found" TEXT NOT NULL,
     "v_astra" INTEGER NOT NULL,
     "counted" TIMESTAMPTZ NOT NULL,
     "seconds" REAL NOT NULL
