@@ -167,18 +167,19 @@ def survey_status(computed: Iterable[Pipeline] | None = None, *, exact: bool = F
     computed = list(pipelines() if computed is None else computed)
     with snapshot():
         there = existing_tables()
-        counting = Counting(_counted_models(computed, there), exact=exact)
-        status = _status(computed, there, counting)
+        results = result_models(there)
+        counting = Counting([*results, *_read_models(computed, there)], exact=exact)
+        status = _status(computed, there, results, counting)
     _keep(counting.new)
     return status
 
 
-def _counted_models(computed: Iterable[Pipeline], there: set[str]) -> list[type[BaseModel]]:
-    """Give the models of what is counted, and of what is read for that."""
+def _read_models(computed: Iterable[Pipeline], there: set[str]) -> list[type[BaseModel]]:
+    """Give the models of what is read to count spectra, failures, and what is due."""
     models: list[type[BaseModel]] = [Source, Spectrum, RejectedResult, *SpectrumMixin.concrete_models()]
     for pipeline in computed:
         models += [*pipeline.output_models, *pipeline.spectrum_models, *(need.model for need in needs_of(pipeline))]
-    return [*existing_models(models, there), *result_models(there)]
+    return existing_models(models, there)
 
 
 def _keep(counts: list[Counted]) -> None:
@@ -199,13 +200,15 @@ def major_minor(version: int | None) -> str | None:
     return None if version is None else f"{version // 1000}.{version % 1000}"
 
 
-def _status(computed: list[Pipeline], there: set[str], counting: Counting) -> Status:
+def _status(
+    computed: list[Pipeline], there: set[str], results: list[type[PipelineOutputMixin]], counting: Counting
+) -> Status:
     kinds = existing_models(SpectrumMixin.concrete_models(), there)
     rows = {model._meta.table_name: counting.rows(model) for model in (Source, Spectrum, *kinds)}
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
     rejected, files = counting.rejected(), ingested_files(there)
     pipelines: list[VersionStatus] = []
-    for model in result_models(there):
+    for model in results:
         maker, of_model = makers.get(model), files.pop(model.__name__, {})
         due = None if maker is None else _count_due(maker, model, there, counting)
         pipelines += _versions(model, maker, counting.results(model), due, rejected, of_model)
