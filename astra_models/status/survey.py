@@ -206,12 +206,14 @@ def _status(
     kinds = existing_models(SpectrumMixin.concrete_models(), there)
     rows = {model._meta.table_name: counting.rows(model) for model in (Source, Spectrum, *kinds)}
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
+    ready = {pipeline.name for pipeline in computed if is_set_up(pipeline)}
     rejected, files = counting.rejected(), ingested_files(there)
     pipelines: list[VersionStatus] = []
     for model in results:
         maker, of_model = makers.get(model), files.pop(model.__name__, {})
-        due = None if maker is None else _count_due(maker, model, there, counting)
-        pipelines += _versions(model, maker, counting.results(model), due, rejected, of_model)
+        is_ready = maker is not None and maker.name in ready
+        due = _count_due(maker, model, there, counting) if maker is not None and is_ready else None
+        pipelines += _versions(model, maker, counting.results(model), due, rejected, of_model, is_ready=is_ready)
     pipelines.sort(key=lambda status: (not status.computed, status.pipeline))
     return Status(
         tables={name: figure.value for name, figure in rows.items()},
@@ -228,10 +230,12 @@ def _versions(
     due: Figure[DueCounts] | None,
     rejected: Figure[Rejections],
     files: ByVersion[list[FileStatus]],
+    *,
+    is_ready: bool,
 ) -> Iterator[VersionStatus]:
     """Give a model's results and failures by version, newest first; those of no known version come last."""
     stored, installed = dict(results.value or {}), installed_v_astra()
-    if maker is not None and (results.value is None or is_set_up(maker)):
+    if maker is not None and (results.value is None or is_ready):
         stored.setdefault(installed // 1000, (installed, 0, None))
     elif results.value is None:
         stored[None] = (None, 0, None)
@@ -275,8 +279,8 @@ def _with_failures(status: VersionStatus, rejected: Figure[Rejections], counts: 
 def _count_due(
     maker: Pipeline, model: type[PipelineOutputMixin], there: set[str], counting: Counting
 ) -> Figure[DueCounts] | None:
-    """Count what is due, if anything can be: it can for the first of a pipeline's models, once it is set up."""
-    if model is not maker.output_models[0] or not has_needed_tables(maker, there) or not is_set_up(maker):
+    """Count what is due, if anything can be: it can for the first of a pipeline's models."""
+    if model is not maker.output_models[0] or not has_needed_tables(maker, there):
         return None
     return counting.due(maker, there)
 
