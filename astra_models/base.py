@@ -14,7 +14,7 @@ from playhouse.shortcuts import model_to_dict
 from astra_models.database.config import get_database_and_schema, is_in_memory
 from astra_models.database.layout import layout_of, layouts, require_no_value
 from astra_models.database.models import forget_references, models
-from astra_models.database.peewee_internals import NO_DEFAULTS, UnsavedOnDemand
+from astra_models.database.peewee_internals import NO_DEFAULTS, OrderedOnDemand, UnsavedOnDemand
 from astra_models.declared import DeclaredModel
 from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
@@ -80,6 +80,7 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
         class Meta:
             database = database
             legacy_table_names = False
+            model_metadata_class = OrderedOnDemand
 
     def __init__(self, *args: object, **kwargs: object):
         # Rows are made by the million. Where only columns are set, and to plain values, taking them as they are
@@ -262,7 +263,11 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
 
     @classmethod
     def concrete_models(cls) -> Iterator[type[Self]]:
-        """Give this model and those derived from it, as far as they are tables, in the order of their definition."""
+        """Give this model and those derived from it, as far as they are tables, in the order of their definition.
+
+        All of ours are among them, whether they have been imported or not.
+        """
+        models.complete()
         return (model for model in models if issubclass(model, cls) and not model.abstract)
 
 

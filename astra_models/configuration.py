@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from astra_models.configuration_file import find_user_file, is_connection_string, read_yaml, shown_path
+from astra_models.configuration_file import find_user_file, is_connection_string, merged, read_yaml, shown_path
 from astra_models.errors import ConfigurationError, MissingFileError
 from astra_models.fits.door import LARGEST_SPECTRUM
 
@@ -41,11 +41,9 @@ def read_configuration() -> Mapping[str, Any]:
     ConfigurationError
         If a file can't be read.
     """
-    from sdsstools.configuration import Configuration
-
     default = read_yaml(Path(__file__).parent / "etc" / "astra.yml")
     user = find_user_file("astra")
-    return Configuration(None if user is None else read_yaml(user), base_config=default)
+    return default if user is None else merged(read_yaml(user), default)
 
 
 def kind_of(value: object) -> str:

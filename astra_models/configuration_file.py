@@ -1,8 +1,8 @@
 """One configuration file, as the survey's tools read it, but so that nothing in it is run and nothing of it is told.
 
 The survey's `sdsstools` reads YAML with PyYAML's ``FullLoader``, which makes Python objects of ``!!python`` tags. Here
-only plain values are made. The rest is the same: ``${VARIABLE}`` and ``${VARIABLE|otherwise}`` of the environment, a
-section ``variables`` for ``$(name)``, and ``#!extends FILE`` at the top.
+only plain values are made. The rest is the same: the places of files, ``${VARIABLE}`` and ``${VARIABLE|otherwise}`` of
+the environment, a section ``variables`` for ``$(name)``, and ``#!extends FILE`` at the top.
 
 An error names the file and the line. It doesn't quote them: the wrong line may be the one with the password.
 """
@@ -19,8 +19,9 @@ import yaml
 
 from astra_models.errors import ConfigurationError
 
-__all__ = ["find_user_file", "is_connection_string", "read_yaml", "shown_path"]
+__all__ = ["find_user_file", "is_connection_string", "merged", "read_yaml", "shown_path"]
 
+PLACES = ("~/.config/sdss/{name}", "~/.config/sdss/{name}/{name}", "~/.{name}/{name}")
 SUFFIXES = (".yaml", ".yml")
 EXTENDS = "#!extends"
 OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -36,7 +37,7 @@ class _FromEnvironment(str):
     """Text with values of environment variables in it."""
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Makes plain values only."""
 
 
@@ -74,9 +75,7 @@ def find_user_file(name: str) -> str | None:
     variable = f"{name.upper()}_CONFIG_PATH"
     if variable in os.environ:
         return os.environ[variable]
-    from sdsstools.configuration import DEFAULT_PATHS
-
-    places = (os.path.expanduser(place.format(name=name) + suffix) for place in DEFAULT_PATHS for suffix in SUFFIXES)
+    places = (os.path.expanduser(place.format(name=name) + suffix) for place in PLACES for suffix in SUFFIXES)
     return next(filter(os.path.exists, places), None)
 
 
@@ -101,10 +100,17 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     text = _text_of(path)
     content = _load(path, text)
     if base := _base_of(path, text):
-        from sdsstools.configuration import merge_config
-
-        return merge_config(_load(base, _text_of(base)), content)
+        return merged(_load(base, _text_of(base)), content)
     return content
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what either of two configurations says, section by section; the first where they differ."""
+    both = {name: value for name, value in second.items() if name not in first}
+    for name, value in first.items():
+        other = second.get(name)
+        both[name] = merged(value, other) if isinstance(value, dict) and isinstance(other, dict) else value
+    return both
 
 
 def _load(path: str | Path, text: str) -> dict[str, Any]:

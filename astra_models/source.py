@@ -6,6 +6,7 @@ Identifiers and targeting come from `targeting`; what catalogues say about the o
 from typing import Any
 
 from astra_models.columns.headings import Heading
+from astra_models.database.models import Late
 from astra_models.fields import BitField, DateTimeField, DoubleField, FloatField, IntegerField, TextField, utc_now
 from astra_models.targeting import TargetingMixin
 
@@ -13,13 +14,13 @@ from astra_models.targeting import TargetingMixin
 class Source(TargetingMixin):
     """One astronomical source: its identifiers, why it was targeted, astrometry, photometry, distance, reddening."""
 
-    spectra: Any
+    spectra: Any = Late()
     """Its spectra of all kinds, a query of `Spectrum`; set by `astra_models.outputs.relations`."""
-    coord: Any
+    coord: Any = Late()
     """Its position, an `astropy.coordinates.SkyCoord`, or None; set by `astra_models.sky.near`."""
-    near: Any
+    near: Any = Late()
     """Select the sources near a position: ``Source.near(coord, 5 * u.arcsec)``; see `astra_models.sky.near.near`."""
-    results: Any
+    results: Any = Late()
     """Its results of all pipelines: a query for each table, by the table's name."""
 
     _astrometry = Heading("Astrometry")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from astra_models.base import BaseModel
 from astra_models.columns.headings import Heading
 from astra_models.configuration import expand_path
+from astra_models.database.models import Late
 from astra_models.database.peewee_internals import row_as_read
 from astra_models.database.retry import run_transaction
 from astra_models.database.revisions import make_revision_trigger
@@ -38,7 +39,7 @@ class Spectrum(BaseModel):
 
     pk = AutoField()
     spectrum_flags = BitField()
-    results: Any
+    results: Any = Late()
     """Its results of all pipelines: a query for each table, by name; set by `astra_models.outputs.relations`."""
 
     _resolved: "SpectrumMixin | None" = None
@@ -88,7 +89,7 @@ class SpectrumMixin(PixelsMixin, BaseModel):
     flux: Any
     ivar: Any
     wavelength: Any
-    results: Any
+    results: Any = Late()
     """Its results of all pipelines: a query for each table, by name; set by `astra_models.outputs.relations`."""
 
     source = RelatedRow("source_pk")

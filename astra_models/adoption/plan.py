@@ -23,12 +23,13 @@ from astra_models.pipeline_run import PipelineRun
 from astra_models.rejected import RejectedResult
 from astra_models.schema.check import declared_indexes
 from astra_models.spectrum_file import SpectrumContent, SpectrumFile
+from astra_models.survey_count import SurveyCount
 
 __all__ = ["Parent", "Plan", "TablePlan", "UniqueKey", "make_plan"]
 
 BOOKKEEPING = (
     *(DatabaseIdentity, DueMark, IngestedFile, Lease, PipelineRun, RejectedResult),
-    *(SpectrumContent, SpectrumFile),
+    *(SpectrumContent, SpectrumFile, SurveyCount),
 )
 """Tables about one database's own work, which another doesn't take over."""
 

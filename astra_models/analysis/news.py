@@ -8,6 +8,7 @@ changed by SQL alone, results that were deleted) the nightly run finds, which as
 
 import hashlib
 import operator
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import peewee
 
+from astra_models.analysis.counting import keep_due
 from astra_models.analysis.due import DueCounts, count_due_by_reason, due_options, needs_of, takes_values
 from astra_models.analysis.recipe import recipe_of
 from astra_models.base import BaseModel, database
@@ -296,8 +298,11 @@ def _may_have_changed(model: type[PipelineOutputMixin], pipeline: Pipeline, mark
 
 def _count(pipeline: Pipeline) -> DueCounts:
     output = pipeline.output_models[0]
+    started = time.monotonic()
     counts = (count_due_by_reason(output, model, **due_options(pipeline, model)) for model in pipeline.spectrum_models)
-    return reduce(operator.add, counts)
+    counted = reduce(operator.add, counts)
+    keep_due(pipeline, counted, time.monotonic() - started)
+    return counted
 
 
 def _count_of(pipeline: Pipeline, model: type[SpectrumMixin], keys: Iterable[int]) -> DueCounts:

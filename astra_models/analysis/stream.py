@@ -13,6 +13,7 @@ from typing import Generic, Literal, TypeVar
 
 from astra_models.analysis.analyst import Found
 from astra_models.analysis.calling import AnySpectrum, Item, Output
+from astra_models.analysis.counting import count_after_run
 from astra_models.analysis.due import DueCounts, Rerun, count_due_by_reason, due_options, select_due
 from astra_models.analysis.engine import Engine, InProcess
 from astra_models.analysis.leases import Leases
@@ -89,6 +90,8 @@ class ResultStream(Generic[Output]):
         self.existing: Existing = existing
         self.keep_good = keep_good
         self.min_answered = min_answered
+        self.pipeline: Pipeline | None = None
+        """The pipeline whose results they are, where it analyses what is due."""
         self.keep = False
         """Whether results are left alone although the deployment's parameters are others."""
         self.taken = 0
@@ -292,6 +295,7 @@ def analyse(
         keep_good=keep_good,
         min_answered=min_answered,
     )
+    stream.pipeline = pipeline
     stream.batches = (engine or InProcess()).start(pipeline, work, parameters or {}, batch_size, stream.counted)
     return stream
 
@@ -382,6 +386,7 @@ class _Writing(Generic[Output]):
             leases.run_id = run_id
         self._how = Recording(stream.existing, stream.keep_good, run_id, leases=leases)
         self._knows_earlier = False
+        self._started = time.monotonic()
 
     def write(self, part: Sequence[Item[Output]] | Found, *, give_stored: bool) -> tuple[UpsertReport, list[Output]]:
         """Write a part; give the report, and what is stored if that is wanted."""
@@ -406,6 +411,8 @@ class _Writing(Generic[Output]):
         """Write down that the run ended."""
         if self._run is not None:
             self._run.end(self.total, self.stream.answered(self.total), self.stream.usage)
+        if self.stream.pipeline is not None:
+            count_after_run(self.stream.pipeline, time.monotonic() - self._started)
 
     def end_after_error(self) -> None:
         """Write down that the run ended by an error, where that can be written."""

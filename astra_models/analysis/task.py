@@ -29,7 +29,6 @@ from astra_models.analysis.needs import Inputs, read_inputs, with_results
 from astra_models.analysis.parameters import Parameter, read_parameters
 from astra_models.analysis.recipe import Recipe, make_recipe, require_known
 from astra_models.analysis.runs import plan_run
-from astra_models.analysis.stream import ResultStream, analyse, write_batches
 from astra_models.columns.many import ManyResults
 from astra_models.errors import TaskError
 from astra_models.messages import shown
@@ -358,6 +357,8 @@ class Task(Generic[Output]):
             ended without taking a spectrum; or if it gave nothing for 20 spectra or more, and no result of this version
             is stored.
         """
+        from astra_models.analysis.stream import ResultStream, write_batches
+
         batches = self.batches(spectra, *args, batch_size=batch_size, **kwargs)
         if write_to_database:
             for _, stored in write_batches(ResultStream(batches, self.output_models), run_id=run_id, give_stored=True):
@@ -422,13 +423,22 @@ def _checked_plots(name: str, plots: Plots) -> tuple[Callable[..., object], ...]
     return found
 
 
+OF_RUNS = frozenset(
+    {
+        *("pipeline", "limit", "sdss_ids", "rerun", "batch_size", "keep_good", "parameters", "min_answered"),
+        *("reason", "engine"),
+    }
+)
+"""What `astra_models.analysis.stream.analyse` takes, which is imported once something is analysed (a test compares)."""
+
+
 @functools.cache
 def _own_names() -> frozenset[str]:
     """Give the names that a task, or what runs one, uses for itself."""
-    users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches, analyse)
+    users: tuple[Callable[..., object], ...] = (task, Task.__call__, Task.batches)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     declared = (one for user in users for one in inspect.signature(user).parameters.values())
-    return frozenset(one.name for one in declared if one.kind in named)
+    return frozenset(one.name for one in declared if one.kind in named) | OF_RUNS
 
 
 # ---- annotations

@@ -42,6 +42,22 @@ SQLITE_PRAGMAS = {
     "busy_timeout": 30_000,
     "synchronous": 0,
 }
+ONE_FOR_ALL_THREADS: Mapping[str, Any] = {"thread_safe": False, "check_same_thread": False}
+
+
+class _Unconfigured(SqliteDatabase):
+    """The database in memory of who has configured none. It says so when it is opened: an import keeps no results."""
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Open the database, with a warning that it will vanish."""
+        if self.is_closed():
+            warnings.warn(
+                "no database is configured, so results are kept in memory and vanish with this process; looked "
+                f"at {PATH_VARIABLE}, ASTRA_CONFIG_PATH, and a 'database' section in {USER_FILES}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return super().connect(reuse_if_open=reuse_if_open)
 
 
 def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[peewee.Database, str | None]:
@@ -67,7 +83,7 @@ def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[pe
     Warns
     -----
     UserWarning
-        If nothing is configured: results then vanish with the process.
+        If nothing is configured, once the database is opened: results then vanish with the process.
     """
     if path := os.environ.get(PATH_VARIABLE):
         return sqlite_database(path), None
@@ -77,13 +93,7 @@ def get_database_and_schema(config: Mapping[str, Any] | None = None) -> tuple[pe
         return sqlite_database(IN_MEMORY), None
     _refuse_misspelt_section(config)
     if "database" not in config:
-        warnings.warn(
-            "no database is configured, so results are kept in memory and vanish with this process; looked "
-            f"at {PATH_VARIABLE}, ASTRA_CONFIG_PATH, and a 'database' section in {USER_FILES}",
-            UserWarning,
-            stacklevel=2,
-        )
-        return sqlite_database(IN_MEMORY), None
+        return _Unconfigured(IN_MEMORY, pragmas=sqlite_settings(None), **ONE_FOR_ALL_THREADS), None
     return _database_from_section(config["database"])
 
 
@@ -104,7 +114,7 @@ def sqlite_database(path: str | Path, pragmas: Mapping[str, Any] | None = None) 
     """
     settings = sqlite_settings(pragmas)
     if str(path) == IN_MEMORY:
-        return SqliteDatabase(IN_MEMORY, pragmas=settings, thread_safe=False, check_same_thread=False)
+        return SqliteDatabase(IN_MEMORY, pragmas=settings, **ONE_FOR_ALL_THREADS)
     require_plain_path(path)
     file = Path(expand_path(path))
     if not file.parent.is_dir():

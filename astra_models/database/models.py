@@ -2,15 +2,23 @@
 
 Running a cell of a notebook again, or reloading a module, defines its models again. The later class then takes the
 place of the former one, which is no table any more to whoever looks models up; queries that hold on to it still work.
+
+A model is there once its module was imported. Whoever wants all of ours, or defines others beside them, has them
+imported by `Models.complete`.
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import peewee
 
 from astra_models.errors import TableTakenError
 
-__all__ = ["Models", "forget_references", "models"]
+__all__ = ["Late", "Models", "forget_references", "models"]
+
+OURS = ("astra_models", "astra_orchestration")
+ALL_OF_OURS = "astra_models.outputs"
+"""The module that imports all of our models. By name: it is far above this one, and is imported when it is wanted."""
 
 Place = tuple[str, str]
 
@@ -24,6 +32,10 @@ class Models:
 
     def __iter__(self) -> Iterator[type[peewee.Model]]:
         return iter(list(self._by_place.values()))
+
+    def complete(self) -> None:
+        """Import all of our models, if they aren't yet."""
+        import_module(ALL_OF_OURS)
 
     def add(self, model: type[peewee.Model], has_table: bool) -> None:
         """Add a model, in place of one of the same name that was defined in the same place.
@@ -42,6 +54,8 @@ class Models:
         """
         place, table = (model.__module__, model.__qualname__), model._meta.table_name
         if has_table:
+            if model.__module__.split(".")[0] not in OURS:
+                self.complete()  # ours come first: a table of one of them is refused to another package
             other = self._by_table.get(table, place)
             if other != place:
                 raise TableTakenError(
@@ -61,6 +75,19 @@ class Models:
         del self._by_place[place]
         self._by_table = {table: other for table, other in self._by_table.items() if other != place}
         forget_references(model)
+
+
+class Late:
+    """An attribute of a model that a module above it sets, which is imported when the attribute is asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, row: object, owner: type) -> object:
+        models.complete()
+        if any(base.__dict__.get(self._name) is self for base in owner.__mro__):
+            raise AttributeError(f"{owner.__name__}.{self._name} is not there while our models are being imported")
+        return getattr(owner if row is None else row, self._name)
 
 
 def forget_references(model: type[peewee.Model]) -> None:

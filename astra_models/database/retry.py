@@ -28,6 +28,7 @@ LONGEST_PAUSE = 10.0
 TRANSIENT_CLASSES = ("08", "40")
 TRANSIENT_STATES = ("57P01", "57P02", "57P03", "57P05", "53300", "55P03")
 SQLITE_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
+SQLITE_READONLY = 8
 ROW_ERRORS = (peewee.IntegrityError, peewee.DataError, peewee.InternalError)
 ROW_CLASSES = ("22", "23", "P0")  # data exceptions, violated constraints, exceptions that triggers raise
 SESSION_LOST = (peewee.OperationalError, peewee.InterfaceError)
@@ -69,12 +70,16 @@ def run_transaction(database: AnyDatabase, work: Callable[[], Result], deadline:
         return _inside_callers_transaction(database, work)
     deadline = DEADLINE if deadline is None else deadline
     give_up_at, pause, connected_before = None, FIRST_PAUSE, not database.is_closed()
+    begin = _begin_arguments(database)
     while True:
         try:
             _connect(database)
-            with database.atomic(*_begin_arguments(database)):
+            with database.atomic(*begin):
                 return work()
         except peewee.PeeweeException as error:
+            if begin and sqlite_code(error) == SQLITE_READONLY:
+                begin = ()  # it can't begin as who writes does; perhaps the work only reads
+                continue
             connected_before = connected_before or not database.is_closed()
             if not _is_transient(database, error, connected_before):
                 _raise_if_unusable(database, error)

@@ -51,6 +51,11 @@ class Flag(peewee.ModelDescriptor, peewee.ColumnBase):
         self.help_text = help_text
         self.model = model
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # with its column, as `DescribedField` is copied
+        copied = memo[id(self)] = object.__new__(type(self))
+        copied.__dict__ |= vars(self) | {"field": copy.deepcopy(self.field, memo)}
+        return copied
+
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
         self.field.flags[name] = self

@@ -29,6 +29,7 @@ _NUMBERS = (
     *(peewee.IntegerField, peewee.BigIntegerField, peewee.SmallIntegerField),
     *(peewee.FloatField, peewee.DoubleField, peewee.DecimalField, FloatArrayField),
 )
+_COLUMN_OR_FLAG = (peewee.Field, Flag)
 
 
 def check_names(model: type[peewee.Model]) -> None:
@@ -39,8 +40,9 @@ def check_names(model: type[peewee.Model]) -> None:
     ModelError
         If one does.
     """
+    inherited = set().union(*map(vars, model.__mro__[1:]))
     for name, value in vars(model).items():
-        if isinstance(value, peewee.Field | Flag) and (owner := _owner(model, name)):
+        if isinstance(value, _COLUMN_OR_FLAG) and name in inherited and (owner := _owner(model, name)):
             kind = "flag" if isinstance(value, Flag) else "column"
             raise ModelError(
                 f"{model.__name__}.{name}: a {kind} can't have this name, which queries and rows need "

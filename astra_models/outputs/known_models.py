@@ -42,6 +42,7 @@ from astra_models.slam import Slam
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.spectrum_file import SpectrumContent, SpectrumFile  # noqa: F401  have tables, too
+from astra_models.survey_count import SurveyCount  # noqa: F401  has a table, too
 from astra_models.the_cannon import TheCannon
 from astra_models.the_payne import ThePayne
 

@@ -251,7 +251,7 @@ def _with_differences(table: Any, versions: tuple[str, str], columns: list[str])
     return table
 
 
-def _values(table: "Table", name: str) -> np.ma.MaskedArray:
+def _values(table: "Table", name: str) -> "np.ma.MaskedArray":
     return np.ma.masked_invalid(np.ma.asarray(table[name], dtype=np.float64))
 
 
@@ -274,7 +274,7 @@ def _summary(compared: Comparison) -> "Table":
     return Table(rows=rows)
 
 
-def _spread(name: str, values: np.ma.MaskedArray) -> Iterator[tuple[str, float]]:
+def _spread(name: str, values: "np.ma.MaskedArray") -> Iterator[tuple[str, float]]:
     known = values.compressed()
     median = float(np.median(known)) if len(known) else np.nan
     yield f"median{name}", median

@@ -175,7 +175,7 @@ def _copy(values: tuple[list[Any], ...]) -> None:
         f"CREATE TEMPORARY TABLE IF NOT EXISTS new_cell (LIKE {quoted_table(SourceCell)}) ON COMMIT DELETE ROWS"
     )
     lines = ("\t".join("\\N" if value is None else repr(value) for value in row) for row in zip(*values, strict=True))
-    with database.connection().cursor() as cursor:
+    with driver_errors, database.connection().cursor() as cursor:
         cursor.copy_expert("COPY pg_temp.new_cell FROM STDIN", io.StringIO("\n".join(lines)))
 
 
@@ -205,4 +205,5 @@ def _write(rows: list[tuple[Any, ...]]) -> None:
         return
     marks = ", ".join("?" * len(COLUMNS))
     # SQLite reads an upsert of VALUES without a WHERE as it is meant.
-    database.connection().executemany(f"{into} VALUES ({marks}) {conflict}", zip(*values, strict=True))
+    with driver_errors:
+        database.connection().executemany(f"{into} VALUES ({marks}) {conflict}", zip(*values, strict=True))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from astra_models.analysis.counting import ByVersion, due_options_now, existing_models, has_needed_tables
 from astra_models.analysis.due import DueReason, Standing, needs_of, standing_of_spectra
 from astra_models.base import BaseModel
 from astra_models.database.sql import is_any_of, rows_of
@@ -26,16 +27,7 @@ from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
 from astra_models.status.star import Analysis, Listed, Result, SpectrumOfStar, Star
-from astra_models.status.survey import (
-    ByVersion,
-    FileStatus,
-    due_options_now,
-    existing_models,
-    has_needed_tables,
-    ingested_files,
-    major_minor,
-    result_models,
-)
+from astra_models.status.survey import FileStatus, ingested_files, major_minor, result_models
 from astra_models.version import installed_v_astra, version_integer_to_string
 
 __all__ = ["HEADLINES", "explain_star", "find_star"]

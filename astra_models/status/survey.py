@@ -6,17 +6,26 @@ Only pipelines that are computed here have due spectra. Other results come in fi
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import cast
 
 import peewee
 
-from astra_models.analysis.due import DueCounts, DueOptions, count_due_by_reason, due_options, needs_of, where_of
+from astra_models.analysis.counting import (
+    ByVersion,
+    Counting,
+    Figure,
+    Rejections,
+    Stored,
+    existing_models,
+    has_needed_tables,
+)
+from astra_models.analysis.due import DueCounts, needs_of
 from astra_models.analysis.recipe import is_set_up
 from astra_models.base import BaseModel
-from astra_models.database.sql import rows_of
-from astra_models.errors import NotSetUpError, ParameterError
+from astra_models.database.retry import one_line
+from astra_models.errors import AstraError
 from astra_models.ingested import IngestedFile
 from astra_models.outputs import Pipeline, all_models, pipelines
 from astra_models.pipeline import LatestMixin, PipelineOutputMixin
@@ -25,14 +34,10 @@ from astra_models.rejected import FAILURES, RejectedResult
 from astra_models.schema.tables import existing_tables, require_tables
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
+from astra_models.survey_count import Counted, keep_counts
 from astra_models.version import installed_v_astra
 
 logger = logging.getLogger(__name__)
-
-Model = TypeVar("Model", bound=BaseModel)
-Value = TypeVar("Value")
-ByVersion = dict[int | None, Value]
-"""By major.minor version, as ``v_astra_major_minor`` has it; None stands for one that isn't known."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,20 @@ class VersionStatus:
         How many are due for each reason.
     waiting : int
         How many would be due, but need a result of another pipeline first.
-    done : int
+    done : int or None
         How many results there are.
-    failed : int
+    failed : int or None
         How many spectra failed or gave no result.
-    rejected : int
+    rejected : int or None
         How many results, or rows of files, couldn't be stored.
     last : datetime or None
         When a result was last written or changed.
     files : tuple of FileStatus
         The result files that were ingested, oldest first.
+    counted : datetime or None
+        When that was counted, if not now: the oldest of its numbers.
+    uncounted : tuple of str
+        Which of ``due``, ``done``, ``failed`` and ``rejected`` are None because nobody counted them yet.
     """
 
     pipeline: str
@@ -100,11 +109,13 @@ class VersionStatus:
     due: int | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
-    done: int = 0
-    failed: int = 0
-    rejected: int = 0
+    done: int | None = 0
+    failed: int | None = 0
+    rejected: int | None = 0
     last: datetime | None = None
     files: tuple[FileStatus, ...] = ()
+    counted: datetime | None = None
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,26 +124,34 @@ class Status:
 
     Attributes
     ----------
-    tables : dict of str to int
-        Rows of the tables of sources and of spectra.
+    tables : dict of str to int or None
+        Rows of the tables of sources and of spectra; None if they are many, and nobody counted them yet.
     pipelines : list of VersionStatus
         What is computed here first, then what comes in files; by name, newest version first.
     files : list of FileStatus
         Result files that are of no single pipeline: sources, spectra, tables with a mapping.
+    counted : dict of str to datetime
+        When the rows of a table were counted, by its name; of the others that is now.
     """
 
-    tables: dict[str, int]
+    tables: dict[str, int | None]
     pipelines: list[VersionStatus] = field(default_factory=list)
     files: list[FileStatus] = field(default_factory=list)
+    counted: dict[str, datetime] = field(default_factory=dict)
 
 
-def survey_status(computed: Iterable[Pipeline] | None = None) -> Status:
+def survey_status(computed: Iterable[Pipeline] | None = None, *, exact: bool = False) -> Status:
     """Count what is in the bound database.
+
+    Tables of up to 200,000 rows are counted. Of larger ones it is said what was counted last: here with `exact`, or at
+    the end of a long run.
 
     Parameters
     ----------
     computed : iterable of Pipeline, optional
         The pipelines that are computed here; by default all that can be used.
+    exact : bool, optional
+        Whether all tables are counted. What is found of large ones is kept, if the database can be written to.
 
     Returns
     -------
@@ -145,8 +164,29 @@ def survey_status(computed: Iterable[Pipeline] | None = None) -> Status:
         If there are no tables of sources and spectra.
     """
     require_tables(Source, Spectrum)
+    computed = list(pipelines() if computed is None else computed)
     with snapshot():
-        return _status(list(pipelines() if computed is None else computed), existing_tables())
+        there = existing_tables()
+        results = result_models(there)
+        counting = Counting([*results, *_read_models(computed, there)], exact=exact)
+        status = _status(computed, there, results, counting)
+    _keep(counting.new)
+    return status
+
+
+def _read_models(computed: Iterable[Pipeline], there: set[str]) -> list[type[BaseModel]]:
+    """Give the models of what is read to count spectra, failures, and what is due."""
+    models: list[type[BaseModel]] = [Source, Spectrum, RejectedResult, *SpectrumMixin.concrete_models()]
+    for pipeline in computed:
+        models += [*pipeline.output_models, *pipeline.spectrum_models, *(need.model for need in needs_of(pipeline))]
+    return existing_models(models, there)
+
+
+def _keep(counts: list[Counted]) -> None:
+    try:
+        keep_counts(counts)
+    except (peewee.PeeweeException, AstraError) as error:
+        logger.warning("the counts aren't kept for the next time: %s", one_line(error))
 
 
 def result_models(there: Iterable[str]) -> list[type[PipelineOutputMixin]]:
@@ -155,115 +195,94 @@ def result_models(there: Iterable[str]) -> list[type[PipelineOutputMixin]]:
     return cast("list[type[PipelineOutputMixin]]", found)
 
 
-def existing_models(models: Iterable[type[Model]], there: Iterable[str]) -> list[type[Model]]:
-    """Give the models whose tables exist, sorted by table."""
-    tables = set(there)
-    found = [model for model in models if model._meta.table_name in tables]
-    return sorted(found, key=lambda model: model._meta.table_name)
-
-
-def has_needed_tables(pipeline: Pipeline, there: Iterable[str]) -> bool:
-    """Tell whether the tables exist that the results are in which a pipeline takes: without them nothing is due."""
-    needed = {need.model for need in needs_of(pipeline)}
-    return len(existing_models(needed, there)) == len(needed)
-
-
 def major_minor(version: int | None) -> str | None:
     """Name a major.minor version: 9 is 0.9, 1002 is 1.2."""
     return None if version is None else f"{version // 1000}.{version % 1000}"
 
 
-def _status(computed: list[Pipeline], there: set[str]) -> Status:
-    counted: list[type[BaseModel]] = [Source, Spectrum, *existing_models(SpectrumMixin.concrete_models(), there)]
-    tables = {model._meta.table_name: model.select().count() for model in counted}
+def _status(
+    computed: list[Pipeline], there: set[str], results: list[type[PipelineOutputMixin]], counting: Counting
+) -> Status:
+    kinds = existing_models(SpectrumMixin.concrete_models(), there)
+    rows = {model._meta.table_name: counting.rows(model) for model in (Source, Spectrum, *kinds)}
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
-    listed, files = _count_rejected(), ingested_files(there)
+    ready = {pipeline.name for pipeline in computed if is_set_up(pipeline)}
+    rejected, files = counting.rejected(), ingested_files(there)
     pipelines: list[VersionStatus] = []
-    for model in result_models(there):
-        name = model.__name__
-        pipelines += _versions(model, makers.get(model), listed.get(name, {}), files.pop(name, {}), there)
+    for model in results:
+        maker, of_model = makers.get(model), files.pop(model.__name__, {})
+        is_ready = maker is not None and maker.name in ready
+        due = _count_due(maker, model, there, counting) if maker is not None and is_ready else None
+        pipelines += _versions(model, maker, counting.results(model), due, rejected, of_model, is_ready=is_ready)
     pipelines.sort(key=lambda status: (not status.computed, status.pipeline))
-    return Status(tables, pipelines, [file for some in files.values() for many in some.values() for file in many])
+    return Status(
+        tables={name: figure.value for name, figure in rows.items()},
+        pipelines=pipelines,
+        files=[file for some in files.values() for many in some.values() for file in many],
+        counted={name: figure.counted for name, figure in rows.items() if figure.counted is not None},
+    )
 
 
 def _versions(
     model: type[PipelineOutputMixin],
     maker: Pipeline | None,
-    listed: ByVersion[Counter[str]],
+    results: Figure[ByVersion[Stored]],
+    due: Figure[DueCounts] | None,
+    rejected: Figure[Rejections],
     files: ByVersion[list[FileStatus]],
-    there: set[str],
+    *,
+    is_ready: bool,
 ) -> Iterator[VersionStatus]:
-    """Count a model's results and failures by version, newest first; those of no known version come last."""
-    stored = _count_results(model)
-    if maker is not None and is_set_up(maker):
-        stored.setdefault(installed_v_astra() // 1000, (installed_v_astra(), 0, None))
+    """Give a model's results and failures by version, newest first; those of no known version come last."""
+    stored, installed = dict(results.value or {}), installed_v_astra()
+    if maker is not None and (results.value is None or is_ready):
+        stored.setdefault(installed // 1000, (installed, 0, None))
+    elif results.value is None:
+        stored[None] = (None, 0, None)
+    listed = (rejected.value or {}).get(model.__name__, {})
     for version in sorted({*stored, *listed, *files}, key=lambda version: (version is None, -(version or 0))):
         v_astra, done, last = stored.get(version, (None, 0, None))
-        counts = listed.get(version, Counter())
-        failed = sum(counts[reason] for reason in FAILURES)
-        due = _count_due(maker, model, version, there)
-        yield VersionStatus(
+        status = VersionStatus(
             pipeline=maker.name if maker else model._meta.table_name,
             table=model._meta.table_name,
             computed=maker is not None,
             version=major_minor(version),
             v_astra=v_astra,
-            due=None if due is None else due.due,
-            reasons={} if due is None else {reason.value: count for reason, count in due.reasons.most_common()},
-            waiting=0 if due is None else due.waiting,
-            done=done,
-            failed=failed,
-            rejected=counts.total() - failed,
             last=last,
             files=tuple(files.get(version, ())),
         )
+        figures = [results, rejected]
+        if due is not None and version == installed // 1000:
+            status, figures = _with_due(status, due), [*figures, due]
+        if results.value is None:
+            status = replace(status, uncounted=(*status.uncounted, "done"), done=None)
+        else:
+            status = replace(status, done=done)
+        counted = min((figure.counted for figure in figures if figure.counted is not None), default=None)
+        yield replace(_with_failures(status, rejected, listed.get(version, Counter())), counted=counted)
 
 
-def due_options_now(pipeline: Pipeline, kind: type[SpectrumMixin]) -> DueOptions:
-    """Give what a pipeline says of what is due for it, as it would run now, with its parameters as they are."""
-    try:
-        return due_options(pipeline, kind)
-    except ParameterError as error:  # it can't run: that is told when it does
-        if not isinstance(error, NotSetUpError):
-            logger.warning("%s: whether parameters have changed can't be told: %s", pipeline.name, error)
-        declared = getattr(pipeline, "parameters", {})
-        values = {name: parameter.default for name, parameter in declared.items()}
-        return DueOptions(needs=needs_of(pipeline), where=where_of(pipeline, kind, values))
+def _with_due(status: VersionStatus, due: Figure[DueCounts]) -> VersionStatus:
+    if due.value is None:
+        return replace(status, uncounted=("due",))
+    reasons = {reason.value: count for reason, count in due.value.reasons.most_common()}
+    return replace(status, due=due.value.due, reasons=reasons, waiting=due.value.waiting)
+
+
+def _with_failures(status: VersionStatus, rejected: Figure[Rejections], counts: Counter[str]) -> VersionStatus:
+    if rejected.value is None:
+        return replace(status, failed=None, rejected=None, uncounted=(*status.uncounted, "failed", "rejected"))
+    failed = sum(counts[reason] for reason in FAILURES)
+    return replace(status, failed=failed, rejected=counts.total() - failed)
 
 
 def _count_due(
-    maker: Pipeline | None, model: type[PipelineOutputMixin], version: int | None, there: set[str]
-) -> DueCounts | None:
-    if maker is None or model is not maker.output_models[0] or version != installed_v_astra() // 1000:
+    maker: Pipeline, model: type[PipelineOutputMixin], there: set[str], counting: Counting
+) -> Figure[DueCounts] | None:
+    """Count what is due, if anything can be: it can for the first of a pipeline's models."""
+    if model is not maker.output_models[0] or not has_needed_tables(maker, there):
         return None
-    if not has_needed_tables(maker, there) or not is_set_up(maker):
-        return None
-    counts = DueCounts(Counter(), 0)
-    for kind in existing_models(maker.spectrum_models, there):
-        counts += count_due_by_reason(model, kind, **due_options_now(maker, kind))
-    return counts
-
-
-def _count_results(model: type[PipelineOutputMixin]) -> ByVersion[tuple[int, int, datetime | None]]:
-    """Give by major.minor version the newest ``v_astra``, how many results there are, and when the last was written."""
-    counts = peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MAX(model.modified)  # one pass over the table for both
-    query = model.select(model.v_astra, *counts).group_by(model.v_astra).order_by(model.v_astra)
-    found: ByVersion[tuple[int, int, datetime | None]] = {}
-    for v_astra, count, last in rows_of(query):
-        _, before, last_before = found.get(v_astra // 1000, (0, 0, None))
-        found[v_astra // 1000] = v_astra, before + count, max(filter(None, (last, last_before)), default=None)
-    return found
-
-
-def _count_rejected() -> dict[str, ByVersion[Counter[str]]]:
-    """Count the rows of ``rejected_result`` by model, major.minor version and reason."""
-    columns = RejectedResult.model, RejectedResult.v_astra, RejectedResult.reason
-    found: dict[str, ByVersion[Counter[str]]] = {}
-    query = RejectedResult.select(*columns, peewee.fn.COUNT(peewee.SQL("*"))).group_by(*columns)
-    for model, v_astra, reason, count in rows_of(query):
-        version = None if v_astra is None else v_astra // 1000
-        found.setdefault(model, {}).setdefault(version, Counter())[reason] += count
-    return found
+    return counting.due(maker, there)
 
 
 def ingested_files(there: set[str]) -> dict[str | None, ByVersion[list[FileStatus]]]:

@@ -9,25 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from astra_orchestration.cli.adopt import adopt_commands
-from astra_orchestration.cli.alerts import alerts_commands
 from astra_orchestration.cli.answers import give
-from astra_orchestration.cli.backup import backup_commands
+from astra_orchestration.cli.contents import ABOUT, VERSION_OPTION
 from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
-from astra_orchestration.cli.explain import explain_commands
-from astra_orchestration.cli.export import export_commands
-from astra_orchestration.cli.grids import grids_commands
-from astra_orchestration.cli.ingest import ingest_commands
 from astra_orchestration.cli.interrupts import watch_for_signals
-from astra_orchestration.cli.leases import leases_commands
-from astra_orchestration.cli.mapping import mapping_commands
-from astra_orchestration.cli.new import new_commands
-from astra_orchestration.cli.parameters import GroupWithParameters, parameters_given
-from astra_orchestration.cli.query import query_commands
-from astra_orchestration.cli.rejected import Reason, rejected_commands
-from astra_orchestration.cli.schema import schema_commands
-from astra_orchestration.cli.status import status_commands
+from astra_orchestration.cli.lazily import GroupOfAll
+from astra_orchestration.cli.parameters import parameters_given
+from astra_orchestration.cli.rejected import Reason
 from astra_orchestration.cli.terminal import (
     AsJson,
     complain,
@@ -41,39 +30,19 @@ from astra_orchestration.cli.terminal import (
     say,
     table,
 )
-from astra_orchestration.cli.train import train_commands
-from astra_orchestration.cli.watch import watch_commands
-from astra_orchestration.cli.web import web_commands
 
 if TYPE_CHECKING:
     from astra_models.upsert import UpsertReport
     from astra_orchestration.cli.materialize import Outcome
 
 app = typer.Typer(
-    cls=GroupWithParameters,
+    cls=GroupOfAll,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
-    help="Analyse stellar spectra, and keep the results.",
+    help=ABOUT,
 )
-app.add_typer(ingest_commands, name="ingest")
-app.add_typer(new_commands, name="new")
-app.add_typer(grids_commands, name="grids")
-app.add_typer(mapping_commands, name="mapping")
-app.add_typer(train_commands, name="train")
-app.add_typer(schema_commands)
-app.add_typer(adopt_commands)
-app.add_typer(rejected_commands)
-app.add_typer(query_commands)
-app.add_typer(export_commands)
-app.add_typer(leases_commands)
-app.add_typer(status_commands)
-app.add_typer(explain_commands)
-app.add_typer(web_commands)
-app.add_typer(alerts_commands)
-app.add_typer(watch_commands)
-app.add_typer(backup_commands)
 
 
 def _print_version(wanted: bool) -> None:
@@ -85,7 +54,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The same as `astra version`.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help=VERSION_OPTION)
     ] = False,
 ) -> None:
     """Analyse stellar spectra, and keep the results."""

@@ -109,10 +109,14 @@ def test_a_path_is_expanded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.lesson(34)
 def test_nothing_configured_warns_and_says_where_it_looked(home: Path) -> None:
+    database, schema = get_database_and_schema()
     with pytest.warns(UserWarning, match="in memory") as warned:
-        database, schema = get_database_and_schema()
+        database.execute_sql("SELECT 1")
+    database.execute_sql("SELECT 2")  # once is enough
     assert is_in_memory(database)
     assert schema is None
+    assert len(warned) == 1
+    database.close()
     said = str(warned[0].message)
     for place in ("ASTRA_DATABASE_PATH", "ASTRA_CONFIG_PATH", "~/.config/sdss/astra/astra.yml", "'database'"):
         assert place in said

@@ -1,6 +1,7 @@
 """Pipelines: generators of results, timed, and called again for what they didn't answer."""
 
 import gc
+import inspect
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Optional, Union
@@ -13,6 +14,8 @@ from astra_models import task
 from astra_models.analysis import calling
 from astra_models.analysis.due import select_due
 from astra_models.analysis.recording import record
+from astra_models.analysis.stream import analyse
+from astra_models.analysis.task import OF_RUNS
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
@@ -724,3 +727,9 @@ def test_a_pipeline_that_looks_at_a_group_takes_its_spectra_one_by_one(
     assert list(select_due(Rocket, BossVisitSpectrum)) == [
         visits[0].spectrum_pk
     ]  # what others are made from isn't asked
+
+
+def test_the_names_that_runs_take_are_known_without_importing_what_runs() -> None:
+    positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    taken = inspect.signature(analyse).parameters.values()
+    assert {one.name for one in taken if one.kind in positional} == OF_RUNS

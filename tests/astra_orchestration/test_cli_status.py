@@ -96,7 +96,7 @@ def test_the_state_as_json(star: Source, database: peewee.Database) -> None:
 
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.output)["data"]
-    assert list(found) == ["database", "schema", "version", "v_astra", "tables", "pipelines", "files"]
+    assert list(found) == ["database", "schema", "version", "v_astra", "tables", "pipelines", "files", "counted"]
     assert (found["version"], found["v_astra"], found["schema"]) == ("0.9.1", 9_001, base.bound_schema())
     assert found["tables"]["source"] == 1
     pipelines = {entry["pipeline"]: entry for entry in found["pipelines"]}

@@ -11,25 +11,38 @@ from astra_models.analysis.task import task
 from astra_models.apogee import ApogeeCoaddedSpectrumInApStar
 from astra_models.apogeenet import ApogeeNet
 from astra_models.aspcap import ASPCAP
+from astra_models.errors import NotSetUpError
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 
-from .abundances import abundance_results
-from .coarse import coarse_results
-from .configuration import files_of
-from .parameters import parameter_results
 from .pictures import PICTURES
-from .workshop import CONFIGURATION_VARIABLE, FOLDER, Workshop, in_lots, resolve_configuration
+from .setting_up import CONFIGURATION_VARIABLE, FOLDER, NO_CONFIGURATION
 
 __all__ = ["aspcap", "ferre_coarse", "ferre_stellar_parameters"]
 
 AT_ONCE = 500
 """Spectra that a stage takes at once: their pixels are in memory, and a grid is read once for all of them."""
 
+
+def _usable(value: object) -> object:
+    """See that a configuration can be used; what that takes is imported if there is one."""
+    if value is None:
+        raise NotSetUpError(NO_CONFIGURATION)
+    from .workshop import resolve_configuration
+
+    return resolve_configuration(value)
+
+
+def _files_named(path: Path) -> list[Path]:
+    from .configuration import files_of
+
+    return files_of(path)
+
+
 OF_CONFIGURATION = {
     "environment": {"configuration": CONFIGURATION_VARIABLE, "folder": "ASTRA_ASPCAP_FOLDER"},
     "without_effect": ["folder", "at_once", "tidy"],
-    "resolve": {"configuration": resolve_configuration},
-    "files": {"configuration": files_of},
+    "resolve": {"configuration": _usable},
+    "files": {"configuration": _files_named},
 }
 
 
@@ -59,6 +72,9 @@ def ferre_coarse(
     FerreCoarse
         The best fit of each spectrum.
     """
+    from .coarse import coarse_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
     for lot in in_lots(spectra, at_once):
@@ -91,6 +107,9 @@ def ferre_stellar_parameters(
     FerreStellarParameters
         One result per spectrum.
     """
+    from .parameters import parameter_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]
     for lot in in_lots(spectra, at_once):
@@ -123,6 +142,9 @@ def aspcap(
     ASPCAP or FerreChemicalAbundances
         For each spectrum one of the former, and one of the latter for each species.
     """
+    from .abundances import abundance_results
+    from .workshop import Workshop, in_lots
+
     workshop = Workshop.open(configuration, folder, tidy)
     yield ...  # pyright: ignore[reportReturnType]
     for lot in in_lots(spectra, at_once):

@@ -24,7 +24,7 @@ class AspcapError(AstraError, ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class GridEntry(_Part):

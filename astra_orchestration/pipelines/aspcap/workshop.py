@@ -16,12 +16,10 @@ from astra_orchestration.pipelines.ferre.grid import Grid, read_grid
 from .configuration import AspcapError, Configuration, SpeciesEntry, read_configuration
 from .dimensions import DIMENSIONS
 from .grid_choice import KnownGrid
+from .setting_up import FOLDER, NO_CONFIGURATION
 from .species import ties
 
 T = TypeVar("T")
-
-CONFIGURATION_VARIABLE = "ASTRA_ASPCAP"
-FOLDER = Path("var/aspcap")
 
 
 @dataclass(frozen=True)
@@ -108,12 +106,6 @@ class Workshop:
         """Say how a species is fitted."""
         threads = self.configuration.limits.threads
         return Settings((entry.fit,), ties(grid, entry.fit), None, mask=entry.mask, n_threads=threads)
-
-
-NO_CONFIGURATION = (
-    "ASPCAP needs a configuration, which names FERRE, its grids and masks: give configuration=..., or set "
-    f"{CONFIGURATION_VARIABLE}; `astra sample --aspcap` makes a small one, and docs/aspcap.md says what belongs into it"
-)
 
 
 def resolve_configuration(value: object) -> object:

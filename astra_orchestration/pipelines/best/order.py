@@ -7,7 +7,10 @@ their cartons: those in the file itself, or those of the survey's table of carto
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +44,7 @@ KINDS: Mapping[str, type[SpectrumMixin]] = {
 }
 """Kinds of spectra that an adopted result can be of."""
 
+PLUGINS_VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
 LARGEST = 50_000_000
 """Bytes of a table of cartons; the survey's has some hundred kB."""
 
@@ -50,7 +54,7 @@ class BestError(AstraError, ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Program(_Part):
@@ -166,13 +170,35 @@ def read_order(path: Path) -> Order:
         If it can't be read, or a rule can't be used.
     """
     try:
-        return Order.model_validate(read_yaml(path))
+        return _read(path, path.stat().st_mtime_ns if path.is_file() else None)
     except ConfigurationError as error:
         raise BestError(f"no order of preference can be read from {str(path)!r}: {error}") from error
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         why = one_line(error.errors()[0]["msg"].removeprefix("Value error, "))
         raise BestError(f"{str(path)!r}, {where or 'as a whole'}: {why}") from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, written: int | None) -> Order:
+    """Read a file; one that was written when it was read before is as it was then."""
+    with _without_plugins():
+        Order.model_rebuild()
+    return Order.model_validate(read_yaml(path))
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Have pydantic look for no plugins: it would read what every installed package says of itself."""
+    before = os.environ.get(PLUGINS_VARIABLE)
+    os.environ[PLUGINS_VARIABLE] = "__all__"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLUGINS_VARIABLE]
+        else:
+            os.environ[PLUGINS_VARIABLE] = before
 
 
 def _bits_by_program(path: Path) -> dict[str, set[int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
 
@@ -19,14 +19,16 @@ from astra_models.corv import Corv
 from astra_models.snow_white import SnowWhite
 from astra_models.spectrum import SpectrumMixin
 from astra_orchestration.pipelines.corv.pictures import PICTURES
-from astra_orchestration.pipelines.white_dwarfs.catalogues import fit_knowing, photometry_of
 from astra_orchestration.pipelines.white_dwarfs.choosing import GridChoice, without_grid
 from astra_orchestration.pipelines.white_dwarfs.family import balmer_family
 from astra_orchestration.pipelines.white_dwarfs.files import load_grid
-from astra_orchestration.pipelines.white_dwarfs.fit import BalmerFit, fit_spectrum
 from astra_orchestration.pipelines.white_dwarfs.grid import TemplateError, TemplateGrid
 from astra_orchestration.pipelines.white_dwarfs.registry import GRID_VARIABLE, resolve_grid
-from astra_orchestration.pipelines.white_dwarfs.showing import model_of_row
+
+if TYPE_CHECKING:
+    from astra_models.model_spectrum import ModelSpectrum
+    from astra_models.pipeline import PipelineOutputMixin
+    from astra_orchestration.pipelines.white_dwarfs.fit import BalmerFit, fit_spectrum
 
 __all__ = ["BalmerFit", "TemplateError", "TemplateGrid", "balmer_family", "corv", "fit_spectrum", "load_grid"]
 
@@ -45,6 +47,21 @@ def white_dwarfs_of_class_da(spectrum: type[SpectrumMixin], values: Mapping[str,
     return None if values["all_spectra"] else SnowWhite.classification.in_(CLASSES)
 
 
+def _model_of_row(result: PipelineOutputMixin, spectrum: SpectrumMixin) -> ModelSpectrum:
+    from astra_orchestration.pipelines.white_dwarfs.showing import model_of_row
+
+    return model_of_row(result, spectrum)
+
+
+def __getattr__(name: str) -> object:
+    """Give what `white_dwarfs.fit` has, which a list of pipelines has no use for."""
+    if name not in ("BalmerFit", "fit_spectrum"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from astra_orchestration.pipelines.white_dwarfs import fit
+
+    return getattr(fit, name)
+
+
 @task(
     version="2",
     environment={"grid": GRID_VARIABLE},
@@ -52,7 +69,7 @@ def white_dwarfs_of_class_da(spectrum: type[SpectrumMixin], values: Mapping[str,
     without_effect=["all_spectra"],
     warnings=without_grid,
     where=white_dwarfs_of_class_da,
-    model_spectrum=model_of_row,
+    model_spectrum=_model_of_row,
     plots=PICTURES,
 )
 def corv(
@@ -84,6 +101,8 @@ def corv(
         temperatures in K, gravities in dex of cm/s2. What could not be measured is missing, and a flag says
         why.
     """
+    from astra_orchestration.pipelines.white_dwarfs.catalogues import fit_knowing, photometry_of
+
     choice = GridChoice(grid)
     yield ...  # pyright: ignore[reportReturnType]  (marks what went before as overhead)
     for spectrum, _ in spectra:

@@ -18,9 +18,7 @@ from astra_orchestration.pipelines.snow_white.confusion import confusion_by_snr
 from astra_orchestration.pipelines.snow_white.features import NoFeaturesError, features
 from astra_orchestration.pipelines.snow_white.forest import Classifier, load_classifier
 from astra_orchestration.pipelines.snow_white.labels import column_of, label_of
-from astra_orchestration.pipelines.snow_white.parameters import FIT_LABELS, measured
 from astra_orchestration.pipelines.snow_white.pictures import classes_by_snr
-from astra_orchestration.pipelines.white_dwarfs.catalogues import photometry_of
 from astra_orchestration.pipelines.white_dwarfs.choosing import GridChoice, without_grid
 from astra_orchestration.pipelines.white_dwarfs.registry import resolve_grid
 
@@ -96,6 +94,9 @@ def classify(wavelength: Any, flux: Any, ivar: Any, classifier: Classifier) -> d
 
 
 def _columns(spectrum: BossVisitSpectrum, forest: Classifier, choice: GridChoice) -> dict[str, Any]:
+    from astra_orchestration.pipelines.snow_white.parameters import FIT_LABELS, measured
+    from astra_orchestration.pipelines.white_dwarfs.catalogues import photometry_of
+
     arrays = spectrum.wavelength, spectrum.flux, spectrum.ivar
     columns: dict[str, Any] = {"classifier": str(forest)}
     try:

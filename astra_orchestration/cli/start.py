@@ -1,0 +1,62 @@
+"""``astra`` from its first line: what needs no command is answered here, before typer and any table is imported."""
+
+import gc
+import os
+import sys
+from contextlib import suppress
+
+__all__ = ["main"]
+
+COMPLETING = "_ASTRA_COMPLETE"
+"""Set by a shell that wants to know how a command line may go on."""
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""Python would look for garbage some hundred times while modules are imported, and find none."""
+
+
+def main() -> None:
+    """Run the command line."""
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    if COMPLETING in os.environ or not _answered(sys.argv[1:]):
+        from astra_orchestration.cli.main import main as run
+
+        try:
+            run()
+        finally:
+            _leave()
+
+
+def _leave() -> None:
+    """Close the database; the rest goes with the process, and isn't looked through for garbage once more."""
+    base = sys.modules.get("astra_models.base")
+    if base is not None:
+        with suppress(Exception):  # the process ends in any case, and so does the connection
+            base.database.close()
+    gc.freeze()
+
+
+def _answered(words: list[str]) -> bool:
+    """Answer what is asked of the program itself; give whether that was all."""
+    if words == ["--version"]:
+        _tell_version()
+        return True
+    if words in (["--help"], ["-h"]):
+        from astra_orchestration.cli.overview import print_overview
+
+        print_overview()
+        return True
+    return False
+
+
+def _tell_version() -> None:
+    from astra_models.errors import VersionError
+    from astra_models.version import installed_v_astra, installed_version
+
+    try:
+        told = f"astra {installed_version()} (v_astra {installed_v_astra()})"
+    except VersionError as error:
+        from astra_orchestration.cli.exit_codes import code_of
+        from astra_orchestration.cli.terminal import complain, escaped
+
+        complain(f"[bold red]error:[/] {escaped(str(error))}")
+        raise SystemExit(code_of(error)) from error
+    print(told)  # noqa: T201
