@@ -58,7 +58,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 ByVersion = dict[int | None, Value]
 """By major.minor version, as ``v_astra_major_minor`` has it; None stands for one that isn't known."""
-Stored = tuple[int, int, datetime | None]
+Stored = tuple[int | None, int, datetime | None]
 """The newest ``v_astra`` of a major.minor version, how many results there are, and when the last was written."""
 Rejections = dict[str, ByVersion[Counter[str]]]
 """How many rows were rejected, by model, major.minor version and reason."""
@@ -97,7 +97,7 @@ class Counting:
     """
 
     def __init__(self, models: Iterable[type[BaseModel]], *, exact: bool = False):
-        self._sizes = rows_at_most(database, models, LARGE)
+        self._sizes = rows_at_most(database.obj, models, LARGE)
         self._exact = exact
         self._now = utc_now()
         self.new: list[Counted] = []

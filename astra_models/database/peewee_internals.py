@@ -41,7 +41,7 @@ class OrderedOnDemand(peewee.Metadata):
     def __getattr__(self, name: str) -> Any:
         if name not in ("sorted_fields", "sorted_field_names") or "_sorted_field_list" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        super()._update_sorted_fields()
+        super()._update_sorted_fields()  # pyright: ignore[reportAttributeAccessIssue]  not in the stubs
         return vars(self)[name]
 
 

@@ -16,7 +16,7 @@ __all__ = ["GroupOfAll"]
 class GroupOfAll(GroupWithParameters):
     """All commands of the table of contents; those that are given are there, the others are imported one by one."""
 
-    def __init__(self, *, commands: Mapping[str, Any] | None = None, **attributes: Any):
+    def __init__(self, *, commands: dict[str, Any] | None = None, **attributes: Any):
         super().__init__(commands=commands, **attributes)
         self.commands = _Commands(self.commands)
 
