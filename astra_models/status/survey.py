@@ -205,9 +205,9 @@ def _status(
 ) -> Status:
     kinds = existing_models(SpectrumMixin.concrete_models(), there)
     rows = {model._meta.table_name: counting.rows(model) for model in (Source, Spectrum, *kinds)}
+    rejected, files = counting.rejected(), ingested_files(there)
     makers = {model: pipeline for pipeline in computed for model in pipeline.output_models}
     ready = {pipeline.name for pipeline in computed if is_set_up(pipeline)}
-    rejected, files = counting.rejected(), ingested_files(there)
     pipelines: list[VersionStatus] = []
     for model in results:
         maker, of_model = makers.get(model), files.pop(model.__name__, {})
@@ -215,12 +215,14 @@ def _status(
         due = _count_due(maker, model, there, counting) if maker is not None and is_ready else None
         pipelines += _versions(model, maker, counting.results(model), due, rejected, of_model, is_ready=is_ready)
     pipelines.sort(key=lambda status: (not status.computed, status.pipeline))
-    return Status(
-        tables={name: figure.value for name, figure in rows.items()},
-        pipelines=pipelines,
-        files=[file for some in files.values() for many in some.values() for file in many],
-        counted={name: figure.counted for name, figure in rows.items() if figure.counted is not None},
-    )
+    others = [file for some in files.values() for many in some.values() for file in many]
+    return _with_rows(rows, Status({}, pipelines, others))
+
+
+def _with_rows(rows: dict[str, Figure[int]], status: Status) -> Status:
+    tables = {name: figure.value for name, figure in rows.items()}
+    counted = {name: figure.counted for name, figure in rows.items() if figure.counted is not None}
+    return replace(status, tables=tables, counted=counted)
 
 
 def _versions(
