@@ -27,7 +27,7 @@ def store_one_result() -> None:
 
 WITHOUT = {
     "what belongs to the running of pipelines": r"model|pipeline|table_name|kind|engine|hosts?|holder|process|keep"
-    r"|calibration|lead",
+    r"|calibration|lead|what|found|counted",
     "JSON": r"payload|parameters|packages|model_files|keys",
     "settings of fits and extractions": r"continuum_order|continuum_reject|interpolation_order|deg|L|x0_index|psfsky"
     r"|preject|lowrej|highrej|scatpoly|nfitpoly|short_grid_name",

@@ -74,6 +74,7 @@ def test_the_shown_queries_give_what_the_page_says(queried: dict[str, Any]) -> N
     assert queried["matched"]["star", "sdss_id"].as_array().tolist() == [("a", 12345678)]
     assert len(queried["frame"]) == len(queried["compared"].matched) == 3
     assert queried["table"].column_names == ["teff", "sdss_id"]
+    assert list(queried["bright"].columns) == ["teff", "sdss_id", "ra", "dec"]
     assert queried["result"].source_pk == Source.get(Source.sdss_id == 12345678).pk
     assert sorted(queried["sdss_ids"]) == [2, 2, 3, 3, 12345678, 12345678]
     assert {tuple(row) for row in queried["rows"]} == {("sdss_id", "g_mag", "teff")}
