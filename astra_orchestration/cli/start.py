@@ -9,6 +9,7 @@ __all__ = ["main"]
 
 COMPLETING = "_ASTRA_COMPLETE"
 """Set by a shell that wants to know how a command line may go on."""
+INTERRUPTED = 130
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """Python would look for garbage some hundred times while modules are imported, and find none."""
 
@@ -16,13 +17,28 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    if COMPLETING in os.environ or not _answered(sys.argv[1:]):
+    try:
+        if COMPLETING not in os.environ and _answered(sys.argv[1:]):
+            return
         from astra_orchestration.cli.main import main as run
+    except KeyboardInterrupt:
+        _tell_interruption()
+        raise SystemExit(INTERRUPTED) from None
+    try:
+        run()
+    finally:
+        _leave()
 
-        try:
-            run()
-        finally:
-            _leave()
+
+def _tell_interruption() -> None:
+    from astra_orchestration.cli.answers import begin
+
+    told = "interrupted: nothing was begun"
+    print(told, file=sys.stderr)  # noqa: T201
+    answer = begin(sys.argv[1:])
+    if answer.as_json:
+        answer.hear("error", told)
+        print(answer.document(INTERRUPTED))  # noqa: T201
 
 
 def _leave() -> None:

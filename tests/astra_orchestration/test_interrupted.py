@@ -265,3 +265,33 @@ def test_what_is_kept_is_known_of_every_command() -> None:
     assert commands - KEPT.keys() == {"materialize"}  # which says this:
     assert WRITTEN == "what was written before is kept; run again for the rest"
     assert KEPT.keys() <= commands
+
+
+WHILE_IMPORTING = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["astra", "status", *sys.argv[1:]]
+from astra_orchestration.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_command_that_is_still_imported(tmp_path: Path, options: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WHILE_IMPORTING, *options],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        preexec_fn=heed_interrupts,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "interrupted: nothing was begun\n")
+    assert not ended.stdout if not options else document(ended.stdout)["exit_code"] == INTERRUPTED
