@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from astra_models.products import reading, to_arrow, to_batches, to_table
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.export import export
 from astra_models.products.query import Selection, select_model, snapshot
-from astra_models.products.reading import by_adbc
+from astra_models.products.reading import by_adbc, key_ranges
 from astra_models.products.reading.copied import can_be_copied, copied_in_parts, copy_columns
 from astra_models.products.reading.packed import read_packed
 from astra_models.rocket import Rocket
@@ -174,18 +174,23 @@ def test_batches_are_of_one_moment_whatever_is_written_between(database: peewee.
     upsert(Rocket, [{"spectrum_pk": key, "teff": 5000.0} for key in keys])
     batches = to_batches(Rocket, rows=2, columns=["teff"])
     found = batches.read_next_batch()["teff"].to_pylist()
-
-    def write() -> None:
-        Rocket.update(teff=6000.0).execute()
-        bound_database.close()
-
-    other = threading.Thread(target=write)
-    other.start()
-    other.join()
+    in_another_thread(Rocket.update(teff=6000.0).execute)
     found += [value for batch in batches for value in batch["teff"].to_pylist()]
     assert found == [5000.0] * 6
     del batches
     assert to_arrow(Rocket)["teff"].to_pylist() == [6000.0] * 6
+
+
+def in_another_thread(write: Callable[[], object]) -> None:
+    """Write by a connection of its own."""
+
+    def write_and_close() -> None:
+        write()
+        bound_database.close()
+
+    other = threading.Thread(target=write_and_close)
+    other.start()
+    other.join()
 
 
 def test_a_loop_over_batches_may_ask_for_more(database: peewee.Database, make_spectra: Any) -> None:
@@ -256,3 +261,36 @@ def test_joined_rows_beside_each_other(database: peewee.Database, make_spectra: 
     assert sources.num_rows == 0  # the older one names no source
     of_spectra = to_arrow(Rocket, joins=[type(spectra[0])], where="boss_visit_spectrum.mjd > 0", limit=2)
     assert of_spectra.num_rows == 2
+
+
+def test_large_tables_are_read_by_ranges_of_their_key(
+    database: peewee.Database, make_spectra: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(key_ranges, "ROWS_IN_RANGE", 10)
+    monkeypatch.setattr(by_adbc, "WORTHWHILE", 0)
+    caplog.set_level("DEBUG", by_adbc.logger.name)
+    keys = [one.spectrum_pk for one in make_spectra(60)]
+    upsert(Rocket, [{"spectrum_pk": key, "teff": 5000.0 + key, "tag": f"é{key}"} for key in keys])
+    Rocket.delete().where(Rocket.task_pk.between(5, 30)).execute()
+    left = [(row.spectrum_pk, row.teff, row.tag) for row in Rocket.select().order_by(Rocket.task_pk)]
+    selection = select_model(Rocket)
+    with snapshot():
+        parts = key_ranges.key_ranges(selection)
+        assert len(parts) == min(os.cpu_count() or 1, 3)
+        assert sum(part.select(Rocket.task_pk).count() for part in parts) == len(left) == 34
+    table = to_arrow(Rocket, columns=["spectrum_pk", "teff", "tag"])
+    assert list(zip(*table.to_pydict().values(), strict=True)) == left
+    assert to_arrow(Rocket, where="teff < 0").num_rows == 0
+    assert to_arrow(Rocket, limit=25)["spectrum_pk"].to_pylist() == [key for key, _, _ in left[:25]]
+    assert not caplog.records
+
+
+def test_ranges_see_one_moment(database: peewee.Database, make_spectra: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_ranges, "ROWS_IN_RANGE", 10)
+    monkeypatch.setattr(by_adbc, "WORTHWHILE", 0)
+    upsert(Rocket, [{"spectrum_pk": one.spectrum_pk, "teff": 5000.0} for one in make_spectra(60)])
+    with snapshot():
+        assert Rocket.select().count() == 60
+        in_another_thread(Rocket.update(teff=6000.0).execute)
+        assert set(to_arrow(Rocket)["teff"].to_pylist()) == {5000.0}
+    assert set(to_arrow(Rocket)["teff"].to_pylist()) == {6000.0}

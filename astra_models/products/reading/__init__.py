@@ -12,9 +12,9 @@ import peewee
 from astra_models.base import database
 from astra_models.columns.typed import Column
 from astra_models.database.sql import is_postgresql
-from astra_models.products.query import Selection, read_rows
-from astra_models.products.reading.by_adbc import is_worthwhile, read_by_adbc
-from astra_models.products.reading.copied import can_be_copied, copied_in_parts, copy_columns
+from astra_models.products.query import Selection, can_be_shared, read_rows
+from astra_models.products.reading.by_adbc import all_by_adbc, is_worthwhile, read_by_adbc
+from astra_models.products.reading.copied import can_be_copied, copied_in_parts, copied_in_ranges, copy_columns
 from astra_models.products.reading.packed import read_packed
 from astra_models.products.reading.values import joined, nothing, padded, text_of_moments, typed
 
@@ -70,9 +70,15 @@ def hand_on_columns(selection: Selection, take: Callable[[list[Column]], None], 
 
 
 def all_columns(selection: Selection) -> list[Column]:
-    """Read all rows of a selection."""
-    parts: list[list[Column]] = []
-    hand_on_columns(selection, parts.append)
+    """Read all rows of a selection; large ones by all processors, each a range of the key."""
+    parts: list[list[Column]] | None = None
+    if is_postgresql(database) and can_be_shared() and can_be_copied(selection):
+        parts = copied_in_ranges(selection, max(COPIED_AT_ONCE // max(len(selection.columns), 1), 1))
+    elif not is_postgresql(database) and is_worthwhile(selection):
+        parts = all_by_adbc(selection)
+    if parts is None:
+        parts = []
+        hand_on_columns(selection, parts.append)
     return joined(selection.columns, parts)
 
 

@@ -9,8 +9,9 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from astra_models.base import database
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.database.peewee_internals import limit_of
 from astra_models.products.query import OutColumn, Selection
+from astra_models.products.reading.key_ranges import key_ranges
 from astra_models.products.reading.packed import read_packed
 from astra_models.products.reading.values import LENGTHS_OF_MOMENTS, NO_MOMENT, UTC, nothing, typed
 from astra_models.products.sqlite_watch import Watch, watched
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 PROGRAM = Path(__file__).with_name("adbc_process.py")
 WORTHWHILE = 4_000_000
 """Values whose reading takes longer than the process needs to start."""
+VALUES_AT_ONCE = 500_000
 _AT_ONCE = (FLOAT32, FLOAT64, INT32, INT64, BOOLEAN, MOMENT, TEXT)
 _NEEDED = ("adbc_driver_manager", "adbc_driver_sqlite", "pyarrow")
 
@@ -88,30 +91,76 @@ def read_by_adbc(selection: Selection, at_once: int) -> Iterator[list[Column]]:
     yield from read_packed(selection, at_once, n_read)
 
 
+def all_by_adbc(selection: Selection) -> list[list[Column]] | None:
+    """Read all rows of a selection at once, each range of its key by a process; None if that can't be done.
+
+    What holds something that its column can't is not read, either: whoever reads it otherwise finds and names it.
+    """
+    watch = watched()
+    if watch is None:
+        return None
+    parts = key_ranges(selection)
+    at_once = max(VALUES_AT_ONCE // max(len(selection.columns), 1), 1)
+    try:
+        with ExitStack() as stack:
+            streams = [stack.enter_context(_running(_asked(part, watch, at_once))) for part in parts]
+            _require_one_view(watch, streams)
+            with ThreadPoolExecutor(len(parts)) as pool:
+                found = list(pool.map(_batches_of(selection), streams))
+        return [_columns(selection, batch) for batches in found for batch in batches]
+    except (_OtherwiseError, OSError) as error:
+        logger.debug("no rows were read by ADBC: %s", error)
+        return None
+
+
 def _read(selection: Selection, watch: Watch, at_once: int) -> Iterator[list[Column]]:
+    with _running(_asked(selection, watch, at_once)) as stream:
+        _require_one_view(watch, [stream])
+        for batch in _batches(selection, stream):
+            yield _columns(selection, batch)
+
+
+def _batches_of(selection: Selection) -> "Callable[[IO[bytes]], list[pa.RecordBatch]]":
+    return lambda stream: list(_batches(selection, stream))
+
+
+def _batches(selection: Selection, stream: IO[bytes]) -> "Iterator[pa.RecordBatch]":
+    """Read batches, without the row of constants, if they are of the types of their columns."""
     import pyarrow as pa
 
     there = [column for column in selection.columns if column.is_there]
-    request = json.dumps(_asked(selection, watch, at_once)).encode()
     skipped = 1
-    with _running(request) as stream:
-        # Ours began to read before this look, and the other too, but both after the first: they see the same.
-        database.execute_sql("SELECT 1 FROM sqlite_master").fetchall()
-        if not watch.is_as_before:
-            raise _OtherwiseError("others are writing")
+    try:
         with pa.ipc.open_stream(stream) as batches:
             if [field.type for field in batches.schema] != [_type_of(column) for column in there]:
                 raise _OtherwiseError("a column isn't of its type")
             for batch in batches:
-                yield _columns(selection, batch.slice(skipped))
+                batch.validate(full=True)  # bytes in a column of text are no text
+                yield batch.slice(skipped)
                 skipped = 0
+    except pa.ArrowException as error:
+        raise _OtherwiseError(str(error)) from error
+
+
+def _require_one_view(watch: Watch, streams: Iterable[IO[bytes]]) -> None:
+    """Wait until all processes have begun to read, and make sure that they see what this one sees."""
+    if any(stream.read(1) != b"+" for stream in streams):
+        raise _OtherwiseError("a process did not begin to read")
+    # All began to read before this look, and after the first.
+    database.execute_sql("SELECT 1 FROM sqlite_master").fetchall()
+    if not watch.is_as_before:
+        raise _OtherwiseError("others are writing")
 
 
 @contextmanager
-def _running(request: bytes) -> Iterator[IO[bytes]]:
-    """Start the process, and give what it writes once it has begun to read."""
-    from pyarrow import ArrowException
+def _running(asked: dict[str, object]) -> Iterator[IO[bytes]]:
+    """Start a process, and give what it writes.
 
+    Raises
+    ------
+    _OtherwiseError
+        If it fails, or the block raises one; with what the process said.
+    """
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryFile() as said,
@@ -121,24 +170,22 @@ def _running(request: bytes) -> Iterator[IO[bytes]]:
             stdin, stdout = process.stdin, process.stdout
             assert stdin is not None
             assert stdout is not None
-            stdin.write(request + b"\n")
+            stdin.write(json.dumps(asked).encode() + b"\n")
             stdin.close()
-            if stdout.read(1) == b"+":
-                try:
-                    yield stdout
-                except ArrowException as error:  # of a stream that ends too early, the process says why
-                    stdout.close()
-                    process.wait()
-                    raise _OtherwiseError(f"{error} {_end_of(said)}") from error
-            if process.wait() != 0:
-                raise _OtherwiseError(_end_of(said))
+            yield stdout
+            _require_success(process)
+        except _OtherwiseError as error:
+            process.kill()
+            process.wait()
+            said.seek(0)
+            raise _OtherwiseError(f"{error} {said.read().decode(errors='replace')[-MOST_SAID:]}") from error
         finally:
             process.kill()
 
 
-def _end_of(said: IO[bytes]) -> str:
-    said.seek(0)
-    return said.read().decode(errors="replace")[-MOST_SAID:]
+def _require_success(process: subprocess.Popen[bytes]) -> None:
+    if process.wait() != 0:
+        raise _OtherwiseError("a process failed")
 
 
 def _asked(selection: Selection, watch: Watch, at_once: int) -> dict[str, object]:
@@ -172,7 +219,6 @@ def _type_of(column: OutColumn) -> "pa.DataType":
 
 
 def _columns(selection: Selection, batch: "pa.RecordBatch") -> list[Column]:
-    batch.validate(full=True)  # bytes in a column of text are no text
     given = iter(batch.columns)
     return [
         _column(column, next(given)) if column.is_there else nothing(column, batch.num_rows)

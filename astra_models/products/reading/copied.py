@@ -8,6 +8,7 @@ value, whose parts' lengths are among the numbers. NULL is sent as what its colu
 
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ from astra_models.columns.typed import (
 )
 from astra_models.database.sql import driver_errors
 from astra_models.errors import DamagedProductError
-from astra_models.products.query import OutColumn, Selection
+from astra_models.products.query import OutColumn, Selection, share_snapshot, shared_snapshot
+from astra_models.products.reading.key_ranges import key_ranges
 from astra_models.products.reading.values import NO_MOMENT, joined, nothing
 
 COPY_HEADER = 19
@@ -139,6 +141,27 @@ def copy_columns(selection: Selection, take: Take, at_once: int) -> None:
     rows.finish()
 
 
+def copied_in_ranges(selection: Selection, at_once: int) -> list[list[Column]]:
+    """Read all rows of a selection, each range of its key by a connection that sees the same `snapshot`."""
+    ranges = key_ranges(selection)
+    if len(ranges) == 1:
+        return _copied(selection, at_once)
+    name = share_snapshot()
+
+    def read(some: Selection) -> list[list[Column]]:
+        with shared_snapshot(name):
+            return _copied(some, at_once)
+
+    with ThreadPoolExecutor(len(ranges)) as pool:
+        return [columns for parts in pool.map(read, ranges) for columns in parts]
+
+
+def _copied(selection: Selection, at_once: int) -> list[list[Column]]:
+    parts: list[list[Column]] = []
+    copy_columns(selection, parts.append, at_once)
+    return parts
+
+
 def copied_in_parts(selection: Selection, at_once: int) -> Iterator[list[Column]]:
     """Read the rows of a selection that are in the order of a key, some at a time, each by a COPY of its own."""
     key = selection.order[0]
@@ -146,8 +169,7 @@ def copied_in_parts(selection: Selection, at_once: int) -> Iterator[list[Column]
     with_key = [*selection.columns, OutColumn("", key, key, "", nullable=False)]
     base = selection.base
     while True:
-        parts: list[list[Column]] = []
-        copy_columns(selection._replace(columns=with_key, base=base.limit(at_once)), parts.append, at_once)
+        parts = _copied(selection._replace(columns=with_key, base=base.limit(at_once)), at_once)
         if not parts:
             return
         *columns, keys = joined(with_key, parts)
