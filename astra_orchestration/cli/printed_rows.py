@@ -9,12 +9,17 @@ from itertools import chain, islice
 from typing import IO, Literal
 
 import typer
+from rich.cells import cell_len
 
 from astra_orchestration.cli.answers import give, plain, rows_follow
 from astra_orchestration.cli.terminal import complain, console, escaped, silence, table
 
 Format = Literal["table", "csv", "json"]
 SHOWN = 50
+FRAME = 3
+"""What a column takes beside its content."""
+WIDEST = 40
+"""Longer text is folded, if there is no room."""
 Row = Sequence[object]
 
 
@@ -26,7 +31,12 @@ def format_asked(as_csv: bool, as_json: bool, as_table: bool) -> Format:
 
 
 def print_rows(
-    names: Sequence[str], rows: Iterable[Row], form: Format, output: str | None = None, limit: int | None = None
+    names: Sequence[str],
+    rows: Iterable[Row],
+    form: Format,
+    output: str | None = None,
+    limit: int | None = None,
+    first: Sequence[str] = (),
 ) -> int:
     """Print rows, or write them into a file; give how many.
 
@@ -43,6 +53,8 @@ def print_rows(
         A file, which must not exist; ``-`` or None is standard output.
     limit : int, optional
         At most so many rows; of a table on the terminal, 50 if not given.
+    first : sequence of str, optional
+        Columns that are shown before others if a line of the terminal hasn't room for all.
     """
     is_printed = output in (None, "-")
     is_for_people = form == "table" and is_printed
@@ -50,7 +62,7 @@ def print_rows(
     rows = iter(rows)
     numbered = _Counted(rows if shown is None else islice(rows, shown))
     if is_for_people:
-        console.print(table([escaped(name) for name in names], ([_cell(value) for value in row] for row in numbered)))
+        _show(names, [[_text(value) for value in row] for row in numbered], first)
     else:
         with _opened(output) as stream:
             _WRITERS[form](stream, names, numbered)
@@ -59,6 +71,33 @@ def print_rows(
     if shown is not None and numbered.count == shown and limit is None and next(rows, None) is not None:
         complain(f"[yellow]only the first {shown} rows are shown:[/] --limit says how many")
     return numbered.count
+
+
+def _show(names: Sequence[str], cells: list[list[str]], first: Sequence[str]) -> None:
+    """Print a table of the columns that there is room for."""
+    widths = [max(map(cell_len, some)) for some in zip(names, *cells, strict=True)]
+    places = _with_room(
+        [min(width, WIDEST) for width in widths], [place for place, name in enumerate(names) if name in first]
+    )
+    console.print(
+        table([escaped(names[place]) for place in places], ([escaped(row[place]) for place in places] for row in cells))
+    )
+    if len(places) < len(names):
+        complain(
+            f"[yellow]there is room for {len(places)} of {len(names)} columns:[/] name those that you want, "
+            "or ask for all by --csv or --json"
+        )
+
+
+def _with_room(widths: list[int], first: list[int]) -> list[int]:
+    """Give the places of the columns that fit into a line, those to be shown first before the others."""
+    room, found = console.width - 1, []
+    for place in [*first, *(place for place in range(len(widths)) if place not in first)]:
+        room -= widths[place] + FRAME
+        if room < 0 and found:
+            break
+        found.append(place)
+    return sorted(found)
 
 
 class _Counted:
@@ -115,10 +154,6 @@ def _write_text(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> N
 
 
 _WRITERS = {"csv": _write_csv, "json": _write_json, "table": _write_text}
-
-
-def _cell(value: object) -> str:
-    return escaped(_text(value))
 
 
 def _text(value: object) -> str:

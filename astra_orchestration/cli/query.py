@@ -63,6 +63,7 @@ def rows(
     output: Output = None,
 ) -> None:
     """Show rows of a model."""
+    from astra_models.notebook.main_columns import measured_columns
     from astra_models.outputs import model_named
     from astra_models.products.query import read_rows, select_model, snapshot
 
@@ -76,4 +77,5 @@ def rows(
     with snapshot():
         found = chain.from_iterable(read_rows(selection.ordered(*fields)))
         values = ([field.python_value(value) for field, value in zip(fields, row, strict=True)] for row in found)
-        print_rows([column.name for column in selection.columns], values, form, output, limit)
+        first = () if columns else ("spectrum_pk", "sdss_id", *measured_columns(wanted, ()), "result_flags")
+        print_rows([column.name for column in selection.columns], values, form, output, limit, first)

@@ -66,6 +66,19 @@ def test_a_table_on_the_terminal_has_fifty_rows_and_says_so(rows: None) -> None:
     assert len(json.loads(run("rows", TABLE, "--json").stdout)) == 60
 
 
+def test_a_table_has_the_columns_that_there_is_room_for(rows: None) -> None:
+    shown = run("rows", TABLE, "--limit", "2")
+    header = shown.stdout.splitlines()[1]
+    assert "teff" in header and "spectrum_pk" in header and "result_flags" in header
+    assert "4000.5" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 120
+    assert f"of {len(BossNet._meta.fields)} columns" in shown.stderr
+    names = [f"{'x' * 50}{n}" for n in range(3)]
+    asked_for = run("query", f"select {', '.join(f'{n} as {name}' for n, name in enumerate(names))}")
+    assert names[0] in asked_for.stdout and names[2] not in asked_for.stdout
+    assert "of 3 columns" in asked_for.stderr
+
+
 def test_a_condition_chooses_rows(rows: None) -> None:
     found = json.loads(run("rows", "BossNet", "--where", "teff > 4057 or teff is null", "--json").stdout)
     assert [row["teff"] for row in found] == [None, 4057.5, 4058.5, 4059.5]
