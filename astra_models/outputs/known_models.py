@@ -22,6 +22,7 @@ from astra_models.due_mark import DueMark  # noqa: F401  has a table, too
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.ferre import FerreChemicalAbundances, FerreCoarse, FerreStellarParameters
 from astra_models.ingested import IngestedFile  # noqa: F401  has a table, too
+from astra_models.lease import Lease  # noqa: F401  has a table, too
 from astra_models.line_forest import LineForest
 from astra_models.mdwarftype import MDwarfType
 from astra_models.mwm import (
