@@ -25,8 +25,8 @@ def key_ranges(selection: Selection) -> list[Selection]:
     list of Selection
         In the order of their keys; the selection alone if it is small, or its key isn't of whole numbers.
     """
-    key = selection.order[0]
-    if not selection.is_key or not isinstance(key, peewee.IntegerField):
+    key = selection.order[0] if selection.is_key else None
+    if not isinstance(key, peewee.IntegerField):
         return [selection]
     asked = selection.select(peewee.fn.COUNT(peewee.SQL("*")), peewee.fn.MIN(key), peewee.fn.MAX(key))
     [(n_rows, first, last)] = database.execute(asked.tuples())
