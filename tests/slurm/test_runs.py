@@ -157,7 +157,7 @@ def test_a_job_that_is_put_back_before_its_run_began_runs_later(runs: Runs, slur
                 slurm.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
         return state in ("RUNNING", "COMPLETED")
 
-    wait_until(is_started_again, 60, "the job doesn't start again")
+    wait_until(is_started_again, 180, "the job doesn't start again")
     runs.wait_for(run_id, STATUS.SUCCESS)
     assert slurm.show(job)["Restarts"] == "1"
 
