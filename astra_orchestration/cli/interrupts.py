@@ -5,6 +5,7 @@ however long it takes: whoever is still in it some seconds after the signal is e
 back.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -83,6 +84,7 @@ def watch_for_signals() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _signals[:] = [number]
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # connections that end with the command are no news
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
