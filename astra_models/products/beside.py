@@ -59,5 +59,6 @@ def is_one_at_most(model: Model, other: Model) -> bool:
     theirs = _column(other, SPECTRUM)
     if theirs is None or _column(model, SPECTRUM) is None:
         return _column(other, SOURCE) is other._meta.primary_key
-    both_have_versions = all(VERSION in each._meta.fields for each in (model, other))
-    return bool(both_have_versions or theirs.unique or theirs.primary_key)
+    joined_by = {SPECTRUM} | ({VERSION} if all(VERSION in each._meta.fields for each in (model, other)) else set())
+    key = set(other.upsert_key)  # of some results it has more columns, such as an element
+    return bool(theirs.unique or theirs.primary_key or (key and key <= joined_by))

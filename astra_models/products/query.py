@@ -315,12 +315,14 @@ def read_rows(query: peewee.Query, at_once: int = ROWS_AT_ONCE) -> Iterator[list
         Rows per list.
     """
     sql, parameters = query.sql()
-    with driver_errors, closing(database.connection().cursor()) as cursor:
-        if not is_postgresql(database):
+    if not is_postgresql(database):
+        with driver_errors:  # a cursor of SQLite ends with the last reference to it, its connection being there or not
+            cursor = database.connection().cursor()
             cursor.execute(sql, tuple(parameters))
             while rows := cursor.fetchmany(at_once):
                 yield rows
-            return
+        return
+    with driver_errors, closing(database.connection().cursor()) as cursor:
         name = f"{CURSOR}_{next(_numbers)}"
         cursor.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", tuple(parameters))
         while True:

@@ -42,11 +42,7 @@ def _tell_interruption() -> None:
 
 
 def _leave() -> None:
-    """Close the database; the rest goes with the process, and isn't looked through for garbage once more.
-
-    Rows that an interruption left half read are told of by nobody: their cursors go with the database.
-    """
-    sys.unraisablehook = lambda _: None
+    """Close the database; the rest goes with the process, and isn't looked through for garbage once more."""
     base = sys.modules.get("astra_models.base")
     if base is not None:
         with suppress(Exception):  # the process ends in any case, and so does the connection

@@ -3,6 +3,7 @@
 import itertools
 import operator
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def typed(column: OutColumn, raw: Raw) -> Column:
 def _typed(column: OutColumn, raw: Raw) -> Column:
     kind = column.kind
     if kind.dtype.kind == "f":
+        _require(column, raw, (int, float, Decimal))  # NumPy makes numbers of text, too
         values = np.array(raw, dtype=np.float64)  # None becomes NaN
         with np.errstate(over="ignore"):
             return Column(kind, values.astype(kind.dtype), np.isnan(values))
