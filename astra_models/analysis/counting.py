@@ -151,7 +151,11 @@ class Counting:
         kept = self.kept.get((table, what))
         if kept is None or (what == DUE and kept.v_astra != installed_v_astra()):  # other spectra are due now
             return Figure(None)
-        return Figure(from_json(kept.found), kept.counted)
+        try:
+            return Figure(from_json(kept.found), kept.counted)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # another release may have kept it otherwise
+            logger.warning("what was counted of %s at %s can't be read: %s", table, kept.counted, error)
+            return Figure(None)
 
     def _rows_of(self, model: type[BaseModel]) -> int:
         if self._sizes[model] == 0:

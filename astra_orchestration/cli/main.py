@@ -177,12 +177,15 @@ def run(
     missing = f"; {answered} of {expected} answered" if answered < expected else ""
     elsewhere = stream.due - expected
     give(_counts(pipeline, report) | {"due": stream.due, "answered": answered, "taken_by_others": elsewhere})
-    others = f"; {elsewhere} were taken by other runs (`astra leases`)" if elsewhere else ""
-    say(f"{pipeline}: {stream.due} due, {counts}{missing}{others}")
+    say(f"{pipeline}: {stream.due} due, {counts}{missing}{_taken(elsewhere)}")
     if stream.usage is not None and stream.usage.peak_memory:
         say(stream.usage.summary(time.monotonic() - started))
     stream.require_answered(report)
     end_with(landed=report.rows - report.rejected, refused=report.rejected)
+
+
+def _taken(elsewhere: int) -> str:
+    return f"; {elsewhere} were taken by other runs (`astra leases`)" if elsewhere else ""
 
 
 def _counts(pipeline: str, report: "UpsertReport") -> dict[str, object]:

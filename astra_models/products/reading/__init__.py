@@ -1,6 +1,7 @@
 """The rows of a selection as typed arrays with a mask of NULLs, read in the way that is fastest for the database.
 
-PostgreSQL's binary COPY (`copied`), whole rows of SQLite (`packed`), or any driver's values one by one (`values`).
+PostgreSQL's binary COPY (`copied`), whole rows of SQLite (`packed`), many of them by ADBC (`by_adbc`), or any driver's
+values one by one (`values`).
 Moments are ``datetime64[us]`` in UTC; text is ``str``, lists are float32 arrays and bytes are ``bytes``, all of them in
 arrays of objects. A value that is NULL is None, NaN, NaT, or 0 of a whole number.
 """
