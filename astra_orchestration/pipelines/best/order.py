@@ -10,7 +10,6 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -170,21 +169,16 @@ def read_order(path: Path) -> Order:
         If it can't be read, or a rule can't be used.
     """
     try:
-        return _read(path, path.stat().st_mtime_ns if path.is_file() else None)
+        content = read_yaml(path)
+        with _without_plugins():
+            Order.model_rebuild()
+        return Order.model_validate(content)
     except ConfigurationError as error:
         raise BestError(f"no order of preference can be read from {str(path)!r}: {error}") from error
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         why = one_line(error.errors()[0]["msg"].removeprefix("Value error, "))
         raise BestError(f"{str(path)!r}, {where or 'as a whole'}: {why}") from error
-
-
-@lru_cache(maxsize=8)
-def _read(path: Path, written: int | None) -> Order:
-    """Read a file; one that was written when it was read before is as it was then."""
-    with _without_plugins():
-        Order.model_rebuild()
-    return Order.model_validate(read_yaml(path))
 
 
 @contextmanager
