@@ -6,6 +6,7 @@ value, whose parts' lengths are among the numbers. NULL is sent as what its colu
     |n columns|length|value|length|value|...|length|all text of the row|
 """
 
+import logging
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ MOST_ARGUMENTS = 50
 MOST_COLUMNS = 800
 """Half of what PostgreSQL can select at once: some are sent as two."""
 NULL_WHOLE = -(1 << 63)
+
+logger = logging.getLogger(__name__)
 
 Take = Callable[[list[Column]], None]
 
@@ -152,8 +155,12 @@ def copied_in_ranges(selection: Selection, at_once: int) -> list[list[Column]]:
         with shared_snapshot(name):
             return _copied(some, at_once)
 
-    with ThreadPoolExecutor(len(ranges)) as pool:
-        return [columns for parts in pool.map(read, ranges) for columns in parts]
+    try:
+        with ThreadPoolExecutor(len(ranges)) as pool:
+            return [columns for parts in pool.map(read, ranges) for columns in parts]
+    except peewee.OperationalError as error:  # this role may have no further connection
+        logger.debug("all ranges are read by one connection: %s", error)
+        return _copied(selection, at_once)
 
 
 def _copied(selection: Selection, at_once: int) -> list[list[Column]]:
