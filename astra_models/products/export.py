@@ -117,7 +117,7 @@ def _write_parquet(selection: Selection, path: Path, meta: Meta, progress: Progr
         import pyarrow.parquet as pq
     except ImportError as error:
         raise OutputFormatError(
-            f"{path}: Parquet needs pyarrow; install it by `pip install 'astra-orchestration[arrow]'`"
+            f"{path.name}: Parquet needs pyarrow; install it by `pip install 'astra-orchestration[arrow]'`"
         ) from error
     schema = arrow_schema(selection.columns, meta)
     with snapshot():

@@ -4,6 +4,7 @@ import importlib
 import sys
 import tracemalloc
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.errors import MissingExtraError, SelectionError
+from astra_models.errors import MissingExtraError, OutputFormatError, SelectionError
 from astra_models.outputs import output_models
 from astra_models.pipeline import PipelineOutputMixin
 from astra_models.products import to_arrow, to_batches, to_pandas, to_table
+from astra_models.products.export import export
+from astra_models.products.query import select_model
 from astra_models.rocket import Rocket
 from astra_models.source import Source
 from astra_models.upsert import upsert
@@ -126,10 +129,15 @@ def test_batches_take_little_memory(memory_database: peewee.Database, make_spect
     assert peak < 10_000_000  # all rows together take several times as much
 
 
-def test_a_library_that_is_missing_is_named(memory_database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_missing_is_named(
+    memory_database: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("pandas", "pyarrow"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match="pandas isn't installed"):
         to_pandas(Rocket)
     with pytest.raises(MissingExtraError, match=r"astra-orchestration\[arrow\]"):
         to_arrow(Rocket)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(OutputFormatError, match=r"^rows\.parquet: Parquet needs pyarrow"):
+        export(Rocket, select_model(Rocket), tmp_path / "rows.parquet")

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from astra_models.base import bound_schema
 from astra_models.base import database as bound_database
 from astra_models.columns.typed import Column
 from astra_models.corv import Corv
-from astra_models.database.config import sqlite_database
+from astra_models.database.config import postgresql_database, sqlite_database
 from astra_models.errors import FieldValueError
 from astra_models.ferre import FerreChemicalAbundances
 from astra_models.products import export as exporting
@@ -26,7 +27,7 @@ from astra_models.products import reading, to_arrow, to_batches, to_table
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.export import export
 from astra_models.products.query import Selection, select_model, snapshot
-from astra_models.products.reading import by_adbc, key_ranges
+from astra_models.products.reading import by_adbc, copied, key_ranges
 from astra_models.products.reading.copied import can_be_copied, copied_in_parts, copy_columns
 from astra_models.products.reading.packed import read_packed
 from astra_models.rocket import Rocket
@@ -327,3 +328,26 @@ def test_a_file_that_no_other_connection_can_read_is_read(
     bound_database.execute_sql("PRAGMA locking_mode = EXCLUSIVE")
     Rocket.update(teff=6000.0).execute()
     assert set(to_arrow(Rocket)["teff"].to_pylist()) == {6000.0}
+
+
+@pytest.mark.postgresql_only(reason="SQLite has no limit of connections")
+def test_who_may_have_one_connection_reads_large_tables_by_it(
+    database: peewee.Database, make_spectra: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(key_ranges, "ROWS_IN_RANGE", 10)
+    caplog.set_level("DEBUG", copied.logger.name)
+    keys = [one.spectrum_pk for one in make_spectra(60)]
+    upsert(Rocket, [{"spectrum_pk": key} for key in keys])
+    schema = bound_schema() or "public"
+    database.execute_sql("CREATE ROLE only_one LOGIN CONNECTION LIMIT 1")
+    database.execute_sql(f'GRANT USAGE ON SCHEMA "{schema}" TO only_one')
+    database.execute_sql(f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO only_one')
+    try:
+        there = database.connection().get_dsn_parameters()
+        place = {name: there[name] for name in ("host", "port", "dbname")}
+        with _bound(postgresql_database(**place, user="only_one"), schema, create=False):
+            assert to_arrow(Rocket)["spectrum_pk"].to_pylist() == keys
+        assert any("read by one connection" in record.getMessage() for record in caplog.records)
+    finally:
+        database.execute_sql("DROP OWNED BY only_one")
+        database.execute_sql("DROP ROLE only_one")
