@@ -66,13 +66,12 @@ def hand_on_parts(selection: Selection, size: Size, take: Callable[["Table"], No
     take : callable
         Called with a table of some rows.
     """
-    at_once = max(VALUES_AT_ONCE // max(len(selection.columns), 1), 1)
 
     def hand_on(columns: list[Column]) -> None:
         take(_table(selection, size, columns))
         gc.collect()  # astropy's writers refer to each other in circles, and hold all that they wrote
 
-    hand_on_columns(selection, hand_on, at_once)
+    hand_on_columns(selection, hand_on, selection.rows_of(VALUES_AT_ONCE))
 
 
 def _table(selection: Selection, size: Size, columns: list[Column]) -> "Table":

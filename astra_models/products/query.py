@@ -123,6 +123,10 @@ class Selection(NamedTuple):
         """Make a query of other expressions over the same rows, unordered."""
         return self.base.clone().columns(*expressions)
 
+    def rows_of(self, n_values: int) -> int:
+        """Say how many rows have about so many values; at least one."""
+        return max(n_values // max(len(self.columns), 1), 1)
+
     def ordered(self, *expressions: peewee.Node) -> Query:
         """Make a query of other expressions over the same rows, in their order."""
         return self.select(*expressions).order_by(*self.order)

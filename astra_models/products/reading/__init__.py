@@ -23,7 +23,9 @@ __all__ = ["all_columns", "hand_on_columns", "padded", "read_columns", "text_of_
 
 VALUES_AT_ONCE = 100_000
 """As many as the processor's cache holds: more take longer each."""
+SENT_AT_ONCE = 500_000
 COPIED_AT_ONCE = 1_000_000
+"""Values of a block that comes from another process."""
 
 
 def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[list[Column]]:
@@ -46,16 +48,15 @@ def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[l
     FieldValueError
         If the table holds something that its column can't.
     """
-    n_columns = max(len(selection.columns), 1)
+    few = selection.rows_of(VALUES_AT_ONCE)
     if is_postgresql(database):
-        many = at_once or max(COPIED_AT_ONCE // n_columns, 1)
         if selection.is_key and isinstance(selection.order[0], peewee.Field) and can_be_copied(selection):
-            return copied_in_parts(selection, many)
-        return _typed_rows(selection, at_once or max(VALUES_AT_ONCE // n_columns, 1))
-    few = max(VALUES_AT_ONCE // n_columns, 1)
-    read = read_packed if selection.is_key else _typed_rows
+            return copied_in_parts(selection, at_once or selection.rows_of(COPIED_AT_ONCE))
+        return _typed_rows(selection, at_once or few)
     if is_worthwhile(selection):
-        read, few = read_by_adbc, few * 5
+        read, few = read_by_adbc, selection.rows_of(SENT_AT_ONCE)
+    else:
+        read = read_packed if selection.is_key else _typed_rows
     if at_once is None:
         return read(selection, few)
     return _regrouped(selection, read(selection, min(few, at_once)), at_once)
@@ -64,7 +65,7 @@ def read_columns(selection: Selection, at_once: int | None = None) -> Iterator[l
 def hand_on_columns(selection: Selection, take: Callable[[list[Column]], None], at_once: int | None = None) -> None:
     """Read a selection, and call a function with some rows at a time; faster on PostgreSQL than `read_columns`."""
     if is_postgresql(database) and can_be_copied(selection):
-        copy_columns(selection, take, at_once or max(COPIED_AT_ONCE // max(len(selection.columns), 1), 1))
+        copy_columns(selection, take, at_once or selection.rows_of(COPIED_AT_ONCE))
         return
     for columns in read_columns(selection, at_once):
         take(columns)
@@ -72,13 +73,13 @@ def hand_on_columns(selection: Selection, take: Callable[[list[Column]], None], 
 
 def all_columns(selection: Selection) -> list[Column]:
     """Read all rows of a selection; large ones by all processors, each a range of the key."""
-    parts: list[list[Column]] | None = None
+    parts: list[list[Column]] = []
     if is_postgresql(database) and can_be_shared() and can_be_copied(selection):
-        parts = copied_in_ranges(selection, max(COPIED_AT_ONCE // max(len(selection.columns), 1), 1))
+        parts = copied_in_ranges(selection, selection.rows_of(COPIED_AT_ONCE))
     elif not is_postgresql(database) and is_worthwhile(selection):
-        parts = all_by_adbc(selection)
-    if parts is None:
-        parts = []
+        found = all_by_adbc(selection, selection.rows_of(SENT_AT_ONCE))
+        parts = list(read_packed(selection, selection.rows_of(VALUES_AT_ONCE))) if found is None else found
+    else:
         hand_on_columns(selection, parts.append)
     return joined(selection.columns, parts)
 

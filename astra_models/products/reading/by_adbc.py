@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PROGRAM = Path(__file__).with_name("adbc_process.py")
 WORTHWHILE = 4_000_000
 """Values whose reading takes longer than the process needs to start."""
-VALUES_AT_ONCE = 500_000
 _AT_ONCE = (FLOAT32, FLOAT64, INT32, INT64, BOOLEAN, MOMENT, TEXT)
 _NEEDED = ("adbc_driver_manager", "adbc_driver_sqlite", "pyarrow")
 
@@ -52,7 +51,7 @@ def is_worthwhile(selection: Selection) -> bool:
     """Tell whether a selection is large enough, in a `snapshot` of a file, and the driver there."""
     if watched() is None or not selection.is_key or any(find_spec(name) is None for name in _NEEDED):
         return False
-    enough = WORTHWHILE // max(len(selection.columns), 1)
+    enough = selection.rows_of(WORTHWHILE)
     some = peewee.Select([selection.select(peewee.SQL("1")).limit(enough)], [peewee.fn.COUNT(peewee.SQL("*"))])
     [(n_rows,)] = database.execute(some.bind(database))
     return n_rows >= enough
@@ -91,7 +90,7 @@ def read_by_adbc(selection: Selection, at_once: int) -> Iterator[list[Column]]:
     yield from read_packed(selection, at_once, n_read)
 
 
-def all_by_adbc(selection: Selection) -> list[list[Column]] | None:
+def all_by_adbc(selection: Selection, at_once: int) -> list[list[Column]] | None:
     """Read all rows of a selection at once, each range of its key by a process; None if that can't be done.
 
     What holds something that its column can't is not read, either: whoever reads it otherwise finds and names it.
@@ -100,7 +99,6 @@ def all_by_adbc(selection: Selection) -> list[list[Column]] | None:
     if watch is None:
         return None
     parts = key_ranges(selection)
-    at_once = max(VALUES_AT_ONCE // max(len(selection.columns), 1), 1)
     try:
         with ExitStack() as stack:
             streams = [stack.enter_context(_running(_asked(part, watch, at_once))) for part in parts]
