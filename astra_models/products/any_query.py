@@ -15,7 +15,7 @@ from astra_models.database.peewee_internals import joined_models, limit_of, name
 from astra_models.errors import SelectionError
 from astra_models.fields import BigIntegerField, BooleanField, DoubleField
 from astra_models.fields.flags import Flag
-from astra_models.products.query import Computed, Condition, OutColumn, Query, Selection
+from astra_models.products.query import Computed, Condition, OutColumn, Query, Selection, free_name
 
 HEADING = "Selected"
 _OF_THE_SAME_KIND = frozenset({"MIN", "MAX", "COALESCE", "NULLIF", "FIRST_VALUE", "LAST_VALUE", "LAG", "LEAD"})
@@ -81,10 +81,7 @@ def _columns(nodes: list[Any]) -> Iterator[OutColumn]:
     taken: set[str] = set()
     for node, name in zip(nodes, names, strict=True):
         table = _table(node)
-        free = f"{table}_{name}" if often[name] > 1 and table else name
-        number = 2
-        while free in taken:
-            free, number = f"{name}_{number}", number + 1
+        free = free_name(name, f"{table}_{name}" if often[name] > 1 and table else name, taken)
         taken.add(free)
         yield OutColumn(free, _field(node), node, HEADING, nullable=True)
 

@@ -5,7 +5,8 @@ spectra and results that a summary product is made of.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -193,16 +194,24 @@ def select_model(
 
 def _columns_of(model: Model, joins: Sequence[Model]) -> list[OutColumn]:
     """Give the columns of a model, and of those beside it: of a name that is taken, with their table's in front."""
+    for other, times in Counter(joins).items():
+        if times > 1:
+            raise SelectionError(f"{other.__name__} is joined {times} times; write the query with an alias")
     columns: list[OutColumn] = []
-    taken: set[str] = set()
     for each in (model, *joins):
-        headings = categories(each)
+        headings, taken = categories(each), {column.name for column in columns}
         for field in each._meta.sorted_fields:
-            name = f"{each._meta.table_name}_{field.name}" if field.name.lower() in taken else field.name
+            wanted = f"{each._meta.table_name}_{field.name}" if field.name in taken else field.name
             nullable = bool(field.null) or each is not model
+            name = free_name(field.name, wanted, taken)
             columns.append(OutColumn(name, field, field, headings[field.name], nullable))
-        taken = {column.name.lower() for column in columns}
     return columns
+
+
+def free_name(name: str, wanted: str, taken: Container[str]) -> str:
+    """Give a column the name that is wanted or, if that is taken, its own with a number."""
+    names = itertools.chain([wanted], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(one for one in names if one not in taken)
 
 
 def _named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:

@@ -20,8 +20,9 @@ from astra_models.base import database as bound_database
 from astra_models.columns.typed import Column
 from astra_models.corv import Corv
 from astra_models.database.config import postgresql_database, sqlite_database
-from astra_models.errors import FieldValueError
+from astra_models.errors import FieldValueError, SelectionError
 from astra_models.ferre import FerreChemicalAbundances
+from astra_models.lease import Lease
 from astra_models.products import export as exporting
 from astra_models.products import reading, to_arrow, to_batches, to_table
 from astra_models.products.arrow import arrow_batch, arrow_schema
@@ -258,6 +259,12 @@ def test_joined_rows_beside_each_other(database: peewee.Database, make_spectra: 
     assert table["corv_teff"].tolist() == [None, 9000.0]
     assert None not in table["sdss_id"].tolist()
     assert table["corv_teff"].unit == "K"
+    with pytest.raises(SelectionError, match="Source is joined 2 times"):
+        to_table(Rocket, joins=[Source, Source])
+    with pytest.raises(SelectionError, match="can't be joined with itself"):
+        to_table(Rocket, joins=[Rocket])
+    with pytest.raises(SelectionError, match="nothing says which rows of Rocket and Lease belong together"):
+        to_table(Rocket, joins=[Lease])
     sources = to_arrow(Source, joins=[Rocket], columns=["pk", "v_astra"], where="rocket.teff < 4500")
     assert sources.num_rows == 0  # the older one names no source
     of_spectra = to_arrow(Rocket, joins=[type(spectra[0])], where="boss_visit_spectrum.mjd > 0", limit=2)
