@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import peewee
 
 from astra_models.base import database
 from astra_models.columns.typed import BOOLEAN, BYTES, FLOAT32, FLOAT64, INT32, INT64, MOMENT, TEXT, Column
 from astra_models.database.peewee_internals import limit_of
 from astra_models.products.query import OutColumn, Selection
-from astra_models.products.reading.key_ranges import key_ranges
+from astra_models.products.reading.key_ranges import count_up_to, key_ranges
 from astra_models.products.reading.packed import read_packed
 from astra_models.products.reading.values import LENGTHS_OF_MOMENTS, NO_MOMENT, UTC, nothing, typed
 from astra_models.products.sqlite_watch import Watch, watched
@@ -52,9 +51,7 @@ def is_worthwhile(selection: Selection) -> bool:
     if watched() is None or not selection.is_key or any(find_spec(name) is None for name in _NEEDED):
         return False
     enough = selection.rows_of(WORTHWHILE)
-    some = peewee.Select([selection.select(peewee.SQL("1")).limit(enough)], [peewee.fn.COUNT(peewee.SQL("*"))])
-    [(n_rows,)] = database.execute(some.bind(database))
-    return n_rows >= enough
+    return count_up_to(selection, enough) >= enough
 
 
 def read_by_adbc(selection: Selection, at_once: int) -> Iterator[list[Column]]:

@@ -5,6 +5,7 @@ call, and takes nothing for a number that isn't one; NumPy then has the columns 
 for as a number that the column can't hold.
 """
 
+import operator
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -88,7 +89,8 @@ class Packing:
             left = self._others
         except (struct.error, OverflowError):  # something is no such number: value by value, it is found and named
             found, left = {}, [*self._packed, *self._others]
-        for place, raw in zip(left, zip(*(row[len(row) - len(left) :] for row in rows), strict=True), strict=True):
+        for n_from_end, place in zip(range(-len(left), 0), left, strict=True):
+            raw = tuple(map(operator.itemgetter(n_from_end), rows))
             found[place] = typed(self._columns[place], _with_nulls(raw, self._marks.get(place)))
         return [found.get(place) or nothing(column, len(rows)) for place, column in enumerate(self._columns)]
 

@@ -92,10 +92,13 @@ def _moments(column: OutColumn, raw: Raw, null: np.ndarray) -> np.ndarray:
 def _iso_at_once(column: OutColumn, known: Raw) -> np.ndarray | None:
     if getattr(column.field, "stored_type", None) is not None:
         return None
-    if not all(type(value) is str and len(value) in LENGTHS_OF_MOMENTS and value.endswith(UTC) for value in known):
+    if set(map(type, known)) != {str} or not set(map(len, known)) <= {*LENGTHS_OF_MOMENTS}:
+        return None
+    text = "\n".join((*known, ""))
+    if not text.count("\n") == text.count(f"{UTC}\n") == len(known):
         return None
     try:
-        return np.array([value[: -len(UTC)] for value in known], dtype="datetime64[us]")
+        return np.array(text.replace(f"{UTC}\n", "\n").split("\n")[:-1], dtype="datetime64[us]")
     except ValueError:  # one by one, it is found and named
         return None
 
