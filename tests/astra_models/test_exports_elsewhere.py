@@ -13,7 +13,7 @@ from astra_models.base import BaseModel, bind, bound_schema
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import OutputFormatError, UnrecognizedFileError
 from astra_models.ingest import ingest_result_file
 from astra_models.products.export import export
 from astra_models.products.joins import with_source
@@ -82,6 +82,51 @@ def test_only_parquet_tells_empty_text_from_null(database: peewee.Database, tmp_
     assert ingest_result_file(path).rejected == 0
     leads = [row.lead for row in Source.select().order_by(Source.sdss_id)]
     assert leads == ["" if suffix == "parquet" else None, "a", None]
+
+
+ODD_TEXTS = [
+    " a",
+    "a ",
+    " ",
+    "\ta",
+    "a\nb",
+    "a\r\nb",
+    "\ra",
+    "a\rb",
+    "a\x0b\x0c\x1c\x1e\x85b",
+    "a\u2028\u2029b",
+    "#a",
+    '"',
+    "\\",
+]
+
+
+@pytest.mark.parametrize("suffix", ["fits", "parquet", "csv", "vot"])
+def test_blanks_and_line_ends_in_text_come_back(database: peewee.Database, tmp_path: Path, suffix: str) -> None:
+    for number, text in enumerate(ODD_TEXTS, start=1):
+        Source.create(sdss_id=number, lead=text)
+    path = write(Source, tmp_path / f"sources.{suffix}")
+    empty(Source)
+    assert ingest_result_file(path).rejected == 0
+    assert [row.lead for row in Source.select().order_by(Source.sdss_id)] == ODD_TEXTS
+
+
+def test_pandas_reads_them_of_csv(database: peewee.Database, tmp_path: Path) -> None:
+    for number, text in enumerate(ODD_TEXTS, start=1):
+        Source.create(sdss_id=number, lead=text)
+    frame = pd.read_csv(write(Source, tmp_path / "sources.csv"), keep_default_na=False)
+    assert list(frame["lead"]) == ODD_TEXTS
+
+
+def test_text_that_ecsv_cant_hold_is_refused(database: peewee.Database, tmp_path: Path) -> None:
+    Source.create(sdss_id=1, lead="fine\nso far")
+    Source.create(sdss_id=2)
+    assert write(Source, tmp_path / "sources.ecsv").exists()
+    for end in "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
+        Source.update(lead=f"a{end}b").where(Source.sdss_id == 2).execute()
+        with pytest.raises(OutputFormatError, match=r"lead.*a line ends.*\.parquet"):
+            write(Source, tmp_path / "more.ecsv")
+    assert [path.name for path in tmp_path.iterdir()] == ["sources.ecsv"]
 
 
 # ---- tables of other packages
