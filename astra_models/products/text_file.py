@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 Lines = Callable[["Table"], str]
+Prepare = Callable[["Table"], None]
 
 ENDS_OF_LINES = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """What astropy takes for the end of a line within quotes, too: it can't read such an ECSV file, or another text."""
@@ -54,7 +55,7 @@ def fill_ecsv(path: Path, selection: Selection, meta: Mapping[str, str]) -> int:
             _refuse_ends_of_lines(table, selection)
         return text
 
-    return _fill(path, selection, lines)
+    return _fill(path, selection, lines, without_rows=_without_lists)
 
 
 def fill_csv(path: Path, selection: Selection) -> int:
@@ -79,10 +80,13 @@ def fill_csv(path: Path, selection: Selection) -> int:
     return _fill(path, selection, lines)
 
 
-def _fill(path: Path, selection: Selection, lines_of: Lines) -> int:
+def _fill(path: Path, selection: Selection, lines_of: Lines, without_rows: Prepare | None = None) -> int:
     with snapshot(), open(path, "w", encoding="utf-8", newline="") as file:
         size = size_of(selection)
-        head = lines_of(empty_part(selection, size))
+        empty = empty_part(selection, size)
+        if without_rows is not None and not size.rows:
+            without_rows(empty)
+        head = lines_of(empty)
         file.write(head)
 
         def write(table: "Table") -> None:
@@ -92,6 +96,13 @@ def _fill(path: Path, selection: Selection, lines_of: Lines) -> int:
 
         hand_on_parts(selection, size, write)
     return size.rows
+
+
+def _without_lists(table: Any) -> None:
+    """Make columns of single values of lists: astropy can't read an ECSV file that has lists and no rows."""
+    for name in table.colnames:
+        if table[name].ndim > 1:
+            table.replace_column(name, table[name][:, 0])
 
 
 def _lines(table: "Table", kind: str, **options: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import peewee
 import pytest
+from astropy.table import Table
 
 from astra_models import base, outputs
 from astra_models.base import BaseModel, bind, bound_schema
@@ -127,6 +128,14 @@ def test_text_that_ecsv_cant_hold_is_refused(database: peewee.Database, tmp_path
         with pytest.raises(OutputFormatError, match=r"lead.*a line ends.*\.parquet"):
             write(Source, tmp_path / "more.ecsv")
     assert [path.name for path in tmp_path.iterdir()] == ["sources.ecsv"]
+
+
+def test_ecsv_with_lists_and_no_row_is_read_by_astropy(database: peewee.Database, tmp_path: Path) -> None:
+    path = write(BossVisitSpectrum, tmp_path / "spectra.ecsv")
+    columns = with_source(BossVisitSpectrum, select_model(BossVisitSpectrum)).columns
+    table = Table.read(path)
+    assert (len(table), table.colnames) == (0, [column.name for column in columns])
+    assert ingest_result_file(path).notes == ["it has no rows"]
 
 
 # ---- tables of other packages
