@@ -1,5 +1,7 @@
 """Exports that come back somewhere else: in the other kind of database, after another program, of another package."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,6 +184,22 @@ def test_read_by_pandas_and_written_again(
         frame.to_parquet(path, index=False)
     empty(model)
     report = ingest_result_file(path)
+    assert (report.rejected, dict(report.reasons)) == (0, {})
+    assert changed(before, contents(model)) == {}
+
+
+@pytest.mark.skipif(shutil.which("stilts") is None, reason="STILTS isn't installed")
+@pytest.mark.parametrize("form", ["votable", "votable-tabledata"])
+@pytest.mark.parametrize("model", [Source, Corv])
+def test_a_votable_that_stilts_has_written_again(
+    database: peewee.Database, tmp_path: Path, model: type[BaseModel], form: str
+) -> None:
+    fill(model)
+    before = contents(model)
+    ours, theirs = write(model, tmp_path / "ours.vot"), tmp_path / "theirs.vot"
+    subprocess.run(["stilts", "tcopy", f"in={ours}", f"out={theirs}", f"ofmt={form}"], check=True)
+    empty(model)
+    report = ingest_result_file(theirs)
     assert (report.rejected, dict(report.reasons)) == (0, {})
     assert changed(before, contents(model)) == {}
 
