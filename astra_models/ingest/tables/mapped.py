@@ -331,12 +331,12 @@ def read_table(
 
     require_bounded(path)
     arguments = _format_of(path) if options is None else options.arguments()
-    if arguments.get("format") in UNDESCRIBED:
-        arguments["converters"] = {_in_any_case(name): str for name in of_text}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             table = Table.read(path, **arguments)
+            if arguments.get("format") in UNDESCRIBED:
+                _read_as_text(table, path, arguments, of_text)
         except IORegistryError as error:
             raise UnrecognizedFileError(NO_FORMAT) from error
         except MemoryError:
@@ -350,9 +350,17 @@ def read_table(
     return table, [f"astropy: {note}" for note in notes]
 
 
-def _in_any_case(name: str) -> str:
-    """Give the pattern by which astropy finds a column, as a mapping does: in capitals or not."""
-    return "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else escape(one) for one in name)
+def _read_as_text(table: "Table", path: str, arguments: dict[str, object], names: Collection[str]) -> None:
+    """Read columns again of which numbers were made, as text; astropy's fast reader can't do so at once."""
+    from astropy.table import Table
+
+    wanted = {name.lower() for name in names}
+    numbers = [name for name in table.colnames if name.lower() in wanted and table.columns[name].dtype.kind in "iuf"]
+    if numbers:
+        some: dict[str, object] = {"include_names": numbers, "converters": {escape(name): str for name in numbers}}
+        again = Table.read(path, **(arguments | some))
+        for name in numbers:
+            table.replace_column(name, again[name])
 
 
 def _format_of(path: str) -> dict[str, object]:
