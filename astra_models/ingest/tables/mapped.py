@@ -350,7 +350,7 @@ def read_table(
     return table, [f"astropy: {note}" for note in notes]
 
 
-def _read_as_text(table: "Table", path: str, arguments: dict[str, object], names: Collection[str]) -> None:
+def _read_as_text(table: Any, path: str, arguments: dict[str, object], names: Collection[str]) -> None:
     """Read columns again of which numbers were made, as text; astropy's fast reader can't do so at once."""
     from astropy.table import Table
 
