@@ -6,6 +6,7 @@ lost but gets a longer name: ``spectrum_catalogid``, ``corv_v_rad``.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import peewee
 
@@ -13,7 +14,8 @@ from astra_models.columns.headings import categories
 from astra_models.errors import SelectionError
 from astra_models.fields import BooleanField
 from astra_models.pipeline import PipelineOutputMixin
-from astra_models.products.query import Model, OutColumn, Query, Selection, of_version
+from astra_models.products.beside import put_beside
+from astra_models.products.query import Model, OutColumn, Query, Selection, named, of_version, select_model
 from astra_models.products.spectrum_columns import DRP_SPECTRUM, OTHERS, SpectrumColumns
 from astra_models.source import Source
 from astra_models.spectrum import Spectrum, SpectrumMixin
@@ -45,19 +47,51 @@ def with_source(model: Model, selection: Selection) -> Selection:
     """
     if model is Source:
         return selection
+    columns = _with_source_columns(model, selection.columns)
+    return selection._replace(columns=columns, base=put_beside(selection.base, model, Source))
+
+
+def select_with_source(model: Model, *, columns: str | None = None, **conditions: Any) -> Selection:
+    """Select rows of a model with the columns of their sources beside them, named as by `with_source`.
+
+    Parameters
+    ----------
+    model : type
+        The model.
+    columns : str, optional
+        Only these columns, of the model's and the source's, with commas between them.
+    **conditions
+        As for `select_model`; those that are text may be about the source's columns, too.
+
+    Raises
+    ------
+    SelectionError
+        If the model's rows have no source, or neither has a column that is named.
+    """
+    if model is Source:
+        return select_model(model, columns=columns, **conditions)
+    _require_source(model)
+    selection = select_model(model, joins=[Source], **conditions)
+    own = [column for column in selection.columns if column.field.model is model]
+    beside = _with_source_columns(model, own)
+    return selection._replace(columns=beside if columns is None else named(model, beside, columns))
+
+
+def _require_source(model: Model) -> None:
     if "source_pk" not in model._meta.fields:
         raise SelectionError(f"{model.__name__} has no source_pk, so none of its rows has a source; leave `source` out")
+
+
+def _with_source_columns(model: Model, columns: list[OutColumn]) -> list[OutColumn]:
+    _require_source(model)
     headings = categories(Source)
-    columns = list(selection.columns)
+    beside = list(columns)
     taken = {name.lower() for name in model._meta.fields}
     for field in Source._meta.sorted_fields:
         if not field.primary_key:
             name = f"source_{field.name}" if field.name.lower() in taken else field.name
-            columns.append(OutColumn(name, field, field, headings[field.name], nullable=True))
-    on = Source.pk == model._meta.fields["source_pk"]
-    return selection._replace(
-        columns=columns, base=selection.base.join_from(model, Source, peewee.JOIN.LEFT_OUTER, on=on)
-    )
+            beside.append(OutColumn(name, field, field, headings[field.name], nullable=True))
+    return beside
 
 
 def targets() -> Selection:

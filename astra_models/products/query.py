@@ -169,7 +169,7 @@ def select_model(
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
     wanted = _columns_of(model, joins)
     if columns is not None:
-        wanted = _named(model, wanted, columns)
+        wanted = named(model, wanted, columns)
     whole = model.select()
     for other in joins:
         whole = put_beside(whole, model, other)
@@ -214,7 +214,14 @@ def free_name(name: str, wanted: str, taken: Container[str]) -> str:
     return next(one for one in names if one not in taken)
 
 
-def _named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:
+def named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:
+    """Choose columns by their names, in the order of these; text has commas between them.
+
+    Raises
+    ------
+    SelectionError
+        If none of the columns has a name.
+    """
     there = {column.name: column for column in columns}
     wanted = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
     for name in wanted:

@@ -76,11 +76,11 @@ def export(
 
 
 def _selected(model: "type[BaseModel]", is_with_source: bool, conditions: dict[str, object]) -> "Selection":
-    from astra_models.products.joins import with_source
+    from astra_models.products.joins import select_with_source
     from astra_models.products.query import select_model
 
-    selection = select_model(model, **conditions)  # pyright: ignore[reportArgumentType]
-    return with_source(model, selection) if is_with_source else selection
+    select = select_with_source if is_with_source else select_model
+    return select(model, **conditions)  # pyright: ignore[reportArgumentType]
 
 
 def _export_model(name: str, output: str, overwrite: bool, is_with_source: bool, **conditions: object) -> None:

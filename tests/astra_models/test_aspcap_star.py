@@ -199,6 +199,23 @@ def test_without_a_known_release(database: peewee.Database, apogee: Path, tmp_pa
     assert sorted(row.v_astra for row in ASPCAP.select()) == [13, 14]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_beside_its_ap_star_of_an_unknown_reduction(
+    database: peewee.Database, apogee: Path, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    files = [tmp_path / ap_star(apogee).name, changed(aspcap_star(apogee), tmp_path, FILE=f"apStar-t9-{DWARF}.fits")]
+    with fits.open(ap_star(apogee)) as hdus:
+        hdus[0].header["APRED"] = "t9"
+        hdus.writeto(files[0], output_verify="silentfix")
+
+    for place in order:
+        assert ingest_spectra([files[place]], release="dr14").refused == []
+
+    (spectrum,) = spectra()
+    assert (spectrum["apred"], spectrum["path"]) == ("t9", str(files[0]))
+    assert [(row.spectrum_pk, row.v_astra) for row in ASPCAP.select()] == [(spectrum["spectrum_pk"], 14)]
+
+
 @pytest.mark.parametrize("release", ["dr14", "sdss5"])
 def test_another_release_than_it_is_of(database: peewee.Database, apogee: Path, release: str) -> None:
     ((_, reason),) = ingest_spectra([aspcap_star(apogee)], release=release).refused
@@ -207,8 +224,9 @@ def test_another_release_than_it_is_of(database: peewee.Database, apogee: Path, 
 
 
 def test_what_is_no_release() -> None:
-    with pytest.raises(ValueError, match="'sdss4' is no data release"):
-        release_of("t9", "sdss4")
+    for release in ("sdss4", "dr0", "dr41", "dr1", "dr\u0661\u0664"):
+        with pytest.raises(ValueError, match=f"'{release}' is no data release"):
+            release_of("t9", release)
     assert release_of("t9", "DR15") == "dr15"
     assert version_of("dr15") == 15
 

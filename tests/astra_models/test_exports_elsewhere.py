@@ -1,5 +1,7 @@
 """Exports that come back somewhere else: in the other kind of database, after another program, of another package."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 import peewee
 import pytest
+from astropy.table import Table
 
 from astra_models import base, outputs
 from astra_models.base import BaseModel, bind, bound_schema
 from astra_models.best import MWMBest
 from astra_models.boss import BossVisitSpectrum
 from astra_models.corv import Corv
-from astra_models.errors import UnrecognizedFileError
+from astra_models.errors import OutputFormatError, UnrecognizedFileError
 from astra_models.ingest import ingest_result_file
 from astra_models.products.export import export
 from astra_models.products.joins import with_source
@@ -84,6 +87,59 @@ def test_only_parquet_tells_empty_text_from_null(database: peewee.Database, tmp_
     assert leads == ["" if suffix == "parquet" else None, "a", None]
 
 
+ODD_TEXTS = [
+    " a",
+    "a ",
+    " ",
+    "\ta",
+    "a\nb",
+    "a\r\nb",
+    "\ra",
+    "a\rb",
+    "a\x0b\x0c\x1c\x1e\x85b",
+    "a\u2028\u2029b",
+    "#a",
+    '"',
+    "\\",
+]
+
+
+@pytest.mark.parametrize("suffix", ["fits", "parquet", "csv", "vot"])
+def test_blanks_and_line_ends_in_text_come_back(database: peewee.Database, tmp_path: Path, suffix: str) -> None:
+    for number, text in enumerate(ODD_TEXTS, start=1):
+        Source.create(sdss_id=number, lead=text)
+    path = write(Source, tmp_path / f"sources.{suffix}")
+    empty(Source)
+    assert ingest_result_file(path).rejected == 0
+    assert [row.lead for row in Source.select().order_by(Source.sdss_id)] == ODD_TEXTS
+
+
+def test_pandas_reads_them_of_csv(database: peewee.Database, tmp_path: Path) -> None:
+    for number, text in enumerate(ODD_TEXTS, start=1):
+        Source.create(sdss_id=number, lead=text)
+    frame = pd.read_csv(write(Source, tmp_path / "sources.csv"), keep_default_na=False)
+    assert list(frame["lead"]) == ODD_TEXTS
+
+
+def test_text_that_ecsv_cant_hold_is_refused(database: peewee.Database, tmp_path: Path) -> None:
+    Source.create(sdss_id=1, lead="fine\nso far")
+    Source.create(sdss_id=2)
+    assert write(Source, tmp_path / "sources.ecsv").exists()
+    for end in "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029":
+        Source.update(lead=f"a{end}b").where(Source.sdss_id == 2).execute()
+        with pytest.raises(OutputFormatError, match=r"lead.*a line ends.*\.parquet"):
+            write(Source, tmp_path / "more.ecsv")
+    assert [path.name for path in tmp_path.iterdir()] == ["sources.ecsv"]
+
+
+def test_ecsv_with_lists_and_no_row_is_read_by_astropy(database: peewee.Database, tmp_path: Path) -> None:
+    path = write(BossVisitSpectrum, tmp_path / "spectra.ecsv")
+    columns = with_source(BossVisitSpectrum, select_model(BossVisitSpectrum)).columns
+    table = Table.read(path)
+    assert (len(table), table.colnames) == (0, [column.name for column in columns])
+    assert ingest_result_file(path).notes == ["it has no rows"]
+
+
 # ---- tables of other packages
 
 
@@ -128,6 +184,22 @@ def test_read_by_pandas_and_written_again(
         frame.to_parquet(path, index=False)
     empty(model)
     report = ingest_result_file(path)
+    assert (report.rejected, dict(report.reasons)) == (0, {})
+    assert changed(before, contents(model)) == {}
+
+
+@pytest.mark.skipif(shutil.which("stilts") is None, reason="STILTS isn't installed")
+@pytest.mark.parametrize("form", ["votable", "votable-tabledata"])
+@pytest.mark.parametrize("model", [Source, Corv])
+def test_a_votable_that_stilts_has_written_again(
+    database: peewee.Database, tmp_path: Path, model: type[BaseModel], form: str
+) -> None:
+    fill(model)
+    before = contents(model)
+    ours, theirs = write(model, tmp_path / "ours.vot"), tmp_path / "theirs.vot"
+    subprocess.run(["stilts", "tcopy", f"in={ours}", f"out={theirs}", f"ofmt={form}"], check=True)
+    empty(model)
+    report = ingest_result_file(theirs)
     assert (report.rejected, dict(report.reasons)) == (0, {})
     assert changed(before, contents(model)) == {}
 

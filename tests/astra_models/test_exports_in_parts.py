@@ -48,7 +48,8 @@ def whole(model: type[BaseModel], selection: Selection, path: Path) -> bytes:
     for column in selection.columns:
         if path.suffix == ".ecsv" and (bits := bits_of(column.field)):
             table[column.name].meta["flags"] = {name: {"bit": n, "meaning": text} for name, (n, text) in bits.items()}
-    table.write(path, format=f"ascii.{path.suffix[1:]}")
+    options = {"strip_whitespace": False} if path.suffix == ".csv" else {}
+    table.write(path, format=f"ascii.{path.suffix[1:]}", **options)
     return path.read_bytes()
 
 

@@ -96,6 +96,30 @@ def test_identifiers_that_lost_their_digits_are_refused(database: peewee.Databas
 # ---- stars that are far apart
 
 
+def test_labels_are_no_numbers(database: peewee.Database, tmp_path: Path) -> None:
+    """Python takes 1_2 for 12."""
+    table = {"REF_ID": ["17", "1_7", "18", "19", "20"], "RA": ["1.5", "1", "1_0", "1e400", "1e2"], "DEC": [0.0] * 5}
+    report = ingest(tmp_path / "t.ecsv", table, mapping())
+    assert (report.rejected, positions()) == (3, [(17, 1.5, 0.0), (20, 100.0, 0.0)])
+    wrong = ("'1_7' is not a whole number", "'1_0' is not a number", "'1e400' is not a number")
+    assert all(one in reason for one, reason in zip(wrong, reasons(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "reader", [None, {"columns": ["Name", "[odd]! *", "RA", "DEC"], "data_line": 2, "delimiter": ","}]
+)
+def test_names_of_digits_stay_as_they_are_written(
+    database: peewee.Database, tmp_path: Path, reader: dict[str, Any] | None
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("Name,[odd]! *,RA,DEC\n007,1.10,1.5,2\n0070,1e5,2.5,2\n,5,3.5,2\n")
+    columns = {"sdss4_apogee_id": "NAME", "lead": "[odd]! *", "ra": "RA", "sdss_id": {"from": "RA", "regex": r"^\d"}}
+    report = ingest_result_file(path, mapping=mapping(columns) | ({"reader": reader} if reader else {}))
+    assert report.rejected == 0
+    rows = [(row.sdss4_apogee_id, row.lead, row.ra) for row in Source.select().order_by(Source.ra)]
+    assert rows == [("007", "1.10", 1.5), ("0070", "1e5", 2.5), (None, "5", 3.5)]
+
+
 def test_stars_far_apart_are_not_merged_and_it_is_said(database: peewee.Database, tmp_path: Path) -> None:
     table = {"REF_ID": [5, 5, 5, 6], "RA": [10.0, 10.0, 200.0, 10.0], "DEC": [0.0, 0.9 * ARCMIN, 0.0, 1.0]}
     report = ingest(tmp_path / "t.fits", table, mapping())

@@ -119,6 +119,42 @@ def test_names_that_would_break_out_of_a_comment_dont(tmp_path: Path) -> None:
     assert [rule.name for rule in mapping.rules] == ["sdss_id", "ra"]
 
 
+@pytest.mark.parametrize(("ending", "first"), [("fits", 0), ("vot", 1)])
+def test_names_say_of_which_release_numbers_of_gaia_are(tmp_path: Path, ending: str, first: int) -> None:
+    numbers = np.array([4295806720, 34361129088])
+    path = tmp_path / f"gaia.{ending}"
+    for release, name in (("DR1", None), ("DR2", "gaia_dr2_source_id"), ("EDR3", "gaia_dr3_source_id")):
+        columns = {"source_id": numbers, "designation": [f"Gaia {release} {number}" for number in numbers]}
+        order = sorted(columns, reverse=bool(first))
+        Table({column: columns[column] for column in order}).write(
+            path, overwrite=True, format="fits" if ending == "fits" else "votable"
+        )
+        guess = guess_mapping(path)
+        lines = yaml.safe_load(guess)["tables"]["Source"]
+        assert lines == ({} if name is None else {name: "source_id"})
+        assert f"numbers of Gaia's {release[-3:]}, as designation says" in guess
+
+
+def test_names_of_both_releases(tmp_path: Path) -> None:
+    path = tmp_path / "gaia.fits"
+    numbers = {"DR2Name": [4295806720, 34361129088], "DR3Name": [4295806720, 34361129089]}
+    names = {name: [f"Gaia {name[:3]} {one}" for one in found] for name, found in numbers.items()}
+    Table({**names, "Source": numbers["DR3Name"]}).write(path)
+    lines = yaml.safe_load(guess_mapping(path))["tables"]["Source"]
+    assert lines == {
+        "gaia_dr2_source_id": {"from": "DR2Name", "regex": r"(\d+)$"},
+        "gaia_dr3_source_id": "Source",
+    }
+
+
+def test_truth_values_are_no_magnitudes(tmp_path: Path) -> None:
+    path = tmp_path / "stars.fits"
+    Table({"sdss_id": [1, 2], "J": [True, False]}).write(path)
+    guess = guess_mapping(path)
+    assert yaml.safe_load(guess)["tables"]["Source"] == {"sdss_id": "sdss_id"}
+    assert "J: it may be j_mag, and has truth values" in guess
+
+
 def test_an_empty_table_and_no_table(tmp_path: Path) -> None:
     Table({"sdss_id": np.zeros(0, int)}).write(tmp_path / "none.fits")
     assert "0 rows" in guess_mapping(tmp_path / "none.fits")

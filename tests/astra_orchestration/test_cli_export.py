@@ -56,6 +56,22 @@ def test_rows_of_some_sources(results: list[int], tmp_path: Path) -> None:
         assert hdus[0].header["MODEL"] == "Rocket"
 
 
+def test_columns_and_conditions_of_the_source_beside_it(results: list[int], tmp_path: Path) -> None:
+    wanted = results[1:]
+    Source.update(g_mag=12.0).where(Source.sdss_id.in_(wanted)).execute()
+    path = tmp_path / "rocket.ecsv"
+    options = ["--with", "source", "--columns", "teff,sdss_id,source_created", "--latest"]
+    done = astra("export", "Rocket", "-o", str(path), *options, "--where", "g_mag > 10 and source.created is not null")
+    assert done.exit_code == 0, done.output
+    table = Table.read(path)
+    assert table.colnames == ["teff", "sdss_id", "source_created"]
+    assert sorted(table["sdss_id"]) == sorted(wanted)
+    options = ["--with", "source", "--columns", "sdss_id", "--limit", "1", "--where", "g_mag > 10"]
+    assert astra("export", "Rocket", "-o", "-", *options).output.split() == ["sdss_id", str(wanted[0])]
+    done = astra("export", "Rocket", "-o", "-", "--with", "source", "--columns", "g_magg")
+    assert (done.exit_code, "did you mean g_mag" in said(done)) == (2, True)
+
+
 def test_a_product(results: list[int], tmp_path: Path) -> None:
     done = astra("export", "--product", "astraallvisitrocket", "--output-dir", str(tmp_path), "--v-astra", "0.8")
     assert done.exit_code == 0, done.output

@@ -2,7 +2,9 @@
 
 The results are of the co-add of an apStar file, and so is the row of its spectrum: it has the key that the apStar gives
 it, whichever of the two files comes first. What an apStar says of the spectrum stays. The results are kept under the
-version that the allStar of the same release has, 0.0.N for DR N, so that both update one row.
+version that the allStar of the same release has, 0.0.N for DR N, so that both update one row. Of a reduction whose
+release isn't known, only the results are of the release that is given; the spectrum is of that which an apStar gives
+it.
 """
 
 import math
@@ -14,7 +16,7 @@ from astra_models.aspcap import ASPCAP
 from astra_models.errors import UnknownReleaseError, UnrecognizedFileError
 from astra_models.fits.star_file import FitsFile, Row
 from astra_models.ingest.spectra import values as v
-from astra_models.ingest.spectra.apogee_star import N_PIXELS, REDUCTION_RELEASES
+from astra_models.ingest.spectra.apogee_star import N_PIXELS, OTHER_RELEASE, REDUCTION_RELEASES
 from astra_models.ingest.spectra.content import FileContent, From, Kind, Place, Values, take
 
 TABLE = 4
@@ -71,7 +73,8 @@ OVER_IRON = ("c", "n", "o", "na", "mg", "al", "si", "p", "s", "k", "ca", "ti")
 OVER_IRON += ("v", "cr", "mn", "co", "ni", "cu", "ce", "nd")
 
 _AP_STAR = re.compile(r"(?:^|/)(?P<prefix>ap|as)Star-(?P<apred>[^-/]+)-")
-_DATA_RELEASE = re.compile(r"dr(\d{1,3})", re.IGNORECASE)
+_DATA_RELEASE = re.compile(r"dr1[0-7]")
+"""From the first with APOGEE to the last of SDSS-IV."""
 _ONE_METRE = 1
 """LOCATION_ID of stars that were observed with the 1-m telescope."""
 
@@ -122,7 +125,7 @@ def read_aspcap_star(file: FitsFile, release: str | None = None) -> FileContent:
         )
     of = release_of(ap_star.apred, release)
     key: Values = {
-        "release": of,
+        "release": REDUCTION_RELEASES.get(ap_star.apred, OTHER_RELEASE),
         "filetype": "apStar",
         "apred": ap_star.apred,
         "apstar": "stars",
@@ -159,7 +162,9 @@ def release_of(apred: str, given: str | None) -> str:
         )
     release = known or str(given).lower()
     if not _DATA_RELEASE.fullmatch(release):
-        raise UnknownReleaseError(f"{given!r} is no data release of SDSS-III or SDSS-IV; give one such as dr13 or dr17")
+        raise UnknownReleaseError(
+            f"{given!r} is no data release of SDSS-III or SDSS-IV with APOGEE; give one from dr10 to dr17"
+        )
     return release
 
 

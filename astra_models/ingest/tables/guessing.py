@@ -71,6 +71,8 @@ _RESULTS = {
 }
 _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "l": (0.0, 360.0), "b": (-90.0, 90.0)}
 _GAIA = ("sourceid", "source")
+_GAIA_NAME = re.compile(r"Gaia (?:E?DR(\d)) (\d+)")
+_OF_RELEASE = {"2": "gaia_dr2_source_id", "3": "gaia_dr3_source_id"}
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,7 @@ def _line(column: FileColumn, look: Look) -> _Line | str:
     if column.kind == "text":
         return _line_of_text(column, plain, look)
     if plain in _GAIA and _is_gaia(column, look):
-        reason = "numbers as long as Gaia's; of DR3, if it is of another release, say gaia_dr2_source_id"
-        return _Line("gaia_dr3_source_id", column.name, reason)
+        return _line_of_gaia(column, look)
     name = next((ours for ours, theirs in _NAMES.items() if plain in theirs), None)
     if name is None:
         result = next((ours for ours, theirs in _RESULTS.items() if plain in theirs), None)
@@ -186,6 +187,22 @@ def _line(column: FileColumn, look: Look) -> _Line | str:
             return "nothing of ours has such a name"
         return f"it may be {result}: a result needs a table of results, and a spectrum with its natural key"
     return _line_of_number(name, column, look)
+
+
+def _line_of_gaia(column: FileColumn, look: Look) -> _Line | str:
+    """Propose a line for bare numbers of Gaia's, of the release that names in another column say."""
+    numbers = np.ma.getdata(look.values(column.name)).tolist()
+    for other in look.columns:
+        if other.kind == "text" and not other.unreadable and not other.shape:
+            named = [_GAIA_NAME.fullmatch(_as_text(value)) for value in look.values(other.name).tolist()]
+            pairs = [(name, str(number)) for name, number in zip(named, numbers, strict=True) if name is not None]
+            if pairs and all(name[2] == number for name, number in pairs):
+                release = pairs[0][0][1]
+                if release not in _OF_RELEASE:
+                    return f"numbers of Gaia's DR{release}, as {other.name} says: nothing of ours has these"
+                return _Line(_OF_RELEASE[release], column.name, f"numbers of Gaia's DR{release}, as {other.name} says")
+    reason = "numbers as long as Gaia's; of DR3, if it is of another release, say gaia_dr2_source_id"
+    return _Line("gaia_dr3_source_id", column.name, reason)
 
 
 def _line_of_text(column: FileColumn, plain: str, look: Look) -> _Line | str:
@@ -207,16 +224,18 @@ def _line_of_designations(column: FileColumn, texts: list[str]) -> _Line | None:
         if not all(text.startswith("2M") and text[2:3].isdigit() for text in texts):
             rule["transform"] = "two_mass_name"
         return _Line("sdss4_apogee_id", rule, f"designations of 2MASS, such as {storable(texts[0], 40)}")
-    numbered = [re.fullmatch(r"Gaia (?:E?DR(\d)) (\d+)", text) for text in texts]
-    if all(numbered) and numbered[0] is not None and numbered[0][1] in "23":
+    numbered = [_GAIA_NAME.fullmatch(text) for text in texts]
+    if all(numbered) and numbered[0] is not None and numbered[0][1] in _OF_RELEASE:
         rule = {"from": column.name, "regex": r"(\d+)$"}
-        return _Line(f"gaia_dr{numbered[0][1]}_source_id", rule, f"names such as {storable(texts[0], 40)}")
+        return _Line(_OF_RELEASE[numbered[0][1]], rule, f"names such as {storable(texts[0], 40)}")
     return None
 
 
 def _line_of_number(name: str, column: FileColumn, look: Look) -> _Line | str:
     field = Source._meta.fields[name]
     ours = getattr(field, "unit", None)
+    if column.kind == "bool":
+        return f"it may be {name}, and has truth values"
     match = match_units(column.name, column.unit, ours)
     if match.factor is None:
         return str(match.note)

@@ -2,13 +2,15 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import peewee
 
 from astra_models.errors import UnrecognizedFileError, did_you_mean
 from astra_models.fits.byte_stream import ByteStream
@@ -18,7 +20,7 @@ from astra_models.ingest.tables.bounds import require_bounded
 from astra_models.ingest.tables.mapping import ColumnRule, Mapping, MappingError
 from astra_models.ingest.tables.parts import Model, Part, Plan, Reader, ResultFile
 from astra_models.ingest.tables.placing import Layout
-from astra_models.ingest.tables.reading import ReaderOptions
+from astra_models.ingest.tables.reading import UNDESCRIBED, ReaderOptions
 from astra_models.ingest.tables.summaries import blocks_of, plain_value
 from astra_models.ingest.tables.transforms import OF_TEXT, TRANSFORMS, extracting
 from astra_models.ingest.tables.units import match_units
@@ -100,7 +102,7 @@ def open_mapped_table(path: str, mapping: Mapping, sha256: str, size: int) -> Re
     UnrecognizedFileError
         If astropy can't read it.
     """
-    table, notes = read_table(path, mapping.reader)
+    table, notes = read_table(path, mapping.reader, _columns_of_text(mapping))
     columns, arrays = columns_of(table)
 
     def blocks(n_rows: int) -> Iterator[tuple[int, Block]]:
@@ -125,6 +127,17 @@ def _result_file(path: str, mapping: Mapping, sha256: str, size: int, part: Part
         mapping=mapping.checksum,
         max_separation=mapping.max_separation,
     )
+
+
+def _columns_of_text(mapping: Mapping) -> set[str]:
+    """Give the columns that are wanted as they are written: 007 is no 7, and 1.10 no 1.1."""
+    return {name for rule in mapping.rules if _is_of_text(rule) for name in rule.sources}
+
+
+def _is_of_text(rule: ColumnRule) -> bool:
+    field = rule.model._meta.fields[rule.name]
+    is_text = isinstance(field, peewee.TextField | peewee.CharField)
+    return is_text or rule.regex is not None or rule.transform in OF_TEXT
 
 
 def _chosen_table(file: FitsScan, mapping: Mapping) -> TableHdu:
@@ -287,7 +300,9 @@ def _constants(mapping: Mapping, layout: Layout, there: set[tuple[Model, str]]) 
 # ---- astropy tables
 
 
-def read_table(path: str, options: ReaderOptions | None = None) -> tuple["Table", list[str]]:
+def read_table(
+    path: str, options: ReaderOptions | None = None, of_text: Collection[str] = ()
+) -> tuple["Table", list[str]]:
     """Read a table that isn't FITS, as a whole.
 
     Parameters
@@ -296,6 +311,8 @@ def read_table(path: str, options: ReaderOptions | None = None) -> tuple["Table"
         The file.
     options : ReaderOptions, optional
         How it is read; its format is detected if not given.
+    of_text : collection of str, optional
+        Columns of which no numbers are made, in a format that doesn't say itself what its columns are.
 
     Returns
     -------
@@ -313,10 +330,13 @@ def read_table(path: str, options: ReaderOptions | None = None) -> tuple["Table"
     from astropy.table import Table
 
     require_bounded(path)
+    arguments = _format_of(path) if options is None else options.arguments()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            table = Table.read(path, **(_format_of(path) if options is None else options.arguments()))
+            table = Table.read(path, **arguments)
+            if arguments.get("format") in UNDESCRIBED:
+                _read_as_text(table, path, arguments, of_text)
         except IORegistryError as error:
             raise UnrecognizedFileError(NO_FORMAT) from error
         except MemoryError:
@@ -330,7 +350,20 @@ def read_table(path: str, options: ReaderOptions | None = None) -> tuple["Table"
     return table, [f"astropy: {note}" for note in notes]
 
 
-def _format_of(path: str) -> dict[str, str]:
+def _read_as_text(table: Any, path: str, arguments: dict[str, object], names: Collection[str]) -> None:
+    """Read columns again of which numbers were made, as text; astropy's fast reader can't do so at once."""
+    from astropy.table import Table
+
+    wanted = {name.lower() for name in names}
+    numbers = [name for name in table.colnames if name.lower() in wanted and table.columns[name].dtype.kind in "iuf"]
+    if numbers:
+        some: dict[str, object] = {"include_names": numbers, "converters": {escape(name): str for name in numbers}}
+        again = Table.read(path, **(arguments | some))
+        for name in numbers:
+            table.replace_column(name, again[name])
+
+
+def _format_of(path: str) -> dict[str, object]:
     """Detect the format from the first bytes, else from the name; otherwise plain text is tried."""
     with ByteStream(path) as stream:
         begins = stream.read(512).lstrip()

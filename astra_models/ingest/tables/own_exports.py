@@ -335,7 +335,8 @@ def _open_votable(path: str) -> _Opened | None:
     require_bounded(path)
     file = parse(path)
     table = file.get_first_table()
-    told = {parameter.name: str(parameter.value) for parameter in file.resources[0].params}
+    parameters = (*file.resources[0].params, *table.params)  # of the table, after TOPCAT or STILTS has written it
+    told = {parameter.name: str(parameter.value) for parameter in parameters}
     arrays = {field.name: _null_where_empty(table.array[field.ID]) for field in table.fields}
     return _in_memory(told, arrays) if _is_ours(told) else None
 

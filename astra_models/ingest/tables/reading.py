@@ -27,6 +27,8 @@ FORMATS = {
 OPTIONS = ("format", "columns", "header_line", "data_line", "delimiter", "comment", "positions")
 _DESCRIBED = ("cds", "ecsv", "ipac", "mrt", "votable")
 """Formats that say themselves what their columns are."""
+UNDESCRIBED = frozenset(theirs for ours, theirs in FORMATS.items() if ours not in _DESCRIBED)
+"""Formats, by astropy's names, of which the values alone say what they are."""
 _WITHOUT_HEADER = ("no_header", "fixed_width_no_header")
 _FIXED = ("fixed_width", "fixed_width_no_header")
 _MOST_COLUMNS = 10_000

@@ -4,6 +4,7 @@ A value that its column can't hold is NULL, and a problem of its row. Whether a 
 checked later (`astra_models.columns.typed.to_column`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -322,7 +323,7 @@ class Converter:
         null: npt.NDArray[np.bool_] | np.bool_ = np.ma.getmask(raw)
         values = np.ma.getdata(raw)
         if values.dtype.kind not in "fiub":
-            values, null, problems = self._parsed(raw, float, np.float64, "not a number")
+            values, null, problems = self._parsed(raw, _number, np.float64, "not a number")
         if values.dtype.kind != "f":
             values = values.astype(np.float64)
         if self.rules.missing.numbers:
@@ -461,7 +462,17 @@ def _unescaped(value: object) -> str | None:
     return unescape(value.rstrip(b" ")) if isinstance(value, bytes) else _text(value)
 
 
+def _number(word: str) -> float:
+    """Read a number; Python reads ``1_2`` as 12, and what is too large for it as infinite."""
+    number = float(word)
+    if "_" in word or (math.isinf(number) and word[-1].isdigit()):
+        raise ValueError(word)
+    return number
+
+
 def _integer(word: str) -> int:
+    if "_" in word:
+        raise ValueError(word)
     try:
         whole = int(word)
     except ValueError:
