@@ -37,11 +37,20 @@ def query(
     from astra_models.products.asking import asked, require_one_question
 
     form = format_asked(as_csv, as_json, as_table)
-    statement = sys.stdin.read() if sql == "-" else sql
+    statement = _read_question() if sql == "-" else sql
     require_one_question(statement)
     require_configured()
     with asked(statement, seconds) as answer:
         print_rows(answer.names, chain.from_iterable(answer.batches), form, output, limit)
+
+
+def _read_question() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(
+            f"standard input has no text in UTF-8: {error.reason} at byte {error.start}"
+        ) from error
 
 
 @query_commands.command(
