@@ -133,7 +133,7 @@ def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> No
     writer.writerow(names)
     for row in rows:
         cells = [plain(value) for value in row]
-        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in cells])
+        writer.writerow([json.dumps(value) if isinstance(value, list | dict) else value for value in cells])
 
 
 def _write_json(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
