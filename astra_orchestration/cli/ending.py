@@ -10,7 +10,7 @@ import typer
 from astra_orchestration.cli.answers import answer, write_file
 from astra_orchestration.cli.consoles import complain_as_error, print_plainly
 from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, PARTLY, TERMINATED, USAGE, WELL, code_of
-from astra_orchestration.cli.interrupts import Terminated, code_of_signal, ended
+from astra_orchestration.cli.interrupts import Terminated, code_of_signal, end_by_the_next_signal, ended
 from astra_orchestration.cli.streams import why_unwritten
 from astra_orchestration.cli.wrong_values import said_of_usage, shortened
 
@@ -79,6 +79,8 @@ def _failed(message: str, code: int, *, is_said: bool = False) -> typer.Exit:
     if current.as_json and not current.is_of_rows:
         current.text = None
         print_plainly(current.document(code))
+    if code in (INTERRUPTED, TERMINATED):
+        end_by_the_next_signal(code)
     return typer.Exit(code)
 
 
