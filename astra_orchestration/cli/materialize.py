@@ -136,7 +136,7 @@ def _keep_interrupts_from_copiers() -> None:
     They end with the step, or when this process has gone; one of each two would show a traceback before.
     """
     apart = SimpleNamespace(Popen=partial(subprocess.Popen, process_group=0))
-    compute_logs.subprocess = apart  # pyright: ignore[reportAttributeAccessIssue]
+    compute_logs.subprocess = apart  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 
 
 def _cannon_assets(say: Callable[[str, str], None]) -> set[dg.AssetKey]:
