@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from astra_orchestration.cli.completing import model_names
 from astra_orchestration.cli.printed_rows import format_asked, print_rows
 from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, require_configured
 
@@ -57,7 +58,9 @@ def _read_question() -> str:
     epilog='Example: [bold]astra rows corv --where "teff > 20000 and not flag_low_snr" --columns spectrum_pk,teff[/]'
 )
 def rows(
-    model: Annotated[str, typer.Argument(help="A model or its table, such as Corv or source.")],
+    model: Annotated[
+        str, typer.Argument(help="A model or its table, such as Corv or source.", autocompletion=model_names)
+    ],
     where: Annotated[
         str | None, typer.Option(help="Only rows of which this is true: [italic]teff > 20000 and not flag_bad[/].")
     ] = None,
