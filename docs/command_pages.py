@@ -6,6 +6,8 @@ from typing import Any
 
 PROGRAM = "astra"
 ALL_COMMANDS = "commands/index.md"
+LONGEST = 45
+"""Characters of an option and its choices that stay on one line of a table."""
 
 
 def command_pages() -> dict[str, str]:
@@ -70,7 +72,7 @@ def command_page(names: Sequence[str], context: Any) -> str:
     lines = [f"# {title(names)}", "", "```", usage, "```", "", paragraphs(command.help or ""), ""]
     for heading, kind in (("Arguments", "argument"), ("Options", "option")):
         records = [each.get_help_record(context) for each in command.get_params(context) if is_shown(each, kind)]
-        rows = [f"| `{said(record[0])}` | {cell(plain(record[1]))} |" for record in records if record]
+        rows = [f"| {said(record[0])} | {cell(plain(record[1]))} |" for record in records if record]
         if rows:
             lines += [f"## {heading}", "", "| | |", "| --- | --- |", *rows, ""]
     if command.epilog:
@@ -102,8 +104,10 @@ def paragraphs(text: str) -> str:
 
 
 def said(names: str) -> str:
-    """Give the names of a parameter as they stand between back quotes of a table."""
-    return names.replace("|", "\\|").strip()
+    """Give the names of a parameter as code in a table; a long list of choices apart, on several lines if need be."""
+    name, _, choices = names.strip().partition(" <")
+    parts = [name, f"<{choices}"] if len(names) > LONGEST and choices else [names.strip()]
+    return " ".join(f"`{part}`" for part in parts).replace("|", "\\|")
 
 
 def cell(text: str) -> str:

@@ -22,6 +22,10 @@ from astra_models.database.sql import is_postgresql, quote
 from astra_models.errors import DatabaseUnavailableError, SelectionError
 
 ROWS_AT_ONCE = 1000
+PATIENCE = 30.0
+"""Seconds for which a locked SQLite file is waited for, if the question has as many."""
+LONGEST = 2**31 - 1
+"""Milliseconds; PostgreSQL takes no more."""
 QUESTION = "astra.question"
 OPENED_BY_THE_SERVER = f"""
     DO $$ DECLARE asked refcursor := 'asked';
@@ -73,10 +77,14 @@ def asked(sql: str, seconds: float) -> Iterator[Answer]:
         If it is no such statement, the database refuses it, or it takes longer.
     """
     require_one_question(sql)
+    if "\0" in sql:
+        raise SelectionError("the query has a character of the value 0, which no database takes")
     deadline = time.monotonic() + seconds
     asking = _ask_postgresql if is_postgresql(database) else _ask_sqlite
     try:
         with asking(sql, deadline) as answer:
+            if not answer.names:
+                raise SelectionError("the query gives no columns: name some after SELECT")
             yield answer
     except (sqlite3.Error, sqlite3.Warning, psycopg2.Error) as error:
         if time.monotonic() >= deadline:
@@ -108,7 +116,8 @@ def _ask_sqlite(sql: str, deadline: float) -> Iterator[Answer]:
     if is_in_memory(database.obj):
         raise SelectionError("a database in memory can't be asked by another connection")
     place = Path(str(database.obj.database)).absolute().as_uri()
-    with closing(_opened(lambda: sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=30))) as connection:
+    patience = max(0.0, min(PATIENCE, deadline - time.monotonic()))
+    with closing(_opened(lambda: sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=patience))) as connection:
         connection.execute("PRAGMA query_only = 1")
         connection.set_authorizer(_may_do)
         connection.set_progress_handler(lambda: int(time.monotonic() >= deadline), STEPS_BETWEEN_LOOKS)
@@ -158,15 +167,22 @@ def _set(cursor: psycopg2.extensions.cursor, name: str, value: str) -> None:
 
 
 def _leave_time(cursor: psycopg2.extensions.cursor, deadline: float) -> None:
-    left = max(1, int(1000 * (deadline - time.monotonic())))
-    _set(cursor, "statement_timeout", str(left))
+    left = max(1, min(LONGEST, 1000 * (deadline - time.monotonic())))
+    _set(cursor, "statement_timeout", str(int(left)))
 
 
 def _fetched(cursor: psycopg2.extensions.cursor, deadline: float) -> Iterator[list[tuple[Any, ...]]]:
-    while rows := cursor.fetchall():
+    while rows := _read(cursor):
         yield rows
         _leave_time(cursor, deadline)
         cursor.execute(f"FETCH {ROWS_AT_ONCE} FROM asked")
+
+
+def _read(cursor: psycopg2.extensions.cursor) -> list[tuple[Any, ...]]:
+    try:
+        return cursor.fetchall()
+    except ValueError as error:  # such as a time before Christ
+        raise SelectionError(f"Python has no such value: {one_line(error)}; cast it to text in the query") from error
 
 
 def _names(description: Any) -> list[str]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from astra_orchestration.cli.answers import answer, output
+from astra_orchestration.cli.streams import in_utf8, silence
 
 __all__ = [
     "AsJson",
@@ -67,15 +68,9 @@ class PatientConsole(Console):
         silence(self.file)
 
 
-def silence(stream: IO[str]) -> None:
-    """Lead a stream that nobody reads into nothing."""
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), stream.fileno())
-
-
 def print_plainly(text: str, end: str = "\n") -> None:
     """Print text for programs as it is, on lines of any length."""
-    stream = output()
+    stream = in_utf8(output())
     try:
         stream.write(f"{text}{end}")
         stream.flush()

@@ -1,6 +1,7 @@
 """How a command ends: what is wrong in one line, its exit code, and the whole answer for a program or a file."""
 
 import errno
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,7 +10,8 @@ import typer
 from astra_orchestration.cli.answers import answer, write_file
 from astra_orchestration.cli.consoles import complain_as_error, print_plainly
 from astra_orchestration.cli.exit_codes import FAILED, INTERRUPTED, PARTLY, TERMINATED, USAGE, WELL, code_of
-from astra_orchestration.cli.interrupts import Terminated, code_of_signal, ended
+from astra_orchestration.cli.interrupts import Terminated, code_of_signal, end_by_the_next_signal, ended
+from astra_orchestration.cli.streams import why_unwritten
 from astra_orchestration.cli.wrong_values import said_of_usage, shortened
 
 __all__ = ["finished", "with_whole_answer"]
@@ -43,6 +45,8 @@ def finished(work: Callable[[], T]) -> T:
             raise
         raise _failed(said_of_usage(error), USAGE) from error
     except Exception as error:
+        if isinstance(error, OSError) and (why := why_unwritten(sys.stdout)):
+            raise _failed(why, FAILED) from error
         if (code := code_of_signal()) is not None:  # as SQLite's module makes "interrupted" of it in a callback
             raise _failed(ended(), code) from error
         known = error if is_user_error(error) else explained(error)
@@ -75,6 +79,8 @@ def _failed(message: str, code: int, *, is_said: bool = False) -> typer.Exit:
     if current.as_json and not current.is_of_rows:
         current.text = None
         print_plainly(current.document(code))
+    if code in (INTERRUPTED, TERMINATED):
+        end_by_the_next_signal(code)
     return typer.Exit(code)
 
 

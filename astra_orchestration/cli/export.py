@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astra_orchestration.cli.answers import give, is_json
+from astra_orchestration.cli.completing import model_names, product_names
 from astra_orchestration.cli.terminal import (
     AsJson,
     AstraGroup,
@@ -31,7 +32,9 @@ FOLDER_VARIABLE = "ASTRA_PRODUCTS"
     "[bold]astra export --product astraAllStarASPCAP[/]"
 )
 def export(
-    model: Annotated[str | None, typer.Argument(help="A model or its table, such as Corv or source.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model or its table, such as Corv or source.", autocompletion=model_names)
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -40,7 +43,10 @@ def export(
             help="The file: .fits, .fits.gz, .parquet, .ecsv, .csv or .vot; - is CSV, printed.",
         ),
     ] = None,
-    product: Annotated[str | None, typer.Option(help="A summary product instead: `--product list` names them.")] = None,
+    product: Annotated[
+        str | None,
+        typer.Option(help="A summary product instead: `--product list` names them.", autocompletion=product_names),
+    ] = None,
     output_dir: Annotated[str, typer.Option(envvar=FOLDER_VARIABLE, help="Where products go.")] = "var/products",
     v_astra: Annotated[str | None, typer.Option(help="Only this version's major.minor, such as 0.9.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,

@@ -50,8 +50,8 @@ class IngestGroup(AstraGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Put the usual command's name in front, unless a command is named."""
-        args = args or ["--help"]
-        return super().parse_args(ctx, args if args[0] in self.commands else [self.usual, *args])
+        is_named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if is_named else [self.usual, *args])
 
 
 class Sorted(NamedTuple):

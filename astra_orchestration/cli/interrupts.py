@@ -15,7 +15,7 @@ from types import FrameType
 
 from astra_orchestration.cli.answers import answer
 
-__all__ = ["Terminated", "code_of_signal", "ended", "note_progress", "watch_for_signals"]
+__all__ = ["Terminated", "code_of_signal", "end_by_the_next_signal", "ended", "note_progress", "watch_for_signals"]
 
 GRACE = 3.0  # seconds
 WRITTEN = "what was written before is kept; run again for the rest"
@@ -80,6 +80,13 @@ def watch_for_signals() -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_end_what_is_stuck, args=(reading,), name="astra-signals", daemon=True).start()
+
+
+def end_by_the_next_signal(code: int) -> None:
+    """Have another Ctrl-C end the process at once: what there is to say is said, and everything is undone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, lambda *_: os._exit(code))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from astra_orchestration.cli.answers import give
+from astra_orchestration.cli.completing import pipeline_names
 from astra_orchestration.cli.contents import ABOUT, VERSION_OPTION
 from astra_orchestration.cli.engines import engine_given
 from astra_orchestration.cli.exit_codes import end_with
@@ -110,7 +111,7 @@ def sample(
 @app.command(epilog="Example: [bold]astra run corv --sdss-id 54392544 --rerun all[/]")
 def run(
     context: typer.Context,
-    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.")],
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline, such as corv.", autocompletion=pipeline_names)],
     limit: Annotated[int | None, typer.Option(min=0, help="At most this many spectra.")] = None,
     sdss_id: Annotated[list[int] | None, typer.Option(help="Only this source; may be repeated.")] = None,
     rerun: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from astra_orchestration.cli.answers import give, into_file, is_json
+from astra_orchestration.cli.completing import mapping_names
 from astra_orchestration.cli.terminal import AsJson, AstraGroup, IntoFile, console, print_plainly, table
 
 mapping_commands = typer.Typer(
@@ -64,7 +65,9 @@ def list_mappings(as_json: AsJson = False) -> None:
 
 @mapping_commands.command("show", epilog="Example: [bold]astra mapping show apogee_dr12_hipparcos[/]")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a mapping of the project.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a mapping of the project.", autocompletion=mapping_names)
+    ],
     as_json: AsJson = False,
     into: IntoFile = None,
 ) -> None:

@@ -4,11 +4,15 @@ The run is recorded in the Dagster instance like any other, so that the UI shows
 """
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution import compute_logs
 
 from astra_orchestration.cli.serve import require_dagster_home
 from astra_orchestration.launching.local_runs import process_tags
@@ -81,6 +85,7 @@ def materialize_everything(
     from astra_orchestration.definitions import defs
 
     require_dagster_home()
+    _keep_interrupts_from_copiers()
     loud = dg.Definitions.merge(defs, dg.Definitions(loggers={"console": _logger(say)}))
     config: dict[str, Any] = {"loggers": {"console": {"config": {}}}, "ops": {}}
     selection = dg.AssetSelection.all().materializable() - dg.AssetSelection.groups("products", "training")
@@ -123,6 +128,15 @@ def materialize_everything(
         wanted |= more
         run(more, {name: values for name, values in config.items() if name != "ops"})
     return [_outcome(key, done.get(key)) for key in graph.toposorted_asset_keys if key in wanted]
+
+
+def _keep_interrupts_from_copiers() -> None:
+    """Have Ctrl-C in a terminal, which is for all its processes, spare those by which Dagster copies what steps print.
+
+    They end with the step, or when this process has gone; one of each two would show a traceback before.
+    """
+    apart = SimpleNamespace(Popen=partial(subprocess.Popen, process_group=0))
+    compute_logs.subprocess = apart  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
 
 
 def _cannon_assets(say: Callable[[str, str], None]) -> set[dg.AssetKey]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from astra_orchestration.cli.contents import ABOUT, CONTENTS, VERSION_OPTION
+from astra_orchestration.cli.streams import silence
 
 __all__ = ["print_overview"]
 
@@ -26,10 +27,16 @@ OPTIONS = {
 }
 
 
+class _PatientConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Say nothing to a reader that has gone (``| head``)."""
+        silence(self.file)
+
+
 def print_overview() -> None:
     """Print how ``astra`` is called, its options, and its commands with a line each."""
     width = os.environ.get("TERMINAL_WIDTH")
-    console = Console(highlight=False, width=int(width) if width else None)
+    console = _PatientConsole(highlight=False, width=int(width) if width else None)
     usage = Text.assemble(("Usage: ", "yellow"), f"{_program()} [OPTIONS] COMMAND [ARGS]...")
     console.print(Padding(usage, 1), style="bold")
     console.print(Padding(ABOUT, (0, 1, 1, 1)))

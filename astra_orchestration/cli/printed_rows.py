@@ -12,7 +12,8 @@ import typer
 from rich.cells import cell_len
 
 from astra_orchestration.cli.answers import give, plain, rows_follow
-from astra_orchestration.cli.terminal import complain, console, escaped, silence, table
+from astra_orchestration.cli.streams import in_utf8, silence
+from astra_orchestration.cli.terminal import complain, console, escaped, table
 
 Format = Literal["table", "csv", "json"]
 SHOWN = 50
@@ -116,7 +117,7 @@ class _Counted:
 def _opened(output: str | None) -> Iterator[IO[str]]:
     if output in (None, "-"):
         try:
-            yield sys.stdout
+            yield in_utf8(sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:  # who read it has gone
             silence(sys.stdout)
@@ -132,7 +133,7 @@ def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> No
     writer.writerow(names)
     for row in rows:
         cells = [plain(value) for value in row]
-        writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in cells])
+        writer.writerow([json.dumps(value) if isinstance(value, list | dict) else value for value in cells])
 
 
 def _write_json(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:

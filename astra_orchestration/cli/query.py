@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from astra_orchestration.cli.completing import model_names
 from astra_orchestration.cli.printed_rows import format_asked, print_rows
 from astra_orchestration.cli.terminal import AstraGroup, connect_to_configured, require_configured
 
@@ -37,18 +38,29 @@ def query(
     from astra_models.products.asking import asked, require_one_question
 
     form = format_asked(as_csv, as_json, as_table)
-    statement = sys.stdin.read() if sql == "-" else sql
+    statement = _read_question() if sql == "-" else sql
     require_one_question(statement)
     require_configured()
     with asked(statement, seconds) as answer:
         print_rows(answer.names, chain.from_iterable(answer.batches), form, output, limit)
 
 
+def _read_question() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(
+            f"standard input has no text in UTF-8: {error.reason} at byte {error.start}"
+        ) from error
+
+
 @query_commands.command(
     epilog='Example: [bold]astra rows corv --where "teff > 20000 and not flag_low_snr" --columns spectrum_pk,teff[/]'
 )
 def rows(
-    model: Annotated[str, typer.Argument(help="A model or its table, such as Corv or source.")],
+    model: Annotated[
+        str, typer.Argument(help="A model or its table, such as Corv or source.", autocompletion=model_names)
+    ],
     where: Annotated[
         str | None, typer.Option(help="Only rows of which this is true: [italic]teff > 20000 and not flag_bad[/].")
     ] = None,

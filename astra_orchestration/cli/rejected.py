@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from astra_orchestration.cli.answers import give, into_file
+from astra_orchestration.cli.completing import pipeline_names
 from astra_orchestration.cli.exit_codes import end_with
 from astra_orchestration.cli.terminal import (
     AsJson,
@@ -36,7 +37,9 @@ Reason = Literal["exception", "no_result", "crash", "timeout", "memory", "refuse
 
 @rejected_commands.command(epilog="Example: [bold]astra rejected --pipeline corv --reason exception[/]")
 def rejected(
-    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline, or output model.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Only this pipeline, or output model.", autocompletion=pipeline_names)
+    ] = None,
     reason: Annotated[
         Reason | None,
         typer.Option(help="Only what is listed for this reason."),

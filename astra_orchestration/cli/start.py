@@ -5,10 +5,13 @@ import os
 import sys
 from contextlib import suppress
 
+from astra_orchestration.cli.streams import have_streams, why_unwritten
+
 __all__ = ["main"]
 
 COMPLETING = "_ASTRA_COMPLETE"
 """Set by a shell that wants to know how a command line may go on."""
+FAILED = 1
 INTERRUPTED = 130
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """Python would look for garbage some hundred times while modules are imported, and find none."""
@@ -17,8 +20,9 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 def main() -> None:
     """Run the command line."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    have_streams()
     try:
-        if COMPLETING not in os.environ and _answered(sys.argv[1:]):
+        if COMPLETING not in os.environ and _was_answered(sys.argv[1:]):
             return
         from astra_orchestration.cli.main import main as run
     except KeyboardInterrupt:
@@ -48,6 +52,22 @@ def _leave() -> None:
         with suppress(Exception):  # the process ends in any case, and so does the connection
             base.database.close()
     gc.freeze()
+
+
+def _was_answered(words: list[str]) -> bool:
+    """Answer what is asked of the program itself, and say if that can't be written; give whether that was all."""
+    why = None
+    try:
+        was_answered = _answered(words)
+        sys.stdout.flush()
+    except OSError as error:
+        why, was_answered = why_unwritten(sys.stdout), True
+        if why is None and not isinstance(error, BrokenPipeError):
+            raise
+    if why:
+        print(f"error: {why}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(FAILED)
+    return was_answered
 
 
 def _answered(words: list[str]) -> bool:

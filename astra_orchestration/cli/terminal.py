@@ -25,6 +25,7 @@ from astra_orchestration.cli.consoles import (
 from astra_orchestration.cli.ending import finished, with_whole_answer
 from astra_orchestration.cli.exit_codes import FAILED
 from astra_orchestration.cli.interrupts import note_progress
+from astra_orchestration.cli.streams import why_unwritten
 from astra_orchestration.cli.wrong_values import guard
 
 __all__ = [
@@ -67,14 +68,9 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 def flush_output() -> None:
     """Write what is still buffered, if there is somebody to read it; exit with 1 if it can't be written."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            silence(stream)
-        except OSError as error:
-            silence(stream)
-            complain(f"[bold red]error:[/] the output can't be written: {error.strerror}")
-            raise SystemExit(FAILED) from error
+        if why := why_unwritten(stream):
+            complain(f"[bold red]error:[/] {why}")
+            raise SystemExit(FAILED)
 
 
 class AstraGroup(TyperGroup):

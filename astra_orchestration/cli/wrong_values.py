@@ -39,6 +39,8 @@ def in_plain_words(error: typer.BadParameter) -> typer.BadParameter:
         return error
     cause = causes()[0]
     value, limits = cause["input"], cause.get("ctx", {})
+    if cause["type"] == "value_error":  # what a choice says, which pydantic begins with words of its own
+        return typer.BadParameter(str(limits["error"]), ctx=error.ctx, param=error.param)
     wrong = [what for begins, what in NUMBERS.items() if str(cause["type"]).startswith(begins)]
     wrong += [f"out of range: it has to be {words} {limits[name]}" for name, words in LIMITS.items() if name in limits]
     if not wrong:

@@ -86,6 +86,17 @@ print(json.dumps(found))
 """
 
 
+def astra(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    program = [sys.executable, "-X", "importtime", "-m", "astra_orchestration.cli", *arguments]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120"} | variables
+    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+def imported(done: "subprocess.CompletedProcess[str]") -> set[str]:
+    """Give the modules that a process has imported."""
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """Give what commands have imported when they are done, called one after the other on one database."""
@@ -128,6 +139,48 @@ def test_every_command_is_called_or_is_one_of_dagster() -> None:
     assert missing == {*OF_DAGSTER, TRAINING}
 
 
+FOR_ITSELF = (
+    "backup kept --only results",
+    "restore kept --only results --force",
+    "watch",  # there is nothing of Dagster's to look at
+    "ui --stop",
+    "ui --port 99999999",
+    "materialize --stars none",
+    *(f"{name} --help" for name in sorted(OF_DAGSTER)),
+)
+"""What commands that look after Dagster's records do without them, one after the other."""
+
+
+@pytest.fixture(scope="module")
+def in_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, bool]]:
+    """Give how processes of their own ended, and whether they imported Dagster; all in a folder with a database."""
+    folder = tmp_path_factory.mktemp("processes")
+    here = {"ASTRA_DATABASE_PATH": str(folder / "astra.db"), "HOME": str(folder)}
+    astra("init", **here)
+    (folder / "home").mkdir()
+    homes = {"ui --stop": {"DAGSTER_HOME": str(folder / "home")}}
+    found = {}
+    for command in FOR_ITSELF:
+        done = astra(*command.replace("kept", str(folder / "kept")).split(), **here, **homes.get(command, {}))
+        found[command] = done.returncode, "dagster" in imported(done)
+    done = astra("backup", str(folder / "both"), **here, DAGSTER_HOME=str(folder / "home"))
+    found["backup both"] = done.returncode, "dagster" in imported(done)
+    return found
+
+
+@pytest.mark.parametrize("command", FOR_ITSELF)
+def test_a_command_of_dagster_does_not_import_it_for_what_is_not_of_dagster(
+    in_processes: dict[str, tuple[int, bool]], command: str
+) -> None:
+    code, with_dagster = in_processes[command]
+    wrong = {"watch": 1, "ui --port 99999999": 2, "materialize --stars none": 2}
+    assert (code, with_dagster) == (wrong.get(command, 0), False)
+
+
+def test_dagsters_own_records_are_read_by_its_configuration(in_processes: dict[str, tuple[int, bool]]) -> None:
+    assert in_processes["backup both"] == (0, True)
+
+
 def test_training_imports_no_dagster() -> None:
     program = "import sys, astra_orchestration.pipelines.snow_white.training; print('dagster' in sys.modules)"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -138,19 +191,12 @@ def test_training_imports_no_dagster() -> None:
 # ---- what needs no command
 
 
-def astra(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    program = [sys.executable, "-X", "importtime", "-m", "astra_orchestration.cli", *arguments]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120"} | variables
-    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=100, check=False)
-
-
 @pytest.mark.parametrize("option", ["--help", "-h", "--version"])
 def test_help_and_version_import_neither_tables_nor_numbers(option: str) -> None:
     done = astra(option)
     assert done.returncode == 0
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "astra_orchestration.cli.start" in imported
-    assert not {"numpy", "peewee", "typer", "dagster", "astropy", "astra_models.base"} & imported
+    assert "astra_orchestration.cli.start" in imported(done)
+    assert not {"numpy", "peewee", "typer", "dagster", "astropy", "astra_models.base"} & imported(done)
 
 
 def test_the_version_is_the_one_that_the_command_says() -> None:

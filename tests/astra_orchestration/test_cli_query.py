@@ -4,8 +4,12 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from typer.testing import CliRunner, Result
 from astra_models.base import bound_schema
 from astra_models.base import database as bound
 from astra_models.bossnet import BossNet
+from astra_models.database.sql import is_postgresql, quoted_table
 from astra_models.errors import SelectionError
 from astra_models.products.asking import asked, require_one_question
 from astra_models.source import Source
@@ -173,6 +178,53 @@ def test_nothing_can_be_changed(rows: None, sql: str, tmp_path: Path, monkeypatc
 def test_a_question_that_takes_too_long_is_stopped(rows: None) -> None:
     endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n"
     assert "took longer than 0.3 s" in run("query", endless, "--seconds", "0.3", code=2).stderr
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Keep everybody from reading the table."""
+    if is_postgresql(bound):
+        with bound.atomic():
+            bound.execute_sql(f"LOCK TABLE {quoted_table(BossNet)} IN ACCESS EXCLUSIVE MODE")
+            yield
+        return
+    bound.close()
+    with closing(sqlite3.connect(bound.obj.database, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+    bound.connect()
+
+
+def test_a_locked_database_is_waited_for_no_longer_than_the_question_may_take(rows: None) -> None:
+    with locked():
+        before = time.monotonic()
+        done = run("query", f"select count(*) from {TABLE}", "--seconds", "0.5", code=2)
+        assert time.monotonic() - before < 5
+    assert "took longer than 0.5 s" in done.stderr
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "3000000"])
+def test_a_question_may_take_forever(rows: None, seconds: str) -> None:
+    assert run("query", "select 1 as one", "--seconds", seconds, "--csv").stdout == "one\n1\n"
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--table"])
+def test_what_can_not_be_asked_or_read_is_refused(rows: None, form: str) -> None:
+    assert "of the value 0" in run("query", "-", form, input="select 'a\0'", code=2).stderr
+    run("query", "select", form, code=2)
+    if is_postgresql(bound):
+        for value in ("date '0044-03-15 BC'", "timestamp '294276-01-01'"):
+            assert "cast it to text" in run("query", f"select {value} as then", form, code=2).stderr
+        assert "0044-03-15 BC" in run("query", "select (date '0044-03-15 BC')::text as then", form).stdout
+
+
+@pytest.mark.postgresql_only(reason="SQLite has no type of JSON")
+def test_values_of_json_are_json(rows: None) -> None:
+    question = """select '{"a": [1, null]}'::jsonb as found"""
+    [_, [cell]] = csv.reader(io.StringIO(run("query", question, "--csv").stdout))
+    assert json.loads(cell) == {"a": [1, None]}
+    assert json.loads(run("query", question, "--json").stdout) == [{"found": {"a": [1, None]}}]
 
 
 def test_a_refusal_is_one_line(rows: None) -> None:

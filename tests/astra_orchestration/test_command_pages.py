@@ -46,6 +46,11 @@ def test_help_has_its_short_way_everywhere(names: tuple[str, ...]) -> None:
     assert (short.exit_code, short.output) == (0, long.output)
 
 
+def test_many_choices_leave_room_for_what_is_said_of_them() -> None:
+    assert r"| `--reason` `<exception\|no_result\|crash\|" in PAGES["commands/run.md"]
+    assert r"| `--rerun <due\|failed\|all>` | " in PAGES["commands/run.md"]
+
+
 def test_no_mark_of_the_terminal_is_left() -> None:
     assert not [path for path, page in PAGES.items() if re.search(r"\[/?(bold|dim|italic)?\]", page)]
 

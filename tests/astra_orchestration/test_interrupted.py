@@ -40,6 +40,7 @@ def started(folder: Path, *arguments: object, **variables: str) -> subprocess.Po
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
+        process_group=0,
     )
 
 
@@ -271,6 +272,48 @@ def test_what_is_kept_is_known_of_every_command() -> None:
     assert commands - KEPT.keys() == {"materialize"}  # which says this:
     assert WRITTEN == "what was written before is kept; run again for the rest"
     assert KEPT.keys() <= commands
+
+
+def test_what_copies_the_output_of_dagsters_steps_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    process = started(tmp_path, "materialize", "--stars", 60, DAGSTER_HOME=str(tmp_path / "home"))
+    printed: list[str] = []
+    for line in process.stdout or ():
+        printed.append(line)
+        if "sample" in line:  # a step has begun, and what copies its output
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, last = ended_by_interruption(process)
+    assert last == f"interrupted: {WRITTEN}", printed
+
+
+AFTER_ALL_IS_SAID = """
+import atexit, sys, time
+atexit.register(time.sleep, 60)
+sys.argv = ["astra", "query", sys.argv[1]]
+from astra_orchestration.cli.start import main
+main()
+"""
+
+
+def test_another_ctrl_c_ends_what_only_tidies_up(large: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", AFTER_ALL_IS_SAID, endless],
+        env=environment(large),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "interrupted: nothing was changed\n"
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == INTERRUPTED
 
 
 WHILE_IMPORTING = """
