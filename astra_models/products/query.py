@@ -6,7 +6,7 @@ spectra and results that a summary product is made of.
 
 import itertools
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import peewee
 from astra_models.base import BaseModel, database
 from astra_models.columns.condition_text import read_condition
 from astra_models.columns.headings import categories
+from astra_models.columns.selected import free_name
 from astra_models.columns.typed import COMPUTED, INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
@@ -206,12 +207,6 @@ def _columns_of(model: Model, joins: Sequence[Model]) -> list[OutColumn]:
             name = free_name(field.name, wanted, taken)
             columns.append(OutColumn(name, field, field, headings[field.name], nullable))
     return columns
-
-
-def free_name(name: str, wanted: str, taken: Container[str]) -> str:
-    """Give a column the name that is wanted or, if that is taken, its own with a number."""
-    names = itertools.chain([wanted], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(one for one in names if one not in taken)
 
 
 def _named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:
