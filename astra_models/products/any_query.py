@@ -9,7 +9,6 @@ from typing import Any
 
 import peewee
 
-from astra_models.columns.condition_text import read_condition
 from astra_models.columns.selected import names_of
 from astra_models.columns.typed import COMPUTED, to_column
 from astra_models.database.peewee_internals import (
@@ -23,7 +22,9 @@ from astra_models.database.peewee_internals import (
 from astra_models.errors import SelectionError
 from astra_models.fields import BigIntegerField, BooleanField, DoubleField
 from astra_models.fields.flags import Flag
-from astra_models.products.query import Computed, Condition, OutColumn, Query, Selection, kind_read
+from astra_models.messages import shown
+from astra_models.products.given import Condition, condition_of, number_of_rows
+from astra_models.products.query import Computed, OutColumn, Query, Selection, kind_read
 from astra_models.targeting import BitIsSet
 
 HEADING = "Selected"
@@ -59,21 +60,38 @@ def select_query(query: Any, *, where: Condition | str | None = None, limit: int
     Raises
     ------
     SelectionError
-        If a condition is given for a union, or names a column that isn't there.
+        If it doesn't select, a condition is given for a union or names a column that isn't there, or the limit is no
+        number of rows.
     """
-    query = query.clone()
+    query = _reading(query).clone()
     nodes = selected_by(query)
     if where is not None:
         if not isinstance(query, peewee.Select):
             raise SelectionError("a union takes no further condition; give it to the queries that it is made of")
         models = list(dict.fromkeys(_models(query, nodes)))
-        query = query.where(read_condition(where, models) if isinstance(where, str) else where)
+        query = query.where(condition_of(where, models))
     if limit is not None:
-        own = limit_of(query)
+        limit, own = number_of_rows(limit), limit_of(query)
         query = query.limit(limit if own is None else min(limit, own))
-    if not nodes:
-        raise SelectionError("this query selects no columns; name them in select()")
     return WholeQuery(list(_columns(query)), query)
+
+
+def _reading(given: Any) -> peewee.SelectBase:
+    """Give a query that selects: the one that is given, or that of all columns of an alias of a model."""
+    if isinstance(given, peewee.ModelAlias):
+        return given.select()
+    if isinstance(given, peewee.RawQuery):
+        raise SelectionError("the columns of raw SQL aren't known; write it by select(), or ask by `astra query`")
+    if isinstance(given, peewee.CTE):
+        raise SelectionError("a WITH is a part of a query; select from it, as with_.select_from(with_.c.teff)")
+    if not isinstance(given, peewee.SelectBase):
+        raise SelectionError(
+            f"rows are read of a model, such as Corv, or of a query that selects, such as Corv.select(), not of "
+            f"{shown(given)}"
+        )
+    if not selected_by(given):
+        raise SelectionError("this query selects no columns; name them in select()")
+    return given
 
 
 def _models(query: Any, nodes: list[Any]) -> Iterator[type[peewee.Model]]:

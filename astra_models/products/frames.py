@@ -15,7 +15,8 @@ from astra_models.columns.typed import BOOLEAN, BYTES, COMPUTED, FLOATS, INT32, 
 from astra_models.errors import MissingExtraError
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.computed import inferred, types_of_computed
-from astra_models.products.query import Condition, Model, OutColumn, Selection, snapshot
+from astra_models.products.given import Condition, number_of_rows
+from astra_models.products.query import Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import all_columns, read_columns
 from astra_models.products.table import places_of, selection_of
 
@@ -69,7 +70,8 @@ def to_batches(
         As for `to_table`.
     """
     pa = _library("pyarrow", "arrow")
-    batches = _batches(*_asked(model, wanted), rows)
+    at_once = number_of_rows(rows, "rows", least=1)
+    batches = _batches(*_asked(model, wanted), at_once)
     schema = next(batches)
     return pa.RecordBatchReader.from_batches(schema, batches)
 

@@ -119,6 +119,13 @@ def test_batches_are_of_one_moment(results: list[Any], make_spectra: Any) -> Non
     assert sum(batch.num_rows for batch in reader) == 2
 
 
+def test_batches_have_rows(results: list[Any]) -> None:
+    for rows in (0, -1, 1.5, None):
+        with pytest.raises(SelectionError, match="rows is a number of rows"):
+            to_batches(Rocket, rows=rows)  # type: ignore[arg-type]
+    assert to_batches(Rocket, rows=np.int64(2)).read_all().num_rows == 3  # type: ignore[arg-type]
+
+
 def test_batches_take_little_memory(memory_database: peewee.Database, make_spectra: Any) -> None:
     keys = [one.spectrum_pk for one in make_spectra(20_000)]
     upsert(Corv, [{"spectrum_pk": key, "teff": 5000.0} for key in keys])

@@ -6,6 +6,7 @@ import numpy as np
 import peewee
 import pytest
 
+from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
 from astra_models.errors import SelectionError
 from astra_models.products import to_table as table_of
@@ -185,3 +186,60 @@ def test_columns_and_text_conditions_of_a_model(results: list[Any]) -> None:
     table = to_table(Rocket, where="teff > 5500 and not flag_low_snr", columns=["spectrum_pk", "teff"], v_astra="0.9")
     assert table.colnames == ["spectrum_pk", "teff"]
     assert table["teff"].tolist() == [7000.5]
+
+
+def test_only_what_selects_is_read(results: list[Any]) -> None:
+    named = Rocket.select(Rocket.teff).cte("named")
+    for given, message in [
+        (Rocket.update(teff=1).returning(Rocket.teff), "a query that selects"),
+        (Rocket.delete(), "a query that selects"),
+        (Rocket.get(), "a query that selects, such as .*, not of <Rocket 1"),
+        ("rocket", "not of 'rocket'"),
+        (Rocket.raw("SELECT teff FROM rocket"), "columns of raw SQL aren't known"),
+        (named, "select from it"),
+        (BaseModel, "a base of other models"),
+        (results[0].results, "a query that selects"),
+    ]:
+        with pytest.raises(SelectionError, match=message):
+            to_table(given)
+    assert Rocket.select().where(Rocket.teff == 1).count() == 0
+    assert to_table(Rocket.alias("r"), columns=["teff"], limit=1)["teff"].tolist() == [5000.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": []}, "no columns are named"),
+        ({"columns": [Rocket.teff]}, "by their names, such as 'teff'"),
+        ({"limit": -1}, "0 or more, not -1"),
+        ({"limit": "2"}, "a number of rows, not '2'"),
+        ({"where": [Rocket.teff > 1]}, "a condition is written as"),
+    ],
+)
+def test_what_rows_can_not_be_chosen_by_is_said(results: list[Any], options: Any, message: str) -> None:
+    for model in (Rocket, Rocket.select()):
+        with pytest.raises(SelectionError, match=message):
+            to_table(model, **options)
+
+
+def test_columns_and_limits_are_taken_in_any_usual_form(results: list[Any]) -> None:
+    for model in (Rocket, Rocket.select().order_by(Rocket.task_pk)):
+        table = to_table(model, columns="spectrum_pk, teff", limit=np.int64(2))
+        assert (table.colnames, table["teff"].tolist()) == (["spectrum_pk", "teff"], [5000.0, None])
+        assert to_table(model, columns=["teff", "teff"]).colnames == ["teff"]
+
+
+def test_rows_of_a_model_are_not_chosen_by_a_table_that_is_not_beside_it(results: list[Any]) -> None:
+    for condition in (Source.sdss_id == 1, (Rocket.teff > 1) & ~(peewee.fn.ABS(Source.sdss_id) > 1)):
+        with pytest.raises(SelectionError, match=r"about Source, .* add joins=\[Source\]"):
+            to_table(Rocket, where=condition)
+        assert len(to_table(Rocket, where=condition, joins=[Source])) == 0
+    there = Rocket.source_pk.in_(Source.select(Source.pk).where(Source.sdss_id == 1001))
+    assert len(to_table(Rocket, where=there)) == 2
+
+
+def test_sdss_ids_are_whole_numbers(results: list[Any]) -> None:
+    for given in (1001, [1001.5], [float("nan")], ["x"], [None]):
+        with pytest.raises(SelectionError, match="sdss_ids are"):
+            to_table(Rocket, sdss_ids=given)
+    assert len(to_table(Rocket, sdss_ids=np.array([1001.0, 1003.0]))) == 4
