@@ -6,13 +6,11 @@ from typing import Any
 
 import peewee
 
-from astra_models.base import BaseModel
 from astra_models.columns.condition_text import read_condition
 from astra_models.errors import SelectionError
 from astra_models.fields.flags import Flag
 from astra_models.messages import shown
 
-Model = type[BaseModel]
 Condition = bool | peewee.ColumnBase
 """A condition in a query. A hybrid property, such as ``flag_bad``, is one of a model, and a bool of a row."""
 
@@ -79,7 +77,7 @@ def _whole(value: Any, name: str) -> int:
     return number
 
 
-def condition_of(given: Condition | str, models: Sequence[Model]) -> Condition:
+def condition_of(given: Condition | str, models: Sequence[type[peewee.Model]]) -> Condition:
     """Give a condition as peewee takes it, of text or as it is.
 
     Raises
@@ -97,7 +95,7 @@ def condition_of(given: Condition | str, models: Sequence[Model]) -> Condition:
     return given
 
 
-def require_joined(condition: object, models: Sequence[Model]) -> None:
+def require_joined(condition: object, models: Sequence[type[peewee.Model]]) -> None:
     """Make sure that a condition is about no other tables than some.
 
     Raises
