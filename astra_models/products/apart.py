@@ -1,7 +1,7 @@
 """Rows that are read apart from all else: whoever takes them some at a time can write meanwhile.
 
-A view of one moment is a transaction. In that of the caller's own connection nothing could be written on PostgreSQL, and
-on SQLite what was written would be undone with it.
+A view of one moment is a transaction. In one of the caller's connection nothing could be written on PostgreSQL, and on
+SQLite what was written would be undone with it.
 """
 
 from collections.abc import Callable, Generator, Iterator

@@ -243,6 +243,13 @@ def test_tables_that_are_not_there_are_no_error(visits: list[Any]) -> None:
     SnowWhite.create_table()
 
 
+def test_a_source_itself_is_explained(visits: list[Any]) -> None:
+    Source.update(sdss_id=None).execute()
+    star = explain(Source.get())
+    assert [one.spectrum_pk for one in star.spectra] == [visit.spectrum_pk for visit in visits]
+    assert len(star.results) == 3
+
+
 def test_explain_draws_a_star_with_visits_in_an_apstar(database: peewee.Database, tmp_path: Path) -> None:
     ingest_spectra([write_apstar(tmp_path / "apStar.fits")])
     row = ApogeeVisitSpectrumInApStar.select().first()
