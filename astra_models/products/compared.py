@@ -24,6 +24,7 @@ from astra_models.products.given import column_names
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, major_minor_of, snapshot
 from astra_models.products.table import to_table
+from astra_models.schema.tables import require_tables_to_read
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -173,6 +174,7 @@ def _require_versions(model: Model, old: str | int, new: str | int) -> tuple[int
     numbers = major_minor_of(old), major_minor_of(new)
     if numbers[0] == numbers[1]:
         raise SelectionError(f"{old} and {new} are the same major.minor, of which a spectrum has one result")
+    require_tables_to_read(model)
     there = sorted(number for (number,) in rows_of(model.select(_version_of(model)).distinct()))
     for number in numbers:
         if number not in there:

@@ -33,6 +33,7 @@ from astra_models.products.given import (
     whole_numbers,
 )
 from astra_models.products.sqlite_watch import watching
+from astra_models.schema.tables import require_tables_to_read
 from astra_models.source import Source
 from astra_models.upsert.plan import primary_key_of
 from astra_models.version import as_v_astra, version_string_to_integer
@@ -176,6 +177,7 @@ def select_model(
         raise SelectionError(f"{model.__name__} is a base of other models, without a table of its own")
     limit = None if limit is None else number_of_rows(limit)
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
+    require_tables_to_read(model, *joins)
     wanted = _columns_of(model, joins)
     if columns is not None:
         wanted = _named(model, wanted, columns)

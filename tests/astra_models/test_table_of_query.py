@@ -8,9 +8,12 @@ import pytest
 
 from astra_models.base import BaseModel
 from astra_models.boss import BossVisitSpectrum
-from astra_models.errors import SelectionError
+from astra_models.database.sql import quoted_table
+from astra_models.errors import MissingTableError, SelectionError
+from astra_models.products import compare
 from astra_models.products import to_table as table_of
 from astra_models.rocket import Rocket
+from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
 from astra_models.upsert import upsert
 
@@ -243,3 +246,33 @@ def test_sdss_ids_are_whole_numbers(results: list[Any]) -> None:
         with pytest.raises(SelectionError, match="sdss_ids are"):
             to_table(Rocket, sdss_ids=given)
     assert len(to_table(Rocket, sdss_ids=np.array([1001.0, 1003.0]))) == 4
+
+
+def test_a_model_without_a_table_says_how_to_make_it(database: peewee.Database) -> None:
+    SnowWhite.drop_table()
+    try:
+        for ask in (
+            lambda: to_table(SnowWhite),
+            lambda: to_table(Rocket, joins=[SnowWhite]),
+            lambda: compare("0.9", "0.10", SnowWhite),
+        ):
+            with (
+                database.atomic(),
+                pytest.raises(MissingTableError, match="for SnowWhite; make all tables with `astra init`"),
+            ):
+                ask()
+    finally:
+        SnowWhite.create_table()
+
+
+def test_a_view_is_read_as_a_table(results: list[Any]) -> None:
+    table = quoted_table(Rocket)
+    view = table.replace("rocket", "rocket_kept")
+    database = Rocket._meta.database
+    database.execute_sql(f"ALTER TABLE {table} RENAME TO rocket_kept")
+    database.execute_sql(f"CREATE VIEW {table} AS SELECT * FROM {view}")
+    try:
+        assert len(to_table(Rocket, columns=["teff"])) == 8
+    finally:
+        database.execute_sql(f"DROP VIEW {table}")
+        database.execute_sql(f"ALTER TABLE {view} RENAME TO rocket")
