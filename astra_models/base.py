@@ -20,7 +20,7 @@ from astra_models.errors import AbstractModelError, ModelError
 from astra_models.fields import GeneratedField, utc_now
 from astra_models.fields.given import columns_of, rows_to_insert
 from astra_models.fields.rules import check_columns, check_names
-from astra_models.notebook.query import ShownQuery
+from astra_models.notebook.query import ShownAlias, ShownQuery
 from astra_models.notebook.rows import ShownAs, row_html, row_text
 
 if TYPE_CHECKING:
@@ -154,6 +154,11 @@ class BaseModel(UnsavedOnDemand, peewee.Model, metaclass=DeclaredModel):
         def select(cls, *fields):
             """Make a query of the model's rows, or of columns and expressions; a notebook shows its first rows."""
             return ShownQuery(cls, fields or cls._meta.sorted_fields, is_default=not fields)
+
+        @classmethod
+        def alias(cls, alias=None):
+            """Give the model under another name, to join it with itself."""
+            return ShownAlias(cls, alias)
 
     @classmethod
     def insert(cls, __data: dict[Any, Any] | None = None, /, **values: object) -> peewee.ModelInsert:

@@ -1,5 +1,6 @@
 """Everything about one star: see `astra_models.status.explain`."""
 
+from astra_models.source import Source
 from astra_models.status import star_html  # noqa: F401  draws a star in a notebook
 from astra_models.status.explain import HEADLINES, explain_star, find_star
 from astra_models.status.star import Star
@@ -8,7 +9,7 @@ __all__ = ["HEADLINES", "explain", "explain_star", "find_star"]
 
 
 def explain(
-    sdss_id: int | None = None,
+    sdss_id: int | Source | None = None,
     *,
     apogee_id: str | None = None,
     gaia_id: int | None = None,
@@ -19,7 +20,7 @@ def explain(
     Parameters
     ----------
     sdss_id, apogee_id, gaia_id, spectrum_pk
-        One of them: see `find_star`.
+        One of them: see `find_star`. Or the source itself, in the place of ``sdss_id``.
 
     Returns
     -------
@@ -31,4 +32,6 @@ def explain(
     UnknownSourceError
         If there is no such source.
     """
+    if isinstance(sdss_id, Source):
+        return explain_star(sdss_id)
     return explain_star(find_star(sdss_id, apogee_id=apogee_id, gaia_id=gaia_id, spectrum_pk=spectrum_pk))

@@ -306,7 +306,7 @@ class TargetingMixin(IdentifiersMixin):
         """
         number, flags = _checked(bit), self.sdss5_target_flags
         if isinstance(flags, peewee.Field):  # the column of the model, or of an alias
-            return _BitIsSet(flags, number)
+            return BitIsSet(flags, number)
         byte, place = divmod(number, 8)
         return flags is not None and byte < len(flags) and bool(flags[byte] >> place & 1)
 
@@ -346,7 +346,7 @@ def _checked(bit: int) -> int:
     return number
 
 
-class _BitIsSet(peewee.ColumnBase):
+class BitIsSet(peewee.ColumnBase):
     """The condition that a bit of a column of bytes is set, in the bound database's SQL."""
 
     def __init__(self, column: peewee.Field, bit: int):

@@ -132,6 +132,41 @@ def joined_models(query: "peewee.ModelSelect[Any]") -> list[type[peewee.Model]]:
     return [model for model in joins if isinstance(model, type)]
 
 
-def name_of_alias(node: peewee.Alias) -> str:
-    """Give the name that a query gives to what it selects."""
-    return str(getattr(node, "_alias"))  # noqa: B009  not in the stubs
+def name_of_alias(node: "peewee.Alias | peewee.SelectBase") -> str:
+    """Give the name that a query gives to what it selects; empty if it gives none to a query within it."""
+    return str(getattr(node, "_alias") or "")  # noqa: B009  not in the stubs
+
+
+def function_of(node: object) -> peewee.Function | None:
+    """Give the function that a node calls, over a window or not; peewee makes a list of words of one over a window."""
+    if isinstance(node, peewee.Function):
+        return node
+    if isinstance(node, peewee.NodeList) and node.nodes and isinstance(node.nodes[0], peewee.Function):
+        over = node.nodes[1] if len(node.nodes) > 1 else None
+        return node.nodes[0] if isinstance(over, peewee.SQL) and over.sql == "OVER" else None
+    return None
+
+
+def query_of(source: object) -> peewee.SelectBase | None:
+    """Give the query that a source of columns is, or is the name of (WITH); None if it is a table."""
+    inner = getattr(source, "_query", None) if isinstance(source, peewee.CTE) else source
+    return inner if isinstance(inner, peewee.SelectBase) else None
+
+
+def names_in_sql(source: peewee.SelectBase | peewee.CTE) -> list[str]:
+    """Name the columns of a query within a query, as the database does; empty where it is the database's choice."""
+    declared = getattr(source, "_columns", None) if isinstance(source, peewee.CTE) else None
+    if declared:
+        return [str(getattr(column, "_path", ("",))[-1]) for column in declared]
+    query = query_of(source)
+    return [] if query is None else [_name_in_sql(node) for node in selected_by(query)]
+
+
+def _name_in_sql(node: object) -> str:
+    if isinstance(node, peewee.Alias | peewee.SelectBase):
+        return name_of_alias(node)
+    if isinstance(node, peewee.FieldAlias):
+        return str(node.field.column_name)
+    if isinstance(node, peewee.Field):
+        return str(node.column_name)
+    return str(node.name) if isinstance(node, peewee.Column) else ""

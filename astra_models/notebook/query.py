@@ -1,23 +1,62 @@
 """A query that shows its first rows in a notebook."""
 
+from typing import TYPE_CHECKING
+
 import peewee
 
-from astra_models.database.peewee_internals import limit_of
+from astra_models.columns.selected import names_of
+from astra_models.database.peewee_internals import limit_of, selected_by
 from astra_models.notebook.html import nothing_raised, paragraph, table
 from astra_models.notebook.main_columns import IDENTIFIERS, ON_THE_SKY, measured_columns
 
-__all__ = ["ShownQuery"]
+__all__ = ["ShownAlias", "ShownQuery"]
 
 MOST_ROWS = 10
 MOST_COLUMNS = 12
 KEYS = ("pk", "task_pk", "spectrum_pk", "v_astra", "telescope", "mjd", "obj", "snr")
 
 
-class ShownQuery(peewee.ModelSelect):
+class _Shown(peewee.BaseModelSelect):
+    """A query of peewee's of which a notebook shows the first rows, and so of the unions that are made of it."""
+
+    if not TYPE_CHECKING:  # which has them from peewee
+
+        def _repr_html_(self):
+            return query_html(self)
+
+        def union_all(self, rhs):
+            """Make the query of the rows of both."""
+            return ShownUnion(self.model, self, "UNION ALL", rhs)
+
+        def union(self, rhs):
+            """Make the query of the rows of both, each once."""
+            return ShownUnion(self.model, self, "UNION", rhs)
+
+        def intersect(self, rhs):
+            """Make the query of the rows that are in both."""
+            return ShownUnion(self.model, self, "INTERSECT", rhs)
+
+        def except_(self, rhs):
+            """Make the query of the rows that aren't in the other."""
+            return ShownUnion(self.model, self, "EXCEPT", rhs)
+
+        __add__, __or__, __and__, __sub__ = union_all, union, intersect, except_
+
+
+class ShownQuery(_Shown, peewee.ModelSelect):
     """What ``select()`` of a model gives. It is peewee's query, and a notebook shows the first of its rows."""
 
-    def _repr_html_(self) -> str:
-        return query_html(self)
+
+class ShownUnion(_Shown, peewee.ModelCompoundSelectQuery):
+    """What ``|``, ``+``, ``&`` and ``-`` of two queries give."""
+
+
+class ShownAlias(peewee.ModelAlias):
+    """What ``alias()`` of a model gives."""
+
+    def select(self, *selection: object) -> ShownQuery:
+        """Make a query of the model's rows under the alias, or of columns and expressions."""
+        return ShownQuery(self, selection or self.get_field_aliases())
 
 
 @nothing_raised
@@ -25,9 +64,8 @@ def query_html(query: "peewee.ModelSelect[peewee.Model]") -> str:
     """Run a query for its first ten rows, and give them as HTML; it stays as it is, and can be run again."""
     own = limit_of(query)
     some = query.clone().limit(MOST_ROWS + 1 if own is None else min(own, MOST_ROWS + 1)).tuples()
-    cursor = some.execute()
-    rows = list(cursor)
-    names = [str(column[0]).rsplit(".", 1)[-1].strip('"`') for column in cursor.cursor.description or ()]
+    rows = list(some.execute())
+    names = list(names_of(selected_by(query)))
     wanted = _places(query.model, names)
     left_out = f"; {len(wanted)} of {len(names)} columns" if len(wanted) < len(names) else ""
     first = [[row[place] for place in wanted] for row in rows[:MOST_ROWS]]

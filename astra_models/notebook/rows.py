@@ -17,6 +17,7 @@ __all__ = ["ShownAs", "flags_set", "model_html", "row_html", "row_text", "values
 
 LONGEST_TEXT = 160
 MOST_FLAGS = 3
+_BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
 OF_SPECTRA = ("release", "obj", "telescope", "field", "plate", "mjd", "fiber", "catalogid", "snr")
 """Columns that say which spectrum a row is, for those that don't say what was measured."""
 
@@ -54,7 +55,7 @@ def row_text(row: peewee.Model) -> str:
     key = row.get_id()
     parts = ", ".join(_parts(row))
     name = type(row).__name__ + (" (not stored)" if key is None else f" {key}")
-    text = printable(f"{name}: {parts}" if parts else name)
+    text = printable(f"{name}: {parts}" if parts else name).translate(_BREAKS)
     return f"<{text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + ' ...'}>"
 
 

@@ -15,6 +15,7 @@ import peewee
 from astra_models.base import BaseModel
 from astra_models.database.sql import is_any_of, rows_of
 from astra_models.errors import SelectionError, did_you_mean
+from astra_models.messages import shown
 from astra_models.notebook.html import nothing_raised, paragraph, table
 from astra_models.notebook.main_columns import measured_columns, told, values_of
 from astra_models.notebook.rows import ShownAs, flags_set, row_text, values_html
@@ -63,7 +64,13 @@ class Results:
             and issubclass(model, LatestMixin)
         }
 
+    def __repr__(self) -> str:
+        of = f"source {self._source_pk}" if self._source_pk is not None else f"spectra {self._spectrum_pks}"
+        return f"<Results of {of}, in any of {len(self._models)} tables>"
+
     def __getitem__(self, name: "str | type[BaseModel]") -> ResultQuery:
+        if not isinstance(name, str) and not (isinstance(name, type) and issubclass(name, BaseModel)):
+            raise UnknownResultsError(f"results are of a table, such as results['corv'], not {shown(name)}")
         key = name if isinstance(name, str) else name._meta.table_name
         found = {table.replace("_", ""): model for table, model in self._models.items()}
         model = self._models.get(key) or found.get(key.replace("_", "").lower())
@@ -111,11 +118,11 @@ class UnknownResultsError(SelectionError, KeyError):
 def results_html(results: Results) -> str:
     """Give results as HTML: for each row its pipeline, version, spectrum, main values and flags."""
     listed = list(islice(results, MOST_SHOWN + 1))
-    shown = [_told(row) for row in listed[:MOST_SHOWN]]
-    if not shown:
+    told_of = [_told(row) for row in listed[:MOST_SHOWN]]
+    if not told_of:
         return paragraph(f"no results in {len(results.tables)} tables")
-    more = f"the first {MOST_SHOWN}, there are more" if len(listed) > MOST_SHOWN else f"{len(shown)} results"
-    return table(("table", "version", "spectrum_pk", "measured", "flags"), shown) + paragraph(more)
+    more = f"the first {MOST_SHOWN}, there are more" if len(listed) > MOST_SHOWN else f"{len(told_of)} results"
+    return table(("table", "version", "spectrum_pk", "measured", "flags"), told_of) + paragraph(more)
 
 
 def _told(row: Any) -> tuple[str, str, object, str, str]:
@@ -145,7 +152,7 @@ def _results_of_source(source: Source) -> Results:
 
 def _results_of_spectrum(spectrum: Spectrum | SpectrumMixin) -> Results:
     """Its results of all pipelines and versions: a query for each table, by name."""
-    return Results(None, [spectrum.spectrum_pk])
+    return Results(None, [] if spectrum.spectrum_pk is None else [spectrum.spectrum_pk])
 
 
 @nothing_raised

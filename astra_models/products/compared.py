@@ -20,9 +20,11 @@ from astra_models.fields import BitField
 from astra_models.messages import shown
 from astra_models.notebook.html import nothing_raised, paragraph
 from astra_models.pipeline import VERSIONS, LatestMixin
+from astra_models.products.given import column_names
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, major_minor_of, snapshot
 from astra_models.products.table import to_table
+from astra_models.schema.tables import require_tables_to_read
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -114,7 +116,7 @@ class Comparison:
         return figure
 
 
-def compare(old: str | int, new: str | int, model: Model, *, columns: Sequence[str] | None = None) -> Comparison:
+def compare(old: str | int, new: str | int, model: Model, *, columns: Sequence[str] | str | None = None) -> Comparison:
     """Compare the results of two versions, spectrum by spectrum.
 
     Parameters
@@ -167,11 +169,12 @@ def _version_of(model: Any) -> peewee.ColumnBase:
 
 
 def _require_versions(model: Model, old: str | int, new: str | int) -> tuple[int, int]:
-    if not issubclass(model, LatestMixin):
+    if not (isinstance(model, type) and issubclass(model, LatestMixin)):
         raise SelectionError(f"{shown(model)} has no versions to compare; name a model of results, such as Corv")
     numbers = major_minor_of(old), major_minor_of(new)
     if numbers[0] == numbers[1]:
         raise SelectionError(f"{old} and {new} are the same major.minor, of which a spectrum has one result")
+    require_tables_to_read(model)
     there = sorted(number for (number,) in rows_of(model.select(_version_of(model)).distinct()))
     for number in numbers:
         if number not in there:
@@ -180,7 +183,7 @@ def _require_versions(model: Model, old: str | int, new: str | int) -> tuple[int
     return numbers
 
 
-def _columns(model: Model, names: Sequence[str] | None) -> list[str]:
+def _columns(model: Model, names: Sequence[str] | str | None) -> list[str]:
     fields = model._meta.fields
     numbers = [name for name, field in fields.items() if _is_number(field)]
     if names is None:
@@ -188,12 +191,13 @@ def _columns(model: Model, names: Sequence[str] | None) -> list[str]:
         if not chosen:
             raise SelectionError(f"{model.__name__} has no numbers with errors; name the columns: {', '.join(numbers)}")
         return chosen
-    for name in names:
+    chosen = column_names(names)
+    for name in chosen:
         if name not in fields:
             raise SelectionError(f"{model.__name__} has no column {shown(name)}; {did_you_mean(name, fields)}")
         if name not in numbers:
             raise SelectionError(f"{model.__name__}.{name} is no number, so there are no differences of it")
-    return list(dict.fromkeys(names))
+    return chosen
 
 
 def _is_number(field: peewee.Field) -> bool:

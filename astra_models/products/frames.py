@@ -4,7 +4,7 @@ NULL stays NULL: whole numbers and booleans with some are of the libraries' null
 Moments are in UTC and say so. Units and descriptions go along.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -13,9 +13,11 @@ import numpy as np
 
 from astra_models.columns.typed import BOOLEAN, BYTES, COMPUTED, FLOATS, INT32, INT64, MOMENT, Column
 from astra_models.errors import MissingExtraError
+from astra_models.products.apart import read_apart
 from astra_models.products.arrow import arrow_batch, arrow_schema
 from astra_models.products.computed import inferred, types_of_computed
-from astra_models.products.query import Condition, Model, OutColumn, Selection, snapshot
+from astra_models.products.given import Condition, number_of_rows
+from astra_models.products.query import Model, OutColumn, Selection, snapshot
 from astra_models.products.reading import all_columns, read_columns
 from astra_models.products.table import places_of, selection_of
 
@@ -59,7 +61,7 @@ def to_batches(
     Returns
     -------
     pyarrow.RecordBatchReader
-        Iterate it; all batches are of the database as it was when the first was read.
+        Iterate it; all batches are of the database as it was when the first was read, whatever is written meanwhile.
 
     Raises
     ------
@@ -69,7 +71,9 @@ def to_batches(
         As for `to_table`.
     """
     pa = _library("pyarrow", "arrow")
-    batches = _batches(*_asked(model, wanted), rows)
+    at_once = number_of_rows(rows, "rows", least=1)
+    asked = _asked(model, wanted)
+    batches: Any = read_apart(lambda: _batches(*asked, at_once))
     schema = next(batches)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
@@ -87,16 +91,19 @@ def _asked(
 
 def _batches(
     selection: Selection, columns: list[OutColumn], places: list[int], meta: dict[str, str], rows: int
-) -> Iterator[Any]:
+) -> Generator["pa.Schema | pa.RecordBatch"]:
     """Give the schema, and then the batches."""
     with snapshot():
         computed = types_of_computed(selection)
         schema = arrow_schema(
             columns, meta, {n: computed[place] for n, place in enumerate(places) if place in computed}
         )
-        yield schema
-        for some in read_columns(selection, rows):
-            yield arrow_batch(schema, [some[place] for place in places])
+        try:
+            yield schema
+            for some in read_columns(selection, rows):
+                yield arrow_batch(schema, [some[place] for place in places])
+        except GeneratorExit:  # no more is wanted, which undoes nothing that was written meanwhile
+            return
 
 
 def to_arrow(model: "Model | peewee.SelectBase", **wanted: Unpack[Wanted]) -> "pa.Table":

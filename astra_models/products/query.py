@@ -6,7 +6,7 @@ spectra and results that a summary product is made of.
 
 import itertools
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,15 +16,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import peewee
 
 from astra_models.base import BaseModel, database
-from astra_models.columns.condition_text import read_condition
 from astra_models.columns.headings import categories
+from astra_models.columns.selected import free_name
 from astra_models.columns.typed import COMPUTED, INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.fields import IntegerField
 from astra_models.messages import shown
 from astra_models.products.beside import is_one_at_most, put_beside
+from astra_models.products.given import (
+    Condition,
+    column_names,
+    condition_of,
+    number_of_rows,
+    require_joined,
+    whole_numbers,
+)
 from astra_models.products.sqlite_watch import watching
+from astra_models.schema.tables import require_tables_to_read
 from astra_models.source import Source
 from astra_models.upsert.plan import primary_key_of
 from astra_models.version import as_v_astra, version_string_to_integer
@@ -34,8 +43,6 @@ if TYPE_CHECKING:
     Query = peewee.ModelSelect[Any]
 else:
     Query = peewee.ModelSelect
-Condition = bool | peewee.ColumnBase
-"""A condition in a query. A hybrid property, such as ``flag_bad``, is one of a model, and a bool of a row."""
 Row = tuple[Any, ...]
 """A row as the driver gives it."""
 
@@ -166,7 +173,11 @@ def select_model(
     SelectionError
         If the model has no column that is named, or that a condition needs.
     """
+    if getattr(model, "abstract", False):
+        raise SelectionError(f"{model.__name__} is a base of other models, without a table of its own")
+    limit = None if limit is None else number_of_rows(limit)
     database.connect(reuse_if_open=True)  # from here on, the model's columns are those that its table has
+    require_tables_to_read(model, *joins)
     wanted = _columns_of(model, joins)
     if columns is not None:
         wanted = named(model, wanted, columns)
@@ -175,7 +186,9 @@ def select_model(
         whole = put_beside(whole, model, other)
     query = whole
     if where is not None:
-        query = query.where(read_condition(where, [model, *joins]) if isinstance(where, str) else where)
+        condition = condition_of(where, [model, *joins])
+        require_joined(condition, [model, *joins])
+        query = query.where(condition)
     if v_astra is not None:
         query = query.where(of_version(model, v_astra))
     if sdss_ids is not None:
@@ -208,12 +221,6 @@ def _columns_of(model: Model, joins: Sequence[Model]) -> list[OutColumn]:
     return columns
 
 
-def free_name(name: str, wanted: str, taken: Container[str]) -> str:
-    """Give a column the name that is wanted or, if that is taken, its own with a number."""
-    names = itertools.chain([wanted], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(one for one in names if one not in taken)
-
-
 def named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) -> list[OutColumn]:
     """Choose columns by their names, in the order of these; text has commas between them.
 
@@ -223,11 +230,11 @@ def named(model: Model, columns: list[OutColumn], names: Sequence[str] | str) ->
         If none of the columns has a name.
     """
     there = {column.name: column for column in columns}
-    wanted = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
+    wanted = column_names(names)
     for name in wanted:
         if name not in there:
             raise SelectionError(f"{model.__name__} has no column {shown(name)}; {did_you_mean(name, there)}")
-    return [there[name] for name in dict.fromkeys(wanted)]
+    return [there[name] for name in wanted]
 
 
 def of_version(model: Model, v_astra: str | int) -> peewee.Expression:
@@ -252,6 +259,7 @@ def major_minor_of(v_astra: str | int) -> int:
 
 
 def _of_sources(model: Model, sdss_ids: Iterable[int]) -> peewee.Expression:
+    sdss_ids = whole_numbers(sdss_ids, "sdss_ids")
     if "source_pk" in model._meta.fields:
         return model._meta.fields["source_pk"].in_(Source.select(Source.pk).where(is_any_of(Source.sdss_id, sdss_ids)))
     return is_any_of(_require(model, "sdss_id", "source, so none of its rows is of an sdss_id"), sdss_ids)

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astra_models.base import BaseModel
 from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Column
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.messages import shown
 from astra_models.products.any_query import select_query
 from astra_models.products.computed import inferred
+from astra_models.products.given import Condition, column_names
 from astra_models.products.provenance import provenance
-from astra_models.products.query import Condition, Model, OutColumn, Selection, select_model, snapshot
+from astra_models.products.query import Model, OutColumn, Selection, select_model, snapshot
 from astra_models.products.reading import all_columns, padded, text_of_moments
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def selection_of(
     limit: int | None = None,
 ) -> tuple[Selection, dict[str, str]]:
     """Make a selection of what is asked for as by `to_table`, and say where its rows come from."""
-    if isinstance(model, type):
+    if isinstance(model, type) and issubclass(model, BaseModel):
         selection = select_model(
             model,
             where=where,
@@ -124,12 +126,13 @@ def places_of(selection: Selection, names: Sequence[str] | None) -> list[int] | 
         If it has no column of a name.
     """
     there = {column.name: place for place, column in enumerate(selection.columns)}
-    if names is None or list(names) == list(there):
+    wanted = list(there) if names is None else column_names(names)
+    if wanted == list(there):
         return None
-    for name in names:
+    for name in wanted:
         if name not in there:
             raise SelectionError(f"the query has no column {shown(name)}; {did_you_mean(name, there)}")
-    return [there[name] for name in names]
+    return [there[name] for name in wanted]
 
 
 def table_of(selection: Selection, meta: Mapping[str, str] | None = None) -> "Table":

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import peewee
+
 from astra_models.base import BaseModel, bound_schema, database
 from astra_models.database.retry import describe, run_transaction
 from astra_models.database.sql import is_postgresql, quote, quoted_table
@@ -32,13 +34,36 @@ def require_tables(*models: type[BaseModel]) -> None:
     tables = existing_tables()
     for model in models:
         if model._meta.table_name not in tables:
-            _require_schema()
-            raise MissingTableError(
-                f"{describe(database)} has no table {quoted_table(model)} for {model.__name__}; make all tables with "
-                f"`astra init`, or this one with {model.__name__}.create_table()"
-            )
+            raise _missing(model)
     if RejectedResult._meta.table_name not in tables:
         RejectedResult.create_table()
+
+
+def require_tables_to_read(*models: type[BaseModel]) -> None:
+    """Make sure that tables can be read, or views of their names.
+
+    Raises
+    ------
+    MissingTableError
+        If one, or the schema, is missing.
+    """
+    tables = existing_tables()
+    for model in models:
+        if model._meta.table_name in tables:
+            continue
+        try:
+            with database.atomic():  # an error ends no transaction of the caller's
+                database.execute_sql(f"SELECT 1 FROM {quoted_table(model)} LIMIT 0")
+        except (peewee.OperationalError, peewee.ProgrammingError) as error:
+            raise _missing(model) from error
+
+
+def _missing(model: type[BaseModel]) -> MissingTableError:
+    _require_schema()
+    return MissingTableError(
+        f"{describe(database)} has no table {quoted_table(model)} for {model.__name__}; make all tables with "
+        f"`astra init`, or this one with {model.__name__}.create_table()"
+    )
 
 
 def create_tables(models: Iterable[type[BaseModel]] | None = None) -> list[str]:

@@ -20,7 +20,16 @@ from astra_models.database.sql import driver_errors, is_any_of, is_postgresql, q
 from astra_models.fields import BigIntegerField, DoubleField, FloatField
 from astra_models.source import Source
 
-__all__ = ["ORDER", "Positions", "SourceCell", "all_positions", "cells_of", "positions_of", "update_cells"]
+__all__ = [
+    "ORDER",
+    "Positions",
+    "SourceCell",
+    "all_positions",
+    "cells_of",
+    "is_on_the_sky",
+    "positions_of",
+    "update_cells",
+]
 
 ORDER = 12
 ROWS_AT_ONCE = 50_000
@@ -110,8 +119,8 @@ def update_cells() -> int:
     outdated = list(_outdated())  # in no transaction: whoever may only read needs none if there is nothing
     for start in range(0, len(outdated), ROWS_AT_ONCE):
         part = outdated[start : start + ROWS_AT_ONCE]
-        some = [row[:-1] for row in part if _is_on_the_sky(row[:-1])]
-        lost = [row[0] for row in part if row[-1] and not _is_on_the_sky(row[:-1])]
+        some = [row[:-1] for row in part if is_on_the_sky(*row[1:3])]
+        lost = [row[0] for row in part if row[-1] and not is_on_the_sky(*row[1:3])]
         if some or lost:
             run_transaction(database, lambda some=some, lost=lost: _replace(some, lost))
         done += len(some) + len(lost)
@@ -149,7 +158,7 @@ def _copied(query: str) -> np.ndarray:
 def positions_of(where: peewee.Expression) -> Positions:
     """Read the positions of some sources from their own table."""
     query = Source.select(Source.pk, Source.ra, Source.dec, Source.pmra, Source.pmde).where(where)
-    return Positions([row for row in query.tuples().iterator() if _is_on_the_sky(row)])
+    return Positions([row for row in query.tuples().iterator() if is_on_the_sky(*row[1:3])])
 
 
 def _outdated() -> Iterator[tuple[Any, ...]]:
@@ -164,8 +173,8 @@ def _outdated() -> Iterator[tuple[Any, ...]]:
     yield from database.execute_sql(sql).fetchall()
 
 
-def _is_on_the_sky(row: tuple[Any, ...]) -> bool:
-    _, ra, dec, *_ = row
+def is_on_the_sky(ra: object, dec: object) -> bool:
+    """Tell whether two values of a source are a position, in degrees."""
     return isinstance(ra, float | int) and isinstance(dec, float | int) and -90 <= dec <= 90 and abs(ra) < np.inf
 
 

@@ -10,6 +10,7 @@ import peewee
 from numpy.typing import ArrayLike
 
 from astra_models.base import database
+from astra_models.columns.selected import free_name
 from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
 from astra_models.database.sql import is_any_of
 from astra_models.errors import SelectionError, did_you_mean
@@ -18,7 +19,7 @@ from astra_models.sky.candidates import Index
 from astra_models.sky.cells import Positions, positions_of
 from astra_models.sky.identifiers import Identified, identified, identifier_columns
 from astra_models.sky.motion import SOURCE_EPOCH, at_epoch, julian_year
-from astra_models.sky.near import arcsec, pairs_within, sky
+from astra_models.sky.near import arcsec, icrs, pairs_within, sky
 from astra_models.source import Source
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def crossmatch(
     ra: str | None = None,
     dec: str | None = None,
     identifiers: Mapping[str, str] | bool = True,
-    columns: Sequence[str] = ("sdss_id",),
+    columns: Sequence[str] | str = ("sdss_id",),
 ) -> "Table":
     """Find the sources of a table's rows.
 
@@ -100,7 +101,7 @@ def crossmatch(
         If the table has neither positions nor identifiers that can be used, or a column isn't there.
     """
     given = _as_table(table)
-    _require_columns_of_source(columns)
+    columns = _columns_of_source(columns)
     years = None if epoch is None else julian_year(epoch) - julian_year(source_epoch)
     places = None if radius is None and not _has_position(given, ra, dec) else _places(given, ra, dec)
     limit = None if radius is None else arcsec(radius)
@@ -125,11 +126,13 @@ def crossmatch(
     return result
 
 
-def _require_columns_of_source(columns: Sequence[str]) -> None:
+def _columns_of_source(given: Sequence[str] | str) -> list[str]:
     fields = Source._meta.fields
-    for name in columns:
+    names = list(dict.fromkeys([given] if isinstance(given, str) else given))
+    for name in names:
         if name not in fields:
             raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")
+    return [name for name in names if not fields[name].primary_key]  # which is given anyway
 
 
 def _tell_of_conflicts(table: "Table", named: Mapping[str, str], found: Sequence[Identified]) -> None:
@@ -151,8 +154,8 @@ def _as_table(table: Any) -> "Table":
     from astropy.table import Table
 
     if isinstance(table, SkyCoord):
-        place: Any = table.icrs
-        return Table({"ra": np.atleast_1d(place.ra), "dec": np.atleast_1d(place.dec)})
+        place = icrs(table).ravel()
+        return Table({"ra": place.ra, "dec": place.dec})
     if isinstance(table, Table):
         return table
     if hasattr(table, "to_records") and hasattr(table, "columns"):
@@ -198,12 +201,20 @@ def _places(table: Any, ra: str | None, dec: str | None) -> tuple[np.ndarray, np
             f"no columns of a position are known among {', '.join(table.colnames)}; name them by ra= and dec="
         )
     if isinstance(found, str):
-        place = table[found].icrs
+        place: Any = icrs(table[found])
+        _require_one_each(table, [found])
         return np.asarray(place.ra.deg, float), np.asarray(place.dec.deg, float)
+    _require_one_each(table, found)
     is_text = table[found[0]].dtype.kind in "USO"
     lon, lat = (_angle(table[name], is_hours=is_text and name == found[0]) for name in found)
     lat[~(np.abs(lat) <= 90)] = np.nan
     return lon, lat
+
+
+def _require_one_each(table: Any, names: Sequence[str]) -> None:
+    for name in names:
+        if table[name].ndim != 1:
+            raise SelectionError(f"the column {name} has several positions in a row; a row has one")
 
 
 def _angle(column: np.ndarray, is_hours: bool) -> np.ndarray:
@@ -217,7 +228,11 @@ def _angle(column: np.ndarray, is_hours: bool) -> np.ndarray:
     values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
     if np.ma.isMaskedArray(column):
         values = np.where(np.ma.getmaskarray(column), np.nan, values)
-    degrees = np.asarray(Angle(values, getattr(column, "unit", None) or u.deg).deg, float)
+    unit = getattr(column, "unit", None) or u.deg
+    try:
+        degrees = np.asarray(Angle(values, unit).deg, float)
+    except u.UnitsError as error:
+        raise SelectionError(f"a column of a position is of angles, and one is in {shown(str(unit))}") from error
     return np.where(np.isfinite(degrees), degrees, np.nan)
 
 
@@ -299,22 +314,24 @@ class _Matches:
         result = table[self.rows]
         missing = self.source_pk == NOT_MATCHED
         for field, column in sources.columns(self.source_pk):
-            result[_free("source_pk" if field.primary_key else field.name, table)] = column
-        result[_free("separation", table)] = MaskedColumn(
+            result[_free("source_pk" if field.primary_key else field.name, result.colnames)] = column
+        result[_free("separation", result.colnames)] = MaskedColumn(
             np.nan_to_num(self.separation), mask=np.isnan(self.separation), unit=u.arcsec, description="From the source"
         )
-        result[_free("matched_by", table)] = MaskedColumn(self.matched_by, mask=missing, description="What matched")
-        result[_free("disagrees", table)] = MaskedColumn(
+        result[_free("matched_by", result.colnames)] = MaskedColumn(
+            self.matched_by, mask=missing, description="What matched"
+        )
+        result[_free("disagrees", result.colnames)] = MaskedColumn(
             self.disagrees, mask=missing, description="Whether the identifier's source is beyond the radius"
         )
-        result[_free("conflicts", table)] = MaskedColumn(
+        result[_free("conflicts", result.colnames)] = MaskedColumn(
             self.conflicts, mask=missing, description="Weaker identifiers that name another source"
         )
         return result
 
 
-def _free(name: str, table: "Table") -> str:
-    return f"source_{name}" if name in table.colnames else name
+def _free(name: str, taken: Sequence[str]) -> str:
+    return free_name(name, name if name not in taken else f"source_{name}", taken)
 
 
 def _column(values: list[Any], field: peewee.Field) -> np.ndarray:

@@ -47,6 +47,10 @@ def identifier_columns(table: "Table", wanted: Mapping[str, str] | bool) -> dict
     if wanted is True:
         lower = {name.lower(): name for name in reversed(table.colnames)}
         return {name: lower[name] for name in IDENTIFIERS if name in lower}
+    if not isinstance(wanted, Mapping):
+        raise SelectionError(
+            f"identifiers are given as {{'Gaia': 'gaia_dr3_source_id'}}, by the table's columns, not {shown(wanted)}"
+        )
     for column, identifier in wanted.items():
         if column not in table.colnames:
             raise SelectionError(f"the table has no column {shown(column)}; {did_you_mean(column, table.colnames)}")
@@ -54,7 +58,10 @@ def identifier_columns(table: "Table", wanted: Mapping[str, str] | bool) -> dict
             raise SelectionError(
                 f"{shown(identifier)} is no identifier of a source; {did_you_mean(identifier, IDENTIFIERS)}"
             )
-    columns = {identifier: column for column, identifier in wanted.items()}
+    columns: dict[str, str] = {}
+    for column, identifier in wanted.items():
+        if (other := columns.setdefault(identifier, column)) != column:
+            raise SelectionError(f"{identifier} is one column, and {shown(other)} and {shown(column)} are given")
     return {name: columns[name] for name in IDENTIFIERS if name in columns}
 
 

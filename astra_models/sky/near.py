@@ -14,14 +14,14 @@ from astra_models.errors import SelectionError
 from astra_models.fields import DoubleField
 from astra_models.messages import shown
 from astra_models.sky.candidates import Index
-from astra_models.sky.cells import Positions
+from astra_models.sky.cells import Positions, is_on_the_sky
 from astra_models.sky.motion import SOURCE_EPOCH
 from astra_models.source import Source
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
-__all__ = ["arcsec", "coord_of", "near", "pairs_within", "sky"]
+__all__ = ["arcsec", "coord_of", "icrs", "near", "pairs_within", "sky"]
 
 NEAR, SEPARATION = "near", "separation"
 """The names of the found sources in the query of `near`, and of their separations."""
@@ -29,7 +29,7 @@ NEAR, SEPARATION = "near", "separation"
 
 def coord_of(source: Source) -> "SkyCoord | None":
     """Give a source's position, ICRS, at epoch 2016.0, with its proper motion if that is known; None without one."""
-    if source.ra is None or source.dec is None:
+    if source.ra is None or source.dec is None or not is_on_the_sky(source.ra, source.dec):
         return None
     import astropy.units as u
     from astropy.coordinates import SkyCoord
@@ -64,9 +64,11 @@ def near(coord: "SkyCoord", radius: object) -> "peewee.ModelSelect[Source]":
     """
     if not getattr(coord, "isscalar", False):
         raise SelectionError(f"near() takes one position, not {shown(coord)}; crossmatch() takes many")
-    place: Any = coord.icrs
+    place: Any = icrs(coord)
     limit = arcsec(radius)
     ra, dec = np.atleast_1d(place.ra.deg), np.atleast_1d(place.dec.deg)
+    if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
+        raise SelectionError(f"near() takes a position, and this one is no number: {shown(coord)}")
     found = Index().within(ra, dec, limit)
     _, places, separations = pairs_within(sky(ra, dec), found, limit)
     return _with_separations(found.source_pk[places], separations)
@@ -123,6 +125,21 @@ def arcsec(radius: object) -> float:
     if not 0 <= angle <= 180 * 3600:
         raise SelectionError(f"a radius is 0 to 180 degrees, not {angle:g} arcsec")
     return angle
+
+
+def icrs(coord: Any) -> "SkyCoord":
+    """Give positions in the frame of the sources.
+
+    Raises
+    ------
+    SelectionError
+        If they are in a frame that can't be turned into it, such as altitude and azimuth without a place and a time.
+    """
+    try:
+        return coord.icrs
+    except (AttributeError, TypeError, ValueError) as error:  # astropy raises what comes of a missing place or time
+        name = shown(getattr(getattr(coord, "frame", coord), "name", coord))
+        raise SelectionError(f"positions of the frame {name} can't be turned into ICRS; give them in ICRS") from error
 
 
 def sky(ra: np.ndarray, dec: np.ndarray) -> "SkyCoord":

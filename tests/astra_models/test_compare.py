@@ -61,6 +61,11 @@ def test_the_share_of_flags_that_changed(versions: list[int]) -> None:
     assert (row["share_0.10"], row["changed"]) == pytest.approx((2 / 3, 2 / 3))
 
 
+def test_columns_are_named_by_a_list_or_by_text(versions: list[int]) -> None:
+    assert compare("0.9", "0.10", Corv, columns="teff").columns == ["teff"]
+    assert compare("0.9", "0.10", Corv, columns="teff, v_rad").columns == ["teff", "v_rad"]
+
+
 def test_the_same_way_round_as_it_is_asked(versions: list[int]) -> None:
     assert compare("0.10", "0.9", Corv, columns=["teff"]).matched["delta_teff"].tolist() == [-100, None, None]
 
@@ -100,6 +105,10 @@ def test_results_that_are_of_sources(database: peewee.Database) -> None:
         (("0.9", "0.10", Source), "has no versions to compare"),
         (("0.9", "0.10", Corv, ["tef"]), "no column 'tef'.*teff"),
         (("0.9", "0.10", Corv, ["result_flags"]), "is no number"),
+        (("0.9", "0.10", Corv, []), "no columns are named"),
+        (("0.9", "0.10", Corv, [Corv.teff]), "by their names, such as 'teff'"),
+        (("0.9", "0.10", "corv"), "'corv' has no versions to compare"),
+        (("0.9", "0.10", Corv.select()), "has no versions to compare"),
     ],
 )
 def test_what_can_not_be_compared(versions: list[int], arguments: Any, message: str) -> None:

@@ -352,11 +352,33 @@ def test_nothing_in_nothing_out(database: peewee.Database, own: Table) -> None:
         ({"ra": [1.0], "dec": [1.0]}, {"radius": 1, "ra": "RA"}, "no column 'RA'.*ra"),
         ({"g": [1]}, {"identifiers": {"g": "gaia"}}, "'gaia' is no identifier"),
         ({"g": [1]}, {"identifiers": {"h": "sdss_id"}}, "no column 'h'"),
+        ({"g": [1]}, {"identifiers": ["g"]}, "identifiers are given as"),
+        ({"g": [1], "h": [1]}, {"identifiers": {"g": "sdss_id", "h": "sdss_id"}}, "'g' and 'h' are given"),
+        ({"ra": [1.0] * u.m, "dec": [1.0]}, {"radius": 1}, "of angles, and one is in 'm'"),
+        ({"ra": [[1.0, 2.0]], "dec": [[1.0, 2.0]]}, {"radius": 1}, "the column ra has several positions in a row"),
+        ({"place": SkyCoord([[1, 2]], [[1, 2]], unit="deg")}, {"radius": 1}, "the column place has several"),
+        ({"place": SkyCoord([1], [1], unit="deg", frame="altaz")}, {"radius": 1}, "'altaz' can't be turned into ICRS"),
     ],
 )
 def test_what_is_refused(memory_database: peewee.Database, table: Any, options: Any, message: str) -> None:
     with pytest.raises(SelectionError, match=message):
         crossmatch(Table(table), **options)
+
+
+def test_no_column_of_the_table_is_replaced(stars: list[Source]) -> None:
+    own = Table({name: [5] for name in ("ra", "dec", "sdss_id", "separation", "source_separation", "source_sdss_id")})
+    own["ra"], own["dec"] = 10.0, 0.0
+    matched = crossmatch(own, 2, identifiers=False, columns=["pk", "sdss_id", "dec", "sdss_id"])
+    assert matched[own.colnames].as_array().tolist() == own.as_array().tolist()
+    added = ["source_pk", "sdss_id_2", "source_dec", "separation_2", "matched_by", "disagrees", "conflicts"]
+    assert matched.colnames == own.colnames + added
+    assert (matched["sdss_id_2"][0], matched["separation_2"][0]) == (100, 0.0)
+
+
+def test_positions_of_any_shape_and_one_column_of_sources(stars: list[Source]) -> None:
+    places = SkyCoord([[10, 50], [123, 10]], [[0, 50], [90, 0]], unit="deg")
+    matched = crossmatch(places, 2, columns="sdss_id")
+    assert matched["sdss_id"].tolist() == [100, 104, 100]
 
 
 # ---- near
@@ -370,6 +392,10 @@ def test_sources_near_a_position(stars: list[Source]) -> None:
     assert Source.near(place, 180 * u.deg).count() == 6
     with pytest.raises(SelectionError, match="one position"):
         Source.near(SkyCoord([1, 2], [1, 2], unit="deg"), 5)
+    with pytest.raises(SelectionError, match="this one is no number"):
+        Source.near(SkyCoord(np.nan, 2, unit="deg"), 5)
+    with pytest.raises(SelectionError, match="can't be turned into ICRS"):
+        Source.near(SkyCoord(1, 2, unit="deg", frame="altaz"), 5)
 
 
 def test_each_source_near_a_position_has_its_separation(database: peewee.Database) -> None:
@@ -397,3 +423,4 @@ def test_a_sources_place(database: peewee.Database) -> None:
     assert barnard.obstime.jyear == 2016.0
     assert Source(ra=1.0, dec=2.0).coord.separation(SkyCoord(1, 2, unit="deg")) == 0
     assert Source(ra=1.0).coord is None
+    assert Source(ra=1.0, dec=91.0).coord is Source(ra=float("nan"), dec=1.0).coord is None

@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+import threading
 import tracemalloc
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,50 @@ def test_batches_are_of_one_moment(results: list[Any], make_spectra: Any) -> Non
     first = reader.read_next_batch()
     assert (first.num_rows, reader.schema.names) == (1, ["spectrum_pk"])
     assert sum(batch.num_rows for batch in reader) == 2
+
+
+def test_batches_have_rows(results: list[Any]) -> None:
+    for rows in (0, -1, 1.5, None):
+        with pytest.raises(SelectionError, match="rows is a number of rows"):
+            to_batches(Rocket, rows=rows)  # type: ignore[arg-type]
+    assert to_batches(Rocket, rows=np.int64(2)).read_all().num_rows == 3  # type: ignore[arg-type]
+
+
+def _write(results: list[Any], v_astra: int) -> None:
+    upsert(Rocket, [{"spectrum_pk": results[0].spectrum_pk, "teff": 4000.0, "v_astra": v_astra}])
+    Source.update(g_mag=15).where(Source.pk == results[0].source_pk).execute()
+
+
+def test_what_is_written_while_batches_are_read_stays(results: list[Any], database: peewee.Database) -> None:
+    for reads_all, v_astra in ((True, 10_000), (False, 11_000)):
+        reader = to_batches(Rocket, rows=1, columns=["v_astra"])
+        before, read = Rocket.select().count(), 0
+        for batch in reader:
+            read += batch.num_rows
+            _write(results, v_astra)
+            if not reads_all:
+                break
+        del reader, batch
+        assert read == (before if reads_all else 1)
+        database.close()
+        assert Rocket.select().where(Rocket.v_astra == v_astra).count() == 1
+    assert Source.select().where(Source.g_mag == 15).count() == 1
+    assert [thread.name for thread in threading.enumerate() if "astra-batches" in thread.name] == []
+
+
+@pytest.mark.parametrize("own_transaction", [False, True])
+def test_what_is_written_while_batches_are_read_by_the_same_connection_stays(
+    memory_database: peewee.Database, make_spectra: Any, own_transaction: bool
+) -> None:
+    spectra = make_spectra(2)
+    upsert(Rocket, [{"spectrum_pk": one.spectrum_pk} for one in spectra])
+    with memory_database.atomic() if own_transaction else nullcontext():
+        for _ in to_batches(Rocket, rows=1):
+            _write(spectra, 10_000)
+            break
+    assert not memory_database.in_transaction()
+    assert Rocket.select().where(Rocket.v_astra == 10_000).count() == 1
+    assert Source.select().where(Source.g_mag == 15).count() == 1
 
 
 def test_batches_take_little_memory(memory_database: peewee.Database, make_spectra: Any) -> None:

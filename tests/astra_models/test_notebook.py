@@ -17,6 +17,7 @@ from astra_models.errors import SelectionError
 from astra_models.explain import explain
 from astra_models.ingest import ingest_spectra
 from astra_models.outputs import all_models
+from astra_models.products import to_table
 from astra_models.rocket import Rocket
 from astra_models.snow_white import SnowWhite
 from astra_models.source import Source
@@ -89,6 +90,7 @@ def test_a_rows_text_is_its_key_and_main_values(visits: list[Any]) -> None:
         Corv(v_astra="?"),
         Source(),
         Source(sdss4_apogee_id="\x1b[2J\n"),
+        Source(sdss4_apogee_id="a\nb\tc\r"),
     ],
 )
 def test_any_row_has_a_text_of_one_line(row: BaseModel) -> None:
@@ -132,6 +134,24 @@ def test_a_query_shows_its_first_rows_and_can_still_be_read(database: peewee.Dat
     assert len(query) == 12
     assert "2 rows" in read(query.limit(2)).text
     assert "9 of" in read(Rocket.select()).text or "columns" in read(Rocket.select()).text
+
+
+def test_a_query_shows_columns_by_the_names_that_a_table_of_it_has(visits: list[Any]) -> None:
+    older, newer = Corv.alias("older"), Corv.alias("newer")
+    same = older.spectrum_pk == newer.spectrum_pk
+    queries = [
+        Corv.select(Corv.teff, Corv.modified, Source.modified).join(Source),
+        Corv.select(peewee.fn.COUNT(Corv.teff), peewee.fn.MAX(Corv.teff).alias("a"), peewee.fn.MAX(Corv.teff) + 1),
+        older.select(older.teff, newer.teff).join(newer, on=same).where(older.v_astra < newer.v_astra),
+        Corv.select(Corv.teff).where(Corv.teff > 15_050) | Corv.select(Corv.e_teff),
+        (Corv.select(Corv.spectrum_pk) + SnowWhite.select(SnowWhite.spectrum_pk)).order_by(peewee.SQL("1")).limit(2),
+        Corv.select(Corv.spectrum_pk) & Corv.select(Corv.spectrum_pk) - SnowWhite.select(SnowWhite.spectrum_pk),
+    ]
+    for query in queries:
+        table = to_table(query)
+        html = read(query)
+        assert html.text.split()[: len(table.colnames)] == table.colnames
+        assert html.tags.count("tr") == len(table) + 1
 
 
 def test_what_goes_wrong_is_shown_and_not_raised(database: peewee.Database) -> None:
@@ -197,6 +217,9 @@ def test_from_a_source_to_its_spectra_and_results(visits: list[Any]) -> None:
     assert source.results[SnowWhite].count() == source.results["SnowWhite"].count() == 1
     with pytest.raises(SelectionError, match=r"no table of results 'crov'.*corv"):
         source.results["crov"]
+    with pytest.raises(SelectionError, match=r"results are of a table, such as results\['corv'\], not 0"):
+        source.results[0]  # type: ignore[index]
+    assert repr(source.results) == f"<Results of source {source.pk}, in any of {len(source.results.tables)} tables>"
 
 
 def test_from_a_spectrum_to_its_source_and_results(visits: list[Any]) -> None:
@@ -211,12 +234,20 @@ def test_from_a_spectrum_to_its_source_and_results(visits: list[Any]) -> None:
 def test_what_is_not_stored_has_nothing(database: peewee.Database) -> None:
     assert list(Source().spectra) == []
     assert list(Source().results) == []
+    assert list(BossVisitSpectrum().results) == list(Spectrum().results) == []
 
 
 def test_tables_that_are_not_there_are_no_error(visits: list[Any]) -> None:
     SnowWhite.drop_table()
     assert [type(row) for row in Source.get().results] == [Corv, Corv]
     SnowWhite.create_table()
+
+
+def test_a_source_itself_is_explained(visits: list[Any]) -> None:
+    Source.update(sdss_id=None).execute()
+    star = explain(Source.get())
+    assert [one.spectrum_pk for one in star.spectra] == [visit.spectrum_pk for visit in visits]
+    assert len(star.results) == 3
 
 
 def test_explain_draws_a_star_with_visits_in_an_apstar(database: peewee.Database, tmp_path: Path) -> None:
