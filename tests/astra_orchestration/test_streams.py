@@ -111,7 +111,7 @@ def test_a_question_comes_from_standard_input(folder: Path) -> None:
         (b"\xef\xbb\xbfselect sdss_id from source", 0, ""),
         (b"select 'a\xff' as a", 2, "standard input has no text in UTF-8"),
         (b"", 2, "this one is empty"),
-        (b"select 'a\0' as a", 2, "null character"),
+        (b"select 'a\0' as a", 2, "a character of the value 0"),
     ):
         (folder / "question.sql").write_bytes(text)
         for locale in ("C", "C.UTF-8"):
