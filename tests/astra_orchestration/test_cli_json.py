@@ -248,7 +248,7 @@ def test_mappings(tmp_path: Path) -> None:
 
 def test_grids_and_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setenv("ASTRA_GRIDS", str(tmp_path / "grids"))
+    monkeypatch.setenv("ASTRA_DATA", str(tmp_path / "data"))
     assert data_of(astra("grids", "list", "--json"), "grids list") == {"grids": []}
     assert data_of(astra("grids", "add", "own", tmp_path / "none.npz", "--json"), "grids add", 1) is None
     missing = astra("grids", "fetch", "da", "--from", tmp_path / "none.whl", "--json")

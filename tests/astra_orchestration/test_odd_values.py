@@ -92,7 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "stars.csv").write_text("sdss_id,teff\n1,5000\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    for name in ("ASTRA_GRIDS", "XDG_DATA_HOME", "HOME"):
+    for name in ("ASTRA_DATA", "XDG_DATA_HOME", "HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     yield tmp_path

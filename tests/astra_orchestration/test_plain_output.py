@@ -82,7 +82,7 @@ COMMANDS = [
 def environment(folder: Path, **variables: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name not in FORCING}
     own |= {"ASTRA_DATABASE_PATH": str(folder / "astra.db"), "DAGSTER_HOME": str(folder)}
-    return own | {"ASTRA_GRIDS": str(folder / "grids"), "XDG_DATA_HOME": str(folder)} | variables
+    return own | {"ASTRA_DATA": str(folder / "data"), "XDG_DATA_HOME": str(folder)} | variables
 
 
 def test_each_command_is_among_those_that_are_tried() -> None:

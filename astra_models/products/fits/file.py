@@ -187,7 +187,9 @@ def refuse_existing(path: str | Path, overwrite: bool) -> None:
         If there is one.
     """
     if not overwrite and os.path.lexists(path):
-        raise OutputExistsError(f"{path} is there already; give another name, or ask for it to be overwritten")
+        raise OutputExistsError(
+            f"{path} is there already; remove it, or give another name (an export may have `overwrite`)"
+        )
 
 
 def _write_tables(stream: BufferedRandom, tables: Sequence[FitsTable], progress: Progress | None) -> dict[str, int]:
