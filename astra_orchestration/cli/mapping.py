@@ -6,7 +6,16 @@ import typer
 
 from astra_orchestration.cli.answers import give, into_file, is_json
 from astra_orchestration.cli.completing import mapping_names
-from astra_orchestration.cli.terminal import AsJson, AstraGroup, IntoFile, console, print_plainly, table
+from astra_orchestration.cli.terminal import (
+    AsJson,
+    AstraGroup,
+    IntoFile,
+    complain,
+    console,
+    escaped,
+    print_plainly,
+    table,
+)
 
 mapping_commands = typer.Typer(
     cls=AstraGroup, no_args_is_help=True, help="Mappings of tables: propose one, list and show those of the project."
@@ -31,6 +40,7 @@ def guess(
     Nothing is written but the proposal.
     """
     from astra_models.ingest.tables.guessing import guess_mapping
+    from astra_models.ingest.tables.opening import kind_without_mapping
     from astra_models.ingest.tables.reading import reader_options
 
     into_file(into)
@@ -41,7 +51,12 @@ def guess(
         given["columns"] = [name.strip() for name in columns.split(",")]
     if delimiter is not None:
         given["delimiter"] = delimiter
-    _print(guess_mapping(file, reader_options(given) if given else None))
+    proposal = guess_mapping(file, reader_options(given) if given else None)
+    if not given and (kind := kind_without_mapping(file)):
+        complain(
+            f"{escaped(file)} is known without a mapping ({escaped(kind)}): [bold]astra ingest[/] takes it as it is"
+        )
+    _print(proposal)
 
 
 @mapping_commands.command("list", epilog="Example: [bold]astra mapping list[/]")

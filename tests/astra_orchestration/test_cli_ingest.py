@@ -287,7 +287,7 @@ def test_all_columns_are_named_and_reasons_beyond_a_few_counted(capsys: pytest.C
     assert "  20: other reasons\n" in said.err
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("files", "--help")])
+@pytest.mark.parametrize("arguments", [("--help",), ("files", "--help")])
 def test_the_help_is_that_of_the_usual_command(arguments: tuple[str, ...]) -> None:
     shown = astra("ingest", *arguments)
 

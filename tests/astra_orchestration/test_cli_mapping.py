@@ -50,6 +50,20 @@ def test_a_guess_ingests(database: peewee.Database, tmp_path: Path) -> None:
     assert Source.select().count() == 2
 
 
+def test_what_needs_no_mapping_is_said_to_need_none(database: peewee.Database, tmp_path: Path) -> None:
+    Source.create(sdss_id=5, ra=1.5, dec=2.5)
+    for ending in ("fits", "parquet", "csv"):
+        file = tmp_path / f"sources.{ending}"
+        astra("export", "source", "-o", file)
+        told = astra("mapping", "guess", file)
+        assert "is known without a mapping (export of Source): astra ingest takes it as it is" in " ".join(
+            told.stderr.split()
+        )
+        assert yaml.safe_load(told.stdout)["tables"]["Source"]["sdss_id"] == "sdss_id"
+    (tmp_path / "stars.csv").write_text("sdss_id,ra\n1,2\n")
+    assert "as it is" not in astra("mapping", "guess", tmp_path / "stars.csv").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -28,6 +28,7 @@ __all__ = [
     "ResultFile",
     "SpectrumFileError",
     "file_sha256",
+    "kind_without_mapping",
     "open_result_file",
 ]
 
@@ -81,6 +82,16 @@ def open_result_file(
             return _open(path, mapping, damaged, progress)
     except (UnrecognizedFileError, MappingError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def kind_without_mapping(path: str | os.PathLike[str]) -> str | None:
+    """Say what a file is that can be ingested as it is; None if it needs a mapping."""
+    try:
+        return open_result_file(path).kind
+    except SpectrumFileError:
+        return "the file of one star's spectra"
+    except (UnrecognizedFileError, MappingError):
+        return None
 
 
 def _open(path: str, mapping: GivenMapping | None, damaged: str, progress: Callable[[int], None] | None) -> ResultFile:
