@@ -11,6 +11,7 @@ import peewee
 
 from astra_models.base import database
 from astra_models.columns.typed import BYTES, FLOATS, TEXT, Column
+from astra_models.garbage import imports_set_aside
 from astra_models.products.fits.layout import length_in_elements
 from astra_models.products.query import OutColumn, Selection
 from astra_models.products.reading import hand_on_columns, joined
@@ -71,7 +72,8 @@ def hand_on_parts(selection: Selection, size: Size, take: Callable[["Table"], No
         take(_table(selection, size, columns))
         gc.collect()  # astropy's writers refer to each other in circles, and hold all that they wrote
 
-    hand_on_columns(selection, hand_on, selection.rows_of(VALUES_AT_ONCE))
+    with imports_set_aside():
+        hand_on_columns(selection, hand_on, selection.rows_of(VALUES_AT_ONCE))
 
 
 def _table(selection: Selection, size: Size, columns: list[Column]) -> "Table":
