@@ -5,6 +5,7 @@ makes sense on one of them alone says so: ``@pytest.mark.postgresql_only(reason=
 """
 
 import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -99,6 +100,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = ("tests/faults", "tests/astra_orchestration", "tests/test_benchmarks")  # they start processes
     tests_in = Counter(item.path for item in items)
     items.sort(key=lambda item: 0 if item.nodeid.startswith(slow) else 1 / tests_in[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Have Python look for garbage in what tests make, and not in all that is imported and collected: it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 # ---- which back ends a test runs on

@@ -111,6 +111,7 @@ def pulls(survey: Survey, spectra: list[ApogeeCoaddedSpectrumInApStar], name: st
     )
 
 
+@pytest.mark.sqlite_only(reason="the numbers come from the fit; other tests store its rows in both")
 def test_truth_comes_back_from_end_to_end(database: peewee.Database, survey: Survey, desk: Any) -> None:
     spectra = ingest(survey)
     ours = desk()
