@@ -50,8 +50,14 @@ def run(path: Path) -> Any:
         # By TCP, others on this computer could listen.
         sockets = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{home}/kernel"}})
         resources = {"metadata": {"path": home}}
+        # What a cell prints comes in several pieces when the computer is busy.
         client = NotebookClient(
-            notebook, config=sockets, timeout=SECONDS_A_CELL, record_timing=False, resources=resources
+            notebook,
+            config=sockets,
+            timeout=SECONDS_A_CELL,
+            record_timing=False,
+            resources=resources,
+            coalesce_streams=True,
         )
         client.execute(env=environment(home))
     notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec",)}
