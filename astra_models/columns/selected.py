@@ -1,4 +1,4 @@
-"""Names of what a query selects, one for each column, as tables, frames and notebooks show them."""
+"""Names of columns: those that are wanted, and one for each of what a query selects, as tables show it."""
 
 import itertools
 from collections import Counter
@@ -8,11 +8,31 @@ from typing import Any
 import peewee
 
 from astra_models.database.peewee_internals import function_of, name_of_alias
+from astra_models.errors import SelectionError
 from astra_models.fields.flags import Flag
+from astra_models.messages import shown
 
-__all__ = ["free_name", "names_of"]
+__all__ = ["column_names", "free_name", "names_of"]
 
 NAMELESS = "column"
+
+
+def column_names(given: Sequence[str] | str) -> list[str]:
+    """Give the columns that are wanted, each once: a list of names, or text with commas between them.
+
+    Raises
+    ------
+    SelectionError
+        If there is none, or one is no text.
+    """
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    for name in names:
+        if not isinstance(name, str):
+            called = f", such as {name.name!r}" if isinstance(name, peewee.Field) else ""
+            raise SelectionError(f"columns are given by their names{called}, not as {shown(name)}")
+    if not names:
+        raise SelectionError("no columns are named; leave columns= out to have all")
+    return list(dict.fromkeys(names))
 
 
 def names_of(nodes: Sequence[Any]) -> Iterator[str]:

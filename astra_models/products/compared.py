@@ -13,6 +13,7 @@ import numpy as np
 import peewee
 
 from astra_models.base import database
+from astra_models.columns.selected import column_names
 from astra_models.columns.typed import kind_of
 from astra_models.database.sql import rows_of
 from astra_models.errors import MissingExtraError, SelectionError, did_you_mean
@@ -20,7 +21,6 @@ from astra_models.fields import BitField
 from astra_models.messages import shown
 from astra_models.notebook.html import nothing_raised, paragraph
 from astra_models.pipeline import VERSIONS, LatestMixin
-from astra_models.products.given import column_names
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, major_minor_of, snapshot
 from astra_models.products.table import to_table

@@ -14,25 +14,7 @@ from astra_models.messages import shown
 Condition = bool | peewee.ColumnBase
 """A condition in a query. A hybrid property, such as ``flag_bad``, is one of a model, and a bool of a row."""
 
-__all__ = ["Condition", "column_names", "condition_of", "number_of_rows", "require_joined", "whole_numbers"]
-
-
-def column_names(given: Sequence[str] | str) -> list[str]:
-    """Give the columns that are wanted, each once: a list of names, or text with commas between them.
-
-    Raises
-    ------
-    SelectionError
-        If there is none, or one is no text.
-    """
-    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
-    for name in names:
-        if not isinstance(name, str):
-            called = f", such as {name.name!r}" if isinstance(name, peewee.Field) else ""
-            raise SelectionError(f"columns are given by their names{called}, not as {shown(name)}")
-    if not names:
-        raise SelectionError("no columns are named; leave columns= out to have all")
-    return list(dict.fromkeys(names))
+__all__ = ["Condition", "condition_of", "number_of_rows", "require_joined", "whole_numbers"]
 
 
 def number_of_rows(given: Any, name: str = "limit", least: int = 0) -> int:
@@ -61,9 +43,11 @@ def whole_numbers(given: Iterable[int], name: str) -> list[int]:
         If they are not several, or one is no whole number.
     """
     try:
-        values = list(given)
-    except TypeError as error:
-        raise SelectionError(f"{name} are several, such as [{shown(given)}]") from error
+        values = None if isinstance(given, str | bytes) else list(given)
+    except TypeError:
+        values = None
+    if values is None:  # one number; the digits of text would be several
+        raise SelectionError(f"{name} are several, such as [{shown(given)}]")
     return [_whole(value, name) for value in values]
 
 

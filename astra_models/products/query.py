@@ -17,7 +17,7 @@ import peewee
 
 from astra_models.base import BaseModel, database
 from astra_models.columns.headings import categories
-from astra_models.columns.selected import free_name
+from astra_models.columns.selected import column_names, free_name
 from astra_models.columns.typed import COMPUTED, INT32, INT64, LOCAL_MOMENT, MOMENT, TEXT, Kind, kind_of
 from astra_models.database.sql import driver_errors, is_any_of, is_postgresql
 from astra_models.errors import SelectionError, did_you_mean
@@ -26,7 +26,6 @@ from astra_models.messages import shown
 from astra_models.products.beside import is_one_at_most, put_beside
 from astra_models.products.given import (
     Condition,
-    column_names,
     condition_of,
     number_of_rows,
     require_joined,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astra_models.base import BaseModel
+from astra_models.columns.selected import column_names
 from astra_models.columns.typed import BYTES, COMPUTED, FLOATS, MOMENT, TEXT, Column
 from astra_models.errors import SelectionError, did_you_mean
 from astra_models.messages import shown
 from astra_models.products.any_query import select_query
 from astra_models.products.computed import inferred
-from astra_models.products.given import Condition, column_names
+from astra_models.products.given import Condition
 from astra_models.products.provenance import provenance
 from astra_models.products.query import Model, OutColumn, Selection, select_model, snapshot
 from astra_models.products.reading import all_columns, padded, text_of_moments

@@ -10,7 +10,7 @@ import peewee
 from numpy.typing import ArrayLike
 
 from astra_models.base import database
-from astra_models.columns.selected import free_name
+from astra_models.columns.selected import column_names, free_name
 from astra_models.columns.typed import FLOAT32, FLOAT64, INT32, INT64, TEXT, kind_of
 from astra_models.database.sql import is_any_of
 from astra_models.errors import SelectionError, did_you_mean
@@ -128,7 +128,7 @@ def crossmatch(
 
 def _columns_of_source(given: Sequence[str] | str) -> list[str]:
     fields = Source._meta.fields
-    names = list(dict.fromkeys([given] if isinstance(given, str) else given))
+    names = column_names(given) if len(given) else []
     for name in names:
         if name not in fields:
             raise SelectionError(f"Source has no column {shown(name)}; {did_you_mean(name, fields)}")

@@ -424,3 +424,10 @@ def test_a_sources_place(database: peewee.Database) -> None:
     assert Source(ra=1.0, dec=2.0).coord.separation(SkyCoord(1, 2, unit="deg")) == 0
     assert Source(ra=1.0).coord is None
     assert Source(ra=1.0, dec=91.0).coord is Source(ra=float("nan"), dec=1.0).coord is None
+
+
+def test_columns_are_named_as_for_tables(database: peewee.Database) -> None:
+    Source.create(sdss_id=7, ra=1.0, dec=2.0, g_mag=12.5)
+    own = {"ra": [1.0], "dec": [2.0]}
+    assert crossmatch(own, 5, columns="sdss_id, g_mag")["g_mag"].tolist() == [12.5]
+    assert "sdss_id" not in crossmatch(own, 5, columns=[]).colnames

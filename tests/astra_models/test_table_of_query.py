@@ -242,7 +242,7 @@ def test_rows_of_a_model_are_not_chosen_by_a_table_that_is_not_beside_it(results
 
 
 def test_sdss_ids_are_whole_numbers(results: list[Any]) -> None:
-    for given in (1001, [1001.5], [float("nan")], ["x"], [None]):
+    for given in (1001, "1001", np.array(1001), [1001.5], [float("nan")], ["x"], [None]):
         with pytest.raises(SelectionError, match="sdss_ids are"):
             to_table(Rocket, sdss_ids=given)
     assert len(to_table(Rocket, sdss_ids=np.array([1001.0, 1003.0]))) == 4
